@@ -1,0 +1,73 @@
+"""The steps of a long job to a bar on a terminal, or to plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+Progress = Callable[[int, int, str], None]
+"""What long jobs call: ``progress(done, total, text)``; ``text`` names the step that was just finished."""
+
+LINE_EVERY_S = 10.0
+"""Longest silence in plain lines, in seconds, while steps go on being finished."""
+
+
+@contextmanager
+def reporting(description: str) -> Iterator[Progress]:
+    """Yield a ``progress(done, total, text)`` that draws on standard error, so that results can be piped."""
+    if sys.stderr.isatty():
+        with _bar(description) as progress:
+            yield progress
+    else:
+        yield _lines(description)
+
+
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+    """Yield the items while showing how many were done.
+
+    ``total`` is needed for items without a length that are to have an end; without one, 0 is shown as total.
+    """
+    if total is None:
+        total = len(items) if isinstance(items, Sized) else 0
+    with reporting(description) as progress:
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress(done, total, item if isinstance(item, str) else "")
+
+
+@contextmanager
+def _bar(description: str) -> Iterator[Progress]:
+    """Yield a progress function that moves a bar of rich."""
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.TaskProgressColumn(show_speed=False),
+        rich_progress.TimeRemainingColumn(),
+        rich_progress.TextColumn("{task.fields[text]}"),
+    )
+    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=None, text="")
+        yield lambda done, total, text: bar.update(task, completed=done, total=total or None, text=text)
+
+
+def _lines(description: str) -> Progress:
+    """Return a progress function that prints a line each tenth of the way and each LINE_EVERY_S seconds."""
+    last_done, last_time = 0, time.monotonic()
+
+    def progress(done: int, total: int, text: str) -> None:
+        nonlocal last_done, last_time
+        now = time.monotonic()
+        tenth = total > 0 and done * 10 // total > last_done * 10 // total
+        if done == total or tenth or now - last_time >= LINE_EVERY_S:
+            print(f"{description} {done}/{total or '?'} {text}".rstrip(), file=sys.stderr, flush=True)
+            last_done, last_time = done, now
+
+    return progress

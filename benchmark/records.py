@@ -1,0 +1,65 @@
+"""The records that modules hand to each other: cases, runs and the columns of a score table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SCORE_COLUMNS = (
+    "bundle",
+    "variant",
+    "fold",
+    "seed",
+    "patient_id",
+    "case_id",
+    "region",
+    "metric",
+    "metric_version",
+    "value",
+    "note",
+)
+"""Columns of every ``scores.csv``, in order. One row is one metric of one region of one case of one run."""
+
+
+class InputError(Exception):
+    """Something a user gave cannot be used.
+
+    The message is one sentence that names the file or argument, what was expected and what was found.
+    The command line prints it and exits with code 2.
+    """
+
+
+@dataclass(frozen=True)
+class Case:
+    """One imaging session of a patient.
+
+    ``images`` maps modality to a path relative to the data folder; ``label`` is such a path, or None where the
+    publisher withholds it. ``sha256`` maps each of those paths to its hash; ``voxels`` maps a label value, as text,
+    to its number of voxels. ``shape`` counts voxels and ``spacing`` is in mm, both in the file's own axis order.
+    """
+
+    case_id: str
+    patient_id: str
+    images: dict[str, str]
+    label: str | None = None
+    sha256: dict[str, str] = field(default_factory=dict)
+    voxels: dict[str, int] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one variant of one bundle on one fold with one seed; a list of runs is a sweep."""
+
+    study: str
+    bundle: str
+    variant: str
+    fold: int
+    seed: int
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Readable name, and the path of the run's folder below the study's."""
+        return f"{self.bundle}/{self.variant}/fold{self.fold}-seed{self.seed}"
