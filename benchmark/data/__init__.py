@@ -1,0 +1,1 @@
+"""Publisher's files to manifests, folds, prepared volumes and slices."""

@@ -1,0 +1,262 @@
+"""A publisher's folder to a list of checked cases with hashes and folds, and a comparison of the two later on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from benchmark.data import folds
+from benchmark.data.manifest import (
+    CaseList,
+    Manifest,
+    cases_path,
+    data_folder,
+    generate,
+    load_cases,
+    load_manifest,
+    record_folder,
+    write_cases,
+)
+from benchmark.data.volumes import pick_image, read_volume, sha256_file, spacing_of, split_index
+from benchmark.progress import Progress
+from benchmark.records import Case, InputError
+
+AFFINE_TOLERANCE = 1e-3
+"""Largest difference between the affines of one case's files, in mm."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a scan found, where it is written, whether that file is new or changed, and what a user should know."""
+
+    listed: CaseList
+    cases_file: Path
+    written: bool
+    warnings: tuple[str, ...]
+
+
+def scan(
+    source: str, folder: Path, name: str | None = None, replace: bool = False, progress: Progress | None = None
+) -> ScanResult:
+    """Read every file of a set, and write ``data_manifests/<name>.cases.json`` and, where absent, its folds.
+
+    The folder is recorded as the place of this set on this machine. Memory is that of a few volumes.
+
+    Raises:
+        InputError: for an unknown source, a folder without cases, two cases of one id, any file that is missing,
+            broken or does not fit its case, and a case list that exists and differs; then nothing is written.
+    """
+    manifest = load_manifest(source)
+    if manifest.access == "generated" and not folder.exists():
+        generate(manifest, folder, progress)
+    name = name or source
+    path = cases_path(name)
+    if name != source and (path.parent / f"{name}.json").exists():
+        raise InputError(f"--name {name}: expected a name that no manifest has, found {path.parent / f'{name}.json'}.")
+    found = find_cases(folder, manifest)
+    cases = tuple(_parallel(lambda case: measure(folder, manifest, case), found, progress))
+    listed = CaseList(name, manifest, cases, tuple(_warnings(manifest, cases)))
+    old = load_cases(name) if path.exists() else None
+    if old is not None and old.cases != cases and not replace:
+        raise InputError(
+            f"{path}: expected the cases of {folder}, found others ({_difference(old.cases, cases)}); "
+            f"use --replace to write it anew or --name NAME to keep both."
+        )
+    if old is not None and old.manifest.name != source and not replace:
+        raise InputError(f"{path}: expected cases of {source}, found cases of {old.manifest.name}; use --replace.")
+    written = old != listed
+    if written:
+        write_cases(listed)
+    record_folder(name, folder)
+    return ScanResult(listed, path, written, (*listed.warnings, *_write_folds(listed)))
+
+
+def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
+    """List the cases in a folder, sorted by case id, without reading voxels.
+
+    Raises:
+        InputError: if the folder is missing or holds no case, or two cases have one id.
+    """
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise InputError(f"{folder}: expected the folder of {manifest.name}, found {found}.")
+    # The phantom is written in the layout of BraTS.
+    module = "brats" if manifest.source == "phantom" else manifest.source
+    reader = importlib.import_module(f"benchmark.data.sources.{module}")
+    cases = sorted(reader.find_cases(folder, manifest), key=lambda case: (case.case_id, case.label or ""))
+    if not cases:
+        raise InputError(f"{folder}: expected cases laid out as data_manifests/{manifest.name}.json says, found none.")
+    for first, second in itertools.pairwise(cases):
+        if first.case_id == second.case_id:
+            places = f"{folder / _first(first)} and {folder / _first(second)}"
+            raise InputError(f"case {first.case_id}: expected one case of this id, found two: {places}.")
+    return cases
+
+
+def measure(folder: Path, manifest: Manifest, case: Case) -> Case:
+    """Read a case's files one after the other; return it with hashes, shape, spacing and voxels per label.
+
+    Raises:
+        InputError: if a file cannot be read, or does not fit the case's first one in shape or affine (to 1e-3), or
+            the label map has a value that the manifest does not name.
+    """
+    first: tuple[Path, tuple[int, ...], np.ndarray] | None = None
+    hashes, voxels = {}, {}
+    for relpath, indices in _files(case).items():
+        path = folder / relpath
+        stored, affine = read_volume(path)
+        hashes[relpath] = sha256_file(path)
+        for index in indices:
+            image = pick_image(stored, index, path)
+            first = first or (path, image.shape, affine)
+            _compare(path, image.shape, affine, first)
+            if relpath == case.label:
+                voxels = _count_labels(path, image, manifest)
+    assert first is not None
+    return dataclasses.replace(case, sha256=hashes, voxels=voxels, shape=first[1], spacing=spacing_of(first[2]))
+
+
+def verify(name: str, folder: Path | None = None, progress: Progress | None = None) -> list[str]:
+    """Read a set's files again and return a sentence for each one that is missing, changed, or new.
+
+    Raises:
+        InputError: if the set was never scanned or its folder is not known.
+    """
+    listed = load_cases(name)
+    folder = folder or data_folder(name, progress)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected the folder of {name}, found no such folder.")
+    problems = [
+        problem
+        for of_case in _parallel(lambda case: _verify_case(folder, case), list(listed.cases), progress)
+        for problem in of_case
+    ]
+    try:
+        known = {case.case_id for case in listed.cases}
+        new = [case for case in find_cases(folder, listed.manifest) if case.case_id not in known]
+        problems += [f"{folder / _first(case)}: case {case.case_id} is not in {cases_path(name)}." for case in new]
+    except InputError as error:
+        # A file that is gone makes its case unreadable too; that was said above.
+        problems = problems or [str(error)]
+    return problems
+
+
+def _verify_case(folder: Path, case: Case) -> list[str]:
+    problems = []
+    for relpath, expected in case.sha256.items():
+        path = folder / relpath
+        if not path.is_file():
+            problems.append(f"{path}: expected a file of case {case.case_id}, found none.")
+            continue
+        found = sha256_file(path)
+        if found != expected:
+            problems.append(f"{path}: expected sha256 {expected[:12]}…, found {found[:12]}…; {_why(path)}.")
+    return problems
+
+
+def _why(path: Path) -> str:
+    """Say whether a changed file can still be read."""
+    try:
+        read_volume(path)
+    except InputError as error:
+        return f"it cannot be read ({str(error).removesuffix('.')})"
+    return "it is a whole file with other content"
+
+
+def _files(case: Case) -> dict[str, list[int | None]]:
+    """Return each file of a case once, with the positions on its fourth axis that are used (None for all of it)."""
+    files: dict[str, list[int | None]] = {}
+    for relpath in (*case.images.values(), *([case.label] if case.label else [])):
+        file, index = split_index(relpath)
+        files.setdefault(file, []).append(index)
+    return files
+
+
+def _compare(
+    path: Path, shape: tuple[int, ...], affine: np.ndarray, first: tuple[Path, tuple[int, ...], np.ndarray]
+) -> None:
+    """Raise InputError unless shape and affine are those of the case's first file."""
+    if shape != first[1]:
+        raise InputError(f"{path}: expected shape {first[1]} as in {first[0].name}, found {shape}.")
+    if not np.allclose(affine, first[2], rtol=0, atol=AFFINE_TOLERANCE):
+        largest = float(np.abs(affine - first[2]).max())
+        raise InputError(f"{path}: expected the affine of {first[0].name}, found one that differs by {largest:.4g} mm.")
+
+
+def _count_labels(path: Path, labels: np.ndarray, manifest: Manifest) -> dict[str, int]:
+    """Count the voxels of each label value; InputError for values that the manifest does not name."""
+    counts = {label: int(np.count_nonzero(labels == int(label))) for label in manifest.labels}
+    if sum(counts.values()) != labels.size:
+        expected = ", ".join(manifest.labels)
+        other = [f"{value:g}" for value in np.unique(labels) if f"{value:g}" not in manifest.labels]
+        found = ", ".join(other[:5]) + (", …" if len(other) > 5 else "")
+        raise InputError(f"{path}: expected label values {expected} as in {manifest.name}, found also {found}.")
+    return counts
+
+
+def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
+    """Yield what is odd about a set that can be used: its number of cases, and files that two patients share."""
+    if len(cases) != manifest.expected_cases:
+        yield f"{len(cases)} cases found; {manifest.name} as published has {manifest.expected_cases}."
+    owners: dict[str, dict[str, str]] = {}
+    for case in cases:
+        for relpath, digest in case.sha256.items():
+            if relpath == case.label and not any(case.voxels[label] for label in case.voxels if label != "0"):
+                # Label maps without a label are alike without coming from one patient.
+                continue
+            owners.setdefault(digest, {}).setdefault(case.patient_id, relpath)
+    for patients in owners.values():
+        if len(patients) > 1:
+            yield f"the same file is there under {len(patients)} patient ids: {', '.join(sorted(patients.values()))}."
+
+
+def _difference(old: tuple[Case, ...], new: tuple[Case, ...]) -> str:
+    """Say how many cases were added, removed and changed."""
+    before, after = {case.case_id: case for case in old}, {case.case_id: case for case in new}
+    changed = [case_id for case_id in before.keys() & after.keys() if before[case_id] != after[case_id]]
+    added, removed = after.keys() - before.keys(), before.keys() - after.keys()
+    return f"{len(added)} added, {len(removed)} removed, {len(changed)} changed since"
+
+
+def _write_folds(listed: CaseList) -> list[str]:
+    """Write folds by the manifest's own scheme where there are none; say what keeps the set from having good ones."""
+    if folds.folds_path(listed.name).exists():
+        missing = folds.missing_patients(folds.read_folds(listed.name), listed)
+        if not missing:
+            return []
+        command = f"benchmark data folds {listed.name} --replace"
+        return [f"{len(missing)} patients are in no fold, {missing[0]} first; run: {command}"]
+    try:
+        made = folds.make(listed.patients, listed.manifest.folds)
+    except InputError as error:
+        reason = str(error).removesuffix(".")
+        return [f"no folds were made ({reason}); choose others with: benchmark data folds {listed.name} --k K"]
+    folds.write_folds(listed.name, made, listed.manifest.folds)
+    return []
+
+
+def _first(case: Case) -> str:
+    return next(iter(_files(case)))
+
+
+def _parallel(work: Callable[[Case], Result], cases: list[Case], progress: Progress | None) -> Iterator[Result]:
+    """Do the work on each case in a few threads, yield results in the cases' order, and report each."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        try:
+            for done, (case, result) in enumerate(zip(cases, pool.map(work, cases), strict=True), start=1):
+                if progress:
+                    progress(done, len(cases), case.case_id)
+                yield result
+        finally:
+            pool.shutdown(cancel_futures=True)

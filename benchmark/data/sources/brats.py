@@ -1,0 +1,71 @@
+"""A folder in the layout of the BraTS challenges to a list of cases, without reading a voxel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from benchmark.data.manifest import Manifest
+from benchmark.data.volumes import ENDINGS, ending_of
+from benchmark.records import Case, InputError
+
+
+def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
+    """List the cases below ``folder``: each is a folder ``<id>`` with files ``<id><suffix><ending>``.
+
+    ``manifest.layout`` has ``images`` (modality to suffix), ``label`` (suffix), and may have ``label_names`` (case id
+    to the name of a label file that its publisher misnamed). Files with other names are left alone.
+
+    Raises:
+        InputError: if a modality or label is missing or there twice, a file is named for another case than its
+            folder, or a folder stands where a file should.
+    """
+    cases = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if ending_of(name) is not None:
+                raise InputError(
+                    f"{Path(parent) / name}: expected an image file, found a folder of that name; "
+                    "move the file in it up in its place."
+                )
+        case = _find_case(Path(parent), files, folder, manifest)
+        if case is not None:
+            cases.append(case)
+    return cases
+
+
+def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) -> Case | None:
+    """Return the case that lies in the folder ``place``, or None if no file there has a suffix of the layout."""
+    case_id = place.absolute().name
+    label_suffix = manifest.layout["label"]
+    found: dict[str, str] = {}
+    for suffix in (*manifest.layout["images"].values(), label_suffix):
+        alike = sorted(name for name in files if _stem(name).endswith(suffix) and not name.startswith("."))
+        names = [name for name in alike if _stem(name) == case_id + suffix]
+        if len(names) > 1:
+            raise InputError(f"{place}: expected one file {case_id}{suffix}, found {' and '.join(names)}.")
+        if alike and not names:
+            expected = f"{case_id}{suffix}{ending_of(alike[0])}"
+            raise InputError(f"{place / alike[0]}: expected a file named for its folder, {expected}, found {alike[0]}.")
+        if names:
+            found[suffix] = names[0]
+    if not found:
+        return None
+    alias = manifest.layout.get("label_names", {}).get(case_id)
+    if label_suffix not in found and alias in files:
+        found[label_suffix] = alias
+    relative = place.relative_to(folder)
+    paths = {suffix: (relative / name).as_posix() for suffix, name in found.items()}
+    for what, suffix in {**manifest.layout["images"], "label": label_suffix}.items():
+        if suffix not in paths:
+            expected = f"{case_id}{suffix} with one of {', '.join(ENDINGS)}"
+            raise InputError(f"{place}: case {case_id} lacks {what}: expected a file {expected}, found none.")
+    images = {modality: paths[manifest.layout["images"][modality]] for modality in manifest.modalities}
+    return Case(case_id, manifest.patient_of(case_id), images, paths[label_suffix])
+
+
+def _stem(name: str) -> str:
+    """Return an image file's name without its ending; nothing for other files."""
+    ending = ending_of(name)
+    return name.removesuffix(ending) if ending else ""
