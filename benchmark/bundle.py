@@ -1,0 +1,147 @@
+"""A protocol and a model's own few lines to complete MONAI bundle configs, and those to one run's frozen bundle."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmark import project
+from benchmark.files import read_json, write_json, write_text
+from benchmark.records import InputError, Run
+
+CONFIGS = ("train", "inference")
+MACHINE_IDS = ("device", "num_workers")
+"""Ids that say where a run computes, not what; they are no part of its fingerprint."""
+
+
+def names() -> list[str]:
+    """Names of all bundles, sorted: the folders with a ``configs/model.json``."""
+    return sorted(path.parents[1].name for path in project.bundles().glob("*/configs/model.json"))
+
+
+def compose(name: str) -> dict[str, dict[str, Any]]:
+    """Return the complete ``train``, ``inference`` and ``metadata`` configs of a bundle.
+
+    The protocol's files are the recipe that all models share. A bundle's ``model.json`` gives ``network_def``,
+    ``loss``, new ids that these refer to (``ids``), values of the protocol that it changes (``deviations``) and its
+    part of the metadata (``metadata``); nothing else can differ between two bundles.
+
+    Raises:
+        InputError: for an unknown bundle, and for a deviation from an id that the protocol does not have.
+    """
+    if name not in names():
+        raise InputError(f"There is no bundle {name!r}: expected one of {', '.join(names())}.")
+    protocol = project.bundles() / "protocol"
+    model = read_json(project.bundles() / name / "configs" / "model.json", "what makes this model")
+    composed = {}
+    for kind in CONFIGS:
+        config: dict[str, Any] = {}
+        for key, value in read_json(protocol / f"{kind}.json", "the protocol").items():
+            if key == "network_def":
+                config.update(model["ids"])
+            config[key] = model.get(key, value) if key in ("network_def", "loss") else value
+        config["bundle_root"] = f"bundles/{name}"
+        composed[kind] = config
+    for key, value in model["deviations"].items():
+        override(composed, key, value)
+    composed["metadata"] = {**read_json(protocol / "metadata.json", "the protocol's metadata"), **model["metadata"]}
+    return composed
+
+
+def write(name: str) -> list[Path]:
+    """Write a bundle's composed configs into its folder and return the files that changed."""
+    folder = project.bundles() / name
+    texts = {folder / "configs" / f"{kind}.json": _text(config) for kind, config in compose(name).items()}
+    for copied, place in (("logging.conf", folder / "configs"), ("LICENSE", folder)):
+        texts[place / copied] = (project.bundles() / "protocol" / copied).read_text(encoding="utf-8")
+    changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in changed:
+        write_text(path, texts[path])
+    return changed
+
+
+def read(name: str) -> dict[str, dict[str, Any]]:
+    """Return a bundle's configs as its folder has them.
+
+    Raises:
+        InputError: for an unknown bundle, or one whose files are not what ``compose`` makes.
+    """
+    composed = compose(name)
+    folder = project.bundles() / name / "configs"
+    for kind, config in composed.items():
+        if not (folder / f"{kind}.json").exists() or read_json(folder / f"{kind}.json", "a config") != config:
+            raise InputError(
+                f"{folder / kind}.json is not what the protocol and model.json make: expected the composed config; "
+                f"run `benchmark compose {name}`."
+            )
+    return composed
+
+
+def override(configs: Mapping[str, dict[str, Any]], key: str, value: Any) -> None:
+    """Set id ``key`` (``a`` or ``a#b#c``, as MONAI writes it) in every config that has it.
+
+    MONAI adds an unknown id silently, so that a mistyped ablation equals its baseline; here it is an error.
+
+    Raises:
+        InputError: if no config has the id, or its value there is of another type.
+    """
+    found = False
+    for kind in CONFIGS:
+        place: Any = configs[kind]
+        *parents, last = key.replace("::", "#").split("#")
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            _check_type(key, place[last], value)
+            place[last] = value
+            found = True
+    if not found:
+        known = ", ".join(key for key in configs["train"] if key not in ("imports", "initialize", "training"))
+        raise InputError(f"There is no id {key!r} in the bundle's configs: expected one of {known}, or one below them.")
+
+
+def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
+    """Return the configs of one run: the bundle's, with the run's data, fold, seed, folder and overrides set."""
+    configs = copy.deepcopy(read(run.bundle))
+    # One thread a run makes results the same whatever number of processors and jobs; runs are what is parallel.
+    settings = {"bundle_root": f"runs/{run.study}/{run.id}", "manifest": dataset, "fold": run.fold, "seed": run.seed}
+    for key, value in {**settings, "cpu_threads": 1, **run.overrides}.items():
+        override(configs, key, value)
+    return configs
+
+
+def freeze(configs: Mapping[str, dict[str, Any]], folder: Path) -> None:
+    """Write a run's configs so that its folder is a stand-alone bundle."""
+    for kind, config in configs.items():
+        write_json(folder / "configs" / f"{kind}.json", config)
+    for copied, place in (("logging.conf", folder / "configs"), ("LICENSE", folder)):
+        shutil.copyfile(project.bundles() / "protocol" / copied, place / copied)
+
+
+def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return every top-level id in which models' configs differ, with each model's value (None: no such id).
+
+    Where a run's data, fold, seed and folder are the same, this is all that makes one model another.
+    """
+    keys = dict.fromkeys(key for config in configs.values() for key in config if key != "bundle_root")
+    values = {key: {model: config.get(key) for model, config in configs.items()} for key in keys}
+    return {key: row for key, row in values.items() if len({json.dumps(value) for value in row.values()}) > 1}
+
+
+def _check_type(key: str, old: Any, new: Any) -> None:
+    computed = isinstance(old, str) and old.startswith(("$", "@"))
+    expression = isinstance(new, str) and new.startswith(("$", "@"))
+    number = isinstance(old, (int, float)) and isinstance(new, (int, float))
+    same = (number and isinstance(old, bool) == isinstance(new, bool)) or type(old) is type(new)
+    if isinstance(old, int) and not isinstance(old, bool) and isinstance(new, float):
+        same = False
+    if not (computed or expression or same):
+        raise InputError(f"Id {key!r} cannot be {new!r}: expected something like {json.dumps(old)}.")
+
+
+def _text(config: Any) -> str:
+    return json.dumps(config, indent=4, ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""Networks that MONAI does not have, one a module, named by bundle configs."""

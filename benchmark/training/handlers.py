@@ -1,0 +1,224 @@
+"""Events of a trainer or evaluator to files: a state to resume from, a history, the chosen weights, label maps."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from ignite.engine import Engine, Events
+
+from benchmark.data.prepare import PreparedCase
+from benchmark.data.slices import EpochSampler
+from benchmark.data.volumes import write_label_map
+from benchmark.files import replacing, write_text
+from benchmark.records import InputError
+
+
+def save(path: Path, content: Any) -> None:
+    """Write ``torch.save(content)`` to ``path``, whole or not at all."""
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> Any:
+    """Read what ``save`` wrote; tensors and plain containers only, never code.
+
+    Raises:
+        InputError: if the file is not such a file.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read: expected a checkpoint, found {error}.") from error
+
+
+class EpochSeed:
+    """Makes all random numbers of an epoch depend on (seed, epoch) alone: data, augmentation, dropout."""
+
+    def __init__(self, seed: int, sampler: EpochSampler) -> None:
+        self.seed, self.sampler = seed, sampler
+
+    def attach(self, engine: Engine) -> None:
+        """Run at the start of every epoch of a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed torch for this epoch and tell the sampler which one it is."""
+        self.sampler.set_epoch(engine.state.epoch)
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, engine.state.epoch]).generate_state(1)[0]))
+
+
+class Resume:
+    """Saves a training after every epoch, continues it where it was killed, and keeps the best epoch's weights.
+
+    Everything that the next epoch depends on is one file, ``last.pt``, moved into place at once: weights, optimiser,
+    gradient scaler, the other ``states`` (scheduler, early stopping), epoch, history and the best weights so far. So a
+    kill at any moment costs at most one epoch and changes no number. ``history.csv`` shows every finished epoch;
+    ``model.pt``, the weights of the epoch with the highest validation Dice, appears when training is complete.
+
+    Attach it to the trainer after validation, the scheduler and early stopping.
+
+    Args:
+        folder: where the three files go.
+        network: the network, whose state is saved.
+        states: name to object with ``state_dict`` and ``load_state_dict``.
+        evaluator: the evaluator whose ``val_dice`` and ``val_loss`` are recorded.
+        settings: what a resumed training must share with the one that was begun.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        network: torch.nn.Module,
+        states: Mapping[str, Any],
+        evaluator: Engine,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.folder, self.network, self.states = Path(folder), network, dict(states)
+        self.evaluator, self.settings = (
+            evaluator,
+            {**settings, "network": hashlib.sha256(str(network).encode()).hexdigest()},
+        )
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {}
+        self.best_dice = -1.0
+        self.started = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Run at a trainer's start, after every epoch and at its end."""
+        engine.add_event_handler(Events.STARTED, self.restore)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start_clock)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, self.complete)
+
+    def restore(self, engine: Any) -> None:
+        """Continue from ``last.pt`` where there is one.
+
+        Raises:
+            InputError: if that training had other settings.
+        """
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return
+        state = load(path, next(self.network.parameters()).device)
+        differing = [key for key in self.settings if state["settings"].get(key) != self.settings[key]]
+        if differing:
+            raise InputError(
+                f"{path} is a training with other settings ({', '.join(differing)}): expected the same ones; choose "
+                "another bundle_root, or move that folder away."
+            )
+        self.network.load_state_dict(state["network"])
+        for name, part in self.states.items():
+            _stateful(part).load_state_dict(state[name])
+        if engine.scaler is not None:
+            engine.scaler.load_state_dict(state["scaler"])
+        engine.state.epoch, engine.state.iteration = state["epoch"], state["iteration"]
+        self.history, self.best, self.best_dice = state["history"], state["best"], state["best_dice"]
+        if state["stopped"]:
+            engine.terminate()
+
+    def start_clock(self, engine: Engine) -> None:
+        """Note when the epoch began."""
+        self.started = time.perf_counter()
+
+    def save(self, engine: Any) -> None:
+        """Add the epoch to the history, keep its weights if they are the best, and write the state."""
+        metrics = self.evaluator.state.metrics
+        row = {
+            "epoch": engine.state.epoch,
+            "train_loss": float(engine.state.metrics["train_loss"]),
+            "val_loss": float(metrics["val_loss"]),
+            "val_dice": float(metrics["val_dice"]),
+            "learning_rate": float(engine.optimizer.param_groups[0]["lr"]),
+            "seconds": time.perf_counter() - self.started,
+        }
+        if not np.isfinite(row["train_loss"]):
+            raise InputError(f"{self.folder}: training loss of epoch {engine.state.epoch} is {row['train_loss']}.")
+        self.history.append(row)
+        if row["val_dice"] > self.best_dice:
+            self.best_dice = row["val_dice"]
+            self.best = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
+        self.write(engine, stopped=bool(engine.should_terminate))
+
+    def write(self, engine: Any, stopped: bool) -> None:
+        """Write ``last.pt`` and ``history.csv``."""
+        save(
+            self.folder / "last.pt",
+            {
+                "network": self.network.state_dict(),
+                **{name: _stateful(part).state_dict() for name, part in self.states.items()},
+                "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
+                "epoch": engine.state.epoch,
+                "iteration": engine.state.iteration,
+                "history": self.history,
+                "best": self.best,
+                "best_dice": self.best_dice,
+                "stopped": stopped,
+                "settings": self.settings,
+            },
+        )
+        write_text(self.folder / "history.csv", pd.DataFrame(self.history).to_csv(index=False))
+
+    def complete(self, engine: Engine) -> None:
+        """Write ``model.pt``, which says that training is complete."""
+        save(self.folder / "model.pt", self.best)
+
+
+class Weights:
+    """Loads a network's weights from a file when an evaluator starts."""
+
+    def __init__(self, path: str, network: torch.nn.Module) -> None:
+        self.path, self.network = Path(path), network
+
+    def attach(self, engine: Engine) -> None:
+        """Run at an evaluator's start."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load the weights.
+
+        Raises:
+            InputError: if there is no such file or it holds another network's weights.
+        """
+        if not self.path.exists():
+            raise InputError(f"{self.path} does not exist: expected trained weights; run `training` first.")
+        try:
+            self.network.load_state_dict(load(self.path, next(self.network.parameters()).device))
+        except RuntimeError as error:
+            raise InputError(f"{self.path} holds another network's weights: {str(error).splitlines()[0]}.") from error
+
+
+class LabelMapWriter:
+    """Writes an evaluator's logits as NIfTI label maps in each case's own space.
+
+    A voxel is in a region where its sigmoid is above one half. Regions become labels in ``regions_class_order``
+    (nnU-Net's rule): each region writes its label over those before it.
+    """
+
+    def __init__(self, folder: str, cases: Sequence[PreparedCase], regions_class_order: Sequence[int]) -> None:
+        self.folder, self.cases, self.order = Path(folder), list(cases), list(regions_class_order)
+
+    def attach(self, engine: Engine) -> None:
+        """Run after every volume of an evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Write the label maps of this batch of volumes."""
+        indices = engine.state.batch["index"].tolist()
+        for index, logits in zip(indices, engine.state.output["pred"], strict=True):
+            case = self.cases[index]
+            labels = np.zeros(logits.shape[1:], np.uint8)
+            for value, region in zip(self.order, (logits > 0).cpu().numpy(), strict=True):
+                labels[region] = value
+            write_label_map(self.folder / f"{case.case.case_id}.nii.gz", case.restore(labels), case.affine)
+
+
+def _stateful(part: Any) -> Any:
+    # MONAI's EarlyStopHandler has no state_dict; the ignite handler that it makes once it knows its trainer has.
+    return part if hasattr(part, "state_dict") else part._handler
