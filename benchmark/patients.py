@@ -1,0 +1,118 @@
+"""Score tables to one value per patient and model: checked, seeds averaged within cases, cases within patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from benchmark.records import SCORE_COLUMNS, InputError
+
+
+def model_name(bundle: str, variant: str) -> str:
+    """Name of a model in every table: the bundle, followed by the variant where that is not the default."""
+    return bundle if variant == "default" else f"{bundle}/{variant}"
+
+
+def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
+    """Check a table of SCORE_COLUMNS and return a copy with a column ``model``, text ids and no absent notes.
+
+    Raises:
+        InputError: if a column is missing, a value is not a finite number, or a row is there twice.
+    """
+    lacking = [column for column in SCORE_COLUMNS if column not in scores.columns]
+    if lacking:
+        raise InputError(f"{source} lacks columns: expected {', '.join(SCORE_COLUMNS)}, missing {', '.join(lacking)}.")
+    if scores.empty:
+        raise InputError(f"{source} is empty: expected one row per run, case, region and metric, found none.")
+    table = scores.assign(
+        patient_id=scores["patient_id"].astype(str),
+        case_id=scores["case_id"].astype(str),
+        note=scores["note"].astype(object).where(scores["note"].notna(), "").astype(str),
+        value=pd.to_numeric(scores["value"], errors="coerce").astype(float),
+    )
+    bundle, variant = table["bundle"].astype(str), table["variant"].astype(str)
+    table["model"] = bundle.where(variant == "default", bundle + "/" + variant)
+    wrong = ~np.isfinite(table["value"].to_numpy())
+    if wrong.any():
+        row, value = table[wrong].iloc[0], scores["value"].to_numpy()[wrong][0]
+        raise InputError(
+            f"{source} has {int(wrong.sum())} values that are not finite: expected a number in every row, found "
+            f"{value} for {row['metric']} of {row['region']} in case {row['case_id']} of {row['model']}."
+        )
+    twice = table.duplicated(["model", "fold", "seed", "case_id", "region", "metric"])
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise InputError(
+            f"{source} has {int(twice.sum())} rows twice: expected one row per run, case, region and metric, found "
+            f"{row['metric']} of {row['region']} in case {row['case_id']} of {row['model']} again."
+        )
+    return table
+
+
+def patient_means(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.Series:
+    """Average seeds within a case, then cases within a patient, so that seeds never count as patients.
+
+    ``rows`` comes from ``with_models``; the result is indexed by ``by`` and ``patient_id``.
+    """
+    keys = [*by, "patient_id"]
+    return rows.groupby([*keys, "case_id"], sort=False)["value"].mean().groupby(level=keys, sort=False).mean()
+
+
+def patient_values(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
+    """Value of each patient (rows, by patient id) under each model (columns, in order of appearance).
+
+    Raises:
+        InputError: if there are no such scores, or a case that one model was scored on is absent for another.
+    """
+    rows = with_models(scores)
+    return pivot_patients(rows[(rows["metric"] == metric) & (rows["region"] == region)], metric, region)
+
+
+def pivot_patients(rows: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
+    """Like ``patient_values``, on rows of one metric and region that ``with_models`` has checked."""
+    if rows.empty:
+        raise InputError(f"the score table has no {metric} of {region}: expected one row per run and case, found none.")
+    models = list(pd.unique(rows["model"]))
+    cases = rows.groupby(["patient_id", "case_id", "model"])["value"].mean().unstack("model")[models]
+    for model in models:
+        absent = cases.index[cases[model].isna()]
+        if len(absent):
+            patients = list(pd.unique(absent.get_level_values("patient_id")))
+            shown = ", ".join(patients[:3]) + (" and more" if len(patients) > 3 else "")
+            raise InputError(
+                f"{model} has no {metric} of {region} for {len(absent)} of {len(cases)} cases (patients {shown}): "
+                "expected every model to be scored on the same cases."
+            )
+    return cases.groupby(level="patient_id").mean()
+
+
+def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the patients that every model in the table was scored on in full, and name what was left out.
+
+    For a study with missing runs: comparing on different patients would compare patients, not models.
+
+    Raises:
+        InputError: if no patient is left.
+    """
+    rows = with_models(scores)
+    sizes = rows.groupby(["patient_id", "model", "case_id", "region", "metric"]).size().groupby(level=[0, 1]).size()
+    counts = sizes.unstack("model", fill_value=0)
+    whole = counts.eq(counts.max(axis=1), axis=0)
+    keep = whole.index[whole.all(axis=1)]
+    if not len(keep):
+        raise InputError(f"no patient was scored for all of {', '.join(counts.columns)}: expected at least one.")
+    lost = {model: int((~whole[model]).sum()) for model in pd.unique(rows["model"]) if not whole[model].all()}
+    warnings = [
+        f"{model} has no complete scores for {count} of {len(counts)} patients; they were left out for every model."
+        for model, count in lost.items()
+    ]
+    return scores[rows["patient_id"].isin(keep).to_numpy()], warnings
+
+
+def seed_sd(rows: pd.DataFrame) -> pd.Series:
+    """SD over seeds of the mean over patients, by model; seeds not run on every patient are left out, NaN below two."""
+    by_seed = patient_means(rows, ("model", "seed")).groupby(level=["model", "seed"]).agg(["mean", "size"])
+    whole = by_seed["size"] == by_seed.groupby(level="model")["size"].transform("max")
+    return by_seed["mean"].where(whole).groupby(level="model", sort=False).std(ddof=1)

@@ -1,0 +1,67 @@
+"""Scores and comparisons to a study's report: report.md, report.tex and figures; never imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.files import write_text
+from benchmark.report import figures
+from benchmark.report.content import Material, build
+from benchmark.report.document import Figure, to_markdown
+from benchmark.report.figures import Panel
+from benchmark.report.latex import to_latex
+from benchmark.report.tables import headline_table
+from benchmark.stats import with_models
+
+__all__ = ["Material", "Panel", "headline_table", "write_report"]
+
+
+def write_report(folder: Path, material: Material, private_figures: Path | None = None) -> Path:
+    """Write figures, report.tex and report.md into ``folder`` and return the path of report.md, written last.
+
+    Where the manifest does not allow pictures of scans to be published, panels go to ``private_figures``, outside the
+    report, or are not drawn at all.
+    """
+    drawn = _draw_numbers(folder / "figures", material) + _draw_panels(folder, material, private_figures)
+    blocks = build(material, drawn)
+    write_text(folder / "report.tex", to_latex(blocks))
+    write_text(folder / "report.md", to_markdown(blocks))
+    return folder / "report.md"
+
+
+def _draw_numbers(folder: Path, material: Material) -> list[Figure]:
+    drawn = []
+    models = list(pd.unique(with_models(material.scores)["model"]))
+    for name in material.declared:
+        metric = material.metrics[name]
+        path = figures.boxplots(folder / f"boxplot_{name}.png", material.scores, metric)
+        drawn.append(_figure(path, material, f"{metric.title} by region and model"))
+        if len(material.comparisons) and material.comparisons["difference"].notna().any():
+            path = figures.differences(folder / f"differences_{name}.png", material.comparisons, metric)
+            drawn.append(_figure(path, material, f"{metric.title}: paired differences with 95% bootstrap intervals"))
+    if material.histories:
+        path = figures.training_curves(folder / "training_curves.png", material.histories, models)
+        caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run"
+        drawn.append(_figure(path, material, caption))
+    return drawn
+
+
+def _draw_panels(folder: Path, material: Material, private: Path | None) -> list[Figure]:
+    public = material.manifest.get("pictures") == "public"
+    place = folder / "figures" if public else private
+    if place is None:
+        return []
+    drawn = []
+    for model in dict.fromkeys(panel.model for panel in material.panels):
+        shown = [panel for panel in material.panels if panel.model == model]
+        path = figures.panels(place / f"panels_{model.replace('/', '_')}.png", shown, material.manifest.get("labels"))
+        drawn.append(
+            _figure(path, material, f"{model}: image, truth and prediction of the best, median and worst case")
+        )
+    return drawn if public else []
+
+
+def _figure(path: Path, material: Material, caption: str) -> Figure:
+    return Figure(f"figures/{path.name}", f"{material.prefix}{caption}.")

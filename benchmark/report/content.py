@@ -1,0 +1,280 @@
+"""Scores, comparisons and what is known of a study to the blocks of its report, warnings first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from benchmark.metrics import METRICS
+from benchmark.report import tables
+from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
+from benchmark.report.figures import Panel
+from benchmark.stats import declared_pairs, model_name, summarise
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a report is made from; nothing else is read.
+
+    ``study`` is study.json, ``manifest`` the data set's, ``scores`` and ``comparisons`` are the two tables (the latter
+    by ``stats.compare``), ``histories`` maps a run's id to its training history, ``panels`` are cases to show,
+    ``folds`` is the folds file, ``missing`` maps the id of a run without scores to the reason,
+    ``differences`` maps an id of the configs to each model's value, ``provenance`` maps
+    names to values (nested mappings are flattened), ``warnings`` are sentences on the data or the runs.
+    """
+
+    study: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    scores: pd.DataFrame
+    comparisons: pd.DataFrame
+    histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    panels: Sequence[Panel] = ()
+    folds: Mapping[str, Any] | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+    differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    metrics: tables.Metrics = field(default_factory=lambda: METRICS)
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the data were generated."""
+        return self.manifest.get("source") == "phantom"
+
+    @property
+    def prefix(self) -> str:
+        """What every caption opens with."""
+        return tables.PHANTOM if self.phantom else ""
+
+    @property
+    def declared(self) -> list[str]:
+        """Metrics that are compared, the primary one first."""
+        return list(self.study["compare"]["metrics"])
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the declared models."""
+        return [model_name(model["bundle"], model.get("variant", "default")) for model in self.study["models"]]
+
+    @property
+    def deviations(self) -> list[tuple[str, str, str]]:
+        """Declared deviations from the protocol, as (model or "all models", id, value)."""
+        rows = [("all models", key, str(value)) for key, value in self.study.get("set", {}).items()]
+        for name, model in zip(self.models, self.study["models"], strict=True):
+            rows += [(name, key, str(value)) for key, value in model.get("set", {}).items()]
+        return rows
+
+
+def build(material: Material, figures: Sequence[Figure]) -> list[Block]:
+    """Put the whole report together; ``figures`` are those that were drawn."""
+    summary = summarise(material.scores)
+    blocks: list[Block] = [Heading(str(material.study.get("title") or material.study["name"]), 1)]
+    if material.phantom:
+        blocks.append(
+            Text(
+                "PHANTOM DATA: every number and picture here comes from generated phantom images, not from patients. "
+                "They show that the software works; they say nothing about brain tumours.",
+                bold=True,
+            )
+        )
+    blocks += [Heading("Read this first"), Bullets(cautions(material)), Heading("Result in short")]
+    blocks += [Bullets(findings(material, summary)), *_runs(material), *_comparison(material, summary)]
+    blocks += [*_spread(material, summary), *_empty(material)]
+    if figures:
+        blocks += [Heading("Figures"), *figures]
+    return [*blocks, *_provenance(material)]
+
+
+def cautions(material: Material) -> list[str]:
+    """Sentences on what limits the trust in this report's numbers, the gravest first."""
+    found = []
+    if material.phantom:
+        found.append("The data are a phantom: no number here may be quoted as a result on brain tumours.")
+    if material.missing:
+        total = len(material.models) * len(material.study["folds"]) * len(material.study["seeds"])
+        found.append(f"Runs without scores: {len(material.missing)} of {total} (listed under Data and runs).")
+    found += _power(material)
+    lost = material.scores[material.scores["note"] == "missing prediction"]
+    if len(lost):
+        found.append(f"Cases with a missing prediction, given the worst value: {lost['case_id'].nunique()}.")
+    if len(material.study["seeds"]) == 1:
+        found.append("One seed only: how far the results depend on the seed is not known.")
+    if material.deviations:
+        why = str(material.study.get("deviations", "")).strip().rstrip(".")
+        listed = ", ".join(f"{key} = {value} ({model})" for model, key, value in material.deviations)
+        found.append(f"The protocol was not followed in full: {listed}." + (f" Reason: {why}." if why else ""))
+    found += _fold_cautions(material)
+    return [*found, *dict.fromkeys([*material.manifest.get("warnings", ()), *material.warnings])]
+
+
+def _power(material: Material) -> list[str]:
+    weak = material.comparisons[material.comparisons["note"].astype(str).str.contains("smallest possible p")]
+    if weak.empty:
+        return []
+    patients = f"{int(material.comparisons['n_patients'].max())} patients"
+    if len(weak) == len(material.comparisons):
+        first = str(weak["note"].iloc[0])
+        return [f"{patients} are too few for any comparison to come out significant ({first}); a missing mark means "
+                "nothing here."]  # fmt: skip
+    return [
+        f"{len(weak)} of {len(material.comparisons)} comparisons could not have come out significant on {patients}."
+    ]
+
+
+def _fold_cautions(material: Material) -> list[str]:
+    if not material.folds:
+        return []
+    folds, used = material.folds["folds"], material.study["folds"]
+    shared = sum(
+        len(set(fold.get(a, ())) & set(fold.get(b, ())))
+        for fold in folds
+        for a, b in combinations(("train", "validation", "test"), 2)
+    )
+    if shared:
+        return [f"LEAK: {shared} patients are on two sides of a fold; no score of this report can be trusted."]
+    found = ["No patient is on two sides of a fold (checked in the folds file)."]
+    if len(used) < len(folds):
+        found.append(f"Only {len(used)} of {len(folds)} folds were run: not every patient was tested.")
+    return found
+
+
+def findings(material: Material, summary: pd.DataFrame) -> list[str]:
+    """One sentence a region on the primary metric: the best model, and whom it was shown to beat."""
+    metric = material.metrics[material.declared[0]]
+    rows, tests = summary[summary["metric"] == metric.name], material.comparisons
+    sentences = []
+    sign, word = (1, "highest") if metric.better == "higher" else (-1, "lowest")
+    for region, own in rows.groupby("region", sort=False):
+        best = max(own.to_dict("records"), key=lambda row: sign * row["mean"])
+        low, high = tables.number(best["ci_low"], metric), tables.number(best["ci_high"], metric)
+        sentence = f"{region}: {word} mean {metric.title} by {best['model']}, {tables.number(best['mean'], metric)}"
+        sentence += f" (95% CI {low} to {high})." if low != "-" else "."
+        here = tests[(tests["metric"] == metric.name) & (tests["region"] == region)].to_dict("records")
+        own_pairs = [row for row in here if best["model"] in (row["model_a"], row["model_b"])]
+        beaten = [row for row in own_pairs if tables.verdict(row) == f"{best['model']} better"]
+        names = [row["model_b"] if row["model_a"] == best["model"] else row["model_a"] for row in beaten]
+        if names:
+            sentence += f" Shown to be better than {', '.join(names)}."
+        open_pairs = len(own_pairs) - len(names)
+        if open_pairs:
+            sentence += f" No advantage was shown over {open_pairs} of {len(own_pairs)} models it was compared with."
+        sentences.append(sentence)
+    return sentences
+
+
+def _runs(material: Material) -> list[Block]:
+    study, scores, compare = material.study, material.scores, material.study["compare"]
+    ran = len(scores[["bundle", "variant", "fold", "seed"]].drop_duplicates())
+    pairs = compare.get("pairs", "all")
+    declared = "all pairs of models" if pairs == "all" else f"{len(declared_pairs(material.models, compare))} pairs"
+    test = tables.TEST_NAMES[compare.get("test", "wilcoxon")]
+    items = [
+        f"Data: {material.manifest.get('title', study['data'])} ({study['data']}), "
+        f"{scores['patient_id'].nunique()} patients and {scores['case_id'].nunique()} cases tested.",
+        f"Runs: {ran} with scores; {len(material.models)} models, folds {_listed(study['folds'])}, seeds "
+        f"{_listed(study['seeds'])}. Each patient is tested in one fold; patients are pooled over folds.",
+        f"Declared before the runs: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
+        f"{compare.get('alpha', 0.05)}, Holm's correction over {len(material.comparisons)} comparisons. "
+        f"{compare['metrics'][0]} is the primary metric.",
+    ]
+    blocks: list[Block] = [Heading("Data and runs"), Bullets(items)]
+    if material.deviations:
+        blocks.append(Table("Deviations from the protocol.", ["Model", "Id", "Value"], material.deviations, wrap=True))
+    if material.differences:
+        models = list(next(iter(material.differences.values())))
+        rows: list[list[str | Cell]] = [
+            [key, *(_short(row[model]) for model in models)] for key, row in material.differences.items()
+        ]
+        caption = "Ids in which the models' training configs differ; all else is the same for every model."
+        blocks.append(Table(caption, ["Id", *models], rows, wrap=True))
+    if material.missing:
+        lost: list[list[str | Cell]] = [[run, reason] for run, reason in material.missing.items()]
+        blocks.append(Table("Runs without scores.", ["Run", "Why"], lost, wrap=True))
+    return blocks
+
+
+def _comparison(material: Material, summary: pd.DataFrame) -> list[Block]:
+    blocks: list[Block] = [Heading("Comparison")]
+    for names in tables.metric_groups(material.declared, list(pd.unique(summary["metric"])), material.metrics):
+        blocks.append(tables.comparison_table(summary, material.comparisons, names, material.metrics, material.prefix))
+    tests = material.comparisons
+    if tests.empty:
+        return blocks
+    primary = material.metrics[material.declared[0]]
+    blocks += [Heading("Declared comparisons"), tables.pairwise_table(tests, primary, material.prefix)]
+    others = [_other_metric(tests, material.metrics[name]) for name in material.declared[1:]]
+    overall = [
+        f"Friedman's test over all models, {material.metrics[name].title}: "
+        + ", ".join(
+            f"{region} p {tables.p_value(own['friedman_p'].iloc[0], relation=True)}"
+            for region, own in tests[tests["metric"] == name].groupby("region", sort=False)
+        )
+        + "."
+        for name in material.declared
+        if tests.loc[tests["metric"] == name, "friedman_p"].notna().any()
+    ]
+    return [*blocks, Bullets([*others, *overall, "All rows are in comparisons.csv."])]
+
+
+def _other_metric(tests: pd.DataFrame, metric: Any) -> str:
+    own = tests[tests["metric"] == metric.name].to_dict("records")
+    shown = [row for row in own if row["significant"]]
+    sentence = f"{metric.title}: {len(shown)} of {len(own)} declared comparisons show a difference"
+    listed = "; ".join(f"{row['region']}: {tables.verdict(row)} than {_loser(row)}" for row in shown)
+    return f"{sentence} ({listed})." if shown else f"{sentence}."
+
+
+def _loser(row: Mapping[Any, Any]) -> str:
+    return str(row["model_b"] if row["verdict"] == "a better" else row["model_a"])
+
+
+def _spread(material: Material, summary: pd.DataFrame) -> list[Block]:
+    if summary["n_seeds"].max() < 2:
+        return []
+    return [
+        Heading("Spread over seeds"),
+        *[
+            tables.seed_table(summary, material.declared[start : start + 2], material.metrics, material.prefix)
+            for start in range(0, len(material.declared), 2)
+        ],
+    ]
+
+
+def _empty(material: Material) -> list[Block]:
+    scored = [name for name in material.metrics if name in set(material.scores["metric"])]
+    counts = tables.notes_table(material.scores, material.prefix)
+    known: Block = counts or Text("No score of this study was decided by such a rule.")
+    return [Heading("Empty masks and missing predictions"), tables.rules_table(scored, material.metrics), known]
+
+
+def _provenance(material: Material) -> list[Block]:
+    rows: list[list[str | Cell]] = [[name, value] for name, value in _flat(material.provenance)]
+    for key in ("licence", "citation", "address"):
+        if material.manifest.get(key):
+            rows.append([f"data {key}", str(material.manifest[key])])
+    if not rows:
+        return []
+    return [Heading("Provenance"), Table("Where the numbers come from.", ["What", "Value"], rows, wrap=True)]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for key, value in values.items():
+        rows += _flat(value, f"{above}{key} ") if isinstance(value, Mapping) else [(f"{above}{key}", _listed(value))]
+    return rows
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _short(value: Any) -> str:
+    """A config's value in a table cell: a component by its class and what it is given, "none" for no such id."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        given = [f"{k} = {_short(v)}" for k, v in value.items() if k != "_target_" and not str(v).startswith("@")]
+        return value["_target_"].split(".")[-1] + (f" ({', '.join(given)})" if given else "")
+    return "none" if value is None else str(value)

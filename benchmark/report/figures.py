@@ -1,0 +1,260 @@
+"""Histories, scores, comparisons and slices to figures: PNG files of paper quality, below 300 kB each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.files import replacing
+from benchmark.metrics import Metric
+from benchmark.report.tables import title
+from benchmark.stats import model_name, patient_means, with_models
+
+MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6E6E6E", "#B8A900")
+"""Okabe and Ito's palette, told apart with every common colour blindness; black and yellow are greyed for paper."""
+LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
+LARGEST = 300_000
+STYLE: dict[Any, Any] = {
+    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
+    "axes.axisbelow": True, "text.parse_math": False, "legend.frameon": False, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One case to show: ``image``, ``truth`` and ``prediction`` are 2D, drawn with the first axis downwards.
+
+    ``image`` is 0 outside the brain, the others hold label values; ``rank`` is best, median or worst, and ``dice``
+    the value that it was ranked by, in words ``ranked_by``.
+    """
+
+    case_id: str
+    rank: str
+    dice: float
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    model: str
+    ranked_by: str = "mean Dice"
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Any, np.ndarray]:
+    # The object interface, without pyplot: no global state, no display, no figure left open.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **settings)
+
+
+def _save(figure: Any, path: Path) -> Path:
+    from PIL import Image
+
+    with replacing(path) as temporary:
+        for dpi in (160, 130, 110, 90, 70, 50):
+            figure.savefig(temporary, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
+            if temporary.stat().st_size >= LARGEST:
+                # Grey scans with a few colours lose nothing visible in a palette, unlike by fewer pixels.
+                with Image.open(temporary) as picture:
+                    few = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
+                few.save(temporary, optimize=True, dpi=(dpi, dpi))
+            if temporary.stat().st_size < LARGEST:
+                break
+    return path
+
+
+def _styled(draw: Any) -> Any:
+    from functools import wraps
+
+    @wraps(draw)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return inner
+
+
+def colours(models: Sequence[str]) -> dict[str, str]:
+    """Give each model a colour, the same in every figure of a report; they repeat after eight."""
+    return {model: MODEL_COLOURS[index % len(MODEL_COLOURS)] for index, model in enumerate(models)}
+
+
+@_styled
+def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: Sequence[str] = ()) -> Path:
+    """Draw loss and validation Dice by epoch, a column a model, a thin line a run and a thick one their mean.
+
+    ``histories`` maps a run's id (bundle/variant/foldF-seedS) to a table with the columns epoch, train_loss, val_loss
+    and val_dice. The mean ends with the shortest run, so that it never changes who it speaks for.
+    """
+    by_model: dict[str, list[pd.DataFrame]] = {model: [] for model in models}
+    for run, history in histories.items():
+        by_model.setdefault(model_name(*run.split("/")[:2]), []).append(history)
+    palette = colours(list(by_model))
+    shown = [model for model, tables in by_model.items() if tables]
+    columns = min(len(shown), 4)
+    rows = -(-len(shown) // columns)
+    figure, axes = _figure(1.2 + 2.1 * columns, 3.8 * rows, 2 * rows, columns, sharex=True)
+    for index, model in enumerate(shown):
+        upper, lower = axes[2 * (index // columns), index % columns], axes[2 * (index // columns) + 1, index % columns]
+        _curves(upper, by_model[model], "train_loss", palette[model], "-", "training")
+        _curves(upper, by_model[model], "val_loss", palette[model], "--", "validation")
+        _curves(lower, by_model[model], "val_dice", palette[model], "-", "")
+        count = len(by_model[model])
+        upper.set_title(f"{model} ({count} run{'s' if count > 1 else ''})")
+        lower.set(ylim=(0, 1), xlabel="Epoch")
+        lower.xaxis.get_major_locator().set_params(integer=True)
+        if index % columns == 0:
+            upper.set_ylabel("Loss")
+            lower.set_ylabel("Validation Dice")
+        upper.legend(loc="upper right", handlelength=2.4)
+    for axis in axes.flat:
+        axis.set_visible(bool(axis.lines))
+    return _save(figure, path)
+
+
+def _curves(axis: Any, tables: list[pd.DataFrame], column: str, colour: str, style: str, label: str) -> None:
+    tables = [table for table in tables if column in table and table[column].notna().any()]
+    if not tables:
+        return
+    for table in tables:
+        axis.plot(table["epoch"], table[column], style, color=colour, alpha=0.35, linewidth=0.7)
+    whole = pd.concat([table.set_index("epoch")[column] for table in tables], axis=1).dropna()
+    axis.plot(whole.index, whole.mean(axis=1), style, color=colour, linewidth=1.8, label=label)
+
+
+@_styled
+def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
+    """Draw one metric by region: a box a model (quartiles, whiskers to 1.5 IQR), a point a patient."""
+    table = with_models(scores)
+    table = table[table["metric"] == metric.name]
+    models, regions = list(pd.unique(table["model"])), list(pd.unique(table["region"]))
+    values, palette = patient_means(table, ("region", "model")), colours(models)
+    figure, axes = _figure(max(3.6, 1.4 + 0.42 * len(models) * len(regions)), 3.4)
+    axis, step, random = axes[0, 0], 0.8 / len(models), np.random.default_rng(0)
+    for index, model in enumerate(models):
+        places = np.arange(len(regions)) - 0.4 + step * (index + 0.5)
+        groups = [values[region].get(model, pd.Series(dtype=float)).to_numpy() for region in regions]
+        axis.boxplot(
+            groups, positions=places, widths=step * 0.78, showfliers=False, patch_artist=True, manage_ticks=False,
+            boxprops={"facecolor": palette[model] + "40", "edgecolor": palette[model]},
+            medianprops={"color": palette[model], "linewidth": 2}, whiskerprops={"color": palette[model]},
+            capprops={"color": palette[model]},
+        )  # fmt: skip
+        for place, group in zip(places, groups, strict=True):
+            jitter = random.uniform(-0.22, 0.22, len(group)) * step
+            axis.plot(place + jitter, group, "o", color=palette[model], markersize=2.6, alpha=0.75, markeredgewidth=0)
+        axis.plot([], [], "s", color=palette[model], label=model)
+    axis.set_xticks(range(len(regions)), regions)
+    axis.grid(visible=False, axis="x")
+    _value_axis(axis, values.to_numpy(), metric)
+    count = table["patient_id"].nunique()
+    axis.set_title(f"{count} patients; a point is a patient, averaged over seeds", loc="left", color="#555555")
+    figure.legend(loc="outside lower center", ncols=min(len(models), max(2, len(regions) + 1)))
+    return _save(figure, path)
+
+
+def _value_axis(axis: Any, values: np.ndarray, metric: Metric) -> None:
+    axis.set_ylabel(title(metric, arrow=False))
+    if not metric.unit:
+        axis.set_ylim(min(0.0, values.min()) - 0.02, max(1.0, values.max()) + 0.02)
+    elif values.max() > 8 * max(np.median(values), 1e-9) and values.max() > 10:
+        # Penalties for missed regions are many times the usual distance and would flatten all else.
+        axis.set_yscale("symlog", linthresh=1.0, linscale=0.3)
+        axis.set_ylim(bottom=-0.1)
+        ticks = [tick for tick in (0, 1, 2, 5, 10, 20, 50, 100, 200, 400) if tick <= 1.5 * values.max()]
+        axis.set_yticks(ticks, [str(tick) for tick in ticks], minor=False)
+        axis.set_ylabel(f"{title(metric, arrow=False)}, logarithmic above 1")
+    else:
+        axis.set_ylim(bottom=0)
+
+
+@_styled
+def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
+    """Draw the paired differences of one metric with their 95% intervals, a column a region, filled where shown."""
+    own = comparisons[(comparisons["metric"] == metric.name) & comparisons["difference"].notna()]
+    pairs, regions = (
+        list(dict.fromkeys(zip(own["model_a"], own["model_b"], strict=True))),
+        list(pd.unique(own["region"])),
+    )
+    figure, axes = _figure(1.9 + 2.0 * len(regions), 1.35 + 0.42 * len(pairs), 1, len(regions), sharey=True)
+    for axis, region in zip(axes[0], regions, strict=True):
+        axis.axvline(0, color="#333333", linewidth=0.9)
+        for row in own[own["region"] == region].to_dict("records"):
+            place, shown = pairs.index((row["model_a"], row["model_b"])), row["significant"]
+            axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=MODEL_COLOURS[0], linewidth=1.6)
+            face = MODEL_COLOURS[0] if shown else "white"
+            axis.plot(row["difference"], place, "o", color=MODEL_COLOURS[0], markerfacecolor=face, markersize=5.5)
+        axis.grid(visible=False, axis="y")
+        axis.locator_params(axis="x", nbins=5)
+        sides = ("B better", "A better") if metric.better == "higher" else ("A better", "B better")
+        axis.set_title(region)
+        axis.set_xlabel(f"← {sides[0]}   {sides[1]} →", fontsize=8)
+    axes[0, 0].set_yticks(range(len(pairs)), [f"A: {a}\nB: {b}" for a, b in pairs], fontsize=8)
+    axes[0, 0].set_ylim(len(pairs) - 0.5, -0.5)
+    axes[0, 0].plot([], [], "o-", color=MODEL_COLOURS[0], label="difference shown (Holm)")
+    axes[0, 0].plot([], [], "o-", color=MODEL_COLOURS[0], markerfacecolor="white", label="no difference shown")
+    figure.suptitle(
+        f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B, mean over patients and 95% interval", fontsize=9
+    )
+    figure.legend(loc="outside lower center", ncols=2)
+    return _save(figure, path)
+
+
+@_styled
+def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None = None) -> Path:
+    """Draw image, truth and prediction of cases, a row a case; ``labels`` maps a label value to its name.
+
+    All panels should be of one model; slices are cropped to the brain.
+    """
+    from matplotlib.patches import Patch
+
+    found = {int(value) for panel in shown for array in (panel.truth, panel.prediction) for value in np.unique(array)}
+    named = sorted(({int(value) for value in labels} if labels else set()) | found)
+    palette = {value: LABEL_COLOURS[index % len(LABEL_COLOURS)] for index, value in enumerate(v for v in named if v)}
+    figure, axes = _figure(6.4, 2.12 * len(shown) + 0.5, len(shown), 3)
+    for row, panel in zip(axes, shown, strict=True):
+        box = _brain_box(panel)
+        image = panel.image[box].astype(float)
+        brain = image[image != 0] if (image != 0).any() else image.ravel()
+        low, high = np.percentile(brain, [1, 99.5])
+        picture = np.where(image != 0, np.clip((image - low) / max(high - low, 1e-9), 0, 1), 0)
+        for axis, overlay in zip(row, (None, panel.truth[box], panel.prediction[box]), strict=True):
+            axis.imshow(_painted(picture, overlay, palette), interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.grid(visible=False)
+            axis.spines[:].set_visible(False)
+        row[0].set_ylabel(f"{panel.rank}: {panel.ranked_by} {panel.dice:.3f}\n{panel.case_id}", fontsize=8)
+    for axis, name in zip(axes[0], ("Image", "Truth", f"Prediction: {shown[0].model}"), strict=True):
+        axis.set_title(name)
+    handles = [Patch(color=palette[value], label=(labels or {}).get(str(value), f"label {value}")) for value in palette]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return _save(figure, path)
+
+
+def _brain_box(panel: Panel) -> tuple[slice, slice]:
+    inside = (panel.image != 0) | (panel.truth != 0) | (panel.prediction != 0)
+    box = []
+    for axis in (0, 1):
+        hits = np.flatnonzero(inside.any(axis=1 - axis))
+        low, high = (hits[0], hits[-1]) if len(hits) else (0, inside.shape[axis] - 1)
+        box.append(slice(max(int(low) - 2, 0), int(high) + 3))
+    return box[0], box[1]
+
+
+def _painted(picture: np.ndarray, overlay: np.ndarray | None, palette: Mapping[int, str]) -> np.ndarray:
+    from matplotlib.colors import to_rgb
+
+    painted = np.repeat(picture[..., None], 3, axis=-1)
+    for value, colour in palette.items() if overlay is not None else ():
+        inside = overlay == value
+        painted[inside] = 0.45 * painted[inside] + 0.55 * np.array(to_rgb(colour))
+    return painted

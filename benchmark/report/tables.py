@@ -1,0 +1,229 @@
+"""Summaries and comparisons to the tables of a report, as blocks of a document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from benchmark.metrics import Metric
+from benchmark.report.document import Cell, Table, table_to_markdown
+from benchmark.stats import summarise, with_models
+
+WORSE, UNTESTED = "†", "‡"
+TEST_NAMES = {"wilcoxon": "Wilcoxon signed-rank test", "paired_t": "paired t test"}
+PHANTOM = "PHANTOM data, not patients. "
+
+
+Metrics = Mapping[str, Metric]
+
+
+def number(value: Any, metric: Metric, sign: bool = False) -> str:
+    """Write a score with three decimals, or a length with one; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:{'+' if sign else ''}.{1 if metric.unit else 3}f}"
+
+
+def p_value(p: float, relation: bool = False) -> str:
+    """Write a p value with three decimals, perhaps with its sign of relation before it."""
+    if not math.isfinite(p):
+        return "-"
+    if p < 0.001:
+        return "< 0.001" if relation else "<0.001"
+    return f"{'= ' if relation else ''}{p:.3f}"
+
+
+def title(metric: Metric, arrow: bool = True) -> str:
+    """Name a metric with its unit and, as an arrow, its better direction."""
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric.title}{unit}{(' ↑' if metric.better == 'higher' else ' ↓') if arrow else ''}"
+
+
+def metric_groups(declared: Sequence[str], scored: Sequence[str], metrics: Metrics) -> list[list[str]]:
+    """Split metrics into groups of two, one table each: the declared ones first, never mixed with the others."""
+    others = [name for name in metrics if name in scored and name not in declared]
+    return [part[start : start + 2] for part in (list(declared), others) for start in range(0, len(part), 2)]
+
+
+def comparison_table(
+    summary: pd.DataFrame, comparisons: pd.DataFrame, names: Sequence[str], metrics: Metrics, prefix: str = ""
+) -> Table:
+    """Models by metric and region: mean ± SD over patients, best bold, marked where shown to differ from the best.
+
+    ``summary`` comes from ``stats.summarise`` and ``comparisons`` from ``stats.compare``; ``prefix`` opens the caption.
+    """
+    models, regions = list(pd.unique(summary["model"])), list(pd.unique(summary["region"]))
+    rows: list[list[str | Cell]] = [[model] for model in models]
+    for name in names:
+        for region in regions:
+            for row, cell in zip(rows, _column(summary, comparisons, metrics[name], region, models), strict=True):
+                row.append(cell)
+    titles = " and ".join(title(metrics[name], arrow=False) for name in names)
+    count = summary["n_patients"].max() if len(summary) else 0
+    marks = {cell.mark for row in rows for cell in row if isinstance(cell, Cell)}
+    return Table(
+        caption=f"{prefix}{titles} by model and region, mean ± SD over {count} patients.",
+        header=["Model", *regions * len(names)],
+        groups=[(title(metrics[name]), len(regions)) for name in names],
+        rows=rows,
+        notes=[*_mark_notes(comparisons, names, len(models), marks), empty_note(summary, names, metrics)],
+    )
+
+
+def _column(
+    summary: pd.DataFrame, comparisons: pd.DataFrame, metric: Metric, region: str, models: Sequence[str]
+) -> list[Cell]:
+    own = summary[(summary["metric"] == metric.name) & (summary["region"] == region)].set_index("model")
+    best = own["mean"].idxmax() if metric.better == "higher" else own["mean"].idxmin()
+    cells = []
+    for model in models:
+        if model not in own.index:
+            cells.append(Cell("-"))
+            continue
+        mean, spread = number(own.at[model, "mean"], metric), number(own.at[model, "sd"], metric)
+        # What prints the same as the best is bold too: a reader cannot tell them apart.
+        bold = len(models) > 1 and mean == number(own.at[best, "mean"], metric)
+        mark = "" if model == best else _mark(comparisons, metric.name, region, model, str(best))
+        cells.append(Cell(mean + (f" ± {spread}" if spread != "-" else ""), bold, mark))
+    return cells
+
+
+def _mark(comparisons: pd.DataFrame, metric: str, region: str, model: str, best: str) -> str:
+    rows = comparisons[(comparisons["metric"] == metric) & (comparisons["region"] == region)]
+    if rows.empty:
+        return ""
+    a, b = rows["model_a"], rows["model_b"]
+    pair = rows[((a == model) & (b == best)) | ((a == best) & (b == model))]
+    if pair.empty:
+        return UNTESTED
+    return WORSE if bool(pair["significant"].iloc[0]) else ""
+
+
+def _mark_notes(comparisons: pd.DataFrame, names: Sequence[str], models: int, marks: set[str]) -> list[str]:
+    base = "Seeds are averaged within a case and cases within a patient."
+    if models < 2:
+        return [base]
+    base += " Bold: best mean."
+    tested = comparisons[comparisons["metric"].isin(list(names))]
+    if tested.empty:
+        return [base + " These metrics were not declared for comparison: no difference here was tested."]
+    test = TEST_NAMES[tested["test"].iloc[0]]
+    sentences = [
+        f"{WORSE}: shown to differ from the best model of its column ({test}, two-sided, significant after Holm's "
+        f"correction over all {len(comparisons)} declared comparisons).",
+        "No mark: no difference from the best was shown, which does not mean that they are equal.",
+    ]
+    if WORSE not in marks:
+        sentences = [
+            f"No model is marked: by the {test} with Holm's correction over all {len(comparisons)} declared "
+            "comparisons, no difference from the best was shown, which does not mean that they are equal."
+        ]
+    if UNTESTED in marks:
+        sentences.append(f"{UNTESTED}: its comparison with the best was not declared, so it was not tested.")
+    return [" ".join([base, *sentences])]
+
+
+def empty_note(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics) -> str:
+    """Say how many cases a rule for empty masks decided, and by which rule."""
+    rows = summary[summary["metric"].isin(list(names))]
+    hits = rows.groupby("region", sort=False)["n_empty"].max()
+    cases = int(rows["n_cases"].max()) if len(rows) else 0
+    if not hits.sum():
+        return f"No score of the {cases} cases was decided by a rule for empty masks."
+    counts = ", ".join(f"{region} {int(count)}" for region, count in hits.items())
+    rules = "; ".join(
+        f"{metrics[name].title} {rule(metrics[name].both_empty, metrics[name])} if both masks are empty, "
+        f"{rule(metrics[name].one_empty, metrics[name])} if one is"
+        for name in names
+    )
+    return f"Of {cases} cases, decided by a rule for empty masks (in the model with most): {counts}. Rules: {rules}."
+
+
+def rule(value: Any, metric: Metric) -> str:
+    """Write a metric's rule for empty masks in words."""
+    if value == "diagonal":
+        return "the volume's diagonal"
+    if value == "formula":
+        return "as its formula gives"
+    return f"{value:g}{' ' + metric.unit if metric.unit else ''}" if isinstance(value, int | float) else str(value)
+
+
+def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") -> Table:
+    """Every declared pair of one metric: paired difference with interval, p, effect size and verdict."""
+    own = comparisons[comparisons["metric"] == metric.name].to_dict("records")
+    rows: list[list[str | Cell]] = []
+    for row in own:
+        interval = f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}"
+        rows.append(
+            [row["region"], row["model_a"], row["model_b"], str(row["n_patients"]),
+             number(row["difference"], metric, True), interval, p_value(row["p"]), p_value(row["p_holm"]),
+             f"{row['effect_size']:+.2f}" if pd.notna(row["effect_size"]) else "-",
+             str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-", verdict(row)]
+        )  # fmt: skip
+    notes = [
+        "A - B: mean paired difference over patients, with its 95% bootstrap interval (BCa). Effect: matched-pairs "
+        "rank-biserial correlation, from -1 to 1. Ties: patients with no difference."
+    ]
+    notes += [
+        f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(row["note"] for row in own) if note and pd.notna(note)
+    ]
+    unit = f" in {metric.unit}" if metric.unit else ""
+    header = ["Region", "A", "B", "n", "A - B", "95% CI", "p", "p (Holm)", "Effect", "Ties", "Verdict"]
+    return Table(f"{prefix}{metric.title}: declared comparisons, differences{unit}.", header, rows, notes=notes)
+
+
+def verdict(row: Mapping[Any, Any]) -> str:
+    """Write a comparison's verdict with the name of the better model."""
+    winner = {"a better": row["model_a"], "b better": row["model_b"]}.get(row["verdict"])
+    return f"{winner} better" if winner else str(row["verdict"])
+
+
+def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics, prefix: str = "") -> Table:
+    """Models by metric and region: SD over seeds of the mean over patients."""
+    models, regions = list(pd.unique(summary["model"])), list(pd.unique(summary["region"]))
+    found = summary.set_index(["model", "metric", "region"])["seed_sd"]
+    rows: list[list[str | Cell]] = [
+        [model, *[number(found.get((model, name, region)), metrics[name]) for name in names for region in regions]]
+        for model in models
+    ]
+    groups = [(title(metrics[name], arrow=False), len(regions)) for name in names]
+    caption = f"{prefix}SD over {summary['n_seeds'].max()} seeds of the mean over patients."
+    return Table(caption, ["Model", *regions * len(names)], rows, groups)
+
+
+def rules_table(names: Sequence[str], metrics: Metrics) -> Table:
+    """Metrics with their direction, version and what they are worth for empty masks and missing predictions."""
+    rows: list[list[str | Cell]] = []
+    for metric in (metrics[name] for name in names):
+        rules = [rule(value, metric) for value in (metric.both_empty, metric.one_empty, metric.worst)]
+        rows.append([title(metric, arrow=False), metric.better, metric.version, *rules])
+    header = ["Metric", "Better", "Version", "Both masks empty", "One mask empty", "Prediction missing"]
+    return Table("What a metric is worth where a mask is empty or a prediction is missing.", header, rows)
+
+
+def notes_table(scores: pd.DataFrame, prefix: str = "") -> Table | None:
+    """Cases by region and note, a column a model; None where no row has a note."""
+    table = with_models(scores)
+    models, noted = list(pd.unique(table["model"])), table[table["note"] != ""]
+    if noted.empty:
+        return None
+    counts = noted.groupby(["region", "note", "model"], sort=False)["case_id"].nunique().unstack("model", fill_value=0)
+    rows: list[list[str | Cell]] = [
+        [region, note, *[str(counts.at[(region, note), model]) if model in counts else "0" for model in models]]
+        for region, note in counts.index
+    ]
+    caption = f"{prefix}Cases whose score was decided by a rule, under any seed."
+    return Table(caption, ["Region", "Note", *models], rows)
+
+
+def headline_table(
+    scores: pd.DataFrame, comparisons: pd.DataFrame, metrics: Metrics, *, metric: str = "dice", phantom: bool = False
+) -> str:
+    """Small Markdown table for a README: models by region under one metric, with its footnote."""
+    summary = summarise(scores[scores["metric"] == metric])
+    return table_to_markdown(
+        comparison_table(summary, comparisons, [metric], metrics, prefix=PHANTOM if phantom else "")
+    )

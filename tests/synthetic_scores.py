@@ -1,0 +1,67 @@
+"""Score tables with known shape for tests: models of known skill on patients of varied difficulty."""
+
+import numpy as np
+import pandas as pd
+
+from benchmark.records import SCORE_COLUMNS
+
+REGIONS = ("WT", "TC", "ET")
+
+
+def rows(model, values, *, metric="dice", region="WT", seed=1, fold=0, note=""):
+    """One row a case for hand-worked tables; ``values`` maps a case (patient or patient/session) to its value."""
+    bundle, _, variant = model.partition("/")
+    return [
+        (bundle, variant or "default", fold, seed, case.split("/")[0], case, region, metric, "1", value, note)
+        for case, value in values.items()
+    ]
+
+
+def table(*parts):
+    return pd.DataFrame([row for part in parts for row in part], columns=list(SCORE_COLUMNS))
+
+
+def realistic(
+    models=(("unet", 0.0), ("resunet_tversky", 0.002), ("la_resunet", 0.03)), patients=18, folds=3, seeds=(1, 2)
+):
+    """Dice, IoU and HD95 of three regions; the last of every six patients has no ET and its first model finds one."""
+    random = np.random.default_rng(7)
+    skill = {"WT": 0.84, "TC": 0.74, "ET": 0.7}
+    difficulty = random.normal(0, 0.07, (patients, len(REGIONS)))
+    found = []
+    for model, gain in models:
+        for patient in range(patients):
+            for seed in seeds:
+                for index, region in enumerate(REGIONS):
+                    noise = random.normal(0, 0.012)
+                    dice = float(np.clip(skill[region] + difficulty[patient, index] + gain + noise, 0.02, 0.98))
+                    distance, note = 45 * (1 - dice) * random.uniform(0.6, 1.4), ""
+                    if region == "ET" and patient % 6 == 5:
+                        empty = model != models[0][0]
+                        dice, distance, note = (1.0, 0.0, "both empty") if empty else (0.0, 373.13, "reference empty")
+                    name = f"P{patient:02d}"
+                    for metric, value in (("dice", dice), ("hd95", distance), ("iou", dice / (2 - dice))):
+                        found += rows(model, {f"{name}/a": value}, metric=metric, region=region, seed=seed,
+                                      fold=patient % folds, note=note)  # fmt: skip
+    return table(found)
+
+
+def histories(models=("unet", "resunet_tversky", "la_resunet"), folds=3, seeds=(1, 2), epochs=20):
+    """Training histories that fall and rise as such curves do."""
+    random = np.random.default_rng(3)
+    found = {}
+    for index, model in enumerate(models):
+        for fold in range(folds):
+            for seed in seeds:
+                epoch = np.arange(1, epochs + 1 - fold * index)
+                fall = np.exp(-epoch / (4 + index)) * (1 + 0.1 * random.normal(size=len(epoch)))
+                found[f"{model}/default/fold{fold}-seed{seed}"] = pd.DataFrame(
+                    {"epoch": epoch, "train_loss": 0.1 + 0.6 * fall, "val_loss": 0.16 + 0.6 * fall,
+                     "val_dice": 0.82 - 0.7 * fall, "learning_rate": 1e-4, "seconds": 10.0}
+                )  # fmt: skip
+    return found
+
+
+def disc(size, centre, radius):
+    grid = np.indices((size, size))
+    return (grid[0] - centre[0]) ** 2 + (grid[1] - centre[1]) ** 2 <= radius**2

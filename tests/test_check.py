@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from synthetic_scores import realistic, rows, table
+
+from benchmark.check import compare_with_baseline
+from benchmark.records import InputError
+
+BETTER = {"dice": "higher", "hd95": "lower"}
+RULE = {"metrics": ["dice"], "margin": 0.02}
+
+
+def wt(values, model="unet", **more):
+    return table(rows(model, {f"P{index}": value for index, value in enumerate(values)}, **more))
+
+
+BEFORE = [0.93, 0.90, 0.94, 0.88, 0.91, 0.92, 0.90, 0.90]
+WORSE = [0.85, 0.84, 0.86, 0.80, 0.85, 0.84, 0.84, 0.84]
+
+
+def test_the_same_scores_have_no_findings():
+    assert compare_with_baseline(realistic(), realistic(), RULE, BETTER) == []
+
+
+def test_a_planted_regression_is_found_and_named():
+    (finding,) = compare_with_baseline(wt(WORSE), wt(BEFORE), RULE, BETTER)
+    assert (finding.kind, finding.model, finding.region, finding.metric) == ("regression", "unet", "WT", "dice")
+    assert finding.failed
+    assert finding.message.startswith("unet: WT dice fell from 0.910 to 0.840 on 8 patients (-0.070, 95% CI -0.07")
+    assert finding.message.endswith("margin 0.02)")
+    assert finding.numbers["difference"] == pytest.approx(-0.07)
+
+
+def test_a_regression_of_one_model_among_three_names_that_one():
+    now = realistic()
+    hit = (now["bundle"] == "la_resunet") & (now["region"] == "TC") & (now["metric"] == "dice")
+    now.loc[hit, "value"] -= 0.05
+    (finding,) = compare_with_baseline(now, realistic(), RULE, BETTER)
+    assert (finding.model, finding.region) == ("la_resunet", "TC")
+
+
+def test_noise_is_no_regression():
+    now = realistic()
+    noise = np.random.default_rng(1).normal(0, 0.02, len(now))
+    now["value"] = now["value"] + np.where(now["metric"] == "dice", noise, 0)
+    assert compare_with_baseline(now, realistic(), RULE, BETTER) == []
+
+
+def test_one_bad_patient_is_beyond_the_margin_but_not_supported():
+    now = [*BEFORE[:-1], 0.6]
+    assert np.mean(BEFORE) - np.mean(now) > 0.02
+    assert compare_with_baseline(wt(now), wt(BEFORE), RULE, BETTER) == []
+
+
+def test_a_sure_drop_within_the_margin_passes_and_an_improvement_too():
+    assert compare_with_baseline(wt(np.subtract(BEFORE, 0.019)), wt(BEFORE), RULE, BETTER) == []
+    assert compare_with_baseline(wt(BEFORE), wt(WORSE), RULE, BETTER) == []
+
+
+def test_hd95_gets_worse_by_rising():
+    rule = {"metrics": ["hd95"], "margin": {"hd95": 1.0}}
+    near, far = wt([4.0, 5, 6, 7, 8], metric="hd95"), wt([9.0, 11, 10, 12, 14], metric="hd95")
+    (finding,) = compare_with_baseline(far, near, rule, BETTER)
+    assert "hd95 rose from 6.0 to 11.2 mm on 5 patients (+5.2" in finding.message
+    assert compare_with_baseline(near, far, rule, BETTER) == []
+
+
+def test_below_three_patients_the_mean_decides():
+    (finding,) = compare_with_baseline(wt([0.5, 0.9]), wt([0.7, 0.9]), RULE, BETTER)
+    assert "(-0.100, no interval on fewer than 3 patients" in finding.message
+    assert compare_with_baseline(wt([0.69, 0.9]), wt([0.7, 0.9]), RULE, BETTER) == []
+
+
+def test_what_is_missing_is_found_and_what_is_new_is_information():
+    before = table(*(rows(name, {"P0": 0.9, "P1": 0.8, "P2": 0.7}) for name in ("unet", "gone")),
+                   rows("unet", {"P0": 0.9}, region="ET"))  # fmt: skip
+    now = table(rows("unet", {"P0": 0.9, "P2": 0.7}), rows("fresh", {"P0": 0.9}))
+    found = compare_with_baseline(now, before, RULE, BETTER)
+    assert [(finding.kind, finding.model, finding.region, finding.failed) for finding in found] == [
+        ("missing", "gone", "", True),
+        ("missing", "unet", "WT", True),
+        ("missing", "unet", "ET", True),
+        ("new", "fresh", "", False),
+    ]
+    assert found[1].message == "unet: no WT dice now for 1 of 3 cases of the baseline (patients P1)"
+
+
+def test_a_metric_of_another_version_is_not_compared():
+    now = wt(WORSE)
+    now["metric_version"] = "2"
+    (finding,) = compare_with_baseline(now, wt(BEFORE), RULE, BETTER)
+    assert (finding.kind, finding.failed) == ("not comparable", True)
+    assert finding.message == "dice: not comparable, version 1 in the baseline and 2 now"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"metrics": ["dice"]}, "metrics and a margin"),
+        ({"metrics": ["iou"], "margin": 0.1}, "names iou"),
+        ({"metrics": ["dice"], "margin": {"hd95": 1}}, "margin for dice is None"),
+        ({"metrics": ["dice"], "margin": -0.1}, "from 0 up"),
+    ],
+)
+def test_a_rule_that_says_nothing_is_refused(rule, message):
+    with pytest.raises(InputError, match=message):
+        compare_with_baseline(wt(BEFORE), wt(BEFORE), rule, BETTER)
