@@ -1,0 +1,201 @@
+"""Command lines to calls: arguments, progress and exit codes (0 done, 1 a run failed or got worse, 2 bad input)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmark import cli_data, study
+from benchmark.records import InputError
+
+app = typer.Typer(
+    help="Train, score and compare brain tumour segmentation models that are MONAI bundles.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cli_data.app, name="data")
+
+StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A folder of reports/ with a study.json.")]
+Select = Annotated[
+    list[str], typer.Option(metavar="KEY=VALUE ...", help="Only runs with bundle=, variant=, fold=, seed=.")
+]
+Set = Annotated[list[str], typer.Option("--set", metavar="ID=VALUE ...", help="Set an id of the bundles' configs.")]
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one sentence and exit code 2."""
+    try:
+        app(args=_spread(sys.argv[1:]))
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+@app.command()
+def plan(
+    name: StudyName = study.DEFAULT,
+    select: Select = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects with id, state and folder.")] = False,
+) -> None:
+    """List a study's runs, what state they are in and where their folders are."""
+    from benchmark import store
+
+    runs = study.select(study.load(name).runs(), select)
+    rows = [{"id": run.id, "state": store.state(run), "folder": str(store.folder(run))} for run in runs]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(f"{row['state']:8} {row['id']}")
+    done = sum(row["state"] == "done" for row in rows)
+    print(f"{len(rows)} runs, {done} done; folders below {store.folder(runs[0]).parents[2]}")
+
+
+@app.command()
+def run_all(
+    name: StudyName = study.DEFAULT,
+    select: Select = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+    jobs: Annotated[int | None, typer.Option(help="Runs at once; by default one a GPU, or one a processor.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="GPUs to use, such as 0,1; by default all.")] = None,
+) -> None:
+    """Do every run of a study that is not done, then write its report. Repeat the command to resume."""
+    from rich.console import Console
+
+    from benchmark import execute
+    from benchmark.data.prepare import prepare
+    from benchmark.progress import reporting
+    from benchmark.watch import Watch
+
+    chosen_gpus = gpus.split(",") if gpus else execute.visible_gpus()
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs is {jobs}: expected at least 1.")
+    declared, changes = study.load(name), _changes(set_)
+    runs = study.select(declared.runs(changes), select)
+    with reporting("preparing") as progress:
+        prepare(declared.data, progress=progress)
+    execute.check(runs, declared.data)
+    with Watch(runs, declared.data, Console()) as watch:
+        at_once = jobs or len(chosen_gpus) or os.cpu_count() or 1
+        outcomes = execute.execute(runs, changes, min(at_once, len(runs)), chosen_gpus, watch)
+    failed = [outcome for outcome in outcomes if outcome.state != "done"]
+    for outcome in failed:
+        print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)
+    if len(failed) < len(outcomes):
+        _report(declared)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(metavar="STUDY")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN", help="As `benchmark plan` lists it: unet/default/fold0-seed1.")
+    ],
+    set_: Set = [],  # noqa: B006
+) -> None:
+    """Do one run: train, predict, score."""
+    from benchmark import execute
+
+    execute.end_with_parent()
+    declared = study.load(name)
+    runs = {run.id: run for run in declared.runs(_changes(set_))}
+    if run_id not in runs:
+        raise InputError(f"Study {name} has no run {run_id!r}: expected one of {', '.join(runs)}.")
+    from benchmark.run import run as do
+
+    do(runs[run_id], declared.data)
+
+
+@app.command()
+def report(name: StudyName = study.DEFAULT) -> None:
+    """Write a study's scores.csv, comparisons.csv, report.md, report.tex and figures from its finished runs."""
+    _report(study.load(name))
+
+
+@app.command()
+def check(
+    name: StudyName = study.DEFAULT,
+    accept: Annotated[bool, typer.Option(help="Make the present scores the baseline.")] = False,
+) -> None:
+    """Compare a study's scores with its baseline; exit code 1 when a model got worse."""
+    from benchmark import publish
+
+    findings = publish.check(study.load(name), accept)
+    for finding in findings:
+        print(finding.message)
+    if any(finding.failed for finding in findings):
+        raise typer.Exit(1)
+    print(f"{name}: baseline accepted." if accept else f"{name}: no model got worse.")
+
+
+@app.command()
+def score(
+    manifest: Annotated[str, typer.Option(help="Data set whose labels and regions apply.")],
+    reference: Annotated[Path, typer.Option(help="Folder of reference label maps.")],
+    prediction: Annotated[Path, typer.Option(help="Folder of predicted label maps, <case>.nii.gz.")],
+    name: Annotated[str, typer.Option(help="Name of the model in tables.")],
+    out: Annotated[
+        Path, typer.Option(help="CSV file to write; put it into reports/STUDY/external/ to compare it there.")
+    ],
+    force: Annotated[bool, typer.Option(help="Replace a different file.")] = False,
+) -> None:
+    """Score label maps that any other tool made, by the same code."""
+    from benchmark.external import save_scores, score_folder
+    from benchmark.progress import reporting
+
+    with reporting("scoring") as progress:
+        scores = score_folder(reference, prediction, manifest, name, progress=progress)
+    save_scores(scores, out, force=force)
+    print(f"Wrote {out}: {len(scores)} scores of {scores['case_id'].nunique()} cases.")
+
+
+@app.command()
+def compose(names: Annotated[list[str] | None, typer.Argument(metavar="[BUNDLE]...")] = None) -> None:
+    """Write bundles' full configs from the protocol and their model.json."""
+    from benchmark import bundle
+
+    for name in names or bundle.names():
+        changed = bundle.write(name)
+        print(f"{name}: {', '.join(path.name for path in changed) or 'unchanged'}")
+
+
+def _report(declared: study.Study) -> None:
+    from benchmark import publish
+
+    print(f"Report: {publish.publish(declared)}")
+
+
+def _changes(texts: list[str]) -> dict[str, Any]:
+    changes = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {text!r}: expected ID=VALUE.")
+        try:
+            changes[key] = json.loads(value)
+        except json.JSONDecodeError:
+            changes[key] = value
+    return changes
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """Repeat --select and --set before every further KEY=VALUE, so that one flag may be followed by several."""
+    spread: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if flag and "=" in argument and not argument.startswith("-") and spread[-1] != flag:
+            spread.append(flag)
+        if argument.startswith("-"):
+            flag = argument if argument in ("--select", "--set") else ""
+        elif "=" not in argument:
+            flag = ""
+        spread.append(argument)
+    return spread

@@ -1,0 +1,210 @@
+"""Run folders to a study's tables in ``reports/``, those tables to its report, and its scores to a check."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark import bundle, project, report, stats, store
+from benchmark import check as checking
+from benchmark.data.folds import folds_path
+from benchmark.data.manifest import CaseList, load_cases
+from benchmark.data.prepare import PreparedCase, case_key, store_folder
+from benchmark.data.volumes import read_volume
+from benchmark.files import read_json, write_json, write_text
+from benchmark.metrics import METRICS
+from benchmark.records import InputError, Run
+from benchmark.study import Study
+
+BETTER = {name: metric.better for name, metric in METRICS.items()}
+TABLES = ("scores.csv", "histories.csv", "provenance.json")
+"""What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
+
+
+def publish(study: Study) -> Path:
+    """Gather what finished runs made, compare the models and write the report; return the path of ``report.md``.
+
+    Where this machine has no finished run of the study, the report is made anew from the tables in its folder.
+
+    Raises:
+        InputError: if there is neither a finished run nor a table of scores.
+    """
+    runs = study.runs()
+    done = [run for run in runs if store.state(run) == "done"]
+    if done:
+        _gather(study, done)
+    elif not (study.folder / "scores.csv").exists():
+        raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
+    scores, left_out = stats.shared_patients(_with_external(study, store.read_scores(study.folder / "scores.csv")))
+    models = [stats.model_name(model["bundle"], model.get("variant", "default")) for model in study.models]
+    others = [name for name in pd.unique(stats.with_models(scores)["model"]) if name not in models]
+    comparisons = stats.compare(scores, study.compare, BETTER, [*models, *others])
+    write_text(study.folder / "comparisons.csv", comparisons.to_csv(index=False))
+    cases = load_cases(study.data)
+    provenance = read_json(study.folder / "provenance.json", "where the scores come from")
+    material = report.Material(
+        study={"name": study.name, **{key: value for key, value in asdict(study).items() if key != "name"}},
+        manifest=asdict(cases.manifest),
+        scores=scores,
+        comparisons=comparisons,
+        histories=_histories(study),
+        panels=_panels(done, cases),
+        differences=_differences(runs, study.data),
+        folds=read_json(folds_path(study.data), "folds"),
+        missing=_missing(runs, done, scores),
+        provenance=_summary(provenance),
+        warnings=[*study.notes, *cases.warnings, *left_out, *_cautions(study, provenance)],
+    )
+    return report.write_report(study.folder, material, project.runs() / study.name / "figures")
+
+
+def check(study: Study, accept: bool = False) -> list[checking.Finding]:
+    """Compare a study's scores with its baseline, or with ``accept`` make them the baseline.
+
+    Raises:
+        InputError: if the study has no scores, no rule or no baseline.
+    """
+    if not study.check:
+        raise InputError(f"{study.folder / 'study.json'} has no entry 'check': expected metrics and a margin.")
+    scores = store.read_scores(study.folder / "scores.csv")
+    baseline = study.folder / "baseline.csv"
+    if accept:
+        _supersede(study, baseline)
+        store.write_scores(baseline, scores[scores["metric"].isin(study.check["metrics"])])
+        return []
+    if not baseline.exists():
+        raise InputError(
+            f"{baseline} does not exist: expected a baseline; make one by `benchmark check {study.name} --accept`."
+        )
+    return checking.compare_with_baseline(scores, store.read_scores(baseline), study.check, BETTER)
+
+
+def _gather(study: Study, done: Sequence[Run]) -> None:
+    """Write the three tables from run folders, after a copy of what they replace."""
+    records = {run.id: read_json(store.folder(run) / "run.json", "a run's record") for run in done}
+    histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
+    for name in TABLES:
+        _supersede(study, study.folder / name)
+    store.write_scores(study.folder / "scores.csv", store.collect(done))
+    write_text(study.folder / "histories.csv", histories.round(6).to_csv(index=False))
+    write_json(study.folder / "provenance.json", _provenance(study, records))
+
+
+def _supersede(study: Study, path: Path) -> None:
+    """Copy a table that will be replaced to ``runs/<study>/superseded``; nothing that was computed is lost."""
+    if not path.exists():
+        return
+    name = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}{path.suffix}"
+    target = project.runs() / study.name / "superseded" / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+
+
+def _with_external(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
+    """Add the tables of ``reports/<study>/external/``, on the cases that the study tested."""
+    tables = [store.read_scores(path) for path in sorted((study.folder / "external").glob("*.csv"))]
+    return pd.concat([scores, *(t[t["case_id"].isin(scores["case_id"])] for t in tables)], ignore_index=True)
+
+
+def _histories(study: Study) -> dict[str, pd.DataFrame]:
+    table = pd.read_csv(study.folder / "histories.csv")
+    return {str(run): rows.drop(columns="run").reset_index(drop=True) for run, rows in table.groupby("run", sort=False)}
+
+
+def _differences(runs: Sequence[Run], dataset: str) -> dict[str, dict[str, Any]]:
+    first = {stats.model_name(run.bundle, run.variant): run for run in reversed(runs)}
+    return bundle.differences({name: bundle.frozen(run, dataset)["train"] for name, run in reversed(first.items())})
+
+
+def _missing(runs: Sequence[Run], done: Sequence[Run], scores: pd.DataFrame) -> dict[str, str]:
+    have = {run.id for run in done} or {
+        Run("", *key).id for key in scores[["bundle", "variant", "fold", "seed"]].itertuples(index=False, name=None)
+    }
+    lost = [run for run in runs if run.id not in have]
+    return {run.id: store.last_error(run) if store.state(run) == "failed" else "not run" for run in lost}
+
+
+def _provenance(study: Study, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    cases = load_cases(study.data)
+    keys = json.dumps({case.case_id: case_key(case) for case in cases.cases})
+    shown = ("fingerprint", "commit", "platform", "overrides", "started", "stages")
+    return {
+        "gathered": time.strftime("%Y-%m-%d"),
+        "cases_sha256": hashlib.sha256(keys.encode()).hexdigest(),
+        "folds_sha256": hashlib.sha256(folds_path(study.data).read_bytes()).hexdigest(),
+        "versions": [dict(t) for t in {tuple(r["identity"]["versions"].items()) for r in records.values()}],
+        "code": sorted({r["identity"]["code"] for r in records.values()}),
+        "runs": {run: {key: record.get(key) for key in shown} for run, record in records.items()},
+    }
+
+
+def _summary(provenance: dict[str, Any]) -> dict[str, Any]:
+    runs = provenance["runs"].values()
+    stages = [stage for run in runs for stage in (run["stages"] or {}).values()]
+    return {
+        "gathered": provenance["gathered"],
+        "runs": len(runs),
+        "commit": ", ".join(sorted({run["commit"] for run in runs})),
+        "device": ", ".join(sorted({stage["device"] for stage in stages})),
+        "platform": ", ".join(sorted({run["platform"] for run in runs})),
+        "compute time, all runs": f"{sum(stage['seconds'] for stage in stages) / 60:.1f} min",
+        "peak memory of a run": f"{max((stage['peak_memory_mb'] for stage in stages), default=0)} MB",
+        "cases sha256": provenance["cases_sha256"],
+        "folds sha256": provenance["folds_sha256"],
+        "code": ", ".join(provenance["code"]),
+        "versions": {name: value for versions in provenance["versions"] for name, value in versions.items()},
+    }
+
+
+def _cautions(study: Study, provenance: dict[str, Any]) -> list[str]:
+    found = []
+    if len(provenance["versions"]) > 1 or len(provenance["code"]) > 1:
+        found.append("The runs were made with different library versions or different code (provenance.json).")
+    if any(run["commit"].endswith("-dirty") or run["commit"] == "unknown" for run in provenance["runs"].values()):
+        found.append("Some runs were made from a working tree with changes that no commit holds.")
+    declared = {run.id: run.overrides for run in study.runs()}
+    changed = [id_ for id_, run in provenance["runs"].items() if run["overrides"] != declared.get(id_)]
+    if changed:
+        first = provenance["runs"][changed[0]]["overrides"]
+        extra = {k: v for k, v in first.items() if declared.get(changed[0], {}).get(k) != v}
+        found.append(
+            f"{len(changed)} runs were made with other settings than study.json declares: {json.dumps(extra)}."
+        )
+    return found
+
+
+def _panels(done: Sequence[Run], cases: CaseList) -> list[report.Panel]:
+    """The best, median and worst case of every model's first finished runs, by mean Dice over regions."""
+    panels = []
+    known = {case.case_id: case for case in cases.cases}
+    for name, seed in {stats.model_name(run.bundle, run.variant): run.seed for run in reversed(done)}.items():
+        runs = {run.fold: run for run in done if stats.model_name(run.bundle, run.variant) == name and run.seed == seed}
+        scores = store.collect(runs.values())
+        dice = scores[scores["metric"] == "dice"].groupby(["case_id", "fold"])["value"].mean().sort_values()
+        for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
+            case_id, fold = dice.index[position]
+            prepared = PreparedCase(known[case_id], store_folder() / case_key(known[case_id]))
+            path = store.folder(runs[fold]) / "predictions" / f"{case_id}.nii.gz"
+            if prepared.folder.is_dir() and path.exists():
+                panels.append(_panel(prepared, path, rank, float(dice.iloc[position]), name, cases))
+    return panels
+
+
+def _panel(case: PreparedCase, path: Path, rank: str, dice: float, model: str, cases: CaseList) -> report.Panel:
+    truth, prediction = np.asarray(case.label), case.crop(read_volume(path)[0])
+    z = int(np.argmax((truth > 0).sum(axis=(1, 2)) * 1000 + (prediction > 0).sum(axis=(1, 2))))
+    modalities = cases.manifest.modalities
+    channel = modalities.index("FLAIR") if "FLAIR" in modalities else len(modalities) - 1
+    # (x, y) with x to the right of the patient becomes rows from front to back, the way radiologists look at it.
+    image, truth, prediction = (np.rot90(a[::-1]) for a in (case.image[z, channel], truth[z], prediction[z]))
+    return report.Panel(case.case.case_id, rank, dice, image.astype(np.float32), truth, prediction, model)

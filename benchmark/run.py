@@ -1,0 +1,105 @@
+"""One run to its folder: train, predict, score; each stage is skipped where its output is whole."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from benchmark import bundle, store
+from benchmark.data.prepare import DataSet, PreparedCase
+from benchmark.data.volumes import read_volume
+from benchmark.files import read_json, write_json, write_text
+from benchmark.metrics import score_case
+from benchmark.records import InputError, Run
+
+# How long a new process waits for one that is being killed to let go of a run's folder.
+PATIENCE_S = 10
+
+
+def run(run: Run, dataset: str) -> None:
+    """Do what is left of a run; an error is written to ``error.txt`` and raised.
+
+    Raises:
+        InputError: if another process is at this run, or its folder is from another fingerprint.
+    """
+    data = DataSet(dataset)
+    configs = bundle.frozen(run, dataset)
+    what = store.identity(run, data, configs)
+    store.check(run, what)
+    if store.state(run) == "done":
+        return
+    folder = store.folder(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=PATIENCE_S):
+            (folder / "error.txt").unlink(missing_ok=True)
+            store.record(run, what, " ".join(["python -m benchmark", *sys.argv[1:]]))
+            bundle.freeze(configs, folder)
+            try:
+                _stages(run, data, folder)
+            except BaseException as error:
+                write_text(folder / "error.txt", _explained(error))
+                raise
+    except Timeout as error:
+        raise InputError(f"{folder} is being run by another process: expected none; wait for it to end.") from error
+
+
+def _stages(run: Run, data: DataSet, folder: Path) -> None:
+    cases = data.part(run.fold, "test")
+    _timed(folder, "train", folder / "models" / "model.pt", lambda: _workflow(folder, "train", "training"))
+    predictions = {case.case.case_id: folder / "predictions" / f"{case.case.case_id}.nii.gz" for case in cases}
+    missing = [path for path in predictions.values() if not path.exists()]
+    _timed(folder, "predict", None if missing else folder, lambda: _workflow(folder, "inference", "inference"))
+    rows = [row for case in cases for row in _score(run, case, predictions[case.case.case_id], data)]
+    store.write_scores(folder / "scores.csv", pd.DataFrame(rows))
+
+
+def _workflow(folder: Path, kind: str, run_id: str) -> None:
+    from monai.bundle import ConfigWorkflow
+
+    workflow = ConfigWorkflow(config_file=str(folder / "configs" / f"{kind}.json"), workflow_type=None, run_id=run_id)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:
+    prediction = read_volume(path)[0] if path.exists() else None
+    who = {"bundle": run.bundle, "variant": run.variant, "fold": run.fold, "seed": run.seed}
+    scores = score_case(case.original_label(), prediction, case.spacing, data.manifest.regions)
+    return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scores]
+
+
+def _timed(folder: Path, stage: str, whole: Path | None, work: Callable[[], None]) -> None:
+    """Do a stage unless its output is whole, and add its time, memory and device to ``run.json``."""
+    if whole is not None and whole.exists():
+        return
+    import torch
+
+    print(f"--- {stage}", flush=True)
+    started = time.perf_counter()
+    work()
+    record = read_json(folder / "run.json", "a run's record")
+    usage: dict[str, Any] = {
+        "seconds": round(time.perf_counter() - started, 1),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu x{os.cpu_count()}",
+    }
+    if torch.cuda.is_available():
+        usage["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    write_json(folder / "run.json", {**record, "stages": {**record.get("stages", {}), stage: usage}})
+
+
+def _explained(error: BaseException) -> str:
+    if isinstance(error, InputError):
+        return f"{error}\n"
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,176 @@
+"""Runs to their folders, states and fingerprints, and finished run folders to one table of scores."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import benchmark
+from benchmark import bundle, project
+from benchmark.data.prepare import DataSet, case_key
+from benchmark.files import read_json, write_json, write_text
+from benchmark.records import SCORE_COLUMNS, InputError, Run
+
+LIBRARIES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel")
+CODE = ("networks", "training", "data/prepare.py", "data/slices.py")
+"""Our own code that decides what a training computes; its syntax trees, comments left out, are in the fingerprint."""
+
+
+def folder(run: Run) -> Path:
+    """Folder of a run."""
+    return project.runs() / run.study / run.id
+
+
+def state(run: Run) -> str:
+    """Read a run's state off its files: "done", "failed" or "pending"."""
+    place = folder(run)
+    if (place / "scores.csv").exists():
+        return "done"
+    return "failed" if (place / "error.txt").exists() else "pending"
+
+
+def last_error(run: Run) -> str:
+    """Last line of a failed run's error."""
+    text = (folder(run) / "error.txt").read_text(encoding="utf-8").strip()
+    return text.splitlines()[-1] if text else "stopped without a message"
+
+
+def history(run: Run) -> pd.DataFrame:
+    """A run's finished epochs, one a row, as ``training.handlers.Resume`` records them; empty before the first."""
+    path = folder(run) / "models" / "history.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Everything a run's numbers follow from: configs, patients, data, library versions and our own code."""
+    fold = data.fold(run.fold)
+    patients = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+    return {
+        "config": {
+            kind: {key: value for key, value in configs[kind].items() if key not in bundle.MACHINE_IDS}
+            for kind in bundle.CONFIGS
+        },
+        "fold": {part: list(ids) for part, ids in patients.items()},
+        "cases": {case.case_id: case_key(case) for case in data.cases.cases},
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
+        "code": code_hash(),
+    }
+
+
+def code_hash() -> str:
+    """Hash of the syntax trees of ``CODE``."""
+    package = Path(benchmark.__file__).parent
+    files = sorted(
+        file for part in CODE for file in ([package / part] if part.endswith(".py") else (package / part).glob("*.py"))
+    )
+    trees = [ast.dump(ast.parse(file.read_text(encoding="utf-8"))) for file in files]
+    return hashlib.sha256("\n".join(trees).encode()).hexdigest()
+
+
+def fingerprint(what: Mapping[str, Any]) -> str:
+    """Hash of an ``identity``."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def check(run: Run, what: Mapping[str, Any]) -> None:
+    """Refuse a run folder that was begun with another identity.
+
+    Raises:
+        InputError: naming the folder and the keys that differ.
+    """
+    path = folder(run) / "run.json"
+    if not path.exists():
+        return
+    before = read_json(path, "a run's record")
+    if before["fingerprint"] == fingerprint(what):
+        return
+    keys = [f"{key} ({old} -> {new})" for key, old, new in _differing(before["identity"], json.loads(json.dumps(what)))]
+    shown = "; ".join(keys[:5]) + (f"; and {len(keys) - 5} more" if len(keys) > 5 else "")
+    raise InputError(
+        f"{folder(run)} holds a run with another fingerprint, which differs in {shown}: expected the same; move the "
+        "folder away to run anew, or undo the change to continue it."
+    )
+
+
+def record(run: Run, what: Mapping[str, Any], command: str) -> None:
+    """Write ``run.json`` when a run begins, and keep it as it is when a run goes on."""
+    path = folder(run) / "run.json"
+    if path.exists():
+        return
+    write_json(
+        path,
+        {
+            "study": run.study,
+            "bundle": run.bundle,
+            "variant": run.variant,
+            "fold": run.fold,
+            "seed": run.seed,
+            "overrides": run.overrides,
+            "fingerprint": fingerprint(what),
+            "identity": what,
+            "commit": commit(),
+            "platform": platform.platform(),
+            "command": command,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        },
+    )
+
+
+def commit() -> str:
+    """The project's git commit, with ``-dirty`` where tracked files were changed, or "unknown" outside git."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=project.root(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def collect(runs: Iterable[Run]) -> pd.DataFrame:
+    """Join the scores of finished runs into one table with ``SCORE_COLUMNS``; empty if there are none."""
+    tables = [read_scores(folder(run) / "scores.csv") for run in runs if state(run) == "done"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(SCORE_COLUMNS))
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read a score table.
+
+    Raises:
+        InputError: if the file is missing or has other columns.
+    """
+    try:
+        scores = pd.read_csv(path, dtype={"metric_version": str, "variant": str, "note": str}, keep_default_na=False,
+                             na_values={"value": ["", "nan"]})  # fmt: skip
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: expected a table of scores.") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a table of scores: {error}.") from error
+    if tuple(scores.columns) != SCORE_COLUMNS:
+        raise InputError(f"{path}: expected the columns {', '.join(SCORE_COLUMNS)}, found {', '.join(scores.columns)}.")
+    return scores
+
+
+def write_scores(path: Path, scores: pd.DataFrame) -> None:
+    """Write a score table, whole or not at all."""
+    write_text(path, scores[list(SCORE_COLUMNS)].to_csv(index=False))
+
+
+def _differing(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = dict.fromkeys([*old, *new])
+        return [row for k in keys for row in _differing(old.get(k), new.get(k), f"{key}#{k}" if key else k)]
+    return [] if old == new else [(key, _short(old), _short(new))]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
