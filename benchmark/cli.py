@@ -68,7 +68,7 @@ def run_all(
     """Do every run of a study that is not done, then write its report. Repeat the command to resume."""
     from rich.console import Console
 
-    from benchmark import execute
+    from benchmark import bundle, execute
     from benchmark.data.prepare import prepare
     from benchmark.progress import reporting
     from benchmark.watch import Watch
@@ -78,6 +78,9 @@ def run_all(
         raise InputError(f"--jobs is {jobs}: expected at least 1.")
     declared, changes = study.load(name), _changes(set_)
     runs = study.select(declared.runs(changes), select)
+    for chosen in runs:
+        # A mistyped id is refused before the long work, not after it.
+        bundle.frozen(chosen, declared.data)
     with reporting("preparing") as progress:
         prepare(declared.data, progress=progress)
     execute.check(runs, declared.data)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.data.manifest import Manifest, load_manifest
+from benchmark.data.manifest import Manifest, manifest_of
 from benchmark.data.volumes import ending_of, pick_image, read_volume, spacing_of
 from benchmark.files import write_text
 from benchmark.metrics import score_case
@@ -50,7 +50,7 @@ def score_folder(
     import pandas as pd
 
     check_name(name)
-    described = load_manifest(manifest)
+    described = manifest_of(manifest)
     references, predictions = _matched(reference, prediction, described)
     patients = {case: described.patient_of(case) for case in references}
     rows: list[dict[str, Any]] = []

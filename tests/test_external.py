@@ -26,7 +26,7 @@ def manifest(monkeypatch):
         *("", "", "", "open", "public", (), {"seed": 1}),
     )
     known = {"small": described}
-    monkeypatch.setattr("benchmark.external.load_manifest", lambda name: known[name])
+    monkeypatch.setattr("benchmark.external.manifest_of", lambda name: known[name])
     return described
 
 

@@ -162,6 +162,15 @@ def load_cases(name: str) -> CaseList:
     return CaseList(name, manifest, cases, warnings)
 
 
+def manifest_of(name: str) -> Manifest:
+    """Return the manifest of a set, also of a copy that was scanned under a name of its own and has none so called.
+
+    Raises:
+        InputError: if there is no such set.
+    """
+    return load_cases(name).manifest if _is_name(name) and cases_path(name).is_file() else load_manifest(name)
+
+
 def write_cases(listed: CaseList) -> None:
     """Write ``data_manifests/<name>.cases.json``, a line per case, the same bytes for the same cases."""
     lines = [json.dumps(asdict(case), ensure_ascii=False) for case in sorted(listed.cases, key=lambda c: c.case_id)]

@@ -17,7 +17,15 @@ import numpy as np
 
 from benchmark import project
 from benchmark.data.folds import SIDES, Fold, folds_path, load_folds
-from benchmark.data.manifest import CaseList, Manifest, cases_path, data_folder, folder_here, load_cases, load_manifest
+from benchmark.data.manifest import (
+    CaseList,
+    Manifest,
+    cases_path,
+    data_folder,
+    folder_here,
+    load_cases,
+    manifest_of,
+)
 from benchmark.data.scan import scan
 from benchmark.data.volumes import read_image, sha256_file, split_index
 from benchmark.files import read_json, replacing_folder, write_json
@@ -154,7 +162,7 @@ def found_cases(name: str, progress: Progress | None = None) -> CaseList:
     Another processor or library version may round a phantom's voxels otherwise; then the case list is written anew,
     so that its hashes are those of the files that are used, and a line says so.
     """
-    manifest = _manifest(name)
+    manifest = manifest_of(name)
     whole = folder_here(name, manifest) and cases_path(name).exists() and folds_path(name).exists()
     if manifest.access == "generated" and not whole:
         known = cases_path(name).exists()
@@ -192,7 +200,7 @@ class DataSet:
     @cached_property
     def manifest(self) -> Manifest:
         """The description of the publisher's set, without looking for its files."""
-        return _manifest(self.name)
+        return manifest_of(self.name)
 
     @cached_property
     def cases(self) -> CaseList:
@@ -233,11 +241,6 @@ class DataSet:
         if not wanted:
             raise InputError(f"Fold {fold} of {self.name} has no case on its {part} side: expected at least one.")
         return prepare(self.name, cases=wanted)
-
-
-def _manifest(name: str) -> Manifest:
-    # A copy that was scanned under a name of its own has no manifest of that name.
-    return load_cases(name).manifest if cases_path(name).exists() else load_manifest(name)
 
 
 # Each map holds a file descriptor; a large set has more cases than a process may have open files.

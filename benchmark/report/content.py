@@ -185,12 +185,13 @@ def _runs(material: Material) -> list[Block]:
     if material.deviations:
         blocks.append(Table("Deviations from the protocol.", ["Model", "Id", "Value"], material.deviations, wrap=True))
     if material.differences:
-        models = list(next(iter(material.differences.values())))
         rows: list[list[str | Cell]] = [
-            [key, *(_short(row[model]) for model in models)] for key, row in material.differences.items()
+            [key if n == 0 else "", model, _short(value)]
+            for key, row in material.differences.items()
+            for n, (model, value) in enumerate(row.items())
         ]
         caption = "Ids in which the models' training configs differ; all else is the same for every model."
-        blocks.append(Table(caption, ["Id", *models], rows, wrap=True))
+        blocks.append(Table(caption, ["Id", "Model", "Value"], rows, wrap=True))
     if material.missing:
         lost: list[list[str | Cell]] = [[run, reason] for run, reason in material.missing.items()]
         blocks.append(Table("Runs without scores.", ["Run", "Why"], lost, wrap=True))
