@@ -67,9 +67,16 @@ def _workflow(folder: Path, kind: str, run_id: str) -> None:
     from monai.bundle import ConfigWorkflow
 
     workflow = ConfigWorkflow(config_file=str(folder / "configs" / f"{kind}.json"), workflow_type=None, run_id=run_id)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    try:
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    except RuntimeError as error:
+        # MONAI wraps whatever an expression raises, once for each reference; what happened is at the bottom.
+        cause: BaseException = error
+        while cause.__cause__ is not None and str(cause).startswith("Failed to evaluate"):
+            cause = cause.__cause__
+        raise cause from None
 
 
 def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:

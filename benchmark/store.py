@@ -22,6 +22,7 @@ from benchmark.files import read_json, write_json, write_text
 from benchmark.records import SCORE_COLUMNS, InputError, Run
 
 LIBRARIES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel")
+_TYPES = {column: {"fold": int, "seed": int, "value": float}.get(column, str) for column in SCORE_COLUMNS}
 CODE = ("networks", "training", "data/prepare.py", "data/slices.py")
 """Our own code that decides what a training computes; its syntax trees, comments left out, are in the fingerprint."""
 
@@ -148,8 +149,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         InputError: if the file is missing or has other columns.
     """
     try:
-        scores = pd.read_csv(path, dtype={"metric_version": str, "variant": str, "note": str}, keep_default_na=False,
-                             na_values={"value": ["", "nan"]})  # fmt: skip
+        scores = pd.read_csv(path, dtype=_TYPES, keep_default_na=False, na_values={"value": ["", "nan"]})
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: expected a table of scores.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, UnicodeDecodeError) as error:

@@ -13,8 +13,34 @@ from benchmark.records import InputError, Run
 
 DEFAULT = "quickstart"
 SELECTORS = ("bundle", "variant", "fold", "seed")
-REQUIRED = {"title": str, "data": str, "folds": list, "seeds": list, "models": list, "compare": dict}
-OPTIONAL = {"set": dict, "deviations": str, "check": dict, "notes": list}
+_WHOLE = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True}
+_MODEL = {
+    "type": "object",
+    "properties": {
+        "bundle": {"type": "string"},
+        "variant": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$"},
+        "set": {"type": "object"},
+    },
+    "required": ["bundle"],
+    "additionalProperties": False,
+}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "data": {"type": "string"},
+        "folds": _WHOLE,
+        "seeds": _WHOLE,
+        "models": {"type": "array", "items": _MODEL, "minItems": 1},
+        "set": {"type": "object"},
+        "deviations": {"type": "string"},
+        "compare": {"type": "object", "required": ["metrics"]},
+        "check": {"type": "object", "required": ["metrics", "margin"]},
+        "notes": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["title", "data", "folds", "seeds", "models", "compare"],
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True)
@@ -75,22 +101,16 @@ def load(name: str) -> Study:
     if name not in names():
         raise InputError(f"There is no study {name!r}: expected one of {', '.join(names())} (folders of reports/).")
     content = read_json(path, "a study")
-    for key, kind in {**REQUIRED, **OPTIONAL}.items():
-        if key in REQUIRED and key not in content:
-            raise InputError(f"{path} has no entry {key!r}: expected one.")
-        if key in content and not isinstance(content[key], kind):
-            raise InputError(f"{path}: entry {key!r} is {content[key]!r}, expected a {kind.__name__}.")
-    unknown = [key for key in content if key not in {"name", *REQUIRED, *OPTIONAL}]
-    if unknown:
-        raise InputError(f"{path} has the unknown entry {unknown[0]!r}: expected {', '.join([*REQUIRED, *OPTIONAL])}.")
-    models = [(model.get("bundle"), model.get("variant", "default")) for model in content["models"]]
-    if None in dict(models) or len(set(models)) < len(models):
-        raise InputError(
-            f"{path}: every model needs a bundle, and bundle and variant together must differ; found {models}."
-        )
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in content.items() if key != "name"
-    }
+    import jsonschema
+
+    error = next(jsonschema.Draft202012Validator(SCHEMA).iter_errors(content), None)
+    if error is not None:
+        where = "/".join(str(part) for part in error.absolute_path)
+        raise InputError(f"{path}: {where + ': ' if where else ''}{error.message}.")
+    models = [(model["bundle"], model.get("variant", "default")) for model in content["models"]]
+    if len(set(models)) < len(models):
+        raise InputError(f"{path}: models: bundle and variant together must differ; found {models}.")
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
     return Study(name=name, **values)
 
 

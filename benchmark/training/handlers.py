@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import pickle
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +24,11 @@ from benchmark.records import InputError
 
 def save(path: Path, content: Any) -> None:
     """Write ``torch.save(content)`` to ``path``, whole or not at all."""
+    buffer = io.BytesIO()
+    # Not straight to the file: torch says RuntimeError where a disk is full, and writes the file's name into it.
+    torch.save(content, buffer)
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Any:
@@ -34,8 +39,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> Any:
     """
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read: expected a checkpoint, found {error}.") from error
+    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} cannot be read: expected a checkpoint, found {type(error).__name__}.") from error
 
 
 class EpochSeed:

@@ -1,0 +1,113 @@
+"""A small project to test in: bundles, manifests and a phantom of eight patients at 6 mm, made once a session."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# One thread in this process and in those that tests start: numbers must not depend on the machine.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+REPOSITORY = Path(__file__).parents[1]
+CHANNELS = [4, 8, 16, 32, 64]
+GENERATOR = {"seed": 2026, "patients": 8, "spacing": 6.0}
+TINY = {
+    "title": "Tiny",
+    "data": "phantom",
+    "folds": [0],
+    "seeds": [1],
+    "models": [{"bundle": "unet"}, {"bundle": "resunet_tversky"}, {"bundle": "la_resunet"}],
+    "set": {
+        "spatial_size": [32, 32],
+        "channels": CHANNELS,
+        "max_epochs": 2,
+        "epoch_images": 32,
+        "batch_size": 8,
+        "learning_rate": 0.001,
+    },
+    "deviations": "As small as it can be, for tests.",
+    "compare": {"metrics": ["dice", "hd95"], "pairs": "all", "test": "wilcoxon", "alpha": 0.05},
+    "check": {"metrics": ["dice"], "margin": 0.02},
+}
+
+
+def write_study(name, **changes):
+    """Write ``reports/<name>/study.json`` into the project of the working directory: ``TINY`` with changes."""
+    path = Path("reports", name, "study.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**TINY, **changes}), encoding="utf-8")
+    return path
+
+
+def shell(*arguments, **options):
+    """Run ``benchmark`` as a process of its own in the working directory; returns the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", "benchmark", *arguments], capture_output=True, text=True, timeout=300, **options
+    )
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """The small project with its phantom generated, scanned and prepared; for copying only."""
+    from benchmark.data.prepare import prepare
+
+    root = tmp_path_factory.mktemp("template")
+    shutil.copytree(REPOSITORY / "bundles", root / "bundles", ignore=shutil.ignore_patterns("models", "predictions"))
+    (root / "data_manifests").mkdir()
+    for path in (REPOSITORY / "data_manifests").glob("*.json"):
+        if path.name.count(".") == 1:
+            shutil.copy(path, root / "data_manifests")
+    manifest = root / "data_manifests" / "phantom.json"
+    phantom = json.loads(manifest.read_text(encoding="utf-8"))
+    manifest.write_text(json.dumps({**phantom, "generator": GENERATOR, "expected_cases": 9}), encoding="utf-8")
+    with contextlib.chdir(root):
+        write_study("tiny")
+        prepare("phantom")
+    return root
+
+
+@pytest.fixture
+def project(template, tmp_path, monkeypatch):
+    """A copy of the small project, as the working directory."""
+    folder = shutil.copytree(template, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def unbroken(template, tmp_path_factory):
+    """The small project after ``run-all tiny`` as a user types it, and that process; for reading and copying only."""
+    folder = shutil.copytree(template, tmp_path_factory.mktemp("unbroken") / "project")
+    return folder, shell("run-all", "tiny", "--jobs", "1", cwd=folder)
+
+
+@pytest.fixture
+def finished(unbroken, tmp_path, monkeypatch):
+    """A copy of the project whose study ``tiny`` is finished, as the working directory."""
+    folder = shutil.copytree(unbroken[0], tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command line in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments):
+        from benchmark.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        output = capsys.readouterr()
+        return code or 0, output.out, output.err
+
+    return run

@@ -1,0 +1,354 @@
+"""Bundles: composed as committed, different only as declared, whole by MONAI's own tools, with the papers' losses."""
+
+import copy
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CHANNELS
+
+from benchmark import bundle
+from benchmark.records import InputError, Run
+
+NAMES = ["la_resunet", "resunet_tversky", "unet"]
+RUN = Run("tiny", "unet", "default", 0, 7, {"max_epochs": 3, "augmentation#rotation": 5})
+
+
+def test_names(project):
+    assert bundle.names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_configs_are_what_compose_makes(project, name):
+    assert bundle.write(name) == []
+    assert bundle.read(name) == bundle.compose(name)
+
+
+def test_a_config_that_drifted_is_refused_and_composed_again(project):
+    path = project / "bundles" / "unet" / "configs" / "train.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "learning_rate": 0.1}))
+    with pytest.raises(InputError, match=r"unet/configs/train\.json is not what the protocol and .* compose unet"):
+        bundle.read("unet")
+    assert bundle.write("unet") == [path]
+    assert json.loads(path.read_text()) == config
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(NAMES, 2)))
+def test_two_bundles_differ_only_in_what_their_model_json_declares(project, one, other):
+    declared = {"network_def", "loss"}
+    for name in (one, other):
+        model = json.loads(Path(f"bundles/{name}/configs/model.json").read_text())
+        assert set(model) == {"metadata", "ids", "network_def", "loss", "deviations"}
+        declared |= set(model["ids"]) | set(model["deviations"])
+    for kind in bundle.CONFIGS:
+        configs = {name: bundle.compose(name)[kind] for name in (one, other)}
+        found = bundle.differences(configs)
+        assert "network_def" in found and set(found) <= declared
+        assert ("loss" in found) == (kind == "train")
+        for key, values in found.items():
+            assert values == {name: config.get(key) for name, config in configs.items()}
+    # And what is not listed is equal, so nothing else can differ.
+    same = set(configs[one]) - set(found) - {"bundle_root"}
+    assert all(configs[one][key] == configs[other][key] for key in same)
+
+
+def test_differences_of_three_are_those_of_any_two():
+    configs = {"a": {"x": 1, "y": [1], "bundle_root": "a"}, "b": {"x": 1, "y": [1]}, "c": {"x": 1, "y": [2], "z": None}}
+    assert bundle.differences(configs) == {"y": {"a": [1], "b": [1], "c": [2]}}
+    assert bundle.differences({"a": configs["a"], "b": configs["b"]}) == {}
+    assert bundle.differences({"one": {"amp": True}, "other": {"amp": 1}}) == {"amp": {"one": True, "other": 1}}
+
+
+def test_a_deviation_is_applied_and_shown(project):
+    path = Path("bundles/unet/configs/model.json")
+    model = json.loads(path.read_text())
+    path.write_text(json.dumps({**model, "deviations": {"weight_decay": 0.0, "augmentation#flip": 0.0}}))
+    found = bundle.differences({name: bundle.compose(name)["train"] for name in ("unet", "la_resunet")})
+    assert found["weight_decay"] == {"unet": 0.0, "la_resunet": 1e-5}
+    assert {name: value["flip"] for name, value in found["augmentation"].items()} == {"unet": 0.0, "la_resunet": 0.5}
+    path.write_text(json.dumps({**model, "deviations": {"weigth_decay": 0.0}}))
+    with pytest.raises(InputError, match="no id 'weigth_decay'"):
+        bundle.compose("unet")
+
+
+def test_an_unknown_bundle_is_refused(project):
+    for call in (bundle.compose, bundle.read, bundle.write):
+        with pytest.raises(InputError, match="no bundle 'unet2': expected one of la_resunet, resunet_tversky, unet"):
+            call("unet2")
+
+
+def test_overrides_reach_every_config_that_has_the_id(project):
+    configs = bundle.compose("unet")
+    bundle.override(configs, "spatial_size", [32, 32])
+    assert configs["train"]["spatial_size"] == configs["inference"]["spatial_size"] == [32, 32]
+    bundle.override(configs, "max_epochs", 3)
+    assert configs["train"]["max_epochs"] == 3 and "max_epochs" not in configs["inference"]
+
+
+@pytest.mark.parametrize("key", ["train#inferer#_target_", "train::inferer::_target_", "train#inferer::_target_"])
+def test_an_override_goes_below_an_id(project, key):
+    configs = bundle.compose("unet")
+    bundle.override(configs, key, "monai.inferers.Other")
+    assert configs["train"]["train"]["inferer"]["_target_"] == "monai.inferers.Other"
+
+
+@pytest.mark.parametrize(
+    "key", ["epocs", "augmentation#rotatoin", "augmentation#rotation#degrees", "nothing#rotation", "spatial_size#0", ""]
+)
+def test_a_mistyped_id_is_refused_and_changes_nothing(project, key):
+    configs = bundle.compose("unet")
+    before = copy.deepcopy(configs)
+    with pytest.raises(InputError, match=r"There is no id .*: expected one of .*max_epochs"):
+        bundle.override(configs, key, 9)
+    assert configs == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_epochs", "five"),
+        ("max_epochs", 1.5),
+        ("max_epochs", True),
+        ("max_epochs", None),
+        ("learning_rate", "fast"),
+        ("learning_rate", [0.1]),
+        ("amp", 1),
+        ("manifest", 5),
+        ("spatial_size", 240),
+        ("augmentation", 0),
+    ],
+)
+def test_an_override_of_another_type_is_refused(project, key, value):
+    configs = bundle.compose("unet")
+    before = copy.deepcopy(configs)
+    with pytest.raises(InputError, match=f"Id '{key}' cannot be .*: expected something like "):
+        bundle.override(configs, key, value)
+    assert configs == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("learning_rate", 1), ("max_epochs", 7), ("max_epochs", "@val_interval"), ("device", "cpu"), ("num_workers", 2)],
+)
+def test_an_override_of_the_same_kind_or_an_expression_is_taken(project, key, value):
+    configs = bundle.compose("unet")
+    bundle.override(configs, key, value)
+    assert configs["train"][key] == value
+
+
+def test_a_frozen_config_is_the_runs(project):
+    configs = bundle.frozen(RUN, "brats2018")
+    for config in (configs["train"], configs["inference"]):
+        assert config["bundle_root"] == "runs/tiny/unet/default/fold0-seed7"
+        assert (config["manifest"], config["fold"], config["cpu_threads"]) == ("brats2018", 0, 1)
+    train = configs["train"]
+    assert (train["seed"], train["max_epochs"], train["augmentation"]["rotation"]) == (7, 3, 5)
+    assert train["augmentation"]["flip"] == 0.5
+    assert bundle.compose("unet")["train"]["max_epochs"] == 100
+
+
+def test_a_frozen_folder_is_a_bundle_of_its_own(project, tmp_path):
+    configs = bundle.frozen(RUN, "phantom")
+    bundle.freeze(configs, tmp_path / "run")
+    files = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert files == {
+        "configs/train.json", "configs/inference.json", "configs/metadata.json", "configs/logging.conf", "LICENSE",
+    }  # fmt: skip
+    assert {kind: json.loads((tmp_path / f"run/configs/{kind}.json").read_text()) for kind in configs} == configs
+
+
+def parser(name, **overrides):
+    from monai.bundle import ConfigParser
+
+    made = ConfigParser()
+    made.read_config(f"bundles/{name}/configs/train.json")
+    made.update({"channels": CHANNELS, "spatial_size": [32, 32], "learning_rate": 0.01, **overrides})
+    return made
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Fail where MONAI would download."""
+
+    def download(url, *_, **__):
+        raise AssertionError(f"download of {url}")
+
+    monkeypatch.setattr("monai.apps.utils._download_with_progress", download)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_is_verified_without_a_network(project, offline, name):
+    from monai.bundle import verify_metadata
+
+    schema = Path("bundles/protocol/metadata.schema.json")
+    before = schema.read_bytes()
+    verify_metadata(f"bundles/{name}/configs/metadata.json", filepath=schema)
+    assert schema.read_bytes() == before
+    metadata = json.loads(Path(f"bundles/{name}/configs/metadata.json").read_text())
+    assert set(metadata) <= set(json.loads(before)["properties"])
+    formats = metadata["network_data_format"]
+    for tensor in (formats["inputs"]["image"], formats["outputs"]["pred"]):
+        assert list(tensor["channel_def"]) == [str(index) for index in range(tensor["num_channels"])]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *(([key], None) for key in ("version", "monai_version", "pytorch_version", "numpy_version", "task", "authors")),
+        *(([key], None) for key in ("required_packages_version", "description", "copyright", "network_data_format")),
+        *(
+            (["network_data_format", "inputs", "image", key], None)
+            for key in ("type", "modality", "channel_def", "dtype")
+        ),
+        (["network_data_format", "outputs", "pred"], None),
+        (["network_data_format", "outputs", "pred", "num_channels"], "3"),
+        (["network_data_format", "inputs", "image", "value_range"], [0]),
+        (["description"], ""),
+        (["monai_version"], "latest"),
+    ],
+)
+def test_metadata_that_lacks_something_is_refused(project, offline, place, value):
+    from monai.bundle import verify_metadata
+
+    path = Path("bundles/unet/configs/metadata.json")
+    metadata = json.loads(path.read_text())
+    *parents, last = place
+    inner = metadata
+    for parent in parents:
+        inner = inner[parent]
+    inner.pop(last) if value is None else inner.update({last: value})
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match="Failed validating"):
+        verify_metadata(path, filepath=Path("bundles/protocol/metadata.schema.json"))
+
+
+@pytest.mark.parametrize("kind", bundle.CONFIGS)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_network_takes_and_gives_what_metadata_says(project, name, kind):
+    from monai.bundle import verify_net_in_out
+
+    configs = f"bundles/{name}/configs"
+    verify_net_in_out(
+        "network_def", meta_file=f"{configs}/metadata.json", config_file=f"{configs}/{kind}.json", device="cpu", n=2
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_and_inference_have_the_same_network(project, name):
+    train, inference = (bundle.compose(name)[kind] for kind in bundle.CONFIGS)
+    ids = json.loads(Path(f"bundles/{name}/configs/model.json").read_text())["ids"]
+    for key in ("network_def", "spatial_size", "spatial_dims", "amp", "amp_dtype", "in_channels", "out_channels", *ids):
+        assert train[key] == inference[key]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Return a function that writes a bundle's small network to a checkpoint: the network, file and arguments."""
+
+    def make(name):
+        torch.manual_seed(0)
+        network = parser(name).get_parsed_content("network_def")
+        for module in network.modules():  # statistics that are not those of a fresh network
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1), module.running_var.uniform_(0.5, 2)
+        torch.save(network.state_dict(), tmp_path / "model.pt")
+        arguments = {
+            "net_id": "network_def",
+            "ckpt_file": str(tmp_path / "model.pt"),
+            "config_file": f"bundles/{name}/configs/inference.json",
+            "meta_file": f"bundles/{name}/configs/metadata.json",
+            "channels": CHANNELS,
+        }
+        return network.eval(), arguments
+
+    return make
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_torchscript_export_gives_the_same_numbers(project, trained, tmp_path, name):
+    from monai.bundle import ckpt_export
+
+    network, arguments = trained(name)
+    ckpt_export(filepath=str(tmp_path / "model.ts"), **arguments)
+    exported = torch.jit.load(str(tmp_path / "model.ts")).eval()
+    with torch.no_grad():
+        for size in ((32, 32), (48, 16)):
+            x = torch.rand(2, 4, *size)
+            torch.testing.assert_close(exported(x), network(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_onnx_export_gives_the_same_numbers(project, trained, tmp_path, name):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from monai.bundle import onnx_export
+
+    network, arguments = trained(name)
+    onnx_export(filepath=str(tmp_path / "model.onnx"), input_shape=[1, 4, 32, 32], **arguments)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    x = torch.rand(1, 4, 32, 32)
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    np.testing.assert_allclose(found, network(x).detach().numpy(), atol=1e-4)
+
+
+def test_dice_focal_is_the_papers_sum(project):
+    """Mandekar et al.: 0.6 Dice with squared terms in the denominator + 0.4 focal with gamma 2, on sigmoids."""
+    torch.manual_seed(0)
+    logits, truth = torch.randn(3, 2, 6, 5, dtype=torch.float64), (torch.rand(3, 2, 6, 5) > 0.7).double()
+    p = torch.sigmoid(logits)
+    over = (0, 2, 3)
+    overlap, squares = (p * truth).sum(over), (p**2).sum(over) + (truth**2).sum(over)
+    dice = (1 - (2 * overlap + 1e-5) / (squares + 1e-5)).mean()
+    pt = torch.where(truth == 1, p, 1 - p)
+    focal = (-((1 - pt) ** 2) * torch.log(pt)).mean()
+    loss = parser("la_resunet").get_parsed_content("loss")
+    assert float(loss(logits, truth)) == pytest.approx(float(0.6 * dice + 0.4 * focal), abs=1e-6)
+
+
+def test_tversky_weighs_a_miss_more_than_a_false_alarm(project):
+    """Salehi et al.: TP / (TP + 0.3 FP + 0.7 FN), here with 2 hits, 1 false alarm and 3 misses."""
+    truth = torch.tensor([1.0, 1, 1, 1, 1, 0, 0, 0]).view(1, 1, 2, 4)
+    logits = torch.tensor([9.0, 9, -9, -9, -9, 9, -9, -9]).mul(10).view(1, 1, 2, 4)
+    loss = parser("resunet_tversky").get_parsed_content("loss")
+    assert float(loss(logits, truth)) == pytest.approx(1 - 2 / (2 + 0.3 * 1 + 0.7 * 3), abs=1e-5)
+    # Over a batch the counts are added up before they are divided: an empty slice is not a perfect one.
+    empty = torch.full_like(logits, -90.0)
+    pooled = loss(torch.cat([logits, empty]), torch.cat([truth, torch.zeros_like(truth)]))
+    assert float(pooled) == pytest.approx(1 - 2 / (2 + 0.3 * 1 + 0.7 * 3), abs=1e-5)
+
+
+def test_the_unets_loss_is_binary_cross_entropy(project):
+    torch.manual_seed(0)
+    logits, truth = torch.randn(2, 3, 4, 4), (torch.rand(2, 3, 4, 4) > 0.5).float()
+    p = torch.sigmoid(logits)
+    expected = -(truth * torch.log(p) + (1 - truth) * torch.log(1 - p)).mean()
+    assert float(parser("unet").get_parsed_content("loss")(logits, truth)) == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundle_learns_one_batch_by_heart(project, name):
+    """Its own network, loss, optimiser and data; above 0.9 Dice in each region within 250 steps."""
+    torch.manual_seed(1)
+    config = parser(name, channels=[8, 16, 32, 64, 128], learning_rate=0.003)
+    network, loss, optimizer = (config.get_parsed_content(key) for key in ("network", "loss", "optimizer"))
+    prepare = config.get_parsed_content("train#prepare_batch")
+    prepare.augmentation = None
+    dataset = config.get_parsed_content("train#dataset")
+    most = sorted(dataset.foreground, key=lambda i: -(dataset[(i, np.zeros(1))]["label"] == 4).sum())[:4]
+    image, truth = prepare(dataset.__getitems__([(i, np.zeros(1)) for i in most]), torch.device("cpu"))
+    assert image.shape == (4, 4, 32, 32) and truth.shape == (4, 3, 32, 32)
+    assert (truth.sum((0, 2, 3)) > 50).all()
+    for step in range(250):
+        optimizer.zero_grad()
+        logits = network(image)
+        predicted = (logits > 0).float()
+        dice = 2 * (predicted * truth).sum((0, 2, 3)) / (predicted + truth).sum((0, 2, 3))
+        if step and (dice > 0.9).all():
+            return
+        loss(logits, truth).backward()
+        optimizer.step()
+    pytest.fail(f"Dice {dice.tolist()} after {step + 1} steps")

@@ -1,0 +1,195 @@
+"""Run folders: states read off files, fingerprints that name what differs, and tables of scores."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import benchmark
+from benchmark import bundle, store
+from benchmark.data.prepare import DataSet
+from benchmark.records import SCORE_COLUMNS, InputError, Run
+
+RUN = Run("tiny", "unet", "default", 0, 1, {"max_epochs": 2})
+
+
+def identity(run=RUN):
+    return store.identity(run, DataSet("phantom"), bundle.frozen(run, "phantom"))
+
+
+def touch(name, text=""):
+    path = store.folder(RUN) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_a_state_is_read_off_the_files(project):
+    assert store.folder(RUN) == project / "runs/tiny/unet/default/fold0-seed1"
+    assert store.state(RUN) == "pending"
+    touch("models/last.pt")
+    touch("run.json", "{}")
+    assert store.state(RUN) == "pending"
+    touch("error.txt", "Traceback\n  line\nValueError: the reason\n\n")
+    assert store.state(RUN) == "failed"
+    assert store.last_error(RUN) == "ValueError: the reason"
+    touch("error.txt")
+    assert store.last_error(RUN) == "stopped without a message"
+    touch("scores.csv")
+    assert store.state(RUN) == "done"
+
+
+def test_history_is_empty_before_the_first_epoch(project):
+    assert store.history(RUN).empty
+    touch("models/history.csv", "epoch,train_loss\n1,0.5\n")
+    assert store.history(RUN)["train_loss"].tolist() == [0.5]
+
+
+def test_the_same_run_is_the_same_and_a_new_one_is_free(project):
+    store.check(RUN, identity())
+    store.record(RUN, identity(), "command")
+    store.check(RUN, identity())
+    record = json.loads((store.folder(RUN) / "run.json").read_text())
+    assert record["fingerprint"] == store.fingerprint(identity())
+    assert record["overrides"] == {"max_epochs": 2} and record["command"] == "command"
+    assert {"commit", "platform", "started"} <= set(record)
+    store.record(RUN, identity(), "another")
+    assert json.loads((store.folder(RUN) / "run.json").read_text()) == record
+
+
+def test_the_fingerprint_has_no_machine_in_it(project, tmp_path, monkeypatch):
+    before = identity()
+    assert str(project) not in json.dumps(before)
+    other = Run(**{**vars(RUN), "overrides": {**RUN.overrides, "device": "cpu", "num_workers": 3}})
+    assert store.fingerprint(identity(other)) == store.fingerprint(before)
+    moved = shutil.copytree(project, tmp_path / "elsewhere")
+    monkeypatch.chdir(moved)
+    assert store.fingerprint(identity()) == store.fingerprint(before)
+
+
+def change_config(_):
+    return Run(**{**vars(RUN), "overrides": {"max_epochs": 3, "augmentation#rotation": 5.0}})
+
+
+def change_fold(project):
+    path = project / "data_manifests/phantom.folds.json"
+    folds = json.loads(path.read_text())
+    first = folds["folds"][0]
+    first["train"][0], first["test"][0] = first["test"][0], first["train"][0]
+    path.write_text(json.dumps(folds))
+
+
+def change_file(project):
+    path = project / "data_manifests/phantom.cases.json"
+    cases = json.loads(path.read_text())
+    relpath = cases["cases"][0]["label"]
+    cases["cases"][0]["sha256"][relpath] = "0" * 64
+    path.write_text(json.dumps(cases))
+
+
+def change_protocol(project):
+    path = project / "bundles/protocol/train.json"
+    path.write_text(path.read_text().replace('"weight_decay": 1e-05', '"weight_decay": 0.5'))
+    bundle.write("unet")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (change_config, r"config#train#max_epochs \(2 -> 3\); config#train#augmentation#rotation \(15\.0 -> 5\.0\)"),
+        (change_fold, r"fold#train .*; fold#test "),
+        (change_file, r"cases#Phantom_001_1 \("),
+        (change_protocol, r"config#train#weight_decay \(1e-05 -> 0\.5\)"),
+    ],
+)
+def test_another_fingerprint_is_refused_naming_what_differs(project, change, named):
+    store.record(RUN, identity(), "command")
+    run = change(project) or RUN
+    with pytest.raises(InputError, match=named) as found:
+        store.check(run, identity(run))
+    assert str(store.folder(RUN)) in str(found.value) and "\n" not in str(found.value)
+
+
+def test_other_versions_and_code_are_named_too(project, monkeypatch):
+    store.record(RUN, identity(), "command")
+    real = store.metadata.version
+    monkeypatch.setattr(store.metadata, "version", lambda name: "9.9" if name == "torch" else real(name))
+    monkeypatch.setattr(store, "code_hash", lambda: "other")
+    with pytest.raises(InputError, match=r"versions#torch \(.* -> \"9\.9\"\); code \("):
+        store.check(RUN, identity())
+
+
+def test_many_differences_are_counted(project):
+    store.record(RUN, identity(), "command")
+    values = {"batch_size": 4, "learning_rate": 0.5, "weight_decay": 0.5, "plateau_factor": 0.1, "stop_patience": 3}
+    run = Run(**{**vars(RUN), "overrides": {**values, "max_epochs": 9, "plateau_patience": 1}})
+    with pytest.raises(InputError, match="; and 2 more: expected the same"):
+        store.check(run, identity(run))
+
+
+def test_code_is_its_meaning_without_comments_and_layout(tmp_path, monkeypatch):
+    package = Path(benchmark.__file__).parent
+    for part in ("networks", "training", "data"):
+        shutil.copytree(package / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "sources"))
+    before = store.code_hash()
+    monkeypatch.setattr(benchmark, "__file__", str(tmp_path / "__init__.py"))
+    assert store.code_hash() == before
+    path = tmp_path / "training" / "augment.py"
+    text = path.read_text()
+    path.write_text("# a comment\n\n" + text)
+    assert store.code_hash() == before
+    path.write_text(text.replace("rotation: float = 15.0", "rotation: float = 16.0"))
+    assert store.code_hash() != before
+
+
+def rows(*values, **other):
+    fixed = {
+        "bundle": "unet", "variant": "default", "fold": 0, "seed": 1, "patient_id": "007", "case_id": "NA",
+        "region": "WT", "metric": "dice", "metric_version": "1", "note": "", **other,
+    }  # fmt: skip
+    return pd.DataFrame([{**fixed, "value": value} for value in values])
+
+
+def test_scores_come_back_as_they_were_written(tmp_path):
+    path = tmp_path / "scores.csv"
+    table = rows(0.1 + 0.2, 1 / 3, np.nan, note="both empty", variant="None")
+    store.write_scores(path, table.sample(frac=1, axis=1, random_state=1))
+    found = store.read_scores(path)
+    assert tuple(found.columns) == SCORE_COLUMNS
+    pd.testing.assert_frame_equal(found[["value", "note", "variant"]], table[["value", "note", "variant"]])
+    assert found["metric_version"].tolist() == ["1"] * 3
+    # Ids are text, whatever they look like.
+    assert found["patient_id"].tolist() == ["007"] * 3 and found["case_id"].tolist() == ["NA"] * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist: expected a table of scores"),
+        (b"", "is not a table of scores"),
+        (b"a,b\n1,2\n", "expected the columns bundle, variant, .*, found a, b"),
+        (b"\xff\xfe\x00\x00", "is not a table of scores|expected the columns"),
+        (b'bundle,variant\n"half', "is not a table of scores|expected the columns"),
+        ((",".join(SCORE_COLUMNS) + "\n" + "unet,d,0,1,p,c,WT,dice,1,high,\n").encode(), r"scores\.csv.*(value|high)"),
+    ],
+)
+def test_what_is_no_table_of_scores_is_refused(tmp_path, content, message):
+    path = tmp_path / "scores.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as found:
+        store.read_scores(path)
+    assert "\n" not in str(found.value)
+
+
+def test_only_finished_runs_are_collected_in_their_order(project):
+    runs = [Run("tiny", name, "default", 0, 1) for name in ("unet", "la_resunet", "resunet_tversky")]
+    assert store.collect(runs).empty and tuple(store.collect(runs).columns) == SCORE_COLUMNS
+    for run, value in ((runs[2], 0.2), (runs[0], 0.1)):
+        store.write_scores(store.folder(run) / "scores.csv", rows(value, bundle=run.bundle))
+    (store.folder(runs[1])).mkdir(parents=True)
+    (store.folder(runs[1]) / "error.txt").write_text("no")
+    found = store.collect(runs)
+    assert found[["bundle", "value"]].values.tolist() == [["unet", 0.1], ["resunet_tversky", 0.2]]

@@ -1,0 +1,146 @@
+"""A study's declaration to runs and a selection of them; what is mistyped is refused."""
+
+import json
+
+import pytest
+from conftest import TINY, write_study
+
+from benchmark import study
+from benchmark.records import InputError
+
+
+def test_names_and_the_studies_of_this_repository(project):
+    write_study("another")
+    assert study.names() == ["another", "tiny"]
+
+
+def test_runs_are_models_by_folds_by_seeds_with_their_overrides(project):
+    write_study(
+        "sweep",
+        folds=[0, 2],
+        seeds=[1, 5],
+        models=[
+            {"bundle": "unet"},
+            {"bundle": "la_resunet", "variant": "no_fusion", "set": {"fusion": False, "amp": True}},
+        ],
+        set={"max_epochs": 4, "amp": False},
+    )
+    runs = study.load("sweep").runs({"max_epochs": 9})
+    assert [run.id for run in runs] == [
+        "unet/default/fold0-seed1",
+        "unet/default/fold0-seed5",
+        "unet/default/fold2-seed1",
+        "unet/default/fold2-seed5",
+        "la_resunet/no_fusion/fold0-seed1",
+        "la_resunet/no_fusion/fold0-seed5",
+        "la_resunet/no_fusion/fold2-seed1",
+        "la_resunet/no_fusion/fold2-seed5",
+    ]
+    # What is said for one model wins over what is said for all, and the command line over both.
+    assert runs[0].overrides == {"max_epochs": 9, "amp": False}
+    assert runs[-1].overrides == {"max_epochs": 9, "amp": True, "fusion": False}
+    assert {run.study for run in runs} == {"sweep"}
+    assert study.load("sweep").folder == project / "reports" / "sweep"
+
+
+def test_optional_entries_have_defaults(project):
+    content = {key: value for key, value in TINY.items() if key in study.SCHEMA["required"]}
+    (project / "reports/tiny/study.json").write_text(json.dumps(content))
+    loaded = study.load("tiny")
+    assert (loaded.set, loaded.deviations, loaded.check, loaded.notes) == ({}, "", {}, ())
+    assert loaded.runs()[0].overrides == {}
+
+
+def test_an_unknown_study_lists_the_known_ones(project):
+    with pytest.raises(InputError, match="There is no study 'tiyn': expected one of tiny"):
+        study.load("tiyn")
+
+
+@pytest.mark.parametrize("entry", study.SCHEMA["required"])
+def test_a_missing_entry_is_named(project, entry):
+    (project / "reports/tiny/study.json").write_text(json.dumps({k: v for k, v in TINY.items() if k != entry}))
+    with pytest.raises(InputError, match=rf"study\.json: '{entry}' is a required property"):
+        study.load("tiny")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 1}, "seeds: 1 is not of type 'array'"),
+        ({"set": []}, r"set: \[\] is not of type 'object'"),
+        ({"seed": [1]}, "'seed' was unexpected"),
+        ({"models": [{"bundle": "unet"}, {"bundle": "unet"}]}, "bundle and variant together must differ"),
+        ({"models": [{"bundle": "unet"}, {"bundle": "unet", "variant": "default"}]}, "together must differ"),
+        ({"models": [{"variant": "x"}]}, "models/0: 'bundle' is a required property"),
+        ({"models": ["unet"]}, "models/0: 'unet' is not of type 'object'"),
+        ({"models": []}, r"models: \[\] should be non-empty"),
+        ({"folds": []}, r"folds: \[\] should be non-empty"),
+        ({"seeds": []}, r"seeds: \[\] should be non-empty"),
+        ({"seeds": ["1"]}, "seeds/0: '1' is not of type 'integer'"),
+        ({"seeds": [1, 1]}, r"seeds: \[1, 1\] has non-unique elements"),
+        ({"models": [{"bundle": "unet", "set": ["amp"]}]}, "models/0/set: .* is not of type 'object'"),
+        ({"models": [{"bundle": "unet", "variant": "../../x"}]}, "models/0/variant: '../../x' does not match"),
+        ({"models": [{"bundle": "unet", "sett": {"amp": True}}]}, "'sett' was unexpected"),
+    ],
+)
+def test_what_is_mistyped_is_refused_in_one_sentence(project, change, message):
+    write_study("tiny", **change)
+    with pytest.raises(InputError, match=message) as found:
+        study.load("tiny")
+    assert "study.json" in str(found.value) and "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_file_that_is_no_study_is_named(project, content):
+    (project / "reports/tiny/study.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"study\.json"):
+        study.load("tiny")
+
+
+@pytest.fixture
+def runs(project):
+    write_study(
+        "sweep", folds=[0, 1], seeds=[1, 10], models=[{"bundle": "unet"}, {"bundle": "unet", "variant": "wide"}]
+    )
+    return study.load("sweep").runs()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "count"),
+    [
+        ([], 8),
+        (["bundle=unet"], 8),
+        (["variant=wide"], 4),
+        (["fold=0", "seed=10"], 2),
+        (["fold=0", "fold=1", "seed=1", "variant=default"], 2),
+        (["seed=1"], 4),
+    ],
+)
+def test_a_selection_meets_every_condition(runs, conditions, count):
+    chosen = study.select(runs, conditions)
+    assert len(chosen) == count
+    for run in chosen:
+        for key in {condition.partition("=")[0] for condition in conditions}:
+            assert f"{key}={getattr(run, key)}" in conditions
+    assert chosen == [run for run in runs if run in chosen]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        (["bundle"], "Cannot select by 'bundle': expected bundle=…, variant=…, fold=…, seed=…"),
+        (["epoch=1"], "Cannot select by 'epoch=1'"),
+        (["seed="], "Cannot select by 'seed='"),
+        (["seed=2"], "No run has seed=2: expected seed to be one of 1, 10"),
+        (["bundle=unet2"], "No run has bundle=unet2: expected bundle to be one of unet"),
+    ],
+)
+def test_a_selection_that_says_nothing_is_refused(runs, conditions, message):
+    with pytest.raises(InputError, match=message):
+        study.select(runs, conditions)
+
+
+def test_conditions_that_no_run_meets_together(project):
+    write_study("odd", models=[{"bundle": "unet"}, {"bundle": "la_resunet", "variant": "x"}])
+    with pytest.raises(InputError, match="No run meets bundle=unet and variant=x together"):
+        study.select(study.load("odd").runs(), ["bundle=unet", "variant=x"])
