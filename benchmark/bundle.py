@@ -17,6 +17,9 @@ CONFIGS = ("train", "inference")
 MACHINE_IDS = ("device", "num_workers")
 """Ids that say where a run computes, not what; they are no part of its fingerprint."""
 
+FIXED_IDS = ("bundle_root", "ckpt_dir", "output_dir", "manifest", "fold", "seed", "part")
+"""Ids that a study decides for each run; set otherwise, scores would be filed under another fold or seed."""
+
 
 def names() -> list[str]:
     """Names of all bundles, sorted: the folders with a ``configs/model.json``."""
@@ -109,6 +112,9 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
     configs = copy.deepcopy(read(run.bundle))
     # One thread a run makes results the same whatever number of processors and jobs; runs are what is parallel.
     settings = {"bundle_root": f"runs/{run.study}/{run.id}", "manifest": dataset, "fold": run.fold, "seed": run.seed}
+    for key in run.overrides:
+        if key in FIXED_IDS:
+            raise InputError(f"Id {key!r} cannot be set: expected another; a run's place in its study decides it.")
     for key, value in {**settings, "cpu_threads": 1, **run.overrides}.items():
         override(configs, key, value)
     return configs

@@ -68,7 +68,7 @@ def run_all(
     """Do every run of a study that is not done, then write its report. Repeat the command to resume."""
     from rich.console import Console
 
-    from benchmark import bundle, execute
+    from benchmark import bundle, execute, publish
     from benchmark.data.prepare import prepare
     from benchmark.progress import reporting
     from benchmark.watch import Watch
@@ -81,6 +81,7 @@ def run_all(
     for chosen in runs:
         # A mistyped id is refused before the long work, not after it.
         bundle.frozen(chosen, declared.data)
+    publish.check_pairs(declared)
     with reporting("preparing") as progress:
         prepare(declared.data, progress=progress)
     execute.check(runs, declared.data)
@@ -131,12 +132,13 @@ def check(
     """Compare a study's scores with its baseline; exit code 1 when a model got worse."""
     from benchmark import publish
 
-    findings = publish.check(study.load(name), accept)
+    declared = study.load(name)
+    findings = publish.check(declared, accept)
     for finding in findings:
-        print(finding.message)
+        print(f"{name} on {declared.data}: {finding.message}")
     if any(finding.failed for finding in findings):
         raise typer.Exit(1)
-    print(f"{name}: baseline accepted." if accept else f"{name}: no model got worse.")
+    print(f"{name}: baseline accepted." if accept else f"{name} on {declared.data}: no model got worse.")
 
 
 @app.command()

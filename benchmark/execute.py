@@ -87,7 +87,7 @@ def execute(
 def visible_gpus() -> list[str]:
     """Indices of the GPUs that runs may use: CUDA_VISIBLE_DEVICES where it is set, else all that the driver lists."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu and not gpu.startswith("-")]
     if shutil.which("nvidia-smi") is None:
         return []
     done = subprocess.run(

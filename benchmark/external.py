@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.data.manifest import Manifest, manifest_of
+from benchmark.data.scan import AFFINE_TOLERANCE
 from benchmark.data.volumes import ending_of, pick_image, read_volume, spacing_of
 from benchmark.files import write_text
 from benchmark.metrics import score_case
@@ -18,9 +19,6 @@ from benchmark.records import SCORE_COLUMNS, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-AFFINE_TOLERANCE = 1e-3
-"""Largest difference, in any entry, between the affines of two files that are in one space."""
 
 
 def score_folder(

@@ -103,6 +103,7 @@ def _beside(path: Path, make: Any) -> Any:
 
 
 def _explained(error: OSError, path: Path) -> InputError:
-    if error.errno == errno.ENOSPC:
+    # numpy says how much it could not write, without an error number.
+    if error.errno == errno.ENOSPC or (error.errno is None and "requested and" in str(error)):
         return InputError(f"{path} was not written: the disk is full; free some space and run the same command again.")
     return InputError(f"{path} was not written: {error.strerror or error}.")

@@ -19,7 +19,8 @@ def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.Dat
     """Check a table of SCORE_COLUMNS and return a copy with a column ``model``, text ids and no absent notes.
 
     Raises:
-        InputError: if a column is missing, a value is not a finite number, or a row is there twice.
+        InputError: if a column is missing, a value is not a finite number, a row is there twice, or a metric has two
+            versions.
     """
     lacking = [column for column in SCORE_COLUMNS if column not in scores.columns]
     if lacking:
@@ -48,6 +49,11 @@ def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.Dat
             f"{source} has {int(twice.sum())} rows twice: expected one row per run, case, region and metric, found "
             f"{row['metric']} of {row['region']} in case {row['case_id']} of {row['model']} again."
         )
+    versions = table.groupby("metric")["metric_version"].nunique()
+    if (versions > 1).any():
+        metric = versions.idxmax()
+        found = sorted(table.loc[table["metric"] == metric, "metric_version"].astype(str).unique())
+        raise InputError(f"{source} mixes versions of {metric}: expected one, found {' and '.join(found)}; score anew.")
     return table
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
-
-Item = TypeVar("Item")
 
 Progress = Callable[[int, int, str], None]
 """What long jobs call: ``progress(done, total, text)``; ``text`` names the step that was just finished."""
@@ -25,19 +22,6 @@ def reporting(description: str) -> Iterator[Progress]:
             yield progress
     else:
         yield _lines(description)
-
-
-def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items while showing how many were done.
-
-    ``total`` is needed for items without a length that are to have an end; without one, 0 is shown as total.
-    """
-    if total is None:
-        total = len(items) if isinstance(items, Sized) else 0
-    with reporting(description) as progress:
-        for done, item in enumerate(items, start=1):
-            yield item
-            progress(done, total, item if isinstance(item, str) else "")
 
 
 @contextmanager

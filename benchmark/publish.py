@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from benchmark import bundle, project, report, stats, store
 from benchmark import check as checking
 from benchmark.data.folds import folds_path
 from benchmark.data.manifest import CaseList, load_cases
-from benchmark.data.prepare import PreparedCase, case_key, store_folder
+from benchmark.data.prepare import DataSet, PreparedCase, case_key, store_folder
 from benchmark.data.volumes import read_volume
 from benchmark.files import read_json, write_json, write_text
 from benchmark.metrics import METRICS
-from benchmark.records import InputError, Run
+from benchmark.records import SCORE_COLUMNS, InputError, Run
 from benchmark.study import Study
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -44,16 +45,17 @@ def publish(study: Study) -> Path:
         _gather(study, done)
     elif not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
-    scores, left_out = stats.shared_patients(_with_external(study, store.read_scores(study.folder / "scores.csv")))
-    models = [stats.model_name(model["bundle"], model.get("variant", "default")) for model in study.models]
-    others = [name for name in pd.unique(stats.with_models(scores)["model"]) if name not in models]
-    comparisons = stats.compare(scores, study.compare, BETTER, [*models, *others])
+    own, others = store.read_scores(study.folder / "scores.csv"), external(study)
+    # Only the cases that the study tested; a tool may have been scored on more.
+    tables = [own, *(table[table["case_id"].isin(own["case_id"])] for table in others.values())]
+    scores, left_out = stats.shared_patients(pd.concat(tables, ignore_index=True))
+    comparisons = stats.compare(scores, study.compare, BETTER, [*_models(study), *others])
     write_text(study.folder / "comparisons.csv", comparisons.to_csv(index=False))
     cases = load_cases(study.data)
     provenance = read_json(study.folder / "provenance.json", "where the scores come from")
     material = report.Material(
-        study={"name": study.name, **{key: value for key, value in asdict(study).items() if key != "name"}},
-        manifest=asdict(cases.manifest),
+        study={"name": study.name, **{key: value for key, value in dataclasses.asdict(study).items() if key != "name"}},
+        manifest=dataclasses.asdict(cases.manifest),
         scores=scores,
         comparisons=comparisons,
         histories=_histories(study),
@@ -62,9 +64,34 @@ def publish(study: Study) -> Path:
         folds=read_json(folds_path(study.data), "folds"),
         missing=_missing(runs, done, scores),
         provenance=_summary(provenance),
-        warnings=[*study.notes, *cases.warnings, *left_out, *_cautions(study, provenance)],
+        warnings=[*study.notes, *cases.warnings, *left_out, *_cautions(study, provenance, done, list(others))],
     )
     return report.write_report(study.folder, material, project.runs() / study.name / "figures")
+
+
+def external(study: Study) -> dict[str, pd.DataFrame]:
+    """Read the tables of ``reports/<study>/external/``, made by ``benchmark score``, by the model's name.
+
+    Raises:
+        InputError: if a model there is named like one of the study's, or is in two files; then seeds would be mixed.
+    """
+    tables: dict[str, pd.DataFrame] = {}
+    for path in sorted((study.folder / "external").glob("*.csv")):
+        by_model = stats.with_models(store.read_scores(path), str(path)).groupby("model")
+        for name, rows in ((str(name), rows) for name, rows in by_model):
+            if name in (*_models(study), *tables):
+                raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
+            tables[name] = rows[list(SCORE_COLUMNS)]
+    return tables
+
+
+def check_pairs(study: Study) -> None:
+    """Refuse declared pairs of unknown models before anything is trained.
+
+    Raises:
+        InputError: for a pair that is not two models of the study or of ``external/``.
+    """
+    stats.declared_pairs([*_models(study), *external(study)], study.compare)
 
 
 def check(study: Study, accept: bool = False) -> list[checking.Finding]:
@@ -94,9 +121,21 @@ def _gather(study: Study, done: Sequence[Run]) -> None:
     histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
     for name in TABLES:
         _supersede(study, study.folder / name)
+    before = study.folder / "provenance.json"
+    lost = set(read_json(before, "provenance")["runs"]) - set(records) if before.exists() else set()
+    if lost:
+        print(
+            f"{study.folder / 'scores.csv'} had {len(lost)} runs that are not finished here; the tables with them are "
+            f"kept in {project.runs() / study.name / 'superseded'}.",
+            file=sys.stderr,
+        )
     store.write_scores(study.folder / "scores.csv", store.collect(done))
     write_text(study.folder / "histories.csv", histories.round(6).to_csv(index=False))
     write_json(study.folder / "provenance.json", _provenance(study, records))
+
+
+def _models(study: Study) -> list[str]:
+    return [stats.model_name(model["bundle"], model.get("variant", "default")) for model in study.models]
 
 
 def _supersede(study: Study, path: Path) -> None:
@@ -108,12 +147,6 @@ def _supersede(study: Study, path: Path) -> None:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
-
-
-def _with_external(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
-    """Add the tables of ``reports/<study>/external/``, on the cases that the study tested."""
-    tables = [store.read_scores(path) for path in sorted((study.folder / "external").glob("*.csv"))]
-    return pd.concat([scores, *(t[t["case_id"].isin(scores["case_id"])] for t in tables)], ignore_index=True)
 
 
 def _histories(study: Study) -> dict[str, pd.DataFrame]:
@@ -136,7 +169,7 @@ def _missing(runs: Sequence[Run], done: Sequence[Run], scores: pd.DataFrame) -> 
 
 def _provenance(study: Study, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
     cases = load_cases(study.data)
-    keys = json.dumps({case.case_id: case_key(case) for case in cases.cases})
+    keys = json.dumps({case.case_id: case_key(case, cases.manifest.modalities) for case in cases.cases})
     shown = ("fingerprint", "commit", "platform", "overrides", "started", "stages")
     return {
         "gathered": time.strftime("%Y-%m-%d"),
@@ -166,8 +199,19 @@ def _summary(provenance: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cautions(study: Study, provenance: dict[str, Any]) -> list[str]:
+def _cautions(study: Study, provenance: dict[str, Any], done: Sequence[Run], others: Sequence[str]) -> list[str]:
     found = []
+    if others:
+        found.append(
+            f"{', '.join(others)}: label maps that another tool made; how it was trained, and on whom, is not known "
+            "here. Each such model enlarges the family of comparisons."
+        )
+    stale = _stale(study, done)
+    if stale:
+        parts = ", ".join(sorted({part for parts in stale.values() for part in parts}))
+        found.append(
+            f"{len(stale)} runs were made before a change in {parts}: {', '.join(stale)}. Do not compare them."
+        )
     if len(provenance["versions"]) > 1 or len(provenance["code"]) > 1:
         found.append("The runs were made with different library versions or different code (provenance.json).")
     if any(run["commit"].endswith("-dirty") or run["commit"] == "unknown" for run in provenance["runs"].values()):
@@ -183,6 +227,20 @@ def _cautions(study: Study, provenance: dict[str, Any]) -> list[str]:
     return found
 
 
+def _stale(study: Study, done: Sequence[Run]) -> dict[str, list[str]]:
+    """Runs whose configs, manifest, folds or cases are no longer the project's, and which of these differ."""
+    data, found = DataSet(study.data), {}
+    for run in done:
+        record = read_json(store.folder(run) / "run.json", "a run's record")
+        as_run = dataclasses.replace(run, overrides=record["overrides"])
+        now = json.loads(json.dumps(store.identity(as_run, data, bundle.frozen(as_run, study.data))))
+        parts = ("config", "manifest", "fold", "cases")
+        differing = [part for part in parts if record["identity"].get(part) != now[part]]
+        if differing:
+            found[run.id] = differing
+    return found
+
+
 def _panels(done: Sequence[Run], cases: CaseList) -> list[report.Panel]:
     """The best, median and worst case of every model's first finished runs, by mean Dice over regions."""
     panels = []
@@ -193,7 +251,9 @@ def _panels(done: Sequence[Run], cases: CaseList) -> list[report.Panel]:
         dice = scores[scores["metric"] == "dice"].groupby(["case_id", "fold"])["value"].mean().sort_values()
         for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
             case_id, fold = dice.index[position]
-            prepared = PreparedCase(known[case_id], store_folder() / case_key(known[case_id]))
+            prepared = PreparedCase(
+                known[case_id], store_folder() / case_key(known[case_id], cases.manifest.modalities)
+            )
             path = store.folder(runs[fold]) / "predictions" / f"{case_id}.nii.gz"
             if prepared.folder.is_dir() and path.exists():
                 panels.append(_panel(prepared, path, rank, float(dice.iloc[position]), name, cases))

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from benchmark import bundle, store
+from benchmark import bundle, project, store
 from benchmark.data.prepare import DataSet, PreparedCase
 from benchmark.data.volumes import read_volume
 from benchmark.files import read_json, write_json, write_text
@@ -31,6 +31,8 @@ def run(run: Run, dataset: str) -> None:
     Raises:
         InputError: if another process is at this run, or its folder is from another fingerprint.
     """
+    # Configs name folders from the project's root, as MONAI's own command needs them.
+    os.chdir(project.root())
     data = DataSet(dataset)
     configs = bundle.frozen(run, dataset)
     what = store.identity(run, data, configs)
@@ -59,6 +61,9 @@ def _stages(run: Run, data: DataSet, folder: Path) -> None:
     predictions = {case.case.case_id: folder / "predictions" / f"{case.case.case_id}.nii.gz" for case in cases}
     missing = [path for path in predictions.values() if not path.exists()]
     _timed(folder, "predict", None if missing else folder, lambda: _workflow(folder, "inference", "inference"))
+    lost = [str(path) for path in predictions.values() if not path.exists()]
+    if lost:
+        raise InputError(f"{lost[0]} does not exist after inference: expected a label map of every test case.")
     rows = [row for case in cases for row in _score(run, case, predictions[case.case.case_id], data)]
     store.write_scores(folder / "scores.csv", pd.DataFrame(rows))
 
@@ -80,9 +85,8 @@ def _workflow(folder: Path, kind: str, run_id: str) -> None:
 
 
 def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:
-    prediction = read_volume(path)[0] if path.exists() else None
     who = {"bundle": run.bundle, "variant": run.variant, "fold": run.fold, "seed": run.seed}
-    scores = score_case(case.original_label(), prediction, case.spacing, data.manifest.regions)
+    scores = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions)
     return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scores]
 
 
@@ -93,10 +97,13 @@ def _timed(folder: Path, stage: str, whole: Path | None, work: Callable[[], None
     import torch
 
     print(f"--- {stage}", flush=True)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     work()
     record = read_json(folder / "run.json", "a run's record")
     usage: dict[str, Any] = {
+        # Of this process: the epochs before a kill are in history.csv.
         "seconds": round(time.perf_counter() - started, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu x{os.cpu_count()}",

@@ -23,8 +23,8 @@ from benchmark.records import SCORE_COLUMNS, InputError, Run
 
 LIBRARIES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel")
 _TYPES = {column: {"fold": int, "seed": int, "value": float}.get(column, str) for column in SCORE_COLUMNS}
-CODE = ("networks", "training", "data/prepare.py", "data/slices.py")
-"""Our own code that decides what a training computes; its syntax trees, comments left out, are in the fingerprint."""
+CODE = ("networks", "training", "data/prepare.py", "data/slices.py", "data/volumes.py")
+"""Our own code that decides what a training computes; without comments and docstrings it is in the fingerprint."""
 
 
 def folder(run: Run) -> Path:
@@ -61,8 +61,11 @@ def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> 
             kind: {key: value for key, value in configs[kind].items() if key not in bundle.MACHINE_IDS}
             for kind in bundle.CONFIGS
         },
+        "manifest": {
+            key: getattr(data.manifest, key) for key in ("modalities", "labels", "regions", "regions_class_order")
+        },
         "fold": {part: list(ids) for part, ids in patients.items()},
-        "cases": {case.case_id: case_key(case) for case in data.cases.cases},
+        "cases": {case.case_id: case_key(case, data.manifest.modalities) for case in data.cases.cases},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
         "code": code_hash(),
     }
@@ -74,8 +77,11 @@ def code_hash() -> str:
     files = sorted(
         file for part in CODE for file in ([package / part] if part.endswith(".py") else (package / part).glob("*.py"))
     )
-    trees = [ast.dump(ast.parse(file.read_text(encoding="utf-8"))) for file in files]
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            node.body = [part for part in node.body if not _is_text(part)]
+    return hashlib.sha256("\n".join(ast.dump(tree) for tree in trees).encode()).hexdigest()
 
 
 def fingerprint(what: Mapping[str, Any]) -> str:
@@ -129,10 +135,13 @@ def record(run: Run, what: Mapping[str, Any], command: str) -> None:
 
 def commit() -> str:
     """The project's git commit, with ``-dirty`` where tracked files were changed, or "unknown" outside git."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=project.root(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=project.root(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except OSError:
+        return "unknown"
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
@@ -162,6 +171,10 @@ def read_scores(path: Path) -> pd.DataFrame:
 def write_scores(path: Path, scores: pd.DataFrame) -> None:
     """Write a score table, whole or not at all."""
     write_text(path, scores[list(SCORE_COLUMNS)].to_csv(index=False))
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _differing(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:

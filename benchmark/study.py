@@ -14,6 +14,8 @@ from benchmark.records import InputError, Run
 DEFAULT = "quickstart"
 SELECTORS = ("bundle", "variant", "fold", "seed")
 _WHOLE = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True}
+_NAMES = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
+_PAIR = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
 _MODEL = {
     "type": "object",
     "properties": {
@@ -34,8 +36,23 @@ SCHEMA: dict[str, Any] = {
         "models": {"type": "array", "items": _MODEL, "minItems": 1},
         "set": {"type": "object"},
         "deviations": {"type": "string"},
-        "compare": {"type": "object", "required": ["metrics"]},
-        "check": {"type": "object", "required": ["metrics", "margin"]},
+        "compare": {
+            "type": "object",
+            "properties": {
+                "metrics": _NAMES,
+                "pairs": {"anyOf": [{"const": "all"}, {"type": "array", "items": _PAIR, "minItems": 1}]},
+                "test": {"enum": ["wilcoxon", "paired_t"]},
+                "alpha": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            },
+            "required": ["metrics"],
+            "additionalProperties": False,
+        },
+        "check": {
+            "type": "object",
+            "properties": {"metrics": _NAMES, "margin": {"type": ["number", "object"]}},
+            "required": ["metrics", "margin"],
+            "additionalProperties": False,
+        },
         "notes": {"type": "array", "items": {"type": "string"}},
     },
     "required": ["title", "data", "folds", "seeds", "models", "compare"],
@@ -107,6 +124,10 @@ def load(name: str) -> Study:
     if error is not None:
         where = "/".join(str(part) for part in error.absolute_path)
         raise InputError(f"{path}: {where + ': ' if where else ''}{error.message}.")
+    from benchmark.metrics import METRICS
+
+    for name in {*content["compare"]["metrics"], *content.get("check", {}).get("metrics", [])} - set(METRICS):
+        raise InputError(f"{path}: there is no metric {name!r}: expected one of {', '.join(METRICS)}.")
     models = [(model["bundle"], model.get("variant", "default")) for model in content["models"]]
     if len(set(models)) < len(models):
         raise InputError(f"{path}: models: bundle and variant together must differ; found {models}.")

@@ -21,7 +21,7 @@ class Watch:
     """
 
     def __init__(self, runs: Sequence[Run], dataset: str, console: Console) -> None:
-        self.console = console
+        self.console, self.dataset = console, dataset
         self.states = {run.id: store.state(run) for run in runs}
         self.runs = list(runs)
         self.epochs = {run.id: bundle.frozen(run, dataset)["train"]["max_epochs"] for run in runs}
@@ -48,7 +48,7 @@ class Watch:
                 self.console.print(f"[{done}/{len(self.runs)}, {took}] {run.id}: {state}", markup=False, soft_wrap=True)
 
     def __rich__(self) -> Table:
-        table = Table(title=f"{self.runs[0].study}: {len(self.runs)} runs", title_justify="left")
+        table = Table(title=f"{self.runs[0].study} on {self.dataset}: {len(self.runs)} runs", title_justify="left")
         for column in ("run", "state", "epoch", "train loss", "val loss", "val Dice", "time left"):
             table.add_column(column, justify="left" if column in ("run", "state") else "right")
         for run in self.runs:

@@ -1,6 +1,7 @@
 """Bundles: composed as committed, different only as declared, whole by MONAI's own tools, with the papers' losses."""
 
 import copy
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -132,7 +133,13 @@ def test_an_override_of_another_type_is_refused(project, key, value):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("learning_rate", 1), ("max_epochs", 7), ("max_epochs", "@val_interval"), ("device", "cpu"), ("num_workers", 2)],
+    [
+        ("learning_rate", 1),
+        ("max_epochs", 7),
+        ("max_epochs", "@plateau_patience"),
+        ("device", "cpu"),
+        ("num_workers", 2),
+    ],
 )
 def test_an_override_of_the_same_kind_or_an_expression_is_taken(project, key, value):
     configs = bundle.compose("unet")
@@ -352,3 +359,9 @@ def test_a_bundle_learns_one_batch_by_heart(project, name):
         loss(logits, truth).backward()
         optimizer.step()
     pytest.fail(f"Dice {dice.tolist()} after {step + 1} steps")
+
+
+@pytest.mark.parametrize("key", bundle.FIXED_IDS)
+def test_what_a_study_decides_for_a_run_cannot_be_set(project, key):
+    with pytest.raises(InputError, match=f"Id '{key}' cannot be set"):
+        bundle.frozen(dataclasses.replace(RUN, overrides={key: 1}), "brats2018")

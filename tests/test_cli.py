@@ -156,7 +156,9 @@ def test_one_broken_run_stops_no_other_and_is_named_at_the_end(finished, command
     assert f"{IDS[0]}: failed" in out and f"{IDS[2]}: done" in out
     errors = [line for line in err.splitlines() if not line.startswith(PREPARING)]
     assert errors[0].startswith(f"FAILED {IDS[0]}: ") and "last.pt cannot be read" in errors[0]
-    assert errors[1:] == [f"  repeat with: benchmark run tiny {IDS[0]}"]
+    assert errors[1] == f"  repeat with: benchmark run tiny {IDS[0]}"
+    assert len(errors) == 3 and "had 1 runs that are not finished here" in errors[2]
+    assert {path.stem[:7] for path in Path("runs/tiny/superseded").iterdir()} >= {"scores-"}
     assert {path: stamp for path, stamp in mtimes(finished).items() if IDS[1] in str(path)} == untouched
     # The report has the others, and says what is missing.
     assert set(table("reports/tiny/scores.csv")["bundle"]) == {"resunet_tversky", "la_resunet"}
@@ -218,7 +220,7 @@ def test_check_accepts_passes_and_fails_naming_the_model(finished, command):
     code, out, err = command("check", "tiny")
     assert code == 2 and "baseline.csv does not exist" in err and "--accept" in err
     assert command("check", "tiny", "--accept") == (0, "tiny: baseline accepted.\n", "")
-    assert command("check", "tiny") == (0, "tiny: no model got worse.\n", "")
+    assert command("check", "tiny") == (0, "tiny on phantom: no model got worse.\n", "")
 
     baseline = Path("reports/tiny/baseline.csv")
     doctored = store.read_scores(baseline)
@@ -239,7 +241,7 @@ def test_check_misses_a_model_that_is_gone(finished, command):
     scores = Path("reports/tiny/scores.csv")
     store.write_scores(scores, store.read_scores(scores).query("bundle != 'unet'"))
     code, out, _ = command("check", "tiny")
-    assert code == 1 and out.startswith("unet: in the baseline, but has no scores now")
+    assert code == 1 and out.startswith("tiny on phantom: unet: in the baseline, but has no scores now")
 
 
 def test_check_needs_a_rule_and_scores(project, command):
@@ -567,3 +569,41 @@ def test_without_a_terminal_a_line_is_printed_for_each_change(project):
         f"{IDS[0]}: running", f"{IDS[0]}: failed", f"{IDS[1]}: done",
     ]  # fmt: skip
     assert screen.getvalue().splitlines()[-1].startswith("[1/3, ")
+
+
+# What a report must not pool
+
+
+def test_an_external_model_joins_under_a_name_of_its_own_only(finished, command):
+    scores = table("reports/tiny/scores.csv")
+    rows = scores[scores["bundle"] == "unet"].assign(bundle="other_tool", seed=0)
+    path = Path("reports/tiny/external/other.csv")
+    path.parent.mkdir()
+    rows.to_csv(path, index=False)
+    assert command("report", "tiny")[0] == 0
+    report = Path("reports/tiny/report.md").read_text(encoding="utf-8")
+    assert "other_tool: label maps that another tool made" in report
+    rows.assign(bundle="unet").to_csv(path, index=False)
+    code, _, err = command("report", "tiny")
+    assert code == 2 and "holds scores of 'unet': expected a name that no other model here has" in err
+
+
+def test_runs_from_before_a_change_are_named(finished, command):
+    path = Path("bundles/unet/configs/model.json")
+    path.write_text(path.read_text().replace("binary cross-entropy", "something else").replace("relu", "prelu"))
+    assert command("compose", "unet")[0] == 0
+    assert command("report", "tiny")[0] == 0
+    report = Path("reports/tiny/report.md").read_text(encoding="utf-8")
+    assert f"1 runs were made before a change in config: {IDS[0]}." in report
+
+
+def test_a_run_from_a_folder_below_the_root_is_the_same_run(finished, command, monkeypatch):
+    folder = finished / "runs" / "tiny" / IDS[0]
+    before = (folder / "scores.csv").read_bytes()
+    (folder / "scores.csv").unlink()
+    for path in (folder / "predictions").iterdir():
+        path.unlink()
+    monkeypatch.chdir(finished / "reports")
+    assert command("run", "tiny", IDS[0])[0] == 0
+    assert (folder / "scores.csv").read_bytes() == before
+    assert not (finished / "reports" / "runs").exists()

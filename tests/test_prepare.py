@@ -22,6 +22,8 @@ SHAPE = (7, 8, 9)
 TURN = np.array([[np.cos(0.4), -np.sin(0.4), 0], [np.sin(0.4), np.cos(0.4), 0], [0, 0, 1]])
 TILT = np.array([[1, 0, 0], [0, np.cos(0.3), -np.sin(0.3)], [0, np.sin(0.3), np.cos(0.3)]])
 
+MODALITIES = ("T1", "T1c", "T2", "FLAIR")
+
 
 def affine(matrix, origin=(-20.0, 13.0, 5.0)):
     result = np.eye(4)
@@ -151,17 +153,17 @@ def test_slices_with_tumour_are_noted(project):
 
 def test_the_key_follows_from_the_files_and_the_settings_alone(project, monkeypatch):
     case = load_cases("phantom").cases[0]
-    key = case_key(case)
-    assert case_key(dataclasses.replace(case, spacing=(1.0, 1.0, 1.0), voxels={})) == key
+    key = case_key(case, MODALITIES)
+    assert case_key(dataclasses.replace(case, spacing=(1.0, 1.0, 1.0), voxels={}), MODALITIES) == key
     path = case.images["T2"]
     changed = [
         dataclasses.replace(case, sha256={**case.sha256, path: "0" * 64}),
         dataclasses.replace(case, images={**case.images, "T2": case.images["T1"], "T1": case.images["T2"]}),
         dataclasses.replace(case, label=None),
     ]
-    keys = {key, *(case_key(other) for other in changed)}
+    keys = {key, *(case_key(other, MODALITIES) for other in changed), case_key(case, MODALITIES[::-1])}
     monkeypatch.setitem(module.SETTINGS, "version", 2)
-    assert len(keys | {case_key(case)}) == 5
+    assert len(keys | {case_key(case, MODALITIES)}) == 6
 
 
 def test_other_settings_prepare_anew_beside_the_old(project, monkeypatch):
@@ -186,7 +188,7 @@ def test_a_file_that_is_not_the_scanned_one_is_named(project):
         InputError, match=rf"{case.images['T2']} is not the file that was scanned: .* data verify phantom"
     ):
         prepare("phantom")
-    assert not (store_folder() / case_key(case)).exists()
+    assert not (store_folder() / case_key(case, MODALITIES)).exists()
     assert not [path for path in store_folder().iterdir() if path.name.startswith(".")]
 
 
@@ -216,7 +218,7 @@ def test_an_interrupted_preparation_leaves_nothing_and_the_next_one_is_whole(pro
     monkeypatch.chdir(project)
     prepared = prepare_case(case, found, store)
     assert sorted(path.name for path in prepared.folder.iterdir()) == ["case.json", "image.npy", "label.npy"]
-    other = store_folder() / case_key(case)
+    other = store_folder() / case_key(case, MODALITIES)
     for name in ("image.npy", "label.npy"):
         assert (prepared.folder / name).read_bytes() == (other / name).read_bytes()
 
@@ -239,9 +241,11 @@ def test_two_at_once_give_one_whole_case(project):
     for thread in threads:
         thread.join()
     assert errors == []
-    assert [path.name for path in store.iterdir()] == [case_key(case)]
+    assert [path.name for path in store.iterdir()] == [case_key(case, MODALITIES)]
     for name in ("image.npy", "label.npy"):
-        assert (store / case_key(case) / name).read_bytes() == (store_folder() / case_key(case) / name).read_bytes()
+        assert (store / case_key(case, MODALITIES) / name).read_bytes() == (
+            store_folder() / case_key(case, MODALITIES) / name
+        ).read_bytes()
 
 
 def test_what_is_prepared_is_not_read_again(project):

@@ -229,3 +229,10 @@ def test_a_table_that_cannot_be_trusted_is_refused(change, message):
 def test_a_comparison_that_cannot_be_made_is_refused(compare, message):
     with pytest.raises(InputError, match=message):
         stats.compare(models(a=A, b=B), compare, BETTER)
+
+
+def test_two_versions_of_a_metric_are_never_compared():
+    scores = table(rows("a", {"P1": 0.5, "P2": 0.6}), rows("b", {"P1": 0.5, "P2": 0.6}))
+    scores.loc[scores["bundle"] == "b", "metric_version"] = "2"
+    with pytest.raises(InputError, match="mixes versions of dice: expected one, found 1 and 2"):
+        stats.summarise(scores)

@@ -240,7 +240,9 @@ def scripted(folder, dices, losses=None, scaler=None):
     evaluator.state.metrics = {}
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     trainer.optimizer, trainer.scaler = optimizer, scaler
-    resume = handlers.Resume(str(folder), network, {"optimizer": optimizer}, evaluator, {"seed": 1})
+    resume = handlers.Resume(
+        str(folder), network, torch.nn.BCEWithLogitsLoss(), {"optimizer": optimizer}, evaluator, {"seed": 1}
+    )
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def epoch(engine):

@@ -99,12 +99,11 @@ class PreparedCase:
         return self.restore(np.asarray(self.label))
 
 
-def case_key(case: Case) -> str:
-    """Name of a case's folder in the store: a hash of its files' hashes and of ``SETTINGS``."""
-    files = {
-        key: [path, case.sha256[split_index(path)[0]]] for key, path in {**case.images, "": case.label}.items() if path
-    }
-    return hashlib.sha256(json.dumps([files, SETTINGS], sort_keys=True).encode()).hexdigest()[:20]
+def case_key(case: Case, modalities: Sequence[str]) -> str:
+    """Name of a case's folder in the store: a hash of its files' hashes, the order of channels and ``SETTINGS``."""
+    paths = [*(case.images[modality] for modality in modalities), *([case.label] if case.label else [])]
+    files = [[path, case.sha256[split_index(path)[0]]] for path in paths]
+    return hashlib.sha256(json.dumps([list(modalities), files, SETTINGS]).encode()).hexdigest()[:20]
 
 
 def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
@@ -116,7 +115,7 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
     Raises:
         InputError: if a file is missing, is not the one that was scanned, or holds nothing but zeros.
     """
-    target = store / case_key(case)
+    target = store / case_key(case, cases.manifest.modalities)
     prepared = PreparedCase(case, target)
     if target.is_dir():
         return prepared

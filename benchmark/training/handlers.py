@@ -72,6 +72,7 @@ class Resume:
     Args:
         folder: where the three files go.
         network: the network, whose state is saved.
+        loss: the loss, whose plain attributes (weights, gamma) a resumed training must share.
         states: name to object with ``state_dict`` and ``load_state_dict``.
         evaluator: the evaluator whose ``val_dice`` and ``val_loss`` are recorded.
         settings: what a resumed training must share with the one that was begun.
@@ -81,6 +82,7 @@ class Resume:
         self,
         folder: str,
         network: torch.nn.Module,
+        loss: torch.nn.Module,
         states: Mapping[str, Any],
         evaluator: Engine,
         settings: Mapping[str, Any],
@@ -88,7 +90,7 @@ class Resume:
         self.folder, self.network, self.states = Path(folder), network, dict(states)
         self.evaluator, self.settings = (
             evaluator,
-            {**settings, "network": hashlib.sha256(str(network).encode()).hexdigest()},
+            {**settings, "network": _digest(network), "loss": _digest(loss)},
         )
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {}
@@ -111,7 +113,8 @@ class Resume:
         path = self.folder / "last.pt"
         if not path.exists():
             return
-        state = load(path, next(self.network.parameters()).device)
+        # To the processor: the optimiser moves what it keeps on the device, and Adam's step counts belong here.
+        state = load(path)
         differing = [key for key in self.settings if state["settings"].get(key) != self.settings[key]]
         if differing:
             raise InputError(
@@ -222,6 +225,16 @@ class LabelMapWriter:
             for value, region in zip(self.order, (logits > 0).cpu().numpy(), strict=True):
                 labels[region] = value
             write_label_map(self.folder / f"{case.case.case_id}.nii.gz", case.restore(labels), case.affine)
+
+
+def _digest(module: torch.nn.Module) -> str:
+    # A module's text leaves out what is no submodule, such as a loss's weights.
+    plain = (bool, int, float, str, list, tuple, type(None))
+    parts = {
+        name: {key: value for key, value in vars(part).items() if isinstance(value, plain) and key != "training"}
+        for name, part in module.named_modules()
+    }
+    return hashlib.sha256(f"{module}{parts}".encode()).hexdigest()
 
 
 def _stateful(part: Any) -> Any:
