@@ -228,7 +228,7 @@ def test_check_accepts_passes_and_fails_naming_the_model(finished, command):
     store.write_scores(baseline, doctored)
     code, out, err = command("check", "tiny")
     assert (code, err) == (1, "")
-    assert out.splitlines() and all(line.startswith("la_resunet: ") for line in out.splitlines())
+    assert out.splitlines() and all(line.startswith("tiny on phantom: la_resunet: ") for line in out.splitlines())
     assert "WT dice fell from" in out and "(-0.200" in out
 
     # What an accepted baseline replaces is kept.
