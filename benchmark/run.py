@@ -44,6 +44,9 @@ def run(run: Run, dataset: str) -> None:
     try:
         with FileLock(folder / ".lock", timeout=PATIENCE_S):
             (folder / "error.txt").unlink(missing_ok=True)
+            for half_written in folder.rglob(".[0-9]*-*"):
+                # What a kill left beside its place; nobody else writes here while this process holds the lock.
+                half_written.unlink(missing_ok=True)
             store.record(run, what, " ".join(["python -m benchmark", *sys.argv[1:]]))
             bundle.freeze(configs, folder)
             try:

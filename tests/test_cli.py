@@ -601,9 +601,12 @@ def test_a_run_from_a_folder_below_the_root_is_the_same_run(finished, command, m
     folder = finished / "runs" / "tiny" / IDS[0]
     before = (folder / "scores.csv").read_bytes()
     (folder / "scores.csv").unlink()
+    half_written = folder / "models" / ".123-abclast.pt"
+    half_written.touch()
     for path in (folder / "predictions").iterdir():
         path.unlink()
     monkeypatch.chdir(finished / "reports")
     assert command("run", "tiny", IDS[0])[0] == 0
     assert (folder / "scores.csv").read_bytes() == before
     assert not (finished / "reports" / "runs").exists()
+    assert not half_written.exists()
