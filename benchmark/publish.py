@@ -53,17 +53,18 @@ def publish(study: Study) -> Path:
     write_text(study.folder / "comparisons.csv", comparisons.to_csv(index=False))
     cases = load_cases(study.data)
     provenance = read_json(study.folder / "provenance.json", "where the scores come from")
+    histories = _histories(study)
     material = report.Material(
         study={"name": study.name, **{key: value for key, value in dataclasses.asdict(study).items() if key != "name"}},
         manifest=dataclasses.asdict(cases.manifest),
         scores=scores,
         comparisons=comparisons,
-        histories=_histories(study),
+        histories=histories,
         panels=_panels(done, cases),
         differences=_differences(runs, study.data),
         folds=read_json(folds_path(study.data), "folds"),
         missing=_missing(runs, done, scores),
-        provenance=_summary(provenance),
+        provenance=_summary(provenance, histories),
         warnings=[*study.notes, *cases.warnings, *left_out, *_cautions(study, provenance, done, list(others))],
     )
     return report.write_report(study.folder, material, project.runs() / study.name / "figures")
@@ -181,8 +182,11 @@ def _provenance(study: Study, records: dict[str, dict[str, Any]]) -> dict[str, A
     }
 
 
-def _summary(provenance: dict[str, Any]) -> dict[str, Any]:
+def _summary(provenance: dict[str, Any], histories: dict[str, pd.DataFrame]) -> dict[str, Any]:
     runs = provenance["runs"].values()
+    # Epochs from the history: what a killed and resumed run noted of training is its last process only.
+    seconds = sum(float(history["seconds"].sum()) for history in histories.values())
+    seconds += sum(stages["predict"]["seconds"] for run in runs if "predict" in (stages := run["stages"] or {}))
     stages = [stage for run in runs for stage in (run["stages"] or {}).values()]
     return {
         "gathered": provenance["gathered"],
@@ -190,7 +194,7 @@ def _summary(provenance: dict[str, Any]) -> dict[str, Any]:
         "commit": ", ".join(sorted({run["commit"] for run in runs})),
         "device": ", ".join(sorted({stage["device"] for stage in stages})),
         "platform": ", ".join(sorted({run["platform"] for run in runs})),
-        "compute time, all runs": f"{sum(stage['seconds'] for stage in stages) / 60:.1f} min",
+        "compute time, all runs": f"{seconds / 60:.1f} min",
         "peak memory of a run": f"{max((stage['peak_memory_mb'] for stage in stages), default=0)} MB",
         "cases sha256": provenance["cases_sha256"],
         "folds sha256": provenance["folds_sha256"],

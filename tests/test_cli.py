@@ -483,6 +483,8 @@ def test_what_is_done_is_not_started_again(worker):
 def test_an_interrupt_ends_what_runs_and_starts_no_more(worker, project):
     runs = worker("sleep", "fine", "fine")
     program = (
+        # A shell's background jobs ignore Ctrl-C, and their children with them; a terminal's do not.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys; from benchmark import execute; from benchmark.records import Run\n"
         "execute.command = lambda run, changes: ['worker', 'run', run.study, run.id]\n"
         f"runs = {runs!r}\n"

@@ -54,12 +54,16 @@ def _draw_panels(folder: Path, material: Material, private: Path | None) -> list
     if place is None:
         return []
     drawn = []
-    for model in dict.fromkeys(panel.model for panel in material.panels):
+    for model in material.models:
+        path = place / f"panels_{model.replace('/', '_')}.png"
         shown = [panel for panel in material.panels if panel.model == model]
-        path = figures.panels(place / f"panels_{model.replace('/', '_')}.png", shown, material.manifest.get("labels"))
-        drawn.append(
-            _figure(path, material, f"{model}: image, truth and prediction of the best, median and worst case")
-        )
+        if shown:
+            figures.panels(path, shown, material.manifest.get("labels"))
+        elif not path.exists():
+            # Without the run folders, pictures that were drawn from them before stay in the report.
+            continue
+        caption = f"{model}: image, truth and prediction of the best, median and worst case"
+        drawn.append(_figure(path, material, caption))
     return drawn if public else []
 
 
