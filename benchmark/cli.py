@@ -138,7 +138,11 @@ def check(
         print(f"{name} on {declared.data}: {finding.message}")
     if any(finding.failed for finding in findings):
         raise typer.Exit(1)
-    print(f"{name}: baseline accepted." if accept else f"{name} on {declared.data}: no model got worse.")
+    print(
+        f"{name}: baseline accepted."
+        if accept
+        else f"{name} on {declared.data}: no model got worse (scores.csv against baseline.csv in {declared.folder})."
+    )
 
 
 @app.command()

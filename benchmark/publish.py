@@ -18,7 +18,7 @@ import pandas as pd
 from benchmark import bundle, project, report, stats, store
 from benchmark import check as checking
 from benchmark.data.folds import folds_path
-from benchmark.data.manifest import CaseList, load_cases
+from benchmark.data.manifest import CaseList, cases_path, load_cases
 from benchmark.data.prepare import DataSet, PreparedCase, case_key, store_folder
 from benchmark.data.volumes import read_volume
 from benchmark.files import read_json, write_json, write_text
@@ -169,12 +169,10 @@ def _missing(runs: Sequence[Run], done: Sequence[Run], scores: pd.DataFrame) -> 
 
 
 def _provenance(study: Study, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    cases = load_cases(study.data)
-    keys = json.dumps({case.case_id: case_key(case, cases.manifest.modalities) for case in cases.cases})
     shown = ("fingerprint", "commit", "platform", "overrides", "started", "stages")
     return {
         "gathered": time.strftime("%Y-%m-%d"),
-        "cases_sha256": hashlib.sha256(keys.encode()).hexdigest(),
+        "cases_sha256": hashlib.sha256(cases_path(study.data).read_bytes()).hexdigest(),
         "folds_sha256": hashlib.sha256(folds_path(study.data).read_bytes()).hexdigest(),
         "versions": [dict(t) for t in {tuple(r["identity"]["versions"].items()) for r in records.values()}],
         "code": sorted({r["identity"]["code"] for r in records.values()}),
@@ -208,7 +206,12 @@ def _cautions(study: Study, provenance: dict[str, Any], done: Sequence[Run], oth
     if others:
         found.append(
             f"{', '.join(others)}: label maps that another tool made; how it was trained, and on whom, is not known "
-            "here. Each such model enlarges the family of comparisons."
+            "here."
+            + (
+                " With all pairs compared, each enlarges the family."
+                if study.compare.get("pairs", "all") == "all"
+                else ""
+            )
         )
     stale = _stale(study, done)
     if stale:
@@ -246,19 +249,20 @@ def _stale(study: Study, done: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def _panels(done: Sequence[Run], cases: CaseList) -> list[report.Panel]:
-    """The best, median and worst case of every model's first finished runs, by mean Dice over regions."""
+    """The best, median and worst case of every model by Dice, mean over regions and seeds; the first seed is shown."""
     panels = []
     known = {case.case_id: case for case in cases.cases}
-    for name, seed in {stats.model_name(run.bundle, run.variant): run.seed for run in reversed(done)}.items():
-        runs = {run.fold: run for run in done if stats.model_name(run.bundle, run.variant) == name and run.seed == seed}
-        scores = store.collect(runs.values())
+    for name in dict.fromkeys(stats.model_name(run.bundle, run.variant) for run in done):
+        runs = [run for run in done if stats.model_name(run.bundle, run.variant) == name]
+        shown = {run.fold: run for run in reversed(runs)}
+        scores = store.collect(runs)
         dice = scores[scores["metric"] == "dice"].groupby(["case_id", "fold"])["value"].mean().sort_values()
         for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
             case_id, fold = dice.index[position]
             prepared = PreparedCase(
                 known[case_id], store_folder() / case_key(known[case_id], cases.manifest.modalities)
             )
-            path = store.folder(runs[fold]) / "predictions" / f"{case_id}.nii.gz"
+            path = store.folder(shown[fold]) / "predictions" / f"{case_id}.nii.gz"
             if prepared.folder.is_dir() and path.exists():
                 panels.append(_panel(prepared, path, rank, float(dice.iloc[position]), name, cases))
     return panels

@@ -63,6 +63,7 @@ def _draw_panels(folder: Path, material: Material, private: Path | None) -> list
             # Without the run folders, pictures that were drawn from them before stay in the report.
             continue
         caption = f"{model}: image, truth and prediction of the best, median and worst case"
+        caption += " (by mean Dice over regions and seeds; the first seed's prediction is shown)"
         drawn.append(_figure(path, material, caption))
     return drawn if public else []
 

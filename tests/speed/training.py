@@ -1,6 +1,6 @@
 """The built-in phantom to two ratios: bundle training against a bare loop, and the data path against stock MONAI.
 
-Run it from the repository's root: ``python tests/speed/training.py [--size 240 240] [--images 400]``. Every ratio is of
+Run it from the repository's root: ``python tests/speed/training.py [--size 240 240] [--images 48]``. Every ratio is of
 two things that were timed in turns in this one process, so it can be compared between machines; the images per second
 beside it cannot.
 """
@@ -132,9 +132,9 @@ def summary(pairs: list[tuple[float, float]], images: int) -> tuple[float, float
 def main() -> None:
     """Print both ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default="unet")
+    parser.add_argument("--bundle", default="resunet_tversky")
     parser.add_argument("--size", type=int, nargs=2, default=[240, 240])
-    parser.add_argument("--images", type=int, default=160)
+    parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--amp", action="store_true", help="bf16 autocast, on a GPU")
     arguments = parser.parse_args()
