@@ -126,7 +126,7 @@ def record(run: Run, what: Mapping[str, Any], command: str) -> None:
             "fingerprint": fingerprint(what),
             "identity": what,
             "commit": commit(),
-            "platform": platform.platform(),
+            "platform": f"{platform.system()} {platform.machine()}",
             "command": command,
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         },
