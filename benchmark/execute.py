@@ -11,10 +11,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmark import bundle, store
@@ -120,7 +119,8 @@ def _run_process(run: Run, changes: Mapping[str, Any], gpu: str, stop: threading
     folder = store.folder(run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _log(folder / "run.log") as log:
+        # Appending: the log of a run that was killed and goes on is one story.
+        with (folder / "run.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command(run, changes)],
                 stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=_environment(gpu),
@@ -133,13 +133,6 @@ def _run_process(run: Run, changes: Mapping[str, Any], gpu: str, stop: threading
                 process.stdin.close()
     except OSError as error:
         raise InputError(f"{folder} cannot be run: {error.strerror or error}.") from error
-
-
-@contextlib.contextmanager
-def _log(path: Path) -> Iterator[Any]:
-    # Appending: the log of a run that was killed and goes on is one story.
-    with path.open("ab") as log:
-        yield log
 
 
 def _environment(gpu: str) -> dict[str, str]:

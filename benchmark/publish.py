@@ -55,7 +55,7 @@ def publish(study: Study) -> Path:
     provenance = read_json(study.folder / "provenance.json", "where the scores come from")
     histories = _histories(study)
     material = report.Material(
-        study={"name": study.name, **{key: value for key, value in dataclasses.asdict(study).items() if key != "name"}},
+        study=dataclasses.asdict(study),
         manifest=dataclasses.asdict(cases.manifest),
         scores=scores,
         comparisons=comparisons,
@@ -207,12 +207,9 @@ def _cautions(study: Study, provenance: dict[str, Any], done: Sequence[Run], oth
         found.append(
             f"{', '.join(others)}: label maps that another tool made; how it was trained, and on whom, is not known "
             "here."
-            + (
-                " With all pairs compared, each enlarges the family."
-                if study.compare.get("pairs", "all") == "all"
-                else ""
-            )
         )
+        if study.compare.get("pairs", "all") == "all":
+            found.append("With all pairs compared, each model that another tool made enlarges the family.")
     stale = _stale(study, done)
     if stale:
         parts = ", ".join(sorted({part for parts in stale.values() for part in parts}))

@@ -60,10 +60,11 @@ def run(run: Run, dataset: str) -> None:
 
 def _stages(run: Run, data: DataSet, folder: Path) -> None:
     cases = data.part(run.fold, "test")
-    _timed(folder, "train", folder / "models" / "model.pt", lambda: _workflow(folder, "train", "training"))
+    if not (folder / "models" / "model.pt").exists():
+        _timed(folder, "train", lambda: _workflow(folder, "train", "training"))
     predictions = {case.case.case_id: folder / "predictions" / f"{case.case.case_id}.nii.gz" for case in cases}
-    missing = [path for path in predictions.values() if not path.exists()]
-    _timed(folder, "predict", None if missing else folder, lambda: _workflow(folder, "inference", "inference"))
+    if not all(path.exists() for path in predictions.values()):
+        _timed(folder, "predict", lambda: _workflow(folder, "inference", "inference"))
     lost = [str(path) for path in predictions.values() if not path.exists()]
     if lost:
         raise InputError(f"{lost[0]} does not exist after inference: expected a label map of every test case.")
@@ -93,10 +94,8 @@ def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict
     return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scores]
 
 
-def _timed(folder: Path, stage: str, whole: Path | None, work: Callable[[], None]) -> None:
-    """Do a stage unless its output is whole, and add its time, memory and device to ``run.json``."""
-    if whole is not None and whole.exists():
-        return
+def _timed(folder: Path, stage: str, work: Callable[[], None]) -> None:
+    """Do a stage and add its time, memory and device to ``run.json``."""
     import torch
 
     print(f"--- {stage}", flush=True)

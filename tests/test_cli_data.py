@@ -32,48 +32,29 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def benchmark(monkeypatch, capsys):
-    """Run a command line in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments):
-        from benchmark.cli import main
-
-        monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, arguments)])
-        code = 0
-        try:
-            code = main()
-        except SystemExit as end:
-            code = end.code
-        output = capsys.readouterr()
-        return code or 0, output.out, output.err
-
-    return run
-
-
-def test_scan_verify_folds_list(project, benchmark):
-    code, out, err = benchmark("data", "scan", "brats2018", "scans")
+def test_scan_verify_folds_list(project, command):
+    code, out, err = command("data", "scan", "brats2018", "scans")
     assert (code, out.splitlines()[0][:24]) == (0, "3 cases of 3 patients: /")
     assert "warning: 3 cases found; brats2018 as published has 285." in out
     assert "benchmark data folds brats2018 --k K" in out
     assert "scanning 3/3 Brats18_A_3_1" in err
 
-    code, out, _ = benchmark("data", "folds", "brats2018", "--k", "3", "--validation", "0.3", "--seed", "4")
+    code, out, _ = command("data", "folds", "brats2018", "--k", "3", "--validation", "0.3", "--seed", "4")
     assert (code, out.count("train 1, validation 1, test 1")) == (0, 3)
-    code, out, _ = benchmark("data", "folds", "brats2018", "--fractions", "0.4", "0.3", "0.3", "--replace")
+    code, out, _ = command("data", "folds", "brats2018", "--fractions", "0.4", "0.3", "0.3", "--replace")
     assert (code, out.count("fold ")) == (0, 1)
     assert json.loads(Path("data_manifests/brats2018.folds.json").read_text())["scheme"] == {
         "fractions": {"train": 0.4, "validation": 0.3, "test": 0.3}
     }
 
-    assert benchmark("data", "verify", "brats2018")[:2] == (0, "brats2018: every file is as it was scanned\n")
+    assert command("data", "verify", "brats2018")[:2] == (0, "brats2018: every file is as it was scanned\n")
     (project / "scans" / "Brats18_A_2_1" / "Brats18_A_2_1_t2.nii.gz").write_bytes(b"")
-    code, out, _ = benchmark("data", "verify", "brats2018")
+    code, out, _ = command("data", "verify", "brats2018")
     assert code == 1
     assert "Brats18_A_2_1_t2.nii.gz: expected sha256" in out
     assert out.endswith("brats2018: 1 problems found\n")
 
-    code, out, _ = benchmark("data", "list")
+    code, out, _ = command("data", "list")
     assert code == 0
     assert max(len(line) for line in out.splitlines()) <= 100
     for expected in ("3 of 285", "- of 484", "CC BY-SA 4.0", "open: http://medicaldecathlon.com", "generated"):
@@ -81,8 +62,8 @@ def test_scan_verify_folds_list(project, benchmark):
     assert "https://www.med.upenn.edu/sbia/brats2018/registration.html" in out
 
 
-def test_fetch_of_a_registered_set(project, benchmark):
-    code, out, _ = benchmark("data", "fetch", "brats2020", "somewhere")
+def test_fetch_of_a_registered_set(project, command):
+    code, out, _ = command("data", "fetch", "brats2020", "somewhere")
     assert code == 0
     assert "https://www.med.upenn.edu/cbica/brats2020/registration.html" in out
 
@@ -141,10 +122,10 @@ def twice(project):
         (twice, "Brats18_A_1_1", "expected one case of this id, found two"),
     ],
 )
-def test_bad_input_is_one_sentence_and_code_2(project, benchmark, spoil, named, sentence):
+def test_bad_input_is_one_sentence_and_code_2(project, command, spoil, named, sentence):
     spoil(project)
     before = sorted(project.joinpath("data_manifests").iterdir())
-    code, out, err = benchmark("data", "scan", "brats2018", "scans")
+    code, out, err = command("data", "scan", "brats2018", "scans")
     *progress, last = err.splitlines()
     assert code == 2
     assert named in last
@@ -163,8 +144,8 @@ def test_bad_input_is_one_sentence_and_code_2(project, benchmark, spoil, named, 
         (("fetch", "nothing", "out"), "nothing is not a known data set"),
     ],
 )
-def test_other_refusals(project, benchmark, arguments, sentence):
-    code, _, err = benchmark("data", *arguments)
+def test_other_refusals(project, command, arguments, sentence):
+    code, _, err = command("data", *arguments)
     assert code == 2
     assert sentence in err
     assert len(err.splitlines()) == 1
