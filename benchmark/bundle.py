@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,13 @@ def compose(name: str) -> dict[str, dict[str, Any]]:
 
     The protocol's files are the recipe that all models share. A bundle's ``model.json`` gives ``network_def``,
     ``loss``, new ids that these refer to (``ids``), values of the protocol that it changes (``deviations``) and its
-    part of the metadata (``metadata``); nothing else can differ between two bundles.
+    part of the metadata (``metadata``); nothing else can differ between two bundles. Where it has a recipe of its own
+    (``native``), that is a fourth config, which MONAI takes as a second file after the first two.
 
     Raises:
-        InputError: for an unknown bundle, and for a deviation from an id that the protocol does not have.
+        InputError: for an unknown bundle, and for a value for an id that the protocol does not have.
     """
-    if name not in names():
-        raise InputError(f"There is no bundle {name!r}: expected one of {', '.join(names())}.")
-    protocol = project.bundles() / "protocol"
-    model = read_json(project.bundles() / name / "configs" / "model.json", "what makes this model")
+    protocol, model = project.bundles() / "protocol", _model(name)
     composed = {}
     for kind in CONFIGS:
         config: dict[str, Any] = {}
@@ -52,7 +50,21 @@ def compose(name: str) -> dict[str, dict[str, Any]]:
     for key, value in model["deviations"].items():
         override(composed, key, value)
     composed["metadata"] = {**read_json(protocol / "metadata.json", "the protocol's metadata"), **model["metadata"]}
-    return composed
+    trial = copy.deepcopy(composed)
+    for key, value in native(name).items():
+        if "#" in key or "::" in key:
+            raise InputError(f"{name}: native: expected ids of the top level, as MONAI joins files, found {key!r}.")
+        override(trial, key, value)
+    return {**composed, "native": native(name)} if native(name) else composed
+
+
+def native(name: str) -> dict[str, Any]:
+    """Return the ids that a model's own recipe sets on top of the composed configs; empty where it has none.
+
+    Raises:
+        InputError: for an unknown bundle.
+    """
+    return dict(_model(name).get("native", {}))
 
 
 def write(name: str) -> list[Path]:
@@ -109,7 +121,8 @@ def override(configs: Mapping[str, dict[str, Any]], key: str, value: Any) -> Non
 
 def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
     """Return the configs of one run: the bundle's, with the run's data, fold, seed, folder and overrides set."""
-    configs = copy.deepcopy(read(run.bundle))
+    composed = read(run.bundle)
+    configs = {kind: copy.deepcopy(composed[kind]) for kind in (*CONFIGS, "metadata")}
     # One thread a run makes results the same whatever number of processors and jobs; runs are what is parallel.
     settings = {"bundle_root": f"runs/{run.study}/{run.id}", "manifest": dataset, "fold": run.fold, "seed": run.seed}
     for key in run.overrides:
@@ -117,6 +130,10 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
             raise InputError(f"Id {key!r} cannot be set: expected another; a run's place in its study decides it.")
     for key, value in {**settings, "cpu_threads": 1, **run.overrides}.items():
         override(configs, key, value)
+    if run.stages:
+        # Nothing reads it but people and fingerprints: the configs are those of the segmenter.
+        for kind in CONFIGS:
+            configs[kind]["stages"] = list(run.stages)
     return configs
 
 
@@ -129,13 +146,30 @@ def freeze(configs: Mapping[str, dict[str, Any]], folder: Path) -> None:
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return every top-level id in which models' configs differ, with each model's value (None: no such id).
+    """Return every id in which models' configs differ, with each model's value (None: no such id).
 
-    Where a run's data, fold, seed and folder are the same, this is all that makes one model another.
+    Ids are of the top level, and of the second in groups such as ``train``, which are no object themselves. Where a
+    run's data, fold, seed and folder are the same, this is all that makes one model another.
     """
-    keys = dict.fromkeys(key for config in configs.values() for key in config if key != "bundle_root")
-    values = {key: {model: config.get(key) for model, config in configs.items()} for key in keys}
+    flat = {model: dict(_ids(config)) for model, config in configs.items()}
+    keys = dict.fromkeys(key for config in flat.values() for key in config if key != "bundle_root")
+    values = {key: {model: config.get(key) for model, config in flat.items()} for key in keys}
     return {key: row for key, row in values.items() if len({json.dumps(value) for value in row.values()}) > 1}
+
+
+def _ids(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict) and "_target_" not in value:
+            yield from ((f"{key}#{part}", inner) for part, inner in value.items())
+        else:
+            yield key, value
+
+
+def _model(name: str) -> dict[str, Any]:
+    if name not in names():
+        raise InputError(f"There is no bundle {name!r}: expected one of {', '.join(names())}.")
+    model: dict[str, Any] = read_json(project.bundles() / name / "configs" / "model.json", "what makes this model")
+    return model
 
 
 def _check_type(key: str, old: Any, new: Any) -> None:

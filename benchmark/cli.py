@@ -81,6 +81,7 @@ def run_all(
     for chosen in runs:
         # A mistyped id is refused before the long work, not after it.
         bundle.frozen(chosen, declared.data)
+    execute.check_stages(runs)
     publish.check_pairs(declared)
     with reporting("preparing") as progress:
         prepare(declared.data, progress=progress)
@@ -174,6 +175,48 @@ def compose(names: Annotated[list[str] | None, typer.Argument(metavar="[BUNDLE].
     for name in names or bundle.names():
         changed = bundle.write(name)
         print(f"{name}: {', '.join(path.name for path in changed) or 'unchanged'}")
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the bundle, its folder and its rows in tables.")],
+    network: Annotated[str, typer.Option(help="Import path of a network class: monai.networks.nets.SegResNet.")],
+    set_: Annotated[list[str], typer.Option("--set", metavar="ARG=VALUE ...", help="Arguments of the class.")] = [],  # noqa: B006
+) -> None:
+    """Make a bundle of any network that can be imported, ready to be listed in a study."""
+    from benchmark import scaffold
+
+    for path in scaffold.new(name, network, _changes(set_)):
+        print(f"Wrote {path}")
+    print(f'To train it, list {{"bundle": "{name}"}} among a study\'s models.')
+
+
+@app.command()
+def implied(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a published.json.")],
+) -> None:
+    """Print what a paper's printed numbers imply about each other."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from benchmark import implied as relations
+    from benchmark import project, published
+
+    path = published.find(project.reports() / name)
+    if path is None:
+        raise InputError(
+            f"{project.reports() / name} has no published.json: expected one there or in the folder above."
+        )
+    table = Table("Verdict", "Relation", "Where", "Printed", "Follows", "Why")
+    findings = relations.findings(published.load(path))
+    for found in findings:
+        cells = (found.verdict, found.relation, found.where, found.printed, found.follows, found.sentence)
+        table.add_row(*map(Text, cells))
+    # Six columns of sentences cannot be read in 80 characters; a file or a pipe has no width of its own.
+    Console(width=max(Console().width, 160)).print(table)
+    contradictions = sum(found.verdict == "contradiction" for found in findings)
+    print(f"{len(findings)} relations, {contradictions} contradictions.")
 
 
 def _report(declared: study.Study) -> None:

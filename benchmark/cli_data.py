@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.progress import reporting
+
+if TYPE_CHECKING:
+    from benchmark.data.audit_checks import Finding
 
 app = typer.Typer(no_args_is_help=True, help="Find, check, fetch and prepare data sets.")
 
@@ -112,13 +115,71 @@ def folds(
     fractions: Annotated[
         tuple[float, float, float] | None, typer.Option(metavar="TRAIN VALIDATION TEST", help="One split instead.")
     ] = None,
+    by: Annotated[
+        str, typer.Option(help="patient; slice, which lets patients leak; or published, the publisher's own split.")
+    ] = "patient",
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite folds that differ.")] = False,
 ) -> None:
     """Split a set's patients into folds; what is not given is taken from the manifest."""
-    from benchmark.data.folds import remake
+    from benchmark.data.folds import leaked_patients, remake
+    from benchmark.data.manifest import load_cases
 
-    path, made, state = remake(name, k=k, seed=seed, validation=validation, fractions=fractions, replace=replace)
+    path, made, state = remake(
+        name, k=k, seed=seed, validation=validation, fractions=fractions, replace=replace, split=by
+    )
     typer.echo(f"{path} ({state})")
+    cases = load_cases(name).cases
     for index, fold in enumerate(made):
         sizes = f"train {len(fold.train)}, validation {len(fold.validation)}, test {len(fold.test)}"
-        typer.echo(f"fold {index}: {sizes} patients")
+        leaked = len(leaked_patients(fold, cases))
+        warning = f"; {leaked} patients of the test side are also in training or validation" if leaked else ""
+        typer.echo(f"fold {index}: {sizes} {fold.by}s{warning}")
+
+
+@app.command()
+def audit(
+    name: Name,
+    split: Annotated[list[str] | None, typer.Option(help="A split to look at, repeatable; all by default.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Label maps of any set, looked for in this one.")] = None,
+    patients: Annotated[Path | None, typer.Option(help="CSV file with other ids of this set's cases.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list, clean checks included.")] = False,
+) -> None:
+    """Look for what makes a set's scores mean less: leaks, copies, boxes, odd scans; exit code 1 after an error."""
+    import dataclasses
+    import json
+
+    from benchmark.data.audit import audit as run
+    from benchmark.external import label_files
+
+    with reporting("auditing") as progress:
+        found = run(name, split, label_files(labels) if labels else None, patients, progress)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=1, ensure_ascii=False))
+    else:
+        _print_findings(name, found)
+    if any(finding.severity == "error" for finding in found):
+        raise typer.Exit(1)
+
+
+def _print_findings(name: str, found: list[Finding]) -> None:
+    """Print what was found as a table, the worst first, and in a line each what was clean and what not checked."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPED_WIDTH)
+    table = Table("", "check", show_lines=True)
+    table.add_column("what was found, in which first", overflow="fold", ratio=1)
+    quiet: dict[str, list[str]] = {"clean": [], "not checked": []}
+    for finding in found:
+        check = f"{finding.check} ({finding.where})" if finding.where else finding.check
+        if finding.severity in quiet:
+            quiet[finding.severity].append(check)
+            continue
+        more = ", …" if finding.count > len(finding.examples) > 0 else ""
+        examples = f"\n{', '.join(finding.examples)}{more}" if finding.examples else ""
+        count = f"{finding.count} of {finding.total}"
+        table.add_row(finding.severity, escape(f"{check}\n{count}"), escape(finding.sentence + examples))
+    if table.rows:
+        console.print(table, highlight=False)
+    for severity, checks in quiet.items():
+        if checks:
+            console.print(escape(f"{name}, {severity}: {', '.join(checks)}."), highlight=False)

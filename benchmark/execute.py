@@ -40,9 +40,21 @@ def check(runs: Sequence[Run], dataset: str) -> None:
     Raises:
         InputError: for the first run that cannot.
     """
-    data = DataSet(dataset)
     for run in runs:
-        store.check(run, store.identity(run, data, bundle.frozen(run, dataset)))
+        configs = bundle.frozen(run, dataset)
+        store.check(run, store.identity(run, DataSet(dataset, configs["train"]["split"]), configs))
+
+
+def check_stages(runs: Sequence[Run]) -> None:
+    """Refuse a selection in which a run joins others that are neither selected nor done.
+
+    Raises:
+        InputError: naming the run and what it lacks.
+    """
+    chosen = {run.id for run in runs}
+    for run in runs:
+        if not chosen.issuperset(run.stages):
+            store.check_stages(run)
 
 
 def execute(
@@ -54,6 +66,7 @@ def execute(
 ) -> list[Outcome]:
     """Run what is not done, ``jobs`` at once, spread over ``gpus`` where there are any; return how each run ended.
 
+    Runs that join others start when all those have ended.
     A run is a subprocess, so that one that is killed takes no other with it; threads only wait for them. An
     interrupt (Ctrl-C) ends the running ones and starts no more.
     """
@@ -75,9 +88,12 @@ def execute(
         return outcome
 
     with ThreadPoolExecutor(max_workers=places.qsize()) as pool:
-        futures = [pool.submit(work, run) for run in runs]
         try:
-            return [future.result() for future in futures]
+            outcomes = []
+            for joins in (False, True):
+                futures = [pool.submit(work, run) for run in runs if bool(run.stages) == joins]
+                outcomes += [future.result() for future in futures]
+            return outcomes
         except BaseException:
             stop.set()
             raise

@@ -9,6 +9,7 @@ question                  answer here
 one volume or slices      the whole volume of a case, in the case's own space; never averaged over slices first
 surface                   voxels of a mask with a 6-neighbour outside of it; beyond the volume's edge counts as outside,
                           as in MONAI (surface-distance weighs surface elements by area, so its values differ)
+volume of one slice       a picture of two dimensions: its contour is the surface
 hd95                      larger of the two directed 95th percentiles, as in MONAI; the percentile of both directions
                           pooled, as in panoptica and the BraTS organisers' evaluator, is another metric
 percentile                linear interpolation between ranks (numpy's and torch's default)
@@ -165,6 +166,13 @@ METRICS: dict[str, Metric] = {
 """The metrics of every score table, in its order."""
 
 
+COUNTS = ("tp", "fp", "fn", "tn")
+"""Voxels by agreement of the two masks, from which any overlap metric over any set of cases follows.
+
+``score_case`` gives them with the metrics; they are no scores, so summaries and comparisons leave them out.
+"""
+
+
 def score_case(
     reference: np.ndarray,
     prediction: np.ndarray | None,
@@ -178,19 +186,29 @@ def score_case(
     ``regions`` maps a region to the labels it unites; labels of no region count as background. A row has the keys
     region, metric, metric_version, value and note. The note is empty, says which mask was empty (or full) where a
     rule of the metric decided the value, or is "missing prediction", with the worst value, where prediction is None.
+    The rows of ``COUNTS`` follow each region's metrics; a missing prediction counts as an empty one there.
 
     Raises:
         InputError: if the shapes differ, the spacing does not fit, or a label map holds fractions or NaN.
     """
     spacing = _checked_spacing(spacing, reference)
-    if prediction is None:
-        worst = [(metric, _worth(metric.worst, reference.shape, spacing)) for metric in metrics.values()]
-        return [_row(region, metric, value, "missing prediction") for region in regions for metric, value in worst]
+    missing = prediction is None
+    prediction = np.zeros_like(reference) if prediction is None else prediction
     if reference.shape != prediction.shape:
         raise InputError(f"The prediction has shape {prediction.shape}, expected the reference's {reference.shape}.")
+    # A picture of one slice is two-dimensional: else each of its voxels would lie on the surface.
+    used = [axis for axis, size in enumerate(reference.shape) if size > 1] or [0]
+    flat = tuple(set(range(reference.ndim)) - set(used))
+    reference, prediction = reference.squeeze(flat), prediction.squeeze(flat)
+    spacing = tuple(spacing[axis] for axis in used)
     rows = []
     for region, pair in _region_pairs(reference, prediction, spacing, regions):
-        rows += [_row(region, metric, *score_pair(metric, pair)) for metric in metrics.values()]
+        for metric in metrics.values():
+            worst = _worth(metric.worst, reference.shape, spacing), "missing prediction"
+            value, note = worst if missing else score_pair(metric, pair)
+            rows.append(_row(region, metric.name, metric.version, value, note))
+        note = "missing prediction" if missing else ""
+        rows += [_row(region, name, "1", float(getattr(pair, name)), note) for name in COUNTS]
     return rows
 
 
@@ -293,6 +311,5 @@ def _worth(rule: Rule, shape: tuple[int, ...], spacing: tuple[float, ...]) -> fl
     return float(rule)
 
 
-def _row(region: str, metric: Metric, value: float, note: str) -> dict[str, Any]:
-    row = {"region": region, "metric": metric.name, "metric_version": metric.version}
-    return row | {"value": value, "note": note}
+def _row(region: str, metric: str, version: str, value: float, note: str) -> dict[str, Any]:
+    return {"region": region, "metric": metric, "metric_version": version, "value": value, "note": note}

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from benchmark import bundle, project, report, stats, store
+from benchmark import bundle, pooled, project, report, stats, store
 from benchmark import check as checking
 from benchmark.data.folds import folds_path
-from benchmark.data.manifest import CaseList, cases_path, load_cases
-from benchmark.data.prepare import DataSet, PreparedCase, case_key, store_folder
-from benchmark.data.volumes import read_volume
+from benchmark.data.manifest import cases_path, load_cases
+from benchmark.data.prepare import DataSet
 from benchmark.files import read_json, write_json, write_text
-from benchmark.metrics import METRICS
+from benchmark.metrics import COUNTS, METRICS
+from benchmark.panels import panels
 from benchmark.records import SCORE_COLUMNS, InputError, Run
+from benchmark.reproduce import paper
 from benchmark.study import Study
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -45,27 +45,32 @@ def publish(study: Study) -> Path:
         _gather(study, done)
     elif not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
-    own, others = store.read_scores(study.folder / "scores.csv"), external(study)
+    raw, others = store.read_scores(study.folder / "scores.csv"), external(study)
+    every = pooled.merge_parts(raw)
+    own, compared = _compared(study, every), _models(study, compared=True)
     # Only the cases that the study tested; a tool may have been scored on more.
     tables = [own, *(table[table["case_id"].isin(own["case_id"])] for table in others.values())]
     scores, left_out = stats.shared_patients(pd.concat(tables, ignore_index=True))
-    comparisons = stats.compare(scores, study.compare, BETTER, [*_models(study), *others])
+    comparisons = stats.compare(scores, study.compare, BETTER, [*compared, *others])
     write_text(study.folder / "comparisons.csv", comparisons.to_csv(index=False))
+    declared = dataclasses.asdict(study)
     cases = load_cases(study.data)
     provenance = read_json(study.folder / "provenance.json", "where the scores come from")
     histories = _histories(study)
     material = report.Material(
-        study=dataclasses.asdict(study),
+        study=declared,
         manifest=dataclasses.asdict(cases.manifest),
         scores=scores,
         comparisons=comparisons,
         histories=histories,
-        panels=_panels(done, cases),
+        panels=panels([run for run in done if stats.model_name(run.bundle, run.variant) in compared], cases),
         differences=_differences(runs, study.data),
-        folds=read_json(folds_path(study.data), "folds"),
-        missing=_missing(runs, done, scores),
+        folds=read_json(folds_path(study.data, study.set.get("split", "patient")), "folds"),
+        missing=_missing(runs, done, raw),
         provenance=_summary(provenance, histories),
         warnings=[*study.notes, *cases.warnings, *left_out, *_cautions(study, provenance, done, list(others))],
+        apart=_apart(every, own),
+        paper=paper(study, runs, cases, every, comparisons),
     )
     return report.write_report(study.folder, material, project.runs() / study.name / "figures")
 
@@ -92,7 +97,7 @@ def check_pairs(study: Study) -> None:
     Raises:
         InputError: for a pair that is not two models of the study or of ``external/``.
     """
-    stats.declared_pairs([*_models(study), *external(study)], study.compare)
+    stats.declared_pairs([*_models(study, compared=True), *external(study)], study.compare)
 
 
 def check(study: Study, accept: bool = False) -> list[checking.Finding]:
@@ -103,7 +108,7 @@ def check(study: Study, accept: bool = False) -> list[checking.Finding]:
     """
     if not study.check:
         raise InputError(f"{study.folder / 'study.json'} has no entry 'check': expected metrics and a margin.")
-    scores = store.read_scores(study.folder / "scores.csv")
+    scores = pooled.merge_parts(store.read_scores(study.folder / "scores.csv"))
     baseline = study.folder / "baseline.csv"
     if accept:
         _supersede(study, baseline)
@@ -135,8 +140,37 @@ def _gather(study: Study, done: Sequence[Run]) -> None:
     write_json(study.folder / "provenance.json", _provenance(study, records))
 
 
-def _models(study: Study) -> list[str]:
-    return [stats.model_name(model["bundle"], model.get("variant", "default")) for model in study.models]
+def _models(study: Study, compared: bool = False) -> list[str]:
+    """Names of a study's models; with ``compared`` those that segment, under the split of the study."""
+    left_out = set(report.apart(dataclasses.asdict(study))) if compared else set()
+    return [
+        name for model in study.models
+        if (name := stats.model_name(model["bundle"], model.get("variant", "default"))) not in left_out
+        and not (compared and bundle.read(model["bundle"])["inference"].get("task") == "classification")
+    ]  # fmt: skip
+
+
+def _compared(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of segmentations under the study's split: no counts, no slices, no model under another split.
+
+    Raises:
+        InputError: if there are none.
+    """
+    names = pd.Series(map(stats.model_name, scores["bundle"], scores["variant"]), index=scores.index, dtype=object)
+    left_out = scores["metric"].isin(COUNTS) | (scores["region"] == pooled.SLICE)
+    kept = scores[~(left_out | names.isin(report.apart(dataclasses.asdict(study))))]
+    if kept.empty:
+        raise InputError(
+            f"Study {study.name} has no scores of a segmentation: expected a finished run of a model that segments "
+            "under the study's split."
+        )
+    return kept
+
+
+def _apart(every: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame | None:
+    rest = every.drop(own.index)
+    rest = rest[~rest["metric"].isin(COUNTS)]
+    return rest if len(rest) else None
 
 
 def _supersede(study: Study, path: Path) -> None:
@@ -243,33 +277,3 @@ def _stale(study: Study, done: Sequence[Run]) -> dict[str, list[str]]:
         if differing:
             found[run.id] = differing
     return found
-
-
-def _panels(done: Sequence[Run], cases: CaseList) -> list[report.Panel]:
-    """The best, median and worst case of every model by Dice, mean over regions and seeds; the first seed is shown."""
-    panels = []
-    known = {case.case_id: case for case in cases.cases}
-    for name in dict.fromkeys(stats.model_name(run.bundle, run.variant) for run in done):
-        runs = [run for run in done if stats.model_name(run.bundle, run.variant) == name]
-        shown = {run.fold: run for run in reversed(runs)}
-        scores = store.collect(runs)
-        dice = scores[scores["metric"] == "dice"].groupby(["case_id", "fold"])["value"].mean().sort_values()
-        for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
-            case_id, fold = dice.index[position]
-            prepared = PreparedCase(
-                known[case_id], store_folder() / case_key(known[case_id], cases.manifest.modalities)
-            )
-            path = store.folder(shown[fold]) / "predictions" / f"{case_id}.nii.gz"
-            if prepared.folder.is_dir() and path.exists():
-                panels.append(_panel(prepared, path, rank, float(dice.iloc[position]), name, cases))
-    return panels
-
-
-def _panel(case: PreparedCase, path: Path, rank: str, dice: float, model: str, cases: CaseList) -> report.Panel:
-    truth, prediction = np.asarray(case.label), case.crop(read_volume(path)[0])
-    z = int(np.argmax((truth > 0).sum(axis=(1, 2)) * 1000 + (prediction > 0).sum(axis=(1, 2))))
-    modalities = cases.manifest.modalities
-    channel = modalities.index("FLAIR") if "FLAIR" in modalities else len(modalities) - 1
-    # (x, y) with x to the right of the patient becomes rows from front to back, the way radiologists look at it.
-    image, truth, prediction = (np.rot90(a[::-1]) for a in (case.image[z, channel], truth[z], prediction[z]))
-    return report.Panel(case.case.case_id, rank, dice, image.astype(np.float32), truth, prediction, model)

@@ -20,6 +20,9 @@ SCORE_COLUMNS = (
 )
 """Columns of every ``scores.csv``, in order. One row is one metric of one region of one case of one run."""
 
+SLICE_COLUMNS = ("z", "truth", "probability")
+"""Columns of a classifier's prediction of a case, a row a slice: place, 1 where there is tumour, prediction."""
+
 
 class InputError(Exception):
     """Something a user gave cannot be used.
@@ -50,7 +53,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one variant of one bundle on one fold with one seed; a list of runs is a sweep."""
+    """One training of one variant of one bundle on one fold with one seed; a list of runs is a sweep.
+
+    A run with ``stages`` trains nothing: it joins two other runs of its study, fold and seed, given by their ids, a
+    classifier that says in which slices there is tumour and the segmenter whose label maps hold there only.
+    """
 
     study: str
     bundle: str
@@ -58,6 +65,7 @@ class Run:
     fold: int
     seed: int
     overrides: dict[str, Any] = field(default_factory=dict)
+    stages: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

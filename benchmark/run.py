@@ -1,4 +1,4 @@
-"""One run to its folder: train, predict, score; each stage is skipped where its output is whole."""
+"""One run to its folder: train (or join two runs), predict, score; what is whole already is not done again."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from benchmark import bundle, project, store
+from benchmark import bundle, detection, project, store
 from benchmark.data.prepare import DataSet, PreparedCase
-from benchmark.data.volumes import read_volume
+from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.files import read_json, write_json, write_text
 from benchmark.metrics import score_case
 from benchmark.records import InputError, Run
@@ -29,12 +30,14 @@ def run(run: Run, dataset: str) -> None:
     """Do what is left of a run; an error is written to ``error.txt`` and raised.
 
     Raises:
-        InputError: if another process is at this run, or its folder is from another fingerprint.
+        InputError: if another process is at this run, its folder is from another fingerprint, or a run that it joins
+            is not done.
     """
     # Configs name folders from the project's root, as MONAI's own command needs them.
     os.chdir(project.root())
-    data = DataSet(dataset)
     configs = bundle.frozen(run, dataset)
+    data = DataSet(dataset, configs["train"]["split"])
+    store.check_stages(run)
     what = store.identity(run, data, configs)
     store.check(run, what)
     if store.state(run) == "done":
@@ -48,9 +51,10 @@ def run(run: Run, dataset: str) -> None:
                 # What a kill left beside its place; nobody else writes here while this process holds the lock.
                 half_written.unlink(missing_ok=True)
             store.record(run, what, " ".join(["python -m benchmark", *sys.argv[1:]]))
-            bundle.freeze(configs, folder)
+            if not run.stages:
+                bundle.freeze(configs, folder)
             try:
-                _stages(run, data, folder)
+                _predict_and_score(run, data, folder, classifies=configs["inference"]["task"] == "classification")
             except BaseException as error:
                 write_text(folder / "error.txt", _explained(error))
                 raise
@@ -58,18 +62,29 @@ def run(run: Run, dataset: str) -> None:
         raise InputError(f"{folder} is being run by another process: expected none; wait for it to end.") from error
 
 
-def _stages(run: Run, data: DataSet, folder: Path) -> None:
+def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) -> None:
     cases = data.part(run.fold, "test")
-    if not (folder / "models" / "model.pt").exists():
+    if not run.stages and not (folder / "models" / "model.pt").exists():
         _timed(folder, "train", lambda: _workflow(folder, "train", "training"))
-    predictions = {case.case.case_id: folder / "predictions" / f"{case.case.case_id}.nii.gz" for case in cases}
+    ending = ".csv" if classifies else ".nii.gz"
+    predictions = {case.case.case_id: folder / "predictions" / f"{case.case.case_id}{ending}" for case in cases}
     if not all(path.exists() for path in predictions.values()):
-        _timed(folder, "predict", lambda: _workflow(folder, "inference", "inference"))
+        predict = partial(_join, run, cases) if run.stages else partial(_workflow, folder, "inference", "inference")
+        _timed(folder, "predict", predict)
     lost = [str(path) for path in predictions.values() if not path.exists()]
     if lost:
-        raise InputError(f"{lost[0]} does not exist after inference: expected a label map of every test case.")
+        raise InputError(f"{lost[0]} does not exist after inference: expected a prediction of every test case.")
     rows = [row for case in cases for row in _score(run, case, predictions[case.case.case_id], data)]
     store.write_scores(folder / "scores.csv", pd.DataFrame(rows))
+
+
+def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
+    """Write the segmenter's label maps with nothing in the slices in which the classifier sees no tumour."""
+    gate, segmenter = (folder / "predictions" for folder in store.stage_folders(run))
+    for case in cases:
+        name = case.case.case_id
+        labels = detection.gated(case, read_volume(segmenter / f"{name}.nii.gz")[0], gate / f"{name}.csv")
+        write_label_map(store.folder(run) / "predictions" / f"{name}.nii.gz", labels, case.affine)
 
 
 def _workflow(folder: Path, kind: str, run_id: str) -> None:
@@ -90,7 +105,10 @@ def _workflow(folder: Path, kind: str, run_id: str) -> None:
 
 def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:
     who = {"bundle": run.bundle, "variant": run.variant, "fold": run.fold, "seed": run.seed}
-    scores = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions)
+    if path.suffix == ".csv":
+        scores = detection.score_slices(path)
+    else:
+        scores = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions)
     return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scores]
 
 

@@ -17,19 +17,47 @@ import pandas as pd
 
 import benchmark
 from benchmark import bundle, project
+from benchmark.data.folds import SIDES, Fold
 from benchmark.data.prepare import DataSet, case_key
 from benchmark.files import read_json, write_json, write_text
 from benchmark.records import SCORE_COLUMNS, InputError, Run
 
 LIBRARIES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel")
 _TYPES = {column: {"fold": int, "seed": int, "value": float}.get(column, str) for column in SCORE_COLUMNS}
-CODE = ("networks", "training", "data/prepare.py", "data/slices.py", "data/volumes.py")
+CODE = (
+    "networks",
+    "training",
+    "data/outlines.py",
+    "data/pictures.py",
+    "data/prepare.py",
+    "data/prepared.py",
+    "data/slices.py",
+    "data/volumes.py",
+)
 """Our own code that decides what a training computes; without comments and docstrings it is in the fingerprint."""
 
 
 def folder(run: Run) -> Path:
     """Folder of a run."""
     return project.runs() / run.study / run.id
+
+
+def stage_folders(run: Run) -> list[Path]:
+    """Folders of the runs that a run joins: classifier, segmenter; none for one that is trained itself."""
+    return [project.runs() / run.study / stage for stage in run.stages]
+
+
+def check_stages(run: Run) -> None:
+    """Refuse to join runs that are not done.
+
+    Raises:
+        InputError: naming the first that is not.
+    """
+    for stage, place in zip(run.stages, stage_folders(run), strict=True):
+        if not (place / "scores.csv").exists():
+            raise InputError(
+                f"Run {run.id} joins {stage}: expected that run to be done, found it is not; run it first."
+            )
 
 
 def state(run: Run) -> str:
@@ -53,10 +81,17 @@ def history(run: Run) -> pd.DataFrame:
 
 
 def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Everything a run's numbers follow from: configs, patients, data, library versions and our own code."""
-    fold = data.fold(run.fold)
-    patients = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+    """Everything a run's numbers follow from: configs, patients, data, library versions and our own code.
+
+    For a run that joins others these are the segmenter's, and ``stages`` holds the others' fingerprints, None for one
+    that has not begun.
+    """
+    joined = {
+        stage: read_json(place / "run.json", "a run's record")["fingerprint"] if (place / "run.json").exists() else None
+        for stage, place in zip(run.stages, stage_folders(run), strict=True)
+    }
     return {
+        **({"stages": joined} if run.stages else {}),
         "config": {
             kind: {key: value for key, value in configs[kind].items() if key not in bundle.MACHINE_IDS}
             for kind in bundle.CONFIGS
@@ -64,7 +99,7 @@ def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> 
         "manifest": {
             key: getattr(data.manifest, key) for key in ("modalities", "labels", "regions", "regions_class_order")
         },
-        "fold": {part: list(ids) for part, ids in patients.items()},
+        "fold": _units(data.fold(run.fold)),
         "cases": {case.case_id: case_key(case, data.manifest.modalities) for case in data.cases.cases},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
         "code": code_hash(),
@@ -171,6 +206,16 @@ def read_scores(path: Path) -> pd.DataFrame:
 def write_scores(path: Path, scores: pd.DataFrame) -> None:
     """Write a score table, whole or not at all."""
     write_text(path, scores[list(SCORE_COLUMNS)].to_csv(index=False))
+
+
+def _units(fold: Fold) -> dict[str, Any]:
+    """What is on each side of a fold: its ids, or for thousands of slices a hash of them."""
+    sides: dict[str, Any] = {side: list(getattr(fold, side)) for side in SIDES}
+    if fold.by == "patient":
+        return sides
+    if fold.by == "slice":
+        sides = {side: hashlib.sha256("\n".join(units).encode()).hexdigest() for side, units in sides.items()}
+    return {"by": fold.by, **sides}
 
 
 def _is_text(node: ast.AST) -> bool:

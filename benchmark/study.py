@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark import project
+from benchmark import bundle, project
 from benchmark.files import read_json
 from benchmark.records import InputError, Run
 
@@ -21,7 +21,10 @@ _MODEL = {
     "properties": {
         "bundle": {"type": "string"},
         "variant": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$"},
+        "track": {"enum": ["identical", "native"]},
+        "folds": _WHOLE,
         "set": {"type": "object"},
+        "stages": _PAIR,
     },
     "required": ["bundle"],
     "additionalProperties": False,
@@ -35,7 +38,9 @@ SCHEMA: dict[str, Any] = {
         "seeds": _WHOLE,
         "models": {"type": "array", "items": _MODEL, "minItems": 1},
         "set": {"type": "object"},
+        "set_native": {"type": "object"},
         "deviations": {"type": "string"},
+        "not_comparable": {"type": "string"},
         "compare": {
             "type": "object",
             "properties": {
@@ -67,6 +72,13 @@ class Study:
     ``models`` are bundles with an optional ``variant`` name and what it changes (``set``); ``set`` holds the declared
     deviations from the protocol for every model and ``deviations`` says why; ``compare`` declares metrics, pairs,
     test and alpha; ``check`` the metrics and margin of a regression.
+
+    A model of the track ``native`` follows its bundle's own recipe where that says anything, which ``set`` does not
+    change; ``set_native`` and its own ``set`` do. A model may have ``folds`` of its own, as another split has another
+    number of them. A model with ``stages``, the names of a classifier and a segmenter among ``models`` as tables show
+    them, is trained nowhere: it is the segmenter's label maps in the slices that the classifier of the same fold and
+    seed lets through. ``not_comparable`` says why no number here is a verdict on a paper. A ``study.json`` that
+    ``extends`` another study takes from it each entry that it does not have.
     """
 
     name: str
@@ -77,7 +89,9 @@ class Study:
     models: tuple[dict[str, Any], ...]
     compare: dict[str, Any]
     set: dict[str, Any] = field(default_factory=dict)
+    set_native: dict[str, Any] = field(default_factory=dict)
     deviations: str = ""
+    not_comparable: str = ""
     check: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -92,20 +106,40 @@ class Study:
             Run(
                 study=self.name,
                 bundle=model["bundle"],
-                variant=model.get("variant", "default"),
+                variant=model["variant"],
                 fold=fold,
                 seed=seed,
-                overrides={**self.set, **model.get("set", {}), **(changes or {})},
+                overrides={**self._settings([model, *self.stages(model)][-1]), **(changes or {})},
+                stages=tuple(
+                    Run(self.name, stage["bundle"], stage["variant"], fold, seed).id for stage in self.stages(model)
+                ),
             )
             for model in self.models
-            for fold in self.folds
+            for fold in model.get("folds", self.folds)
             for seed in self.seeds
         ]
 
+    def stages(self, model: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The models that a model with ``stages`` joins, classifier and segmenter; none for any other."""
+        from benchmark.patients import model_name
+
+        known = {model_name(other["bundle"], other["variant"]): other for other in self.models}
+        return [known[name] for name in model.get("stages", ())]
+
+    def _settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        own = {**bundle.native(model["bundle"]), **self.set_native} if model.get("track") == "native" else {}
+        return {**self.set, **own, **model.get("set", {})}
+
+
+def variant(model: Mapping[str, Any]) -> str:
+    """Name of a declared model's variant: as given, else "native" for that track, else "default"."""
+    return str(model.get("variant", "native" if model.get("track") == "native" else "default"))
+
 
 def names() -> list[str]:
-    """Names of all studies, sorted."""
-    return sorted(path.parent.name for path in project.reports().glob("*/study.json"))
+    """Names of all studies, sorted: the folders of ``reports/``, and those within them, with a ``study.json``."""
+    found = (path for depth in ("*", "*/*") for path in project.reports().glob(f"{depth}/study.json"))
+    return sorted(path.parent.relative_to(project.reports()).as_posix() for path in found)
 
 
 def load(name: str) -> Study:
@@ -115,9 +149,7 @@ def load(name: str) -> Study:
         InputError: for an unknown study, a missing or mistyped entry, a model without a bundle or named twice.
     """
     path = project.reports() / name / "study.json"
-    if name not in names():
-        raise InputError(f"There is no study {name!r}: expected one of {', '.join(names())} (folders of reports/).")
-    content = read_json(path, "a study")
+    content = _content(name)
     import jsonschema
 
     error = next(jsonschema.Draft202012Validator(SCHEMA).iter_errors(content), None)
@@ -128,11 +160,44 @@ def load(name: str) -> Study:
 
     for name in {*content["compare"]["metrics"], *content.get("check", {}).get("metrics", [])} - set(METRICS):
         raise InputError(f"{path}: there is no metric {name!r}: expected one of {', '.join(METRICS)}.")
-    models = [(model["bundle"], model.get("variant", "default")) for model in content["models"]]
+    models = [(model["bundle"], variant(model)) for model in content["models"]]
     if len(set(models)) < len(models):
         raise InputError(f"{path}: models: bundle and variant together must differ; found {models}.")
+    content["models"] = [{**model, "variant": variant(model)} for model in content["models"]]
+    _check_stages(path, content["models"])
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
     return Study(name=name, **values)
+
+
+def _check_stages(path: Path, models: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a model that joins others unless these are a classifier and a segmenter that the study trains."""
+    from benchmark.patients import model_name
+
+    trained = {model_name(model["bundle"], model["variant"]): model for model in models if "stages" not in model}
+    for model in (model for model in models if "stages" in model):
+        where = f"{path}: models: {model_name(model['bundle'], model['variant'])}: stages"
+        if unknown := [name for name in model["stages"] if name not in trained]:
+            raise InputError(f"{where}: expected two of {', '.join(trained)}, found {unknown[0]!r}.")
+        gate, segmenter = (trained[name]["bundle"] for name in model["stages"])
+        tasks = [bundle.compose(name)["inference"]["task"] for name in (gate, segmenter)]
+        if tasks != ["classification", "segmentation"]:
+            raise InputError(f"{where}: expected bundles for classification and segmentation, found {tasks}.")
+        if model["bundle"] != segmenter or {"set", "track"} & set(model):
+            raise InputError(f"{where}: expected bundle {segmenter!r} and no settings of its own, found others.")
+
+
+def _content(name: str) -> Any:
+    """Read a study's file, and for what it lacks the one that it extends."""
+    if name not in names():
+        raise InputError(f"There is no study {name!r}: expected one of {', '.join(names())} (folders of reports/).")
+    path = project.reports() / name / "study.json"
+    content = read_json(path, "a study")
+    if not isinstance(content, dict) or "extends" not in content:
+        return content
+    parent = content.pop("extends")
+    if parent not in names() or parent == name:
+        raise InputError(f"{path}: extends: expected another study, found {parent!r}.")
+    return {**_content(parent), **content}
 
 
 def select(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:

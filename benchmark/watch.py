@@ -49,7 +49,7 @@ class Watch:
 
     def __rich__(self) -> Table:
         table = Table(title=f"{self.runs[0].study} on {self.dataset}: {len(self.runs)} runs", title_justify="left")
-        for column in ("run", "state", "epoch", "train loss", "val loss", "val Dice", "time left"):
+        for column in ("run", "state", "epoch", "train loss", "val loss", "val Dice or accuracy", "time left"):
             table.add_column(column, justify="left" if column in ("run", "state") else "right")
         for run in self.runs:
             table.add_row(run.id, self.states[run.id], *self._progress(run))
@@ -64,5 +64,6 @@ class Watch:
         if self.states[run.id] == "running":
             seconds = (epochs - last["epoch"]) * history["seconds"].mean()
             left = f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
-        numbers = (f"{last[key]:.3f}" for key in ("train_loss", "val_loss", "val_dice"))
+        chosen_by = "val_dice" if "val_dice" in last else "val_accuracy"
+        numbers = (f"{last[key]:.3f}" for key in ("train_loss", "val_loss", chosen_by))
         return (f"{last['epoch']:.0f}/{epochs}", *numbers, left)

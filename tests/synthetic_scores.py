@@ -65,3 +65,27 @@ def histories(models=("unet", "resunet_tversky", "la_resunet"), folds=3, seeds=(
 def disc(size, centre, radius):
     grid = np.indices((size, size))
     return (grid[0] - centre[0]) ** 2 + (grid[1] - centre[1]) ** 2 <= radius**2
+
+
+def counted(models=("unet",), patients=12, size=4000, regions=("tumour",), folds=(0,), variant_folds=1, seed=5):
+    """Counts and the metrics that follow from them; ``variant_folds`` > 1 tests each case in that many parts."""
+    from benchmark.metrics import COUNTS, METRICS, score_pair
+    from benchmark.pooled import Counted
+
+    random = np.random.default_rng(seed)
+    found = []
+    for model in models:
+        for patient in range(patients):
+            for region in regions:
+                for part in range(variant_folds):
+                    true = int(random.integers(40, 400))
+                    hit = int(true * random.uniform(0.6, 0.95))
+                    extra = int(random.integers(5, 60))
+                    pair = Counted(hit, extra, true - hit, size - true - extra)
+                    values = {name: score_pair(metric, pair)[0] for name, metric in METRICS.items() if not metric.unit}
+                    values |= {name: float(getattr(pair, name)) for name in COUNTS}
+                    fold = part if variant_folds > 1 else folds[patient % len(folds)]
+                    for name, value in values.items():
+                        case = {f"P{patient:02d}/a": value}
+                        found += rows(model, case, metric=name, region=region, fold=fold)
+    return table(*[found])

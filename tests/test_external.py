@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.data.manifest import Manifest
 from benchmark.external import label_files, save_scores, score_folder
-from benchmark.metrics import METRICS
+from benchmark.metrics import COUNTS, METRICS
 from benchmark.records import SCORE_COLUMNS, InputError
 
 SHAPE = (6, 7, 8)
@@ -63,7 +63,7 @@ def value(table, **where):
 def test_scores_have_known_values_and_one_row_each(folders):
     table = score_folder(*folders, "small", "nnU-Net v2")
     assert tuple(table.columns) == SCORE_COLUMNS
-    assert len(table) == 3 * len(REGIONS) * len(METRICS)
+    assert len(table) == 3 * len(REGIONS) * (len(METRICS) + len(COUNTS))
     assert not table.duplicated(["case_id", "region", "metric"]).any()
     assert set(table["bundle"]) == {"nnU-Net v2"} and set(table["variant"]) == {"default"}
     assert set(table["fold"]) == {0} and set(table["seed"]) == {0}
@@ -82,7 +82,7 @@ def test_a_reference_without_prediction_has_the_worst_values(folders):
     assert set(missing["fold"]) == {2} and set(missing["seed"]) == {5}
     diagonal = math.sqrt(6**2 + (7 * 2) ** 2 + (8 * 3) ** 2)
     assert value(table, case_id="P2_a", region="WT", metric="hd95")[0] == pytest.approx(diagonal)
-    assert (missing[missing["metric"] != "hd95"]["value"] == 0).all()
+    assert (missing[~missing["metric"].isin(["hd95", *COUNTS])]["value"] == 0).all()
 
 
 def test_distances_are_in_mm_of_the_affine(tmp_path):

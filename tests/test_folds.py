@@ -47,6 +47,15 @@ def test_known_folds():
     assert [fold.validation for fold in folds] == [("a",), ("f",), ("d",)]
 
 
+def test_slices_are_dealt_like_patients():
+    units = [f"c/{z}" for z in range(10)]
+    (fold,) = make(units, {"fractions": {"train": 0.6, "validation": 0.1, "test": 0.3}, "seed": 1}, "slice")
+    assert (len(fold.train), len(fold.validation), len(fold.test)) == (6, 1, 3)
+    assert (fold.by, fold.units) == ("slice", set(units))
+    with pytest.raises(InputError, match=r"number of slices \(10\), found 11"):
+        make(units, {"k": 11, "seed": 1}, "slice")
+
+
 def test_fractions_of_the_papers():
     (fold,) = make_fractions(range_names(400), 3, train=0.85, validation=0.1125, test=0.0375)
     assert (len(fold.train), len(fold.validation), len(fold.test)) == (340, 45, 15)

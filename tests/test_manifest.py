@@ -98,7 +98,7 @@ def test_unknown_set_lists_the_known_ones(project):
         ({"expected_cases": "285"}, "expected_cases: '285' is not of type 'integer'"),
         ({"regions": {"WT": [1, 3]}, "regions_class_order": [1]}, "regions: expected only values that labels names"),
         ({"regions_class_order": [1]}, "regions_class_order: expected a label per region"),
-        ({"source": "dicom"}, "source: expected one of brats, msd, phantom.*, found dicom"),
+        ({"source": "dicom"}, "source: expected one of brats, coco, lgg, msd, phantom, found dicom"),
         ({"patient_pattern": "Brats18_(.+)"}, "patient_pattern: expected a group named patient"),
         ({"name": "other"}, "name: expected brats2018, found other"),
         ({"title": None}, "title: None is not of type 'string'"),

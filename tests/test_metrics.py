@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from benchmark.metrics import METRICS, MaskPair, bounding_box, score_case, surface
+from benchmark.metrics import COUNTS, METRICS, MaskPair, bounding_box, score_case, surface
 from benchmark.records import InputError
 
 REGIONS = {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)}
@@ -23,8 +23,12 @@ def volume(*boxes, shape=(8, 9, 10), label=4):
     return array
 
 
+def metric_rows(*arguments):
+    return [row for row in score_case(*arguments) if row["metric"] not in COUNTS]
+
+
 def scores(reference, prediction, spacing=ISOTROPIC, regions=ONE):
-    return {(row["region"], row["metric"]): row for row in score_case(reference, prediction, spacing, regions)}
+    return {(row["region"], row["metric"]): row for row in metric_rows(reference, prediction, spacing, regions)}
 
 
 def values(reference, prediction, spacing=ISOTROPIC):
@@ -125,7 +129,7 @@ def test_empty_masks_follow_each_metrics_rule(spacing):
         "reference empty": (empty, some, [0, 0, 0, share, 0, share, diagonal]),
     }
     for note, (reference, prediction, wanted) in expected.items():
-        rows = score_case(reference, prediction, spacing, ONE)
+        rows = metric_rows(reference, prediction, spacing, ONE)
         assert [row["value"] for row in rows] == pytest.approx(wanted)
         for row in rows:
             assert row["note"] == ("" if row["metric"] in ("specificity", "accuracy") else note)
@@ -146,13 +150,13 @@ def test_no_negatives_follow_specificitys_rule():
 
 
 def test_worst_hd95_on_a_brats_volume_is_the_challenges_penalty():
-    rows = score_case(np.zeros((240, 240, 155), np.uint8), None, ISOTROPIC, ONE, {"hd95": METRICS["hd95"]})
+    rows = metric_rows(np.zeros((240, 240, 155), np.uint8), None, ISOTROPIC, ONE, {"hd95": METRICS["hd95"]})
     assert [round(row["value"], 2) for row in rows] == [373.13]
 
 
 @pytest.mark.parametrize("reference", [volume(), volume(np.s_[0:2, 0:2, 0:2])])
 def test_a_missing_prediction_is_a_row_with_the_worst_value(reference):
-    rows = score_case(reference, None, ANISOTROPIC, REGIONS)
+    rows = metric_rows(reference, None, ANISOTROPIC, REGIONS)
     diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(reference.shape, ANISOTROPIC, strict=True)))
     assert len(rows) == len(REGIONS) * len(METRICS)
     for row in rows:
@@ -165,11 +169,23 @@ def test_rows_are_dense_ordered_and_finite_whatever_is_empty():
     maps = [volume(), np.full((8, 9, 10), 2), random.choice([0, 1, 2, 4], (8, 9, 10)), volume(np.s_[0, 0, 0], label=1)]
     for reference in maps:
         for prediction in [*maps, None]:
-            rows = score_case(reference, prediction, ANISOTROPIC, REGIONS)
-            assert [(row["region"], row["metric"]) for row in rows] == [(r, m) for r in REGIONS for m in METRICS]
+            every = score_case(reference, prediction, ANISOTROPIC, REGIONS)
+            rows = [row for row in every if row["metric"] not in COUNTS]
+            names = [(region, name) for region in REGIONS for name in (*METRICS, *COUNTS)]
+            assert [(row["region"], row["metric"]) for row in every] == names
             assert all(list(row) == ["region", "metric", "metric_version", "value", "note"] for row in rows)
             assert all(type(row["value"]) is float and math.isfinite(row["value"]) for row in rows)
             assert all(0 <= row["value"] <= 1 for row in rows if row["metric"] != "hd95")
+
+
+@pytest.mark.parametrize("prediction", [volume(np.s_[0:2, 0:3, 0:2], label=2), None])
+def test_counts_are_voxels_of_the_whole_volume(prediction):
+    reference = volume(np.s_[0:2, 0:2, 0:2], label=4)
+    counts = {(r["region"], r["metric"]): r["value"] for r in score_case(reference, prediction, ISOTROPIC, REGIONS)}
+    # 8 voxels of 720; the prediction has 12, all 8 of them among these, labelled as oedema, which is WT alone.
+    wt, et = ((8, 4, 0, 708), (0, 0, 8, 712)) if prediction is not None else ((0, 0, 8, 712), (0, 0, 8, 712))
+    assert tuple(counts["WT", name] for name in COUNTS) == wt
+    assert tuple(counts["ET", name] for name in COUNTS) == et
 
 
 SHAPES = {
@@ -191,7 +207,10 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_hd95_of_degenerate_shapes_equals_monai(shape, spacing):
     reference, prediction = SHAPES[shape]
-    expected = monai_hd95(reference > 0, prediction > 0, spacing)
+    # A picture of one slice has two dimensions; given three, MONAI takes all of a mask for its surface.
+    used = [axis for axis, size in enumerate(reference.shape) if size > 1]
+    flat = [(array > 0).squeeze() for array in (reference, prediction)]
+    expected = monai_hd95(*flat, tuple(spacing[axis] for axis in used))
     assert values(reference, prediction, spacing)["hd95"] == pytest.approx(expected, abs=1e-3)
 
 

@@ -301,7 +301,7 @@ def test_a_kill_between_generating_and_listing_a_set_is_made_good(project, lost)
     for what in lost:
         Path(f"data_manifests/phantom.{what}.json").unlink()
     assert len(prepare("phantom")) == 9
-    assert len(DataSet("phantom").fold(0).patients) == 8
+    assert len(DataSet("phantom").fold(0).units) == 8
 
 
 def test_a_generated_set_that_comes_out_otherwise_is_listed_anew_and_said(project, capsys):

@@ -23,6 +23,9 @@ class Volume(NamedTuple):
     label: np.ndarray
     header: dict
 
+    def slice_at(self, z):
+        return self.image[z], self.label[z]
+
 
 def volume(case, slices, shape, tumour):
     """Every voxel of modality m in slice z is 100 * case + 10 * m + z; a slice with tumour has one labelled voxel."""

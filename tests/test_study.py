@@ -144,3 +144,35 @@ def test_conditions_that_no_run_meets_together(project):
     write_study("odd", models=[{"bundle": "unet"}, {"bundle": "la_resunet", "variant": "x"}])
     with pytest.raises(InputError, match="No run meets bundle=unet and variant=x together"):
         study.select(study.load("odd").runs(), ["bundle=unet", "variant=x"])
+
+
+def test_a_study_that_extends_another_takes_what_it_does_not_say(project):
+    (project / "reports/tiny/small").mkdir()
+    path = project / "reports/tiny/small/study.json"
+    path.write_text(json.dumps({"extends": "tiny", "seeds": [7], "set": {"max_epochs": 1}}))
+    assert study.names() == ["tiny", "tiny/small"]
+    small, whole = study.load("tiny/small"), study.load("tiny")
+    assert (small.seeds, small.set, small.models) == ((7,), {"max_epochs": 1}, whole.models)
+    assert small.folder == project / "reports" / "tiny" / "small"
+    assert small.runs()[0].study == "tiny/small"
+    path.write_text(json.dumps({"extends": "tini", "seeds": [7]}))
+    with pytest.raises(InputError, match=r"tiny/small/study\.json: extends: expected another study, found 'tini'"):
+        study.load("tiny/small")
+
+
+def test_a_native_model_follows_its_own_recipe_before_what_is_set_for_all(project):
+    path = project / "bundles/unet/configs/model.json"
+    model = json.loads(path.read_text())
+    path.write_text(json.dumps({**model, "native": {"learning_rate": 0.5, "batch_size": 3, "max_epochs": 99}}))
+    models = [
+        {"bundle": "unet"},
+        {"bundle": "unet", "track": "native"},
+        {"bundle": "unet", "track": "native", "variant": "short", "set": {"max_epochs": 2}},
+    ]
+    write_study("tracks", models=models, set={"learning_rate": 0.1, "amp": False}, set_native={"max_epochs": 5})
+    runs = study.load("tracks").runs()
+    assert [run.variant for run in runs] == ["default", "native", "short"]
+    assert runs[0].overrides == {"learning_rate": 0.1, "amp": False}
+    native = {"learning_rate": 0.5, "batch_size": 3, "amp": False}
+    assert runs[1].overrides == {**native, "max_epochs": 5}
+    assert runs[2].overrides == {**native, "max_epochs": 2}

@@ -30,7 +30,7 @@ from benchmark.data.scan import scan
 from benchmark.records import InputError
 from benchmark.training import handlers
 
-COLUMNS = ["epoch", "train_loss", "val_loss", "val_dice", "learning_rate", "seconds"]
+COLUMNS = ["epoch", "train_loss", "val_dice", "val_loss", "val_iou", "learning_rate", "seconds"]
 SETTINGS = {**TINY["set"], "cpu_threads": 1, "num_workers": 0}
 
 
@@ -77,7 +77,7 @@ def assert_same_training(folder, other):
     assert same(one["network"], two["network"]) and same(one["best"], two["best"])
     first, second = one["optimizer"]["state"], two["optimizer"]["state"]
     assert first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
-    for key in ("lr_scheduler", "early_stopping", "epoch", "iteration", "best_dice", "stopped"):
+    for key in ("lr_scheduler", "early_stopping", "epoch", "iteration", "best_value", "stopped"):
         assert one[key] == two[key], key
     tables = [pd.DataFrame(state["history"]).drop(columns="seconds") for state in (one, two)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
@@ -103,7 +103,7 @@ def test_a_training_leaves_its_history_state_and_best_weights(straight):
     assert (history[["train_loss", "val_loss", "seconds"]] > 0).all(axis=None)
     assert history["train_loss"].is_monotonic_decreasing
     state = last(straight)
-    assert state["best_dice"] == history["val_dice"].max()
+    assert state["best_value"] == history["val_dice"].max()
     assert same(state["best"], handlers.load(straight / "models" / "model.pt"))
 
 

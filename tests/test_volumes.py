@@ -5,7 +5,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from benchmark.data.volumes import read_image, read_volume, sha256_file, spacing_of, split_index, write_label_map
+from benchmark.data.volumes import read_image, read_volume, sha256_file, spacing_of, write_label_map
 from benchmark.records import InputError
 
 OBLIQUE = np.array([[-1.9, 0.3, 0.0, 12.0], [0.3, 2.1, 0.4, -30.0], [0.1, -0.4, 2.5, 7.5], [0, 0, 0, 1.0]])
@@ -93,11 +93,6 @@ def test_one_volume_of_a_4d_file(tmp_path):
         read_image(tmp_path, "a.nii.gz")
     save(tmp_path / "b.nii", data[..., :1])
     assert read_image(tmp_path, "b.nii")[0].shape == (3, 4, 5)
-
-
-def test_split_index():
-    assert split_index("imagesTr/B.nii.gz[12]") == ("imagesTr/B.nii.gz", 12)
-    assert split_index("a/b_t1.nii") == ("a/b_t1.nii", None)
 
 
 def cut(path):

@@ -1,89 +1,128 @@
-"""Patient ids and a seed to folds of patients, and folds to the file that is committed beside the manifest."""
+"""The units of a data set (patients, cases, slices) and a seed to folds, and folds to files beside the manifest."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from benchmark import project
-from benchmark.data.manifest import CaseList, load_cases
+from benchmark.data.manifest import CaseList, data_folder, load_cases
+from benchmark.data.volumes import read_image
 from benchmark.files import read_json, write_json
-from benchmark.records import InputError
+from benchmark.records import Case, InputError
 
 SIDES = ("train", "validation", "test")
+
+SPLITS = {"patient": "patient", "slice": "slice", "published": "case"}
+"""What each split deals out: whole patients, single slices as many papers do, or cases as their publisher did."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Patient ids on each side of one split; no patient can be on two sides, nor twice on one.
+    """Units on each side of one split; none can be on two sides, nor twice on one.
+
+    ``by`` says what a unit is: "patient", by patient id; "case", by case id; or "slice", ``<case_id>/<z>`` with z the
+    index on the third axis of the whole volume in RAS orientation. Only a fold by patient keeps patients apart.
 
     Raises:
-        InputError: on construction, naming the patient.
+        InputError: on construction, naming the unit.
     """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    by: str = "patient"
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
         for side in SIDES:
-            for patient in getattr(self, side):
-                if patient in seen:
-                    sides = f"{seen[patient]} and {side}"
-                    raise InputError(f"patient {patient}: expected on one side of a fold, found in {sides}.")
-                seen[patient] = side
+            for unit in getattr(self, side):
+                if unit in seen:
+                    sides = f"{seen[unit]} and {side}"
+                    raise InputError(f"{self.by} {unit}: expected on one side of a fold, found in {sides}.")
+                seen[unit] = side
 
-    @property
-    def patients(self) -> frozenset[str]:
-        """All patients of the fold."""
+    @cached_property
+    def units(self) -> frozenset[str]:
+        """Everything that the fold deals out."""
         return frozenset(self.train + self.validation + self.test)
 
 
-def make_folds(patients: Iterable[str], seed: int, k: int = 5, validation: float = 0.125) -> list[Fold]:
-    """Deal patients into k folds, each patient in exactly one test side.
+def leaked_patients(fold: Fold, cases: Iterable[Case]) -> list[str]:
+    """Return the patients who are in the test side and in the training or validation side as well, sorted.
 
-    ``validation`` is the share of a fold's other patients that choose its checkpoint: with k = 5, 0.125 of the other
-    80 % makes 70/10/20. The result depends on the set of patients and the seed alone, not on order or repetition.
+    A fold by patient has none; ``cases`` are those of its set.
+    """
+    patient_of = {case.patient_id if fold.by == "patient" else case.case_id: case.patient_id for case in cases}
+
+    def patients(units: Iterable[str]) -> set[str]:
+        return {patient_of[unit.rpartition("/")[0] if fold.by == "slice" else unit] for unit in units}
+
+    return sorted(patients(fold.test) & patients(fold.train + fold.validation))
+
+
+def make_folds(
+    units: Iterable[str], seed: int, k: int = 5, validation: float = 0.125, by: str = "patient"
+) -> list[Fold]:
+    """Deal units, patients if nothing else is said, into k folds, each unit in exactly one test side.
+
+    ``validation`` is the share of a fold's other units that choose its checkpoint: with k = 5, 0.125 of the other
+    80 % makes 70/10/20. The result depends on the set of units and the seed alone, not on order or repetition.
 
     Raises:
-        InputError: if k or validation leaves a side without a patient.
+        InputError: if k or validation leaves a side without a unit.
     """
-    order = _ordered(patients, seed)
+    order = _ordered(units, seed)
     if not 2 <= k <= len(order):
-        raise InputError(f"folds: expected k from 2 to the number of patients ({len(order)}), found {k}.")
+        raise InputError(f"folds: expected k from 2 to the number of {by}s ({len(order)}), found {k}.")
     if not 0 <= validation < 1:
         raise InputError(f"folds: expected a validation share from 0 to below 1, found {validation}.")
     folds = []
     for index in range(k):
-        # Starting with the next fold's patients gives each fold other validation patients.
-        rest = [patient for step in range(1, k) for patient in order[(index + step) % k :: k]]
+        # Starting with the next fold's units gives each fold other validation units.
+        rest = [unit for step in range(1, k) for unit in order[(index + step) % k :: k]]
         count = _count(validation, len(rest))
         if count >= len(rest):
-            raise InputError(f"folds: expected more than {len(order)} patients for k {k} with a validation side.")
-        folds.append(_fold(rest[count:], rest[:count], order[index::k]))
+            raise InputError(f"folds: expected more than {len(order)} {by}s for k {k} with a validation side.")
+        folds.append(_fold(rest[count:], rest[:count], order[index::k], by))
     return folds
 
 
-def make_fractions(patients: Iterable[str], seed: int, train: float, validation: float, test: float) -> list[Fold]:
-    """Split patients once by fractions that add up to 1; a side with a fraction above 0 gets at least one patient.
+def make_fractions(
+    units: Iterable[str], seed: int, train: float, validation: float, test: float, by: str = "patient"
+) -> list[Fold]:
+    """Split units once by fractions that add up to 1; a side with a fraction above 0 gets at least one unit.
 
     Raises:
-        InputError: if the fractions are not from 0 to 1 and add up to 1, or there are too few patients.
+        InputError: if the fractions are not from 0 to 1 and add up to 1, or there are too few units.
     """
-    order = _ordered(patients, seed)
+    order = _ordered(units, seed)
     if min(train, validation, test) < 0 or abs(train + validation + test - 1) > 1e-6 or train == 0:
         raise InputError(f"folds: expected fractions that add up to 1, found {train}, {validation} and {test}.")
     tested, chosen = _count(test, len(order)), _count(validation, len(order))
     if tested + chosen >= len(order):
-        raise InputError(f"folds: expected patients for each side, found only {len(order)} patients.")
-    return [_fold(order[tested + chosen :], order[tested : tested + chosen], order[:tested])]
+        raise InputError(f"folds: expected {by}s for each side, found only {len(order)} {by}s.")
+    return [_fold(order[tested + chosen :], order[tested : tested + chosen], order[:tested], by)]
 
 
-def make(patients: Iterable[str], scheme: dict[str, Any]) -> list[Fold]:
+def as_published(listed: CaseList) -> Fold:
+    """Return the publisher's split: ``layout.sides`` says the side of a folder of images; InputError without it."""
+    sides: dict[str, list[str]] = {side: [] for side in SIDES}
+    known = listed.manifest.layout.get("sides", {})
+    for case in listed.cases:
+        place = next(iter(case.images.values()), "").partition("/")[0]
+        if known.get(place) not in SIDES:
+            expected = "a publisher's split (layout.sides in the manifest: folder to side)"
+            raise InputError(f"{listed.name}: expected {expected}, found none for case {case.case_id}.")
+        sides[known[place]].append(case.case_id)
+    return _fold(sides["train"], sides["validation"], sides["test"], "case")
+
+
+def make(units: Iterable[str], scheme: dict[str, Any], by: str = "patient") -> list[Fold]:
     """Make folds by a manifest's ``folds`` entry: ``{"k", "validation", "seed"}`` or ``{"fractions", "seed"}``.
 
     Raises:
@@ -93,36 +132,45 @@ def make(patients: Iterable[str], scheme: dict[str, Any]) -> list[Fold]:
     try:
         seed = int(settings.pop("seed"))
         if "fractions" in settings:
-            return make_fractions(patients, seed, **settings["fractions"])
-        return make_folds(patients, seed, **settings)
+            return make_fractions(units, seed, by=by, **settings["fractions"])
+        return make_folds(units, seed, by=by, **settings)
     except (KeyError, TypeError, ValueError) as error:
         expected = "seed with k and validation, or seed with fractions of train, validation and test"
         raise InputError(f"folds: expected {expected}, found {scheme}.") from error
 
 
-def folds_path(name: str) -> Path:
-    """Path of a set's folds."""
-    return project.manifests() / f"{name}.folds.json"
+def folds_path(name: str, split: str = "patient") -> Path:
+    """Path of a set's folds; InputError if ``split`` is none of ``SPLITS``."""
+    if split not in SPLITS:
+        raise InputError(f"split: expected one of {', '.join(SPLITS)}, found {split}.")
+    return project.manifests() / (f"{name}.folds.json" if split == "patient" else f"{name}.{split}.folds.json")
 
 
-def write_folds(name: str, folds: list[Fold], scheme: dict[str, Any]) -> Path:
-    """Write ``data_manifests/<name>.folds.json`` with the scheme that made it, and return its path."""
-    path = folds_path(name)
+def write_folds(name: str, folds: list[Fold], scheme: dict[str, Any], split: str = "patient") -> Path:
+    """Write ``data_manifests/<name>.folds.json``, or ``<name>.<split>.folds.json``, and return its path.
+
+    The scheme that made them stands with them, and in a split that is not by patient what it deals out (``by``).
+    """
+    path = folds_path(name, split)
+    head = {"by": SPLITS[split]} if split != "patient" else {}
+    head |= {key: value for key, value in scheme.items() if key == "seed"}
     rest = {key: value for key, value in scheme.items() if key != "seed"}
-    write_json(path, {"seed": scheme["seed"], "scheme": rest, "folds": [asdict(fold) for fold in folds]})
+    write_json(
+        path, {**head, "scheme": rest, "folds": [{side: getattr(fold, side) for side in SIDES} for fold in folds]}
+    )
     return path
 
 
-def read_folds(name: str) -> list[Fold]:
+def read_folds(name: str, split: str = "patient") -> list[Fold]:
     """Read a set's folds as they are, without its cases.
 
     Raises:
-        InputError: if there is no such file, it is not a list of folds, or a patient is on two sides.
+        InputError: if there is no such file, it is not a list of folds, or a unit is on two sides.
     """
-    path = folds_path(name)
-    data = read_json(path, f"the folds that `benchmark data folds {name}` writes")
+    path = folds_path(name, split)
+    data = read_json(path, f"the folds that `{_command(name, split)}` writes")
     try:
-        folds = [Fold(**{side: tuple(fold[side]) for side in SIDES}) for fold in data["folds"]]
+        folds = [Fold(**{side: tuple(fold[side]) for side in SIDES}, by=SPLITS[split]) for fold in data["folds"]]
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: expected folds with train, validation and test, found {error}.") from error
     except InputError as error:
@@ -132,18 +180,19 @@ def read_folds(name: str) -> list[Fold]:
     return folds
 
 
-def load_folds(name: str) -> list[Fold]:
-    """Read a set's folds and check that each holds every patient of the set's cases.
+def load_folds(name: str, split: str = "patient") -> list[Fold]:
+    """Read a set's folds and check that each holds all of the set's cases.
 
     Raises:
-        InputError: as read_folds, and if a patient is missing.
+        InputError: as read_folds, and if a patient, case or slice is missing.
     """
-    folds = read_folds(name)
-    missing = missing_patients(folds, load_cases(name))
+    folds = read_folds(name, split)
+    missing = missing_units(folds, load_cases(name))
     if missing:
+        of = "patient" if split == "patient" else "case"
         raise InputError(
-            f"{folds_path(name)}: expected every patient of {name} in every fold, found {len(missing)} that are not, "
-            f"{missing[0]} first; run: benchmark data folds {name} --replace"
+            f"{folds_path(name, split)}: expected every {of} of {name} in every fold, found {len(missing)} that are "
+            f"not, {missing[0]} first; run: {_command(name, split)} --replace"
         )
     return folds
 
@@ -155,6 +204,7 @@ def remake(
     validation: float | None = None,
     fractions: tuple[float, float, float] | None = None,
     replace: bool = False,
+    split: str = "patient",
 ) -> tuple[Path, list[Fold], str]:
     """Make and write a scanned set's folds; what is None comes from the manifest.
 
@@ -165,31 +215,78 @@ def remake(
         InputError: for a scheme that cannot be, and if other folds are there and ``replace`` is not set.
     """
     listed = load_cases(name)
-    path = folds_path(name)
-    if fractions is not None and (k is not None or validation is not None):
-        raise InputError(f"folds of {name}: expected --k and --validation or --fractions, found both.")
-    given = {"k": k, "validation": validation, "seed": seed}
-    scheme = {**listed.manifest.folds, **{key: value for key, value in given.items() if value is not None}}
-    if fractions is not None:
-        scheme = {"fractions": dict(zip(SIDES, fractions, strict=True)), "seed": scheme["seed"]}
-    elif k is not None or validation is not None:
-        scheme.pop("fractions", None)
-    made = make(listed.patients, scheme)
+    path = folds_path(name, split)
+    options = {"k": k, "validation": validation, "seed": seed}
+    given = {key: value for key, value in options.items() if value is not None}
+    if split == "published":
+        if given or fractions is not None:
+            raise InputError(f"folds of {name}: expected no other option with the published split, found some.")
+        made, scheme = [as_published(listed)], {"sides": listed.manifest.layout["sides"]}
+    else:
+        scheme = _scheme(listed, given, fractions)
+        made = make(units_of(listed, split), scheme, split)
     if path.exists() and not replace:
-        if read_folds(name) == made:
+        if read_folds(name, split) == made:
             return path, made, "unchanged"
         raise InputError(f"{path}: expected no folds or these ones, found others; use --replace to write it anew.")
-    return write_folds(name, made, scheme), made, "written"
+    return write_folds(name, made, scheme, split), made, "written"
 
 
-def missing_patients(folds: list[Fold], listed: CaseList) -> list[str]:
-    """Return the patients of a case list that some fold lacks, sorted."""
-    return [patient for patient in listed.patients if not all(patient in fold.patients for fold in folds)]
+def units_of(listed: CaseList, by: str) -> list[str]:
+    """Return the patients or slices of a set; for slices its files are read (InputError where they are not here)."""
+    if by == "patient":
+        return list(listed.patients)
+    folder = data_folder(listed.name)
+    return [f"{case.case_id}/{z}" for case in listed.cases for z in range(_depth(folder, case))]
 
 
-def _ordered(patients: Iterable[str], seed: int) -> list[str]:
-    """Return each patient once, in an order that only the seed and the ids decide."""
-    return sorted(set(patients), key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest())
+def missing_units(folds: list[Fold], listed: CaseList) -> list[str]:
+    """Return the patients of a case list that some fold by patient lacks, sorted; for other folds, the cases.
+
+    A case is there with all its slices where they are numbered from 0 to the length of one of its axes.
+    """
+    if folds[0].by != "slice":
+        wanted = listed.patients if folds[0].by == "patient" else [case.case_id for case in listed.cases]
+        return [unit for unit in wanted if not all(unit in fold.units for fold in folds)]
+    return [case.case_id for case in listed.cases if not all(_holds_slices(fold, case) for fold in folds)]
+
+
+def _holds_slices(fold: Fold, case: Case) -> bool:
+    # A case list does not say which of the file's axes is the third one in RAS orientation.
+    return any(
+        f"{case.case_id}/{count}" not in fold.units and all(f"{case.case_id}/{z}" in fold.units for z in range(count))
+        for count in case.shape
+    )
+
+
+def _scheme(listed: CaseList, given: dict[str, Any], fractions: tuple[float, float, float] | None) -> dict[str, Any]:
+    """Return the manifest's scheme, changed by what was given."""
+    scheme = {**listed.manifest.folds, **given}
+    if fractions is None:
+        if "k" in given or "validation" in given:
+            scheme.pop("fractions", None)
+        return scheme
+    if "k" in given or "validation" in given:
+        raise InputError(f"folds of {listed.name}: expected --k and --validation or --fractions, found both.")
+    return {"fractions": dict(zip(SIDES, fractions, strict=True)), "seed": scheme["seed"]}
+
+
+def _depth(folder: Path, case: Case) -> int:
+    """Return how many slices a case has along the third axis in RAS orientation."""
+    import nibabel
+
+    image, affine = read_image(folder, next(iter(case.images.values())))
+    targets = nibabel.orientations.io_orientation(affine)[:, 0].tolist()
+    return image.shape[targets.index(2)]
+
+
+def _command(name: str, split: str) -> str:
+    return f"benchmark data folds {name}" + ("" if split == "patient" else f" --by {split}")
+
+
+def _ordered(units: Iterable[str], seed: int) -> list[str]:
+    """Return each unit once, in an order that only the seed and the ids decide."""
+    return sorted(set(units), key=lambda unit: hashlib.sha256(f"{seed}:{unit}".encode()).hexdigest())
 
 
 def _count(share: float, total: int) -> int:
@@ -197,5 +294,5 @@ def _count(share: float, total: int) -> int:
     return max(1, round(share * total)) if share > 0 else 0
 
 
-def _fold(train: list[str], validation: list[str], test: list[str]) -> Fold:
-    return Fold(tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test)))
+def _fold(train: list[str], validation: list[str], test: list[str], by: str) -> Fold:
+    return Fold(tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test)), by)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from benchmark import project
@@ -26,83 +24,21 @@ from benchmark.data.manifest import (
     load_cases,
     manifest_of,
 )
+from benchmark.data.prepared import PreparedCase, canonical
 from benchmark.data.scan import scan
-from benchmark.data.volumes import read_image, sha256_file, split_index
-from benchmark.files import read_json, replacing_folder, write_json
+from benchmark.data.volumes import parse_path, read_image, read_images, sha256_of
+from benchmark.files import replacing_folder, write_json
 from benchmark.progress import Progress
 from benchmark.records import Case, InputError
 
 SETTINGS = {"version": 1, "orientation": "RAS", "normalisation": "z-score over non-zero voxels", "crop": "non-zero"}
 """What preparation does; part of a prepared case's key, so that changing it never mixes old and new volumes."""
 
-CANONICAL = nib.orientations.axcodes2ornt("RAS")
-
-
-@dataclass(frozen=True)
-class PreparedCase:
-    """A case in the store, with what is needed to put a prediction back into the case's own space."""
-
-    case: Case
-    folder: Path
-
-    @cached_property
-    def header(self) -> dict[str, Any]:
-        """Shape, affine and crop box of the original, and its slices with tumour, as ``prepare_case`` wrote them."""
-        return read_json(self.folder / "case.json", "a prepared case's header")
-
-    @property
-    def image(self) -> np.ndarray:
-        """Memory-mapped float16 of shape (slices, modalities, x, y), axial slices first, RAS, 0 outside the brain."""
-        return _mapped(self.folder / "image.npy")
-
-    @property
-    def label(self) -> np.ndarray:
-        """Memory-mapped uint8 label values of shape (slices, x, y).
-
-        Raises:
-            InputError: if the publisher withholds this case's label.
-        """
-        if self.case.label is None:
-            raise InputError(f"Case {self.case.case_id} has no label: expected one, to train on it or to score it.")
-        return _mapped(self.folder / "label.npy")
-
-    @property
-    def affine(self) -> np.ndarray:
-        """The original file's 4x4 affine, mm."""
-        return np.array(self.header["affine"])
-
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """Voxel size in mm along the original file's axes."""
-        return tuple(nib.affines.voxel_sizes(self.affine).tolist())
-
-    def restore(self, labels: np.ndarray) -> np.ndarray:
-        """Put uint8 labels of shape (slices, x, y) back on the original's grid, in its own shape and orientation."""
-        shape, (start, stop) = self.header["shape"], self.header["box"]
-        to_canonical = nib.orientations.io_orientation(self.affine)
-        canonical_shape = [0, 0, 0]
-        for axis, (target, _) in enumerate(to_canonical.astype(int)):
-            canonical_shape[target] = shape[axis]
-        full = np.zeros(canonical_shape, np.uint8)
-        full[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = labels.transpose(1, 2, 0)
-        back = nib.orientations.ornt_transform(CANONICAL, to_canonical)
-        return np.ascontiguousarray(nib.orientations.apply_orientation(full, back))
-
-    def crop(self, labels: np.ndarray) -> np.ndarray:
-        """Undo ``restore``: a label map on the original's grid to shape (slices, x, y)."""
-        start, stop = self.header["box"]
-        canonical = _canonical(labels, self.affine)
-        return canonical[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))].transpose(2, 0, 1)
-
-    def original_label(self) -> np.ndarray:
-        """The publisher's label map on its own grid (nothing is labelled outside the crop box)."""
-        return self.restore(np.asarray(self.label))
-
 
 def case_key(case: Case, modalities: Sequence[str]) -> str:
     """Name of a case's folder in the store: a hash of its files' hashes, the order of channels and ``SETTINGS``."""
     paths = [*(case.images[modality] for modality in modalities), *([case.label] if case.label else [])]
-    files = [[path, case.sha256[split_index(path)[0]]] for path in paths]
+    files = [[path, case.sha256[parse_path(path).file]] for path in paths]
     return hashlib.sha256(json.dumps([list(modalities), files, SETTINGS]).encode()).hexdigest()[:20]
 
 
@@ -122,11 +58,10 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
     folder = data_folder(cases.name)
     for path, expected in case.sha256.items():
         _check_hash(folder / path, expected, cases)
-    volumes, affine = [], np.eye(4)
-    for modality in cases.manifest.modalities:
-        volume, affine = read_image(folder, case.images[modality])
-        volumes.append(_canonical(volume, affine))
-    label = _canonical(read_image(folder, case.label)[0], affine) if case.label else None
+    images = read_images(folder, [case.images[modality] for modality in cases.manifest.modalities])
+    affine = images[0][1]
+    volumes = [canonical(volume, affine) for volume, affine in images]
+    label = canonical(read_image(folder, case.label)[0], affine) if case.label else None
     inside = np.any([volume != 0 for volume in volumes], axis=0)
     if not inside.any():
         raise InputError(f"Case {case.case_id} is empty: expected a brain, found only zeros in {folder}.")
@@ -192,9 +127,13 @@ def prepare(
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a bundle's config asks of a data set; nothing is read from disk before it is asked for."""
+    """What a bundle's config asks of a data set; nothing is read from disk before it is asked for.
+
+    ``split`` is one of ``folds.SPLITS``: "patient" where nothing else is said.
+    """
 
     name: str
+    split: str = "patient"
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -217,48 +156,61 @@ class DataSet:
         return len(self.manifest.regions)
 
     def fold(self, index: int) -> Fold:
-        """The patients of one fold.
+        """One fold of this split.
 
         Raises:
             InputError: if there is no such fold.
         """
-        folds = load_folds(self.name)
+        folds = load_folds(self.name, self.split)
         if not 0 <= index < len(folds):
             raise InputError(f"{self.name} has folds 0 to {len(folds) - 1}, found fold {index}.")
         return folds[index]
 
     def part(self, fold: int, part: str) -> list[PreparedCase]:
-        """Prepared cases of the patients on one side ("train", "validation" or "test") of a fold, or of "all".
+        """Prepared cases on one side ("train", "validation" or "test") of a fold, or "all".
+
+        With a split by slice they hold that side's slices only, and a case with none of them is left out, as is one
+        that has none where the volume holds anything.
 
         Raises:
             InputError: if that side has no case.
         """
         if part not in (*SIDES, "all"):
             raise InputError(f"A fold has no side {part!r}: expected one of {', '.join(SIDES)}, or all.")
-        patients = set(self.cases.patients if part == "all" else getattr(self.fold(fold), part))
-        wanted = [case for case in self.cases.cases if case.patient_id in patients]
-        if not wanted:
+        if part == "all":
+            return prepare(self.name, cases=self.cases.cases)
+        found = self.fold(fold)
+        units = set(getattr(found, part))
+        slices = _slices_of_cases(units) if found.by == "slice" else {}
+        ids = set(slices) if found.by == "slice" else units
+        wanted = [
+            case for case in self.cases.cases if (case.patient_id if found.by == "patient" else case.case_id) in ids
+        ]
+        prepared = prepare(self.name, cases=wanted)
+        if found.by == "slice":
+            restricted = [replace(case, slices=slices[case.case.case_id]) for case in prepared]
+            prepared = [case for case in restricted if case.rows]
+        if not prepared:
             raise InputError(f"Fold {fold} of {self.name} has no case on its {part} side: expected at least one.")
-        return prepare(self.name, cases=wanted)
+        return prepared
 
 
-# Each map holds a file descriptor; a large set has more cases than a process may have open files.
-@lru_cache(maxsize=256)
-def _mapped(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r")
+def _slices_of_cases(units: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Sort slices, ``<case_id>/<z>``, into their cases."""
+    slices: dict[str, list[int]] = {}
+    for unit in units:
+        case_id, _, z = unit.rpartition("/")
+        slices.setdefault(case_id, []).append(int(z))
+    return {case_id: tuple(sorted(found)) for case_id, found in slices.items()}
 
 
 def _check_hash(path: Path, expected: str, cases: CaseList) -> None:
-    found = sha256_file(path)
+    found = sha256_of(path)
     if found != expected:
         raise InputError(
             f"{path} is not the file that was scanned: expected sha256 {expected[:12]}…, found {found[:12]}…; "
             f"run `benchmark data verify {cases.name}`."
         )
-
-
-def _canonical(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    return nib.orientations.apply_orientation(volume, nib.orientations.io_orientation(affine))
 
 
 def _zscore(volume: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import itertools
 import os
@@ -26,7 +27,8 @@ from benchmark.data.manifest import (
     record_folder,
     write_cases,
 )
-from benchmark.data.volumes import pick_image, read_volume, sha256_file, spacing_of, split_index
+from benchmark.data.pictures import files_of
+from benchmark.data.volumes import parse_path, read_images, sha256_of, spacing_of
 from benchmark.progress import Progress
 from benchmark.records import Case, InputError
 
@@ -65,8 +67,10 @@ def scan(
     if name != source and (path.parent / f"{name}.json").exists():
         raise InputError(f"--name {name}: expected a name that no manifest has, found {path.parent / f'{name}.json'}.")
     found = find_cases(folder, manifest)
-    cases = tuple(_parallel(lambda case: measure(folder, manifest, case), found, progress))
-    listed = CaseList(name, manifest, cases, tuple(_warnings(manifest, cases)))
+    measured = list(parallel(lambda case: measure(folder, manifest, case), found, progress))
+    cases = tuple(case for case, _ in measured)
+    warnings = (*_warnings(manifest, cases), *_copy_warnings([(case.case_id, copies) for case, copies in measured]))
+    listed = CaseList(name, manifest, cases, warnings)
     old = load_cases(name) if path.exists() else None
     if old is not None and old.cases != cases and not replace:
         raise InputError(
@@ -104,27 +108,34 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
     return cases
 
 
-def measure(folder: Path, manifest: Manifest, case: Case) -> Case:
-    """Read a case's files one after the other; return it with hashes, shape, spacing and voxels per label.
+def measure(folder: Path, manifest: Manifest, case: Case) -> tuple[Case, tuple[str, ...]]:
+    """Read a case's files one after the other.
+
+    Returns:
+        The case with hashes, shape, spacing and voxels per label; and the modalities, if any, that hold the same
+        voxels as another one.
 
     Raises:
         InputError: if a file cannot be read, or does not fit the case's first one in shape or affine (to 1e-3), or
             the label map has a value that the manifest does not name.
     """
     first: tuple[Path, tuple[int, ...], np.ndarray] | None = None
-    hashes, voxels = {}, {}
-    for relpath, indices in _files(case).items():
-        path = folder / relpath
-        stored, affine = read_volume(path)
-        hashes[relpath] = sha256_file(path)
-        for index in indices:
-            image = pick_image(stored, index, path)
+    hashes, voxels, content = {}, {}, {}
+    for file, relpaths in _files(case).items():
+        path = folder / file
+        for relpath, (image, affine) in zip(relpaths, read_images(folder, relpaths), strict=True):
             first = first or (path, image.shape, affine)
             _compare(path, image.shape, affine, first)
             if relpath == case.label:
                 voxels = _count_labels(path, image, manifest)
+            else:
+                content[relpath] = hashlib.sha256(np.ascontiguousarray(image).data).digest()
+        hashes[file] = sha256_of(path)
     assert first is not None
-    return dataclasses.replace(case, sha256=hashes, voxels=voxels, shape=first[1], spacing=spacing_of(first[2]))
+    seen = [content[relpath] for relpath in case.images.values()]
+    copies = tuple(m for m, relpath in case.images.items() if seen.count(content[relpath]) > 1)
+    shape, spacing = first[1], spacing_of(first[2])
+    return dataclasses.replace(case, sha256=hashes, voxels=voxels, shape=shape, spacing=spacing), copies
 
 
 def verify(name: str, folder: Path | None = None, progress: Progress | None = None) -> list[str]:
@@ -139,7 +150,7 @@ def verify(name: str, folder: Path | None = None, progress: Progress | None = No
         raise InputError(f"{folder}: expected the folder of {name}, found no such folder.")
     problems = [
         problem
-        for of_case in _parallel(lambda case: _verify_case(folder, case), list(listed.cases), progress)
+        for of_case in parallel(lambda case: _verify_case(folder, case), list(listed.cases), progress)
         for problem in of_case
     ]
     try:
@@ -154,32 +165,41 @@ def verify(name: str, folder: Path | None = None, progress: Progress | None = No
 
 def _verify_case(folder: Path, case: Case) -> list[str]:
     problems = []
-    for relpath, expected in case.sha256.items():
-        path = folder / relpath
-        if not path.is_file():
+    for file, relpaths in _files(case).items():
+        path, expected = folder / file, case.sha256[file]
+        if "*" not in path.name and not path.is_file():
             problems.append(f"{path}: expected a file of case {case.case_id}, found none.")
             continue
-        found = sha256_file(path)
+        try:
+            found = sha256_of(path)
+        except InputError as error:
+            problems.append(str(error))
+            continue
         if found != expected:
-            problems.append(f"{path}: expected sha256 {expected[:12]}…, found {found[:12]}…; {_why(path)}.")
+            reason = _why(folder, path, relpaths, case)
+            problems.append(f"{path}: expected sha256 {expected[:12]}…, found {found[:12]}…; {reason}.")
     return problems
 
 
-def _why(path: Path) -> str:
-    """Say whether a changed file can still be read."""
+def _why(folder: Path, path: Path, relpaths: list[str], case: Case) -> str:
+    """Say whether a changed file can still be read, and of a stack whether pictures were added or taken away."""
     try:
-        read_volume(path)
+        read_images(folder, relpaths)
     except InputError as error:
         return f"it cannot be read ({str(error).removesuffix('.')})"
-    return "it is a whole file with other content"
+    if "*" not in path.name:
+        return "it is a whole file with other content"
+    files, expected = files_of(path), case.shape[2]
+    if len(files) != expected:
+        return f"there are {len(files)} pictures, {files[0].name} to {files[-1].name}, and there were {expected}"
+    return f"one or more of its {expected} pictures have other content or other names"
 
 
-def _files(case: Case) -> dict[str, list[int | None]]:
-    """Return each file of a case once, with the positions on its fourth axis that are used (None for all of it)."""
-    files: dict[str, list[int | None]] = {}
+def _files(case: Case) -> dict[str, list[str]]:
+    """Return each file of a case once, with the paths of the case that name it."""
+    files: dict[str, list[str]] = {}
     for relpath in (*case.images.values(), *([case.label] if case.label else [])):
-        file, index = split_index(relpath)
-        files.setdefault(file, []).append(index)
+        files.setdefault(parse_path(relpath).file, []).append(relpath)
     return files
 
 
@@ -206,19 +226,37 @@ def _count_labels(path: Path, labels: np.ndarray, manifest: Manifest) -> dict[st
 
 
 def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
-    """Yield what is odd about a set that can be used: its number of cases, and files that two patients share."""
+    """Yield what is odd about a set that can be used: its number of cases, unknown patients, files that two share."""
     if len(cases) != manifest.expected_cases:
         yield f"{len(cases)} cases found; {manifest.name} as published has {manifest.expected_cases}."
+    patients_file = manifest.layout.get("patients", {}).get("file")
+    if patients_file and all(case.patient_id == case.case_id for case in cases):
+        yield (
+            f"patients are unknown, because there is no {patients_file} in the folder: every case counts as a patient, "
+            "and no split of this set can be called patient-level."
+        )
     owners: dict[str, dict[str, str]] = {}
     for case in cases:
+        label = parse_path(case.label).file if case.label else None
         for relpath, digest in case.sha256.items():
-            if relpath == case.label and not any(case.voxels[label] for label in case.voxels if label != "0"):
-                # Label maps without a label are alike without coming from one patient.
+            if relpath == label and (label.endswith(".json") or not any(n for v, n in case.voxels.items() if v != "0")):
+                # Many pictures share a file of outlines; label maps without a label are alike without coming from one
+                # patient.
                 continue
             owners.setdefault(digest, {}).setdefault(case.patient_id, relpath)
     for patients in owners.values():
         if len(patients) > 1:
             yield f"the same file is there under {len(patients)} patient ids: {', '.join(sorted(patients.values()))}."
+
+
+def _copy_warnings(copies: list[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
+    """Yield a sentence for each group of modalities that hold the same voxels in some cases."""
+    for group in sorted({modalities for _, modalities in copies if modalities}):
+        cases = [case_id for case_id, modalities in copies if modalities == group]
+        yield (
+            f"{' and '.join(group)} hold the same voxels in {len(cases)} of {len(copies)} cases, as where a missing "
+            f"sequence was replaced by another: {', '.join(cases)}."
+        )
 
 
 def _difference(old: tuple[Case, ...], new: tuple[Case, ...]) -> str:
@@ -232,7 +270,7 @@ def _difference(old: tuple[Case, ...], new: tuple[Case, ...]) -> str:
 def _write_folds(listed: CaseList) -> list[str]:
     """Write folds by the manifest's own scheme where there are none; say what keeps the set from having good ones."""
     if folds.folds_path(listed.name).exists():
-        missing = folds.missing_patients(folds.read_folds(listed.name), listed)
+        missing = folds.missing_units(folds.read_folds(listed.name), listed)
         if not missing:
             return []
         command = f"benchmark data folds {listed.name} --replace"
@@ -250,7 +288,7 @@ def _first(case: Case) -> str:
     return next(iter(_files(case)))
 
 
-def _parallel(work: Callable[[Case], Result], cases: list[Case], progress: Progress | None) -> Iterator[Result]:
+def parallel(work: Callable[[Case], Result], cases: list[Case], progress: Progress | None) -> Iterator[Result]:
     """Do the work on each case in a few threads, yield results in the cases' order, and report each."""
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from benchmark.data.prepare import PreparedCase
+from benchmark.data.prepared import PreparedCase
 from benchmark.records import InputError
 
 
@@ -36,15 +36,15 @@ class SliceDataset(Dataset):
 
     def __getitems__(self, items: Sequence[tuple[int, np.ndarray]]) -> dict[str, torch.Tensor]:
         """Read a batch at once: one copy from the memory map into the batch, none in between."""
-        modalities = self.cases[0].image.shape[1]
+        modalities = len(self.cases[0].slice_at(0)[0])
         image = np.zeros((len(items), modalities, *self.spatial_size), np.float16)
         label = np.zeros((len(items), *self.spatial_size), np.uint8)
         for n, (index, _) in enumerate(items):
             case, z = self.slices[index]
-            pixels, labels = case.image, case.label
-            (rows, columns), (to_rows, to_columns) = centred(pixels.shape[2:], self.spatial_size)
-            image[n, :, to_rows, to_columns] = pixels[z, :, rows, columns]
-            label[n, to_rows, to_columns] = labels[z, rows, columns]
+            pixels, labels = case.slice_at(z)
+            (rows, columns), (to_rows, to_columns) = centred(labels.shape, self.spatial_size)
+            image[n, :, to_rows, to_columns] = pixels[:, rows, columns]
+            label[n, to_rows, to_columns] = labels[rows, columns]
         random = np.stack([row for _, row in items])
         return {"image": torch.from_numpy(image), "label": torch.from_numpy(label), "random": torch.from_numpy(random)}
 

@@ -1,4 +1,4 @@
-"""Image files (.nii, .nii.gz, .mha, .nrrd) to arrays with an affine, and label maps back to NIfTI files."""
+"""Image files, and what a case's paths name in them, to arrays with an affine; label maps back to NIfTI files."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import hashlib
 import io
 import re
 import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmark.data import outlines, pictures
 from benchmark.files import replacing
 from benchmark.records import InputError
 
 ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
-"""File endings that can be read."""
+"""File endings of volumes; pictures have theirs in ``pictures.ENDINGS``."""
 
 MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
 """Millimetres per length unit of a NIfTI header; what is not listed is taken as mm."""
@@ -31,14 +35,54 @@ def ending_of(name: str) -> str | None:
     return next((ending for ending in ENDINGS if name.endswith(ending)), None)
 
 
-def split_index(relpath: str) -> tuple[str, int | None]:
-    """Split ``"file.nii.gz[2]"`` into the file and the position on its fourth axis; None for a plain file."""
-    match = re.fullmatch(r"(.+)\[(\d+)\]", relpath)
-    return (match[1], int(match[2])) if match else (relpath, None)
+@dataclass(frozen=True)
+class ImagePath:
+    """What one path of a case names; ``str`` gives the path back.
+
+    ===============================  =========================================================================
+    ``a.nii.gz``                     the volume in that file
+    ``a.nii.gz[2]``                  the one at this position (from 0) of its fourth axis
+    ``a.jpg``, ``a_*.tif``           the grey values of a picture; of the pictures with a number in place of ``*``
+    ``a_*.tif[1]``                   channel 1 (from 0: red, green, blue) of these
+    ``a.json[7]``                    label 1 inside the polygons of image id 7 of a COCO annotation file
+    ``a.json[7:640x480]``            label 1 inside outline 7 of a JSON file of outlines, on a picture of that size
+    ``…(2x2)``                       any of them averaged over blocks of 2x2 pixels in the plane of slices
+    ``…(2x2 majority)``              the same for label values: the most frequent one of a block
+    ===============================  =========================================================================
+    """
+
+    file: str
+    index: int | None = None
+    size: tuple[int, int] | None = None
+    shrink: int = 1
+    majority: bool = False
+
+    def __str__(self) -> str:
+        size = f":{self.size[0]}x{self.size[1]}" if self.size else ""
+        index = "" if self.index is None else f"[{self.index}{size}]"
+        rule = " majority" if self.majority else ""
+        return self.file + index + (f"({self.shrink}x{self.shrink}{rule})" if self.shrink > 1 else "")
+
+
+_PATH = re.compile(
+    r"(?P<file>.+?)(\[(?P<index>\d+)(:(?P<w>\d+)x(?P<h>\d+))?\])?(\((?P<k>\d+)x(?P=k)(?P<majority> majority)?\))?"
+)
+
+
+def parse_path(path: str) -> ImagePath:
+    """Read a path of ``Case.images`` or ``Case.label`` by the grammar of ``ImagePath``."""
+    match = _PATH.fullmatch(path)
+    if match is None:
+        raise InputError(f"{path!r}: expected the path of an image, found none.")
+    index, size = match["index"], (int(match["w"]), int(match["h"])) if match["w"] else None
+    majority = match["majority"] is not None
+    return ImagePath(match["file"], int(index) if index else None, size, int(match["k"] or 1), majority)
 
 
 def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a file's voxels as stored (integers stay integers unless the header scales them) and its affine.
+
+    Pictures, and stacks of them, are read as ``pictures.read_pictures`` says.
 
     Returns:
         Voxels with axes x, y, z (and a fourth where the file has one), and the 4x4 matrix from voxel indices to
@@ -48,6 +92,8 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
         InputError: for a missing, truncated or corrupt file, an ending that is not in ENDINGS, voxels that are not
             real numbers or not finite, and a matrix that cannot be inverted.
     """
+    if pictures.is_picture(path):
+        return pictures.read_pictures(path)
     if ending_of(path.name) is None:
         raise InputError(f"{path}: expected a file ending in {', '.join(ENDINGS)}, found {path.suffix or 'no ending'}.")
     if not path.is_file():
@@ -70,17 +116,36 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_image(folder: Path, relpath: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read one 3-D image of a case; ``relpath`` is as in Case.images, ``"file.nii.gz[2]"`` included.
+    """Read one 3-D image of a case; ``relpath`` is as in Case.images, in the grammar of ``ImagePath``.
 
     Returns:
-        Voxels as stored, shape (x, y, z), and the RAS+ affine in mm.
+        Voxels as stored (float32 where averaged), shape (x, y, z), and the RAS+ affine in mm.
 
     Raises:
-        InputError: as read_volume, and where the file has no such volume.
+        InputError: as read_volume, and where the file has no such image.
     """
-    file, index = split_index(relpath)
-    voxels, affine = read_volume(folder / file)
-    return pick_image(voxels, index, folder / file), affine
+    return read_images(folder, [relpath])[0]
+
+
+def read_images(folder: Path, relpaths: Iterable[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Read several images of a case as ``read_image`` does, a file that holds some of them only once."""
+    stored: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    images = []
+    for part in map(parse_path, relpaths):
+        path = folder / part.file
+        if path.suffix == ".json":
+            image, affine = outlines.read_label_map(path, part.index, part.size), pictures.AFFINE
+        else:
+            if part.file not in stored:
+                stored[part.file] = read_volume(path)
+            voxels, affine = stored[part.file]
+            pick = pictures.pick_channel if pictures.is_picture(path) else pick_image
+            image = pick(voxels, part.index, path)
+        if (k := part.shrink) > 1:
+            image = pictures.shrink(image, k, part.majority, path)
+            affine = affine @ np.array([[k, 0, 0, (k - 1) / 2], [0, k, 0, (k - 1) / 2], [0, 0, 1, 0], [0, 0, 0, 1]])
+        images.append((image, affine))
+    return images
 
 
 def pick_image(voxels: np.ndarray, index: int | None, path: Path) -> np.ndarray:
@@ -111,6 +176,28 @@ def sha256_file(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: expected a readable file, found: {error.strerror}.") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a case's file, as in Case.sha256.
+
+    For a numbered stack, ``a_*.tif``, it is that of what ``sha256sum`` prints for its files in the order of numbers.
+
+    Raises:
+        InputError: as sha256_file and pictures.files_of.
+    """
+    if "*" in path.name:
+        lines = [f"{sha256_file(file)}  {file.name}\n" for file in pictures.files_of(path)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    if path.suffix == ".json" and path.is_file():
+        # Hundreds of cases share one file of outlines.
+        return _sha256_unchanged(path, path.stat().st_mtime_ns, path.stat().st_size)
+    return sha256_file(path)
+
+
+@lru_cache(maxsize=64)
+def _sha256_unchanged(path: Path, *_: int) -> str:
+    return sha256_file(path)
 
 
 def write_label_map(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:

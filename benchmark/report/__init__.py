@@ -7,15 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.files import write_text
-from benchmark.report import figures
+from benchmark.report import figures, paper_figures
 from benchmark.report.content import Material, build
-from benchmark.report.document import Figure, to_markdown
+from benchmark.report.document import Block, Figure, to_markdown
 from benchmark.report.figures import Panel
 from benchmark.report.latex import to_latex
+from benchmark.report.paper_leaks import apart
+from benchmark.report.paper_values import Paper
 from benchmark.report.tables import headline_table
 from benchmark.stats import with_models
 
-__all__ = ["Material", "Panel", "headline_table", "write_report"]
+__all__ = ["Material", "Panel", "Paper", "apart", "headline_table", "write_report"]
 
 
 def write_report(folder: Path, material: Material, private_figures: Path | None = None) -> Path:
@@ -25,7 +27,7 @@ def write_report(folder: Path, material: Material, private_figures: Path | None 
     report, or are not drawn at all.
     """
     drawn = _draw_numbers(folder / "figures", material) + _draw_panels(folder, material, private_figures)
-    blocks = build(material, drawn)
+    blocks = build(material, drawn, _draw_paper(folder, material, private_figures))
     write_text(folder / "report.tex", to_latex(blocks))
     write_text(folder / "report.md", to_markdown(blocks))
     return folder / "report.md"
@@ -66,6 +68,16 @@ def _draw_panels(folder: Path, material: Material, private: Path | None) -> list
         caption += " (by mean Dice over regions and seeds; the first seed's prediction is shown)"
         drawn.append(_figure(path, material, caption))
     return drawn if public else []
+
+
+def _draw_paper(folder: Path, material: Material, private: Path | None) -> list[Block]:
+    if material.paper is None:
+        return []
+    pictures = "Ours: the panels under Figures."
+    if material.manifest.get("pictures") != "public":
+        place = f"`runs/{material.study['name']}/figures`" if private else "a folder that is not published"
+        pictures = f"Pictures of these scans are not ours to publish; on the machine of the runs ours are in {place}."
+    return paper_figures.draw(folder / "figures", material.paper, material.histories, pictures)
 
 
 def _figure(path: Path, material: Material, caption: str) -> Figure:

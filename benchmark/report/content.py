@@ -9,10 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark import implied
 from benchmark.metrics import METRICS
+from benchmark.report import paper as papers
 from benchmark.report import tables
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
 from benchmark.report.figures import Panel
+from benchmark.report.paper_leaks import leak_blocks
+from benchmark.report.paper_values import Paper
 from benchmark.stats import declared_pairs, model_name, summarise
 
 
@@ -24,7 +28,9 @@ class Material:
     by ``stats.compare``), ``histories`` maps a run's id to its training history, ``panels`` are cases to show,
     ``folds`` is the folds file, ``missing`` maps the id of a run without scores to the reason,
     ``differences`` maps an id of the configs to each model's value, ``provenance`` maps
-    names to values (nested mappings are flattened), ``warnings`` are sentences on the data or the runs.
+    names to values (nested mappings are flattened), ``warnings`` are sentences on the data or the runs. ``apart`` are
+    scores of what is not compared with the others: of slices, and of models under another split. ``paper`` holds the
+    printed numbers of the paper that the study is on.
     """
 
     study: Mapping[str, Any]
@@ -38,6 +44,8 @@ class Material:
     differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    apart: pd.DataFrame | None = None
+    paper: Paper | None = None
     metrics: tables.Metrics = field(default_factory=lambda: METRICS)
 
     @property
@@ -61,6 +69,11 @@ class Material:
         return [model_name(model["bundle"], model.get("variant", "default")) for model in self.study["models"]]
 
     @property
+    def every_score(self) -> pd.DataFrame:
+        """Scores that are compared and those that are not."""
+        return self.scores if self.apart is None else pd.concat([self.scores, self.apart], ignore_index=True)
+
+    @property
     def deviations(self) -> list[tuple[str, str, str]]:
         """Declared deviations from the protocol, as (model or "all models", id, value)."""
         rows = [("all models", key, str(value)) for key, value in self.study.get("set", {}).items()]
@@ -69,8 +82,8 @@ class Material:
         return rows
 
 
-def build(material: Material, figures: Sequence[Figure]) -> list[Block]:
-    """Put the whole report together; ``figures`` are those that were drawn."""
+def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Block] = ()) -> list[Block]:
+    """Put the whole report together; ``figures`` are those that were drawn, ``of_paper`` stand for the paper's."""
     summary = summarise(material.scores)
     blocks: list[Block] = [Heading(str(material.study.get("title") or material.study["name"]), 1)]
     if material.phantom:
@@ -82,7 +95,14 @@ def build(material: Material, figures: Sequence[Figure]) -> list[Block]:
             )
         )
     blocks += [Heading("Read this first"), Bullets(cautions(material)), Heading("Result in short")]
-    blocks += [Bullets(findings(material, summary)), *_runs(material), *_comparison(material, summary)]
+    blocks.append(Bullets(findings(material, summary)))
+    if material.paper is not None:
+        printed = implied.findings(material.paper.published)
+        blocks += papers.sections(material.paper, of_paper, printed, material.study)
+    titles = {name: metric.title for name, metric in material.metrics.items()}
+    declared = [name for name in material.declared if not material.metrics[name].unit]
+    blocks += leak_blocks(material.every_score, material.study, declared, titles)
+    blocks += [*_runs(material), *_comparison(material, summary)]
     blocks += [*_spread(material, summary), *_empty(material)]
     if figures:
         blocks += [Heading("Figures"), *figures]
@@ -95,7 +115,8 @@ def cautions(material: Material) -> list[str]:
     if material.phantom:
         found.append("The data are a phantom: no number here may be quoted as a result on brain tumours.")
     if material.missing:
-        total = len(material.models) * len(material.study["folds"]) * len(material.study["seeds"])
+        folds = sum(len(model.get("folds", material.study["folds"])) for model in material.study["models"])
+        total = folds * len(material.study["seeds"])
         found.append(f"Runs without scores: {len(material.missing)} of {total} (listed under Data and runs).")
     found += _power(material)
     lost = material.scores[material.scores["note"] == "missing prediction"]
@@ -129,6 +150,11 @@ def _fold_cautions(material: Material) -> list[str]:
     if not material.folds:
         return []
     folds, used = material.folds["folds"], material.study["folds"]
+    unit = str(material.folds.get("by", "patient"))
+    if unit != "patient":
+        return [
+            f"LEAK: the folds deal out {unit}s, so one patient may be on two sides; no score here is of new patients."
+        ]
     shared = sum(
         len(set(fold.get(a, ())) & set(fold.get(b, ())))
         for fold in folds
@@ -168,7 +194,7 @@ def findings(material: Material, summary: pd.DataFrame) -> list[str]:
 
 def _runs(material: Material) -> list[Block]:
     study, scores, compare = material.study, material.scores, material.study["compare"]
-    ran = len(scores[["bundle", "variant", "fold", "seed"]].drop_duplicates())
+    ran = len(material.every_score[["bundle", "variant", "fold", "seed"]].drop_duplicates())
     pairs = compare.get("pairs", "all")
     declared = "all pairs of models" if pairs == "all" else f"{len(declared_pairs(material.models, compare))} pairs"
     test = tables.TEST_NAMES[compare.get("test", "wilcoxon")]
@@ -186,7 +212,7 @@ def _runs(material: Material) -> list[Block]:
         blocks.append(Table("Deviations from the protocol.", ["Model", "Id", "Value"], material.deviations, wrap=True))
     if material.differences:
         rows: list[list[str | Cell]] = [
-            [key if n == 0 else "", model, _short(value)]
+            [key if n == 0 else "", model, tables.short(value)]
             for key, row in material.differences.items()
             for n, (model, value) in enumerate(row.items())
         ]
@@ -271,11 +297,3 @@ def _flat(values: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
 
 def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _short(value: Any) -> str:
-    """A config's value in a table cell: a component by its class and what it is given, "none" for no such id."""
-    if isinstance(value, Mapping) and "_target_" in value:
-        given = [f"{k} = {_short(v)}" for k, v in value.items() if k != "_target_" and not str(v).startswith("@")]
-        return value["_target_"].split(".")[-1] + (f" ({', '.join(given)})" if given else "")
-    return "none" if value is None else str(value)

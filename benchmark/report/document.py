@@ -43,7 +43,7 @@ class Table:
     """A table of text.
 
     ``groups`` are (title, number of columns) above the header, for the columns after the first. ``wrap`` lets the last
-    column hold long text. ``notes`` are printed below.
+    column hold long text, and ``pages`` lets such a table go over several pages. ``notes`` are printed below.
     """
 
     caption: str
@@ -52,6 +52,7 @@ class Table:
     groups: Sequence[tuple[str, int]] = ()
     notes: Sequence[str] = ()
     wrap: bool = False
+    pages: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ SPECIAL = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}",
     "≥": r"$\geq$", "≤": r"$\leq$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "µ": r"$\mu$", "…": r"\ldots{}",
+    "\N{GREEK SMALL LETTER LAMDA}": r"$\lambda$", "\N{GREEK SMALL LETTER GAMMA}": r"$\gamma$",
     "\N{MINUS SIGN}": r"$-$", "\N{EN DASH}": "--", "\N{EM DASH}": "---", "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\N{LEFT SINGLE QUOTATION MARK}": "`", "\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{NO-BREAK SPACE}": "~",
     "\N{LEFT DOUBLE QUOTATION MARK}": "``", "\N{RIGHT DOUBLE QUOTATION MARK}": "''",
@@ -82,11 +83,11 @@ def _table(table: Table) -> str:
     body = "\n".join(" & ".join(_cell(cell, table.wrap) for cell in row) + r" \\" for row in table.rows)
     columns = "l" + ("r" if table.groups else "l") * (len(table.header) - 1)
     if table.wrap:
-        columns = columns[:-1] + r"p{0.6\linewidth}"
+        columns = columns[:-1] + (r"p{0.55\linewidth}" if table.pages else r"p{0.6\linewidth}")
     notes = "".join(
         f"\n\\par\\smallskip\\noindent{{\\footnotesize\\raggedright {escape(note)}\\par}}" for note in table.notes
     )
-    if len(table.rows) > LONGEST_FLOAT:
+    if table.pages or len(table.rows) > LONGEST_FLOAT:
         return (
             f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n\\begin{{longtable}}{{{columns}}}\n"
             f"\\caption{{{escape(table.caption)}}}\\\\\n{head}\n\\endhead\n\\bottomrule\n\\endfoot\n{body}\n"

@@ -42,6 +42,14 @@ def title(metric: Metric, arrow: bool = True) -> str:
     return f"{metric.title}{unit}{(' ↑' if metric.better == 'higher' else ' ↓') if arrow else ''}"
 
 
+def short(value: Any) -> str:
+    """A config's value in a table cell: a component by its class and what it is given, "none" for no such id."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        given = [f"{k} = {short(v)}" for k, v in value.items() if k != "_target_" and not str(v).startswith("@")]
+        return value["_target_"].split(".")[-1] + (f" ({', '.join(given)})" if given else "")
+    return "none" if value is None else str(value)
+
+
 def metric_groups(declared: Sequence[str], scored: Sequence[str], metrics: Metrics) -> list[list[str]]:
     """Split metrics into groups of two, one table each: the declared ones first, never mixed with the others."""
     others = [name for name in metrics if name in scored and name not in declared]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import pickle
 import time
 from collections.abc import Mapping, Sequence
@@ -64,8 +65,9 @@ class Resume:
 
     Everything that the next epoch depends on is one file, ``last.pt``, moved into place at once: weights, optimiser,
     gradient scaler, the other ``states`` (scheduler, early stopping), epoch, history and the best weights so far. So a
-    kill at any moment costs at most one epoch and changes no number. ``history.csv`` shows every finished epoch;
-    ``model.pt``, the weights of the epoch with the highest validation Dice, appears when training is complete.
+    kill at any moment costs at most one epoch and changes no number. ``history.csv`` shows every finished epoch with
+    each metric of training and validation; ``model.pt``, the weights of the epoch with the highest ``key``, appears
+    when training is complete.
 
     Attach it to the trainer after validation, the scheduler and early stopping.
 
@@ -74,8 +76,9 @@ class Resume:
         network: the network, whose state is saved.
         loss: the loss, whose plain attributes (weights, gamma) a resumed training must share.
         states: name to object with ``state_dict`` and ``load_state_dict``.
-        evaluator: the evaluator whose ``val_dice`` and ``val_loss`` are recorded.
+        evaluator: the evaluator whose metrics are recorded.
         settings: what a resumed training must share with the one that was begun.
+        key: the evaluator's metric, higher is better, that chooses the epoch.
     """
 
     def __init__(
@@ -86,15 +89,14 @@ class Resume:
         states: Mapping[str, Any],
         evaluator: Engine,
         settings: Mapping[str, Any],
+        key: str = "val_dice",
     ) -> None:
         self.folder, self.network, self.states = Path(folder), network, dict(states)
-        self.evaluator, self.settings = (
-            evaluator,
-            {**settings, "network": _digest(network), "loss": _digest(loss)},
-        )
+        self.evaluator, self.key = evaluator, key
+        self.settings = {**settings, "key": key, "network": _digest(network), "loss": _digest(loss)}
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {}
-        self.best_dice = -1.0
+        self.best_value = -math.inf
         self.started = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -127,7 +129,7 @@ class Resume:
         if engine.scaler is not None:
             engine.scaler.load_state_dict(state["scaler"])
         engine.state.epoch, engine.state.iteration = state["epoch"], state["iteration"]
-        self.history, self.best, self.best_dice = state["history"], state["best"], state["best_dice"]
+        self.history, self.best, self.best_value = state["history"], state["best"], state["best_value"]
         if state["stopped"]:
             engine.terminate()
 
@@ -137,20 +139,18 @@ class Resume:
 
     def save(self, engine: Any) -> None:
         """Add the epoch to the history, keep its weights if they are the best, and write the state."""
-        metrics = self.evaluator.state.metrics
+        metrics = {**engine.state.metrics, **self.evaluator.state.metrics}
         row = {
             "epoch": engine.state.epoch,
-            "train_loss": float(engine.state.metrics["train_loss"]),
-            "val_loss": float(metrics["val_loss"]),
-            "val_dice": float(metrics["val_dice"]),
+            **{name: float(value) for name, value in metrics.items()},
             "learning_rate": float(engine.optimizer.param_groups[0]["lr"]),
             "seconds": time.perf_counter() - self.started,
         }
         if not np.isfinite(row["train_loss"]):
             raise InputError(f"{self.folder}: training loss of epoch {engine.state.epoch} is {row['train_loss']}.")
         self.history.append(row)
-        if row["val_dice"] > self.best_dice:
-            self.best_dice = row["val_dice"]
+        if row[self.key] > self.best_value:
+            self.best_value = row[self.key]
             self.best = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
         self.write(engine, stopped=bool(engine.should_terminate))
 
@@ -166,7 +166,7 @@ class Resume:
                 "iteration": engine.state.iteration,
                 "history": self.history,
                 "best": self.best,
-                "best_dice": self.best_dice,
+                "best_value": self.best_value,
                 "stopped": stopped,
                 "settings": self.settings,
             },

@@ -1,0 +1,165 @@
+"""Outlines in a JSON file, COCO annotations or lists of points by number, to label maps of one slice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.files import read_json
+from benchmark.records import InputError
+
+MARGIN = 1.0
+"""How far, in pixels, a point may lie outside its picture: some tools round a border outwards."""
+
+Polygon = list[tuple[float, float]]
+
+
+@dataclass
+class Outlined:
+    """A picture that a COCO file lists: its name, its size in pixels and the polygons that belong to it."""
+
+    file_name: str
+    width: int
+    height: int
+    polygons: list[Polygon] = field(default_factory=list)
+
+
+def read_coco(path: Path) -> dict[int, Outlined]:
+    """Read the pictures of a COCO annotation file, by image id; the polygons of all categories are joined.
+
+    Raises:
+        InputError: if it is not such a file, an id or a name is there twice, an annotation is of no listed picture, a
+            segmentation is not a list of polygons (run-length encoded masks are refused), or a polygon is none.
+    """
+    return _coco(path, *_stamp(path))
+
+
+def read_numbered(path: Path) -> dict[int, Polygon]:
+    """Read ``{"16": [[x, y], …], …}``, one outline a number, in pixels.
+
+    Raises:
+        InputError: if it is not such a file.
+    """
+    return _numbered(path, *_stamp(path))
+
+
+def read_label_map(path: Path, index: int | None, size: tuple[int, int] | None) -> np.ndarray:
+    """Fill the outlines of image ``index`` of a COCO file or, where ``size`` is given, outline ``index`` of a numbered
+    file on a picture of that width and height.
+
+    Returns:
+        uint8 of shape (width, height, 1), 1 inside.
+
+    Raises:
+        InputError: as read_coco and read_numbered, and if there is no such index.
+    """
+    if size is None:
+        images = read_coco(path)
+        if index not in images:
+            raise InputError(f"{path}: expected an image of id {index}, found none.")
+        image = images[index]
+        return fill(image.polygons, image.width, image.height)
+    outlines = read_numbered(path)
+    if index not in outlines:
+        raise InputError(f"{path}: expected an outline of number {index}, found none.")
+    _check_polygon(outlines[index], *size, f"{path}: outline {index}")
+    return fill([outlines[index]], *size)
+
+
+def fill(polygons: Sequence[Polygon], width: int, height: int) -> np.ndarray:
+    """Return the union of polygons as uint8 of shape (width, height, 1).
+
+    The picture's upper left corner is (0, 0), and a pixel is 1 by 1: pixel (i, j) is inside a polygon when its centre
+    (i + 1/2, j + 1/2) is, by the even-odd rule; a centre right on an edge counts for a left or upper edge only. So a
+    region has the size of its outline, which Pillow's own filling exceeds by half a pixel on each side.
+    """
+    mask = np.zeros((width, height, 1), np.uint8)
+    for polygon in polygons:
+        start = np.array(polygon, np.float64)
+        end = np.roll(start, -1, axis=0)
+        first, last = np.clip(np.ceil([start[:, 1].min() - 0.5, start[:, 1].max() - 0.5]), 0, height).astype(int)
+        inside = np.zeros((width, height), bool)
+        for row in range(first, last):
+            y = row + 0.5
+            crossed = (start[:, 1] <= y) != (end[:, 1] <= y)
+            (x0, y0), (x1, y1) = start[crossed].T, end[crossed].T
+            crossings = np.sort(x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+            columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(int)
+            for left, right in columns.reshape(-1, 2):
+                inside[left:right, row] = True
+        mask[inside] = 1
+    return mask
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return what tells a file from the same file when it was changed."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: expected a file of outlines, found nothing.") from error
+    return status.st_mtime_ns, status.st_size
+
+
+# Hundreds of cases share one file; it is read once.
+@lru_cache(maxsize=8)
+def _coco(path: Path, *_: int) -> dict[int, Outlined]:
+    data = read_json(path, "COCO annotations")
+    images: dict[int, Outlined] = {}
+    try:
+        for image in data["images"]:
+            number = int(image["id"])
+            if number in images:
+                raise InputError(f"{path}: expected one image of id {number}, found two.")
+            images[number] = Outlined(str(image["file_name"]), int(image["width"]), int(image["height"]))
+        annotations = [(int(a["id"]), int(a["image_id"]), a["segmentation"]) for a in data["annotations"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected COCO images and annotations, found a wrong entry: {error!r}.") from error
+    names = [image.file_name for image in images.values()]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise InputError(f"{path}: expected one image named {twice}, found {names.count(twice)}.")
+    for number, image_id, segmentation in annotations:
+        who = f"{path}: annotation {number}"
+        if image_id not in images:
+            raise InputError(f"{who}: expected the id of a listed image, found {image_id}.")
+        image = images[image_id]
+        image.polygons += _polygons(segmentation, image.width, image.height, who)
+    return images
+
+
+@lru_cache(maxsize=8)
+def _numbered(path: Path, *_: int) -> dict[int, Polygon]:
+    data = read_json(path, "outlines by number")
+    try:
+        return {int(number): [(float(x), float(y)) for x, y in points] for number, points in data.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected lists of [x, y] by number, found a wrong entry: {error}.") from error
+
+
+def _polygons(segmentation: Any, width: int, height: int, who: str) -> list[Polygon]:
+    """Return a COCO segmentation's polygons, each ``[x1, y1, x2, y2, …]`` in the file."""
+    if not isinstance(segmentation, list) or not segmentation:
+        found = "a run-length encoded mask, which is not read" if isinstance(segmentation, dict) else "none"
+        raise InputError(f"{who}: expected a list of polygons, found {found}.")
+    polygons = []
+    for flat in segmentation:
+        if not isinstance(flat, list) or len(flat) % 2 or not all(isinstance(v, int | float) for v in flat):
+            raise InputError(f"{who}: expected a polygon of x and y in turn, found {str(flat)[:60]}.")
+        polygon = list(zip(map(float, flat[::2]), map(float, flat[1::2]), strict=True))
+        _check_polygon(polygon, width, height, who)
+        polygons.append(polygon)
+    return polygons
+
+
+def _check_polygon(polygon: Polygon, width: int, height: int, who: str) -> None:
+    if len(set(polygon)) < 3:
+        raise InputError(f"{who}: expected a polygon of at least 3 points, found {len(set(polygon))}.")
+    for x, y in polygon:
+        if not (math.isfinite(x + y) and -MARGIN <= x <= width + MARGIN and -MARGIN <= y <= height + MARGIN):
+            raise InputError(f"{who}: expected points in the picture of {width} x {height}, found ({x:g}, {y:g}).")

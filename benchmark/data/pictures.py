@@ -1,0 +1,130 @@
+"""Pictures (.tif, .png, .jpg), one or a numbered stack, to volumes whose axes are column, row and slice."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.records import InputError
+
+ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+"""File endings of pictures, in small or capital letters."""
+
+AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Column, row and slice to RAS+ axes: a picture's left is the patient's right and its top is the front, as radiologists
+show slices, and numbers rise towards the head. A pixel is one unit: pictures do not say their size in mm."""
+
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Share of red, green and blue in a grey value (ITU-R BT.601); a grey picture stored in colour keeps its values."""
+
+
+def is_picture(path: Path) -> bool:
+    """Say whether a file name, or a stack's ``name_*.tif``, is that of pictures."""
+    return path.suffix.lower() in ENDINGS
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that a path stands for: ``folder/name_*.tif`` for those with a number in place of ``*``.
+
+    The numbers count as numbers: 1, 2, …, 10. Any other path stands for itself, whether it exists or not.
+
+    Raises:
+        InputError: if there is no such file, two have one number, or a number between the first and last is missing.
+    """
+    if "*" not in path.name:
+        return [path]
+    before, after = path.name.split("*", 1)
+    pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    found = sorted((int(match[1]), match[0]) for match in map(pattern.fullmatch, names) if match)
+    if not found:
+        raise InputError(f"{path}: expected pictures with a number in place of *, found none.")
+    for (number, name), (following, other) in itertools.pairwise(found):
+        if number == following:
+            raise InputError(f"{path.with_name(name)}: expected one picture of number {number}, found also {other}.")
+        if following > number + 1:
+            expected = f"every picture from number {found[0][0]} to {found[-1][0]}"
+            lacking = path.with_name(f"{before}{number + 1}{after}")
+            raise InputError(f"{lacking}: expected {expected}, found none of number {number + 1}.")
+    return [path.with_name(name) for _, name in found]
+
+
+def read_pictures(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a picture or a stack of them.
+
+    Returns:
+        Values as stored, with axes column, row, slice and, where pictures are in colour, channel; and ``AFFINE``.
+
+    Raises:
+        InputError: as files_of, and for a file that is missing, broken, or of another size or kind than the first one.
+    """
+    files = files_of(path)
+    pages = [_read(file) for file in files]
+    for file, page in zip(files, pages, strict=True):
+        if page.shape != pages[0].shape or page.dtype != pages[0].dtype:
+            expected = f"{_described(pages[0])} as in {files[0].name}"
+            raise InputError(f"{file}: expected a picture of {expected}, found {_described(page)}.")
+    return np.stack(pages, axis=2), AFFINE.copy()
+
+
+def pick_channel(voxels: np.ndarray, index: int | None, path: Path) -> np.ndarray:
+    """Return one channel of what ``read_pictures`` read, shape (x, y, z); for None its grey values.
+
+    Raises:
+        InputError: if there is no such channel.
+    """
+    if index is None:
+        return voxels if voxels.ndim == 3 else np.rint(voxels @ np.array(LUMINANCE)).astype(voxels.dtype)
+    channels = voxels.shape[3] if voxels.ndim == 4 else 1
+    if index >= channels:
+        raise InputError(f"{path}: expected pictures with at least {index + 1} channels, found {channels}.")
+    return voxels[..., index] if voxels.ndim == 4 else voxels
+
+
+def shrink(image: np.ndarray, k: int, majority: bool, path: Path) -> np.ndarray:
+    """Make one pixel of each block of k x k: its mean in float32, or its most frequent value, the lowest of several.
+
+    Args:
+        image: shape (x, y, z); slices stay apart.
+
+    Raises:
+        InputError: if k does not divide the picture's size; ``path`` is named in the message.
+    """
+    x, y, z = image.shape
+    if x % k or y % k:
+        raise InputError(f"{path}: expected a size that {k} divides, to average {k}x{k} pixels, found {x} x {y}.")
+    blocks = image.reshape(x // k, k, y // k, k, z)
+    if not majority:
+        return blocks.mean(axis=(1, 3), dtype=np.float32)
+    values = np.unique(image)
+    counts = np.stack([np.count_nonzero(blocks == value, axis=(1, 3)) for value in values])
+    return values[counts.argmax(axis=0)]
+
+
+def _read(file: Path) -> np.ndarray:
+    """Read one picture as (column, row) or (column, row, channel)."""
+    from PIL import Image
+
+    if not file.is_file():
+        raise InputError(f"{file}: expected an image file, found {'a folder' if file.is_dir() else 'nothing'}.")
+    try:
+        with Image.open(file) as picture:
+            frames = getattr(picture, "n_frames", 1)
+            # A palette's numbers and a bilevel picture's bits are no brightness.
+            grey = picture.convert("RGB" if picture.mode == "P" else "L") if picture.mode in ("P", "1") else picture
+            page, bands = np.asarray(grey), grey.getbands()
+    except Exception as error:
+        # Pillow's readers raise errors of many types for a file that is not what its name says.
+        reason = " ".join(str(error).split())[-200:] or type(error).__name__
+        raise InputError(f"{file}: expected a whole image file, found a broken one ({reason}).") from error
+    if frames != 1 or len(bands) not in (1, 3) or (len(bands) == 3 and bands != ("R", "G", "B")):
+        raise InputError(f"{file}: expected one grey or RGB picture, found {frames} of {''.join(bands)}.")
+    return np.swapaxes(page, 0, 1)
+
+
+def _described(page: np.ndarray) -> str:
+    channels = page.shape[2] if page.ndim == 3 else 1
+    return f"{page.shape[0]} x {page.shape[1]} pixels, {channels} of {page.dtype} each,"

@@ -1,0 +1,86 @@
+"""A folder of pictures with COCO annotations, split by its publisher, to a list of cases of one slice each."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from benchmark.data.manifest import Manifest
+from benchmark.data.outlines import Outlined, read_coco, read_numbered
+from benchmark.data.volumes import ImagePath
+from benchmark.records import Case, InputError
+
+
+def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
+    """List the cases: the pictures that the annotation file of each side's folder lists.
+
+    ``manifest.layout`` has ``sides`` (folder to side), ``annotations`` (name of the file in each), and ``picture``, the
+    pattern of a picture's name with a group ``number``: the case is ``image_<number>``. It may have
+
+    - ``shrink``: the side in pixels of the blocks that pictures are averaged over;
+    - ``patients``: ``file``, a table in the folder, if it is there, whose columns ``picture`` and ``patient`` say whose
+      picture it is; without it a picture is its own patient;
+    - ``outlines``: a file of outlines by number that take the place of the annotated ones.
+
+    Raises:
+        InputError: if a file is missing or cannot be read, or a picture has another name, no patient or no outline.
+    """
+    cases = []
+    patients = _patients(folder, manifest)
+    for side in manifest.layout["sides"]:
+        if not (folder / side).is_dir():
+            continue
+        annotations = f"{side}/{manifest.layout['annotations']}"
+        if not (folder / annotations).is_file():
+            raise InputError(f"{folder / annotations}: expected the annotations of this folder, found no such file.")
+        for image_id, image in read_coco(folder / annotations).items():
+            path = folder / side / image.file_name
+            if Path(image.file_name).name != image.file_name or not path.is_file():
+                raise InputError(f"{path}: expected this picture, which {annotations} lists, found none.")
+            number = _number(path, manifest)
+            case_id = f"image_{number}"
+            patient = patients.get(image.file_name) if patients else manifest.patient_of(case_id)
+            if patient is None:
+                table = folder / manifest.layout["patients"]["file"]
+                raise InputError(f"{table}: expected a patient for every picture, found none for {image.file_name}.")
+            label = _label(folder, manifest, annotations, image_id, image, number)
+            cases.append(Case(case_id, patient, _images(f"{side}/{image.file_name}", manifest), label))
+    return cases
+
+
+def _number(path: Path, manifest: Manifest) -> int:
+    match = re.fullmatch(manifest.layout["picture"], path.name)
+    if match is None:
+        raise InputError(f"{path}: expected a picture named like {manifest.layout['picture']}, found {path.name}.")
+    return int(match["number"])
+
+
+def _images(relpath: str, manifest: Manifest) -> dict[str, str]:
+    shrink = manifest.layout.get("shrink", 1)
+    return {modality: str(ImagePath(relpath, shrink=shrink)) for modality in manifest.modalities}
+
+
+def _label(folder: Path, manifest: Manifest, annotations: str, image_id: int, image: Outlined, number: int) -> str:
+    """Return the path of a picture's label: of its polygons, or of the outline that takes their place."""
+    shrink, outlines = manifest.layout.get("shrink", 1), manifest.layout.get("outlines")
+    if outlines is None:
+        return str(ImagePath(annotations, image_id, shrink=shrink, majority=True))
+    if number not in read_numbered(folder / outlines):
+        raise InputError(f"{folder / outlines}: expected an outline of number {number}, found none.")
+    return str(ImagePath(outlines, number, (image.width, image.height), shrink, majority=True))
+
+
+def _patients(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """Read whose picture each is from the table that the layout names; nothing where it is not there."""
+    columns = manifest.layout.get("patients")
+    if columns is None or not (folder / columns["file"]).is_file():
+        return {}
+    path = folder / columns["file"]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [(row[columns["picture"]], row[columns["patient"]]) for row in csv.DictReader(stream)]
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+        expected = f"a table with columns {columns['picture']} and {columns['patient']}"
+        raise InputError(f"{path}: expected {expected}, found another one ({error}).") from error
+    return {picture: f"patient_{patient}" for picture, patient in rows if patient}

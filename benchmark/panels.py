@@ -1,0 +1,44 @@
+"""Finished runs to the cases that a report shows: the best, median and worst of every model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import report, stats, store
+from benchmark.data.manifest import CaseList
+from benchmark.data.prepare import PreparedCase, case_key, store_folder
+from benchmark.data.volumes import read_volume
+from benchmark.records import Run
+
+
+def panels(done: Sequence[Run], cases: CaseList) -> list[report.Panel]:
+    """The best, median and worst case of every model by Dice, mean over regions and seeds; the first seed is shown."""
+    shown_cases = []
+    known = {case.case_id: case for case in cases.cases}
+    for name in dict.fromkeys(stats.model_name(run.bundle, run.variant) for run in done):
+        runs = [run for run in done if stats.model_name(run.bundle, run.variant) == name]
+        shown = {run.fold: run for run in reversed(runs)}
+        scores = store.collect(runs)
+        dice = scores[scores["metric"] == "dice"].groupby(["case_id", "fold"])["value"].mean().sort_values()
+        for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
+            case_id, fold = dice.index[position]
+            prepared = PreparedCase(
+                known[case_id], store_folder() / case_key(known[case_id], cases.manifest.modalities)
+            )
+            path = store.folder(shown[fold]) / "predictions" / f"{case_id}.nii.gz"
+            if prepared.folder.is_dir() and path.exists():
+                shown_cases.append(_panel(prepared, path, rank, float(dice.iloc[position]), name, cases))
+    return shown_cases
+
+
+def _panel(case: PreparedCase, path: Path, rank: str, dice: float, model: str, cases: CaseList) -> report.Panel:
+    truth, prediction = np.asarray(case.label), case.crop(read_volume(path)[0])
+    z = int(np.argmax((truth > 0).sum(axis=(1, 2)) * 1000 + (prediction > 0).sum(axis=(1, 2))))
+    modalities = cases.manifest.modalities
+    channel = modalities.index("FLAIR") if "FLAIR" in modalities else len(modalities) - 1
+    # (x, y) with x to the right of the patient becomes rows from front to back, the way radiologists look at it.
+    image, truth, prediction = (np.rot90(a[::-1]) for a in (case.image[z, channel], truth[z], prediction[z]))
+    return report.Panel(case.case.case_id, rank, dice, image.astype(np.float32), truth, prediction, model)

@@ -1,0 +1,53 @@
+"""A study on a paper to what its report sets beside the paper: printed numbers, our scores, settings and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from benchmark import bundle, published, report, stats
+from benchmark.data.manifest import CaseList
+from benchmark.records import Run
+from benchmark.study import Study
+
+
+def paper(
+    study: Study, runs: Sequence[Run], cases: CaseList, scores: pd.DataFrame, comparisons: pd.DataFrame
+) -> report.Paper | None:
+    """What the paper of a study printed, with all that its tables are set beside; None for a study on no paper."""
+    path = published.find(study.folder)
+    if path is None:
+        return None
+    printed, listed = published.load(path), study.folder / "layers.csv"
+    layers = next((place for place in (listed, study.folder.parent / "layers.csv") if place.is_file()), None)
+    return report.Paper(
+        published=printed,
+        scores=scores,
+        comparisons=comparisons,
+        settings=_settings(study, runs, cases, printed),
+        layers=None if layers is None else pd.read_csv(layers),
+        why_not=study.not_comparable,
+    )
+
+
+def _settings(
+    study: Study, runs: Sequence[Run], cases: CaseList, printed: published.Published
+) -> dict[str, dict[str, Any]]:
+    """Values of the ids that a printed table of settings names, from the configs of its model's first run."""
+    first = {stats.model_name(run.bundle, run.variant): run for run in reversed(runs)}
+    found: dict[str, dict[str, Any]] = {}
+    for table in printed.tables:
+        name = table.get("model", "")
+        if table["kind"] == "settings" and name in first:
+            config = bundle.frozen(first[name], study.data)["train"]
+            values = {row["config"]: _at(config, row["config"]) for row in table["rows"] if "config" in row}
+            found[name] = {**values, "modalities": list(cases.manifest.modalities)}
+    return found
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("#"):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
