@@ -49,7 +49,10 @@ def publish(study: Study) -> Path:
     every = pooled.merge_parts(raw)
     own, compared = _compared(study, every), _models(study, compared=True)
     # Only the cases that the study tested; a tool may have been scored on more.
-    tables = [own, *(table[table["case_id"].isin(own["case_id"])] for table in others.values())]
+    tables = [
+        own,
+        *(table[table["case_id"].isin(own["case_id"]) & ~table["metric"].isin(COUNTS)] for table in others.values()),
+    ]
     scores, left_out = stats.shared_patients(pd.concat(tables, ignore_index=True))
     comparisons = stats.compare(scores, study.compare, BETTER, [*compared, *others])
     write_text(study.folder / "comparisons.csv", comparisons.to_csv(index=False))
@@ -267,13 +270,15 @@ def _cautions(study: Study, provenance: dict[str, Any], done: Sequence[Run], oth
 
 def _stale(study: Study, done: Sequence[Run]) -> dict[str, list[str]]:
     """Runs whose configs, manifest, folds or cases are no longer the project's, and which of these differ."""
-    data, found = DataSet(study.data), {}
+    found = {}
     for run in done:
         record = read_json(store.folder(run) / "run.json", "a run's record")
         as_run = dataclasses.replace(run, overrides=record["overrides"])
-        now = json.loads(json.dumps(store.identity(as_run, data, bundle.frozen(as_run, study.data))))
-        parts = ("config", "manifest", "fold", "cases")
-        differing = [part for part in parts if record["identity"].get(part) != now[part]]
+        configs = bundle.frozen(as_run, study.data)
+        data = DataSet(study.data, configs["train"]["split"])
+        now = json.loads(json.dumps(store.identity(as_run, data, configs)))
+        parts = ("config", "manifest", "fold", "cases", "stages")
+        differing = [part for part in parts if record["identity"].get(part) != now.get(part)]
         if differing:
             found[run.id] = differing
     return found

@@ -43,7 +43,7 @@ def _settings(
         if table["kind"] == "settings" and name in first:
             config = bundle.frozen(first[name], study.data)["train"]
             values = {row["config"]: _at(config, row["config"]) for row in table["rows"] if "config" in row}
-            found[name] = {**values, "modalities": list(cases.manifest.modalities)}
+            found[name] = {**values, "modalities": ", ".join(cases.manifest.modalities)}
     return found
 
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import TINY, shell, write_study
 
 from benchmark import cli, execute, store, study
-from benchmark.metrics import METRICS
+from benchmark.metrics import COUNTS, METRICS
 from benchmark.records import SCORE_COLUMNS, InputError, Run
 
 IDS = ["unet/default/fold0-seed1", "resunet_tversky/default/fold0-seed1", "la_resunet/default/fold0-seed1"]
@@ -53,7 +53,7 @@ def test_the_score_table_is_dense(unbroken):
         for bundle in ("unet", "resunet_tversky", "la_resunet")
         for case, patient in tested.items()
         for region in ("WT", "TC", "ET")
-        for metric in METRICS
+        for metric in (*METRICS, *COUNTS)
     }
     assert {"dice", "iou", "sensitivity", "specificity", "precision", "accuracy", "hd95"} <= set(METRICS)
     assert len(scores) == len(expected)
@@ -356,7 +356,7 @@ def test_set_reaches_the_runs_and_the_command_that_repeats_one():
         (["run", "tiny", IDS[0], "--set", "epocs=9"], "There is no id 'epocs'"),
         (["run-all", "tiny", "--set", "max_epochs"], "expected ID=VALUE"),
         (["run-all", "tiny", "--jobs", "0"], "--jobs is 0: expected at least 1"),
-        (["run-all", "strange"], "There is no bundle 'unet2': expected one of la_resunet, resunet_tversky, unet"),
+        (["run-all", "strange"], "There is no bundle 'unet2': expected one of attention_unet, la_resunet"),
         (["run-all", "mistyped"], "There is no id 'chanels'"),
         (["run-all", "farfold"], "phantom has folds 0 to 0, found fold 7"),
         (["compose", "unet2"], "There is no bundle 'unet2'"),
@@ -394,7 +394,7 @@ def test_outside_a_project_it_says_so(tmp_path, command, monkeypatch):
 
 
 def test_compose_writes_what_drifted_and_nothing_else(project, command):
-    assert command("compose") == (0, "la_resunet: unchanged\nresunet_tversky: unchanged\nunet: unchanged\n", "")
+    assert command("compose") == (0, "".join(f"{name}: unchanged\n" for name in bundle.names()), "")
     (project / "bundles/unet/configs/train.json").write_text("{}")
     assert command("compose", "unet") == (0, "unet: train.json\n", "")
     assert command("compose", "unet") == (0, "unet: unchanged\n", "")

@@ -93,8 +93,12 @@ def test_ours_is_the_mean_over_patients_of_the_mean_over_regions():
 
 def test_pooled_and_slice_measures_come_from_counts():
     counts = {"tumour": (8, 2, 2, 88), "slice": (30, 10, 5, 55)}
-    scores = table([row for region, values in counts.items() for name, value in zip(COUNTS, values, strict=True)
-                    for row in rows("m", {"A": float(value), "B": float(value)}, metric=name, region=region)])  # fmt: skip
+    made = [
+        rows("m", {"A": float(value), "B": float(value)}, metric=name, region=region)
+        for region, values in counts.items()
+        for name, value in zip(COUNTS, values, strict=True)
+    ]
+    scores = table(*made)
     paper = Paper(None, scores, scores)
     pooled = ours(paper, "m", {"name": "D", "metric": "Dice", "regions": "mean", "aggregate": "pooled"})
     assert (pooled.value, pooled.patients) == (pytest.approx(0.8), 2)
@@ -146,8 +150,13 @@ def test_p_values_stand_beside_the_printed_bounds():
 
 def test_settings_stand_beside_the_models_config():
     paper, _ = paper_of("mandekar2025")
-    config = {"spatial_size": [240, 240], "learning_rate": 0.0001, "batch_size": 16, "modalities": ["T1", "T1c", "T2", "FLAIR"],
-              "optimizer": {"_target_": "torch.optim.Adam", "lr": "@learning_rate"}}  # fmt: skip
+    config = {
+        "spatial_size": [240, 240],
+        "learning_rate": 0.0001,
+        "batch_size": 16,
+        "modalities": "T1, T1c, T2, FLAIR",
+        "optimizer": {"_target_": "torch.optim.Adam", "lr": "@learning_rate"},
+    }
     paper = replace(paper, settings={"la_resunet": config})
     said = {row[0]: row[3] for row in paper_table(paper, paper.published.table("Table I")).rows}
     same = ("Input modalities", "Input image size", "Optimizer", "Initial learning rate")

@@ -83,7 +83,7 @@ def _table(table: Table) -> str:
     body = "\n".join(" & ".join(_cell(cell, table.wrap) for cell in row) + r" \\" for row in table.rows)
     columns = "l" + ("r" if table.groups else "l") * (len(table.header) - 1)
     if table.wrap:
-        columns = columns[:-1] + (r"p{0.55\linewidth}" if table.pages else r"p{0.6\linewidth}")
+        columns = columns[:-1] + f"p{{{_share(table):.3g}\\linewidth}}"
     notes = "".join(
         f"\n\\par\\smallskip\\noindent{{\\footnotesize\\raggedright {escape(note)}\\par}}" for note in table.notes
     )
@@ -98,6 +98,13 @@ def _table(table: Table) -> str:
     fitted = tabular if table.wrap else f"\\fitted{{{tabular}}}"
     caption = f"\\caption{{{escape(table.caption)}}}"
     return f"\\begin{{table}}[H]\n\\centering\\small\n{caption}\n\\smallskip\n{fitted}{notes}\n\\end{{table}}"
+
+
+def _share(table: Table) -> float:
+    """Share of the line that a wrapped column gets: 0.6, less where long cells stand before it."""
+    before = [[cell if isinstance(cell, str) else cell.text for cell in row[:-1]] for row in table.rows]
+    letters = sum(max(map(len, column)) for column in zip(table.header[:-1], *before, strict=True))
+    return max(0.25, 0.6 - 0.0105 * max(0, letters - 33))
 
 
 def _group_lines(table: Table) -> list[str]:

@@ -66,7 +66,8 @@ def leak_table(
     header = ["Metric", "Region", "By patient", f"By {split}", "Difference", "95% CI", "n", "Verdict"]
     note = (
         f"By {split}: patients may be on both sides of the split. The difference is on patients who were tested under "
-        "both; where it is shown to be higher, that much of the score goes with the split."
+        "both; where it is shown to be higher, that much of the score goes with the split. "
+        "Such pairs are in no family of declared comparisons."
     )
     order = [*header[:6], "Verdict", "n"]
     return Table(
