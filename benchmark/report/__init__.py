@@ -75,7 +75,7 @@ def _draw_paper(folder: Path, material: Material, private: Path | None) -> list[
         return []
     pictures = "Ours: the panels under Figures."
     if material.manifest.get("pictures") != "public":
-        place = f"`runs/{material.study['name']}/figures`" if private else "a folder that is not published"
+        place = f"runs/{material.study['name']}/figures" if private else "a folder that is not published"
         pictures = f"Pictures of these scans are not ours to publish; on the machine of the runs ours are in {place}."
     return paper_figures.draw(folder / "figures", material.paper, material.histories, pictures)
 

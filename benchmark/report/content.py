@@ -15,7 +15,7 @@ from benchmark.report import paper as papers
 from benchmark.report import tables
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
 from benchmark.report.figures import Panel
-from benchmark.report.paper_leaks import leak_blocks
+from benchmark.report.paper_leaks import apart, leak_blocks
 from benchmark.report.paper_values import Paper
 from benchmark.stats import declared_pairs, model_name, summarise
 
@@ -165,6 +165,8 @@ def _fold_cautions(material: Material) -> list[str]:
     found = ["No patient is on two sides of a fold (checked in the folds file)."]
     if len(used) < len(folds):
         found.append(f"Only {len(used)} of {len(folds)} folds were run: not every patient was tested.")
+    for name in apart(material.study):
+        found.append(f"{name} follows another split, with patients on both sides: its scores stand apart.")
     return found
 
 
