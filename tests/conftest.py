@@ -51,6 +51,14 @@ def shell(*arguments, **options):
     )
 
 
+def copy_manifests(root):
+    """Copy what is known of the published sets into a project, without any set's cases and folds."""
+    (root / "data_manifests").mkdir()
+    for path in (REPOSITORY / "data_manifests").glob("*.json"):
+        if path.name.count(".") == 1:
+            shutil.copy(path, root / "data_manifests")
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
     """The small project with its phantom generated, scanned and prepared; for copying only."""
@@ -58,10 +66,7 @@ def template(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("template")
     shutil.copytree(REPOSITORY / "bundles", root / "bundles", ignore=shutil.ignore_patterns("models", "predictions"))
-    (root / "data_manifests").mkdir()
-    for path in (REPOSITORY / "data_manifests").glob("*.json"):
-        if path.name.count(".") == 1:
-            shutil.copy(path, root / "data_manifests")
+    copy_manifests(root)
     manifest = root / "data_manifests" / "phantom.json"
     phantom = json.loads(manifest.read_text(encoding="utf-8"))
     manifest.write_text(json.dumps({**phantom, "generator": GENERATOR, "expected_cases": 9}), encoding="utf-8")

@@ -1,12 +1,12 @@
 """Small sets with one planted defect each, and what the audit has to say about it."""
 
 import json
-import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from conftest import copy_manifests
 from PIL import Image
 from scipy import ndimage
 
@@ -17,7 +17,6 @@ from benchmark.data.scan import scan
 from benchmark.external import label_files
 from benchmark.records import InputError
 
-REPOSITORY = Path(__file__).parents[1]
 SUFFIXES = {"T1": "_t1", "T1c": "_t1ce", "T2": "_t2", "FLAIR": "_flair", "label": "_seg"}
 SHAPE = (40, 44, 8)
 
@@ -26,10 +25,7 @@ SHAPE = (40, 44, 8)
 def project(tmp_path, monkeypatch):
     """A project that knows the published sets and has none."""
     (tmp_path / "bundles").mkdir()
-    (tmp_path / "data_manifests").mkdir()
-    for path in (REPOSITORY / "data_manifests").glob("*.json"):
-        if path.name.count(".") == 1:
-            shutil.copy(path, tmp_path / "data_manifests")
+    copy_manifests(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from conftest import copy_manifests
 
 from benchmark.progress import reporting
 
-REPOSITORY = Path(__file__).parents[1]
 SUFFIXES = ("_t1", "_t1ce", "_t2", "_flair", "_seg")
 
 
@@ -18,10 +18,7 @@ SUFFIXES = ("_t1", "_t1ce", "_t2", "_flair", "_seg")
 def project(tmp_path, monkeypatch):
     """A project that knows the published sets, beside scans/ with three BraTS 2018 subjects."""
     (tmp_path / "bundles").mkdir()
-    (tmp_path / "data_manifests").mkdir()
-    for path in (REPOSITORY / "data_manifests").glob("*.json"):
-        if path.name.count(".") == 1:
-            shutil.copy(path, tmp_path / "data_manifests")
+    copy_manifests(tmp_path)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for case_id in ("Brats18_A_1_1", "Brats18_A_2_1", "Brats18_A_3_1"):
