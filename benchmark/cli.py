@@ -164,7 +164,7 @@ def score(
     with reporting("scoring") as progress:
         scores = score_folder(reference, prediction, manifest, name, progress=progress)
     save_scores(scores, out, force=force)
-    print(f"Wrote {out}: {len(scores)} scores of {scores['case_id'].nunique()} cases.")
+    print(f"Wrote {out}: {len(scores)} rows of {scores['case_id'].nunique()} cases.")
 
 
 @app.command()

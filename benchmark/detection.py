@@ -15,7 +15,7 @@ from benchmark.records import SLICE_COLUMNS, InputError
 THRESHOLD = 0.5
 """A slice counts as one with tumour from this probability on."""
 
-OVERLAP = {name: metric for name, metric in METRICS.items() if not metric.unit}
+OVERLAP = {name: metric for name, metric in METRICS.items() if metric.needs == "counts"}
 """The metrics of slices that are right or wrong; distances in mm have no meaning there."""
 
 

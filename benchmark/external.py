@@ -15,7 +15,7 @@ from benchmark.data.volumes import ending_of, pick_image, read_volume, spacing_o
 from benchmark.files import write_text
 from benchmark.metrics import score_case
 from benchmark.progress import Progress
-from benchmark.records import SCORE_COLUMNS, InputError
+from benchmark.records import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,15 +37,15 @@ def score_folder(
     labels and patient pattern hold; ``name`` is the model's, ``fold`` and ``seed`` are written into every row.
 
     Returns:
-        SCORE_COLUMNS with bundle = name and variant = "default", sorted by case id; a reference without a prediction
-        has its rows too, with the worst values and the note "missing prediction".
+        A table as ``score_table.frame`` makes it, with bundle = name and variant = "default", sorted by case id; a
+        reference without a prediction has its rows too, with the worst values and the note "missing prediction".
 
     Raises:
         InputError: for an unsafe name, a folder that is missing or has no label map, two files of one case id, a
             prediction without a reference, an unreadable file, labels outside the manifest, and a prediction whose
             shape or affine (beyond AFFINE_TOLERANCE) is not the reference's.
     """
-    import pandas as pd
+    from benchmark.score_table import frame
 
     check_name(name)
     described = manifest_of(manifest)
@@ -58,7 +58,7 @@ def score_folder(
         rows += [head | row for row in _score_files(path, predictions.get(case), described)]
         if progress:
             progress(done, len(references), case)
-    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+    return frame(rows)
 
 
 def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
@@ -67,7 +67,9 @@ def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
     Raises:
         InputError: if ``out`` holds anything else and ``force`` is False, is a folder, or cannot be written.
     """
-    text = scores.to_csv(index=False, lineterminator="\n")
+    from benchmark.score_table import as_text
+
+    text = as_text(scores)
     if out.is_dir():
         raise InputError(f"{out}: expected the name of a CSV file, found a folder.")
     if out.exists():

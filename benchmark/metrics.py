@@ -1,4 +1,4 @@
-"""Reference and predicted label maps to rows of scores, one per region and metric.
+"""Reference and predicted label maps to scores: one row a region, with every metric as a column.
 
 A metric's version changes whenever a number it gives may change, so that scores of two versions are never compared
 unnoticed. The definitions that are pinned here, because libraries differ in them by more than models do:
@@ -86,7 +86,8 @@ class Metric:
 
     ``function`` gives the value where no rule applies. ``both_empty`` and ``one_empty`` hold where both masks, or
     exactly one of them, have no voxel; ``both_full`` and ``one_full`` where they fill the whole volume, so that there
-    are no negatives. ``worst`` is the value of a prediction that is missing. ``unit`` is ``""`` or ``"mm"``.
+    are no negatives. ``worst`` is the value of a prediction that is missing. ``unit`` is ``""`` or ``"mm"``. ``needs``
+    says what of a pair the function reads: its four counts alone, or the masks' surfaces.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Metric:
     both_empty: Rule
     one_empty: Rule
     worst: Rule
+    needs: Literal["counts", "surfaces"] = "counts"
     both_full: Rule = "formula"
     one_full: Rule = "formula"
 
@@ -147,8 +149,15 @@ def _overlap(name: str, title: str, function: Callable[[MaskPair], float]) -> Me
     return Metric(name, title, "higher", "", "1", function, both_empty=1.0, one_empty=0.0, worst=0.0)
 
 
-def _defined_for_empty(name: str, title: str, function: Callable[[MaskPair], float], **full: Rule) -> Metric:
-    return Metric(name, title, "higher", "", "1", function, "formula", "formula", worst=0.0, **full)
+def _defined_for_empty(
+    name: str,
+    title: str,
+    function: Callable[[MaskPair], float],
+    both_full: Rule = "formula",
+    one_full: Rule = "formula",
+) -> Metric:
+    rules: dict[str, Rule] = {"both_full": both_full, "one_full": one_full}
+    return Metric(name, title, "higher", "", "1", function, "formula", "formula", 0.0, "counts", **rules)
 
 
 METRICS: dict[str, Metric] = {
@@ -160,7 +169,7 @@ METRICS: dict[str, Metric] = {
         _defined_for_empty("specificity", "Specificity", specificity, both_full=1.0, one_full=0.0),
         _overlap("precision", "Precision", precision),
         _defined_for_empty("accuracy", "Accuracy", accuracy),
-        Metric("hd95", "HD95", "lower", "mm", "1", hd95, both_empty=0.0, one_empty="diagonal", worst="diagonal"),
+        Metric("hd95", "HD95", "lower", "mm", "1", hd95, 0.0, "diagonal", "diagonal", needs="surfaces"),
     )
 }
 """The metrics of every score table, in its order."""
@@ -169,7 +178,7 @@ METRICS: dict[str, Metric] = {
 COUNTS = ("tp", "fp", "fn", "tn")
 """Voxels by agreement of the two masks, from which any overlap metric over any set of cases follows.
 
-``score_case`` gives them with the metrics; they are no scores, so summaries and comparisons leave them out.
+``score_case`` gives them beside the metrics; they are no scores, so summaries and comparisons leave them out.
 """
 
 
@@ -180,13 +189,13 @@ def score_case(
     regions: Mapping[str, Sequence[int]],
     metrics: Mapping[str, Metric] = METRICS,
 ) -> list[dict[str, Any]]:
-    """Score one case: a row for every region and metric, in that order, whatever the masks are.
+    """Score one case: a row for every region, in that order, whatever the masks are.
 
     ``reference`` and ``prediction`` are label maps (whole numbers) of one shape, ``spacing`` is in mm per axis, and
     ``regions`` maps a region to the labels it unites; labels of no region count as background. A row has the keys
-    region, metric, metric_version, value and note. The note is empty, says which mask was empty (or full) where a
-    rule of the metric decided the value, or is "missing prediction", with the worst value, where prediction is None.
-    The rows of ``COUNTS`` follow each region's metrics; a missing prediction counts as an empty one there.
+    region and note, then ``COUNTS`` (whole numbers), then the value of each metric by its name. The note is that of
+    ``mask_note``, or "missing prediction" where prediction is None: each metric then has its worst value, and the
+    counts are those of an empty prediction.
 
     Raises:
         InputError: if the shapes differ, the spacing does not fit, or a label map holds fractions or NaN.
@@ -203,28 +212,41 @@ def score_case(
     spacing = tuple(spacing[axis] for axis in used)
     rows = []
     for region, pair in _region_pairs(reference, prediction, spacing, regions):
-        for metric in metrics.values():
-            worst = _worth(metric.worst, reference.shape, spacing), "missing prediction"
-            value, note = worst if missing else score_pair(metric, pair)
-            rows.append(_row(region, metric.name, metric.version, value, note))
-        note = "missing prediction" if missing else ""
-        rows += [_row(region, name, "1", float(getattr(pair, name)), note) for name in COUNTS]
+        row: dict[str, Any] = {"region": region, "note": "missing prediction" if missing else mask_note(pair)}
+        row |= {name: getattr(pair, name) for name in COUNTS}
+        for name, metric in metrics.items():
+            row[name] = _worth(metric.worst, pair) if missing else score_pair(metric, pair)[0]
+        rows.append(row)
     return rows
 
 
 def score_pair(metric: Metric, pair: MaskPair) -> tuple[float, str]:
-    """Return a metric's value for two masks, and a note where a rule for empty or full masks gave it."""
-    voxels = math.prod(pair.shape)
+    """Return a metric's value for two masks, and their ``mask_note``; a rule for such masks decides before a formula.
+
+    A metric that needs counts only takes any object with tp, fp, fn, tn, shape and spacing for a pair.
+    """
+    empty, full = _all_or_nothing(pair)
+    for hits, both, one in ((empty, metric.both_empty, metric.one_empty), (full, metric.both_full, metric.one_full)):
+        rule = both if len(hits) == 2 else one
+        if hits and rule != "formula":
+            return _worth(rule, pair), mask_note(pair)
+    return metric.function(pair), mask_note(pair)
+
+
+def mask_note(pair: MaskPair) -> str:
+    """Say which masks are empty or fill the volume, such as "both empty" or "reference empty, prediction full"."""
+    notes = []
+    for word, hits in zip(("empty", "full"), _all_or_nothing(pair), strict=True):
+        if hits:
+            notes.append(f"{'both' if len(hits) == 2 else hits[0]} {word}")
+    return ", ".join(notes)
+
+
+def _all_or_nothing(pair: MaskPair) -> tuple[list[str], list[str]]:
+    # Which masks have no voxel, and which have all of the volume's.
     sizes = {"reference": pair.tp + pair.fn, "prediction": pair.tp + pair.fp}
-    for word, size, both, one in (
-        ("empty", 0, metric.both_empty, metric.one_empty),
-        ("full", voxels, metric.both_full, metric.one_full),
-    ):
-        hit = [mask for mask, count in sizes.items() if count == size]
-        rule = both if len(hit) == 2 else one
-        if hit and rule != "formula":
-            return _worth(rule, pair.shape, pair.spacing), f"{'both' if len(hit) == 2 else hit[0]} {word}"
-    return metric.function(pair), ""
+    voxels = math.prod(pair.shape)
+    return [mask for mask, size in sizes.items() if not size], [m for m, size in sizes.items() if size == voxels]
 
 
 def bounding_box(array: np.ndarray) -> tuple[slice, ...]:
@@ -305,11 +327,7 @@ def _checked_spacing(spacing: Sequence[float], reference: np.ndarray) -> tuple[f
     return checked
 
 
-def _worth(rule: Rule, shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
+def _worth(rule: Rule, pair: MaskPair) -> float:
     if rule == "diagonal":
-        return math.hypot(*(count * step for count, step in zip(shape, spacing, strict=True)))
+        return math.hypot(*(count * step for count, step in zip(pair.shape, pair.spacing, strict=True)))
     return float(rule)
-
-
-def _row(region: str, metric: str, version: str, value: float, note: str) -> dict[str, Any]:
-    return {"region": region, "metric": metric, "metric_version": version, "value": value, "note": note}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import report, stats, store
+from benchmark import report, score_table, store
 from benchmark.data.manifest import CaseList
 from benchmark.data.prepare import PreparedCase, case_key, store_folder
 from benchmark.data.volumes import read_volume
@@ -18,10 +18,10 @@ def panels(done: Sequence[Run], cases: CaseList) -> list[report.Panel]:
     """The best, median and worst case of every model by Dice, mean over regions and seeds; the first seed is shown."""
     shown_cases = []
     known = {case.case_id: case for case in cases.cases}
-    for name in dict.fromkeys(stats.model_name(run.bundle, run.variant) for run in done):
-        runs = [run for run in done if stats.model_name(run.bundle, run.variant) == name]
+    for name in dict.fromkeys(run.model for run in done):
+        runs = [run for run in done if run.model == name]
         shown = {run.fold: run for run in reversed(runs)}
-        scores = store.collect(runs)
+        scores = score_table.tidy(store.collect(runs))
         dice = scores[scores["metric"] == "dice"].groupby(["case_id", "fold"])["value"].mean().sort_values()
         for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
             case_id, fold = dice.index[position]

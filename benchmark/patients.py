@@ -10,18 +10,17 @@ import pandas as pd
 from benchmark.records import SCORE_COLUMNS, InputError
 
 
-def model_name(bundle: str, variant: str) -> str:
-    """Name of a model in every table: the bundle, followed by the variant where that is not the default."""
-    return bundle if variant == "default" else f"{bundle}/{variant}"
-
-
 def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
     """Check a table of SCORE_COLUMNS and return a copy with a column ``model``, text ids and no absent notes.
+
+    A table with that column was checked before and is returned as it is.
 
     Raises:
         InputError: if a column is missing, a value is not a finite number, a row is there twice, or a metric has two
             versions.
     """
+    if "model" in scores.columns:
+        return scores
     lacking = [column for column in SCORE_COLUMNS if column not in scores.columns]
     if lacking:
         raise InputError(f"{source} lacks columns: expected {', '.join(SCORE_COLUMNS)}, missing {', '.join(lacking)}.")

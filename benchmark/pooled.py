@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark import score_table
 from benchmark.implied.enumerated import Cell, report_values
-from benchmark.metrics import COUNTS, METRICS, score_pair
-from benchmark.records import SCORE_COLUMNS, InputError
+from benchmark.metrics import COUNTS, METRICS, mask_note, score_pair
+from benchmark.records import InputError
 from benchmark.stats import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, with_models
 
 SLICE = "slice"
@@ -50,9 +51,10 @@ class Counted:
 def merge_parts(scores: pd.DataFrame) -> pd.DataFrame:
     """Join what several folds of one model say of one case, where a split by slice tests a case in parts.
 
-    Counts of (bundle, variant, seed, case, region) are summed over folds, overlap metrics follow from the sums by the
-    functions and rules of ``benchmark.metrics``, and distances are dropped, as they do not follow. The first of the
-    folds is filed. Cases of one fold, and tables without such cases, are returned as they are.
+    ``scores`` is a table as ``score_table.read`` gives it. Counts of (bundle, variant, seed, case, region) are summed
+    over folds, the metrics that need no more follow from the sums by the functions and rules of
+    ``benchmark.metrics``, and all others are dropped, as they do not follow. The first of the folds is filed. A table
+    without such cases is returned as it is.
 
     Raises:
         InputError: if a case to be joined has no counts.
@@ -61,41 +63,36 @@ def merge_parts(scores: pd.DataFrame) -> pd.DataFrame:
     several = scores.groupby(keys, sort=False)["fold"].transform("nunique") > 1
     if not several.any():
         return scores
-    merged = [_merged(rows) for _, rows in scores[several].groupby(keys, sort=False)]
-    return pd.concat([scores[~several], *merged], ignore_index=True)
-
-
-def _merged(rows: pd.DataFrame) -> pd.DataFrame:
-    first = rows.iloc[0]
-    counts = rows[rows["metric"].isin(COUNTS)].groupby("metric")["value"].sum()
-    if set(counts.index) != set(COUNTS):
+    if lacking := [name for name in COUNTS if name not in scores or scores.loc[several, name].isna().any()]:
+        first = scores[several].iloc[0]
         raise InputError(
             f"case {first['case_id']} of {first['bundle']}/{first['variant']} is in several folds without counts: "
-            f"expected rows of {', '.join(COUNTS)}; run and score it again."
+            f"expected {', '.join(COUNTS)}, found no {lacking[0]}; run and score it again."
         )
-    pair: Any = Counted(**{name: round(float(counts[name])) for name in COUNTS})
-    base: dict[str, Any] = {str(key): value for key, value in first.items()}
-    base["fold"] = rows["fold"].min()
-    found = []
+    merged = pd.DataFrame([_merged(rows) for _, rows in scores[several].groupby(keys, sort=False)])
+    return pd.concat([scores[~several], merged], ignore_index=True)[list(scores.columns)]
+
+
+def _merged(rows: pd.DataFrame) -> dict[str, Any]:
+    row: dict[str, Any] = {key: rows[key].iloc[0] for key in score_table.KEYS} | {"fold": rows["fold"].min()}
+    row |= {name: float(rows[name].sum()) for name in COUNTS}
+    pair: Any = Counted(**{name: round(row[name]) for name in COUNTS})
+    row["note"] = mask_note(pair)
     for metric in METRICS.values():
-        if not metric.unit and metric.name in set(rows["metric"]):
-            value, note = score_pair(metric, pair)
-            version = {"metric": metric.name, "metric_version": metric.version}
-            found.append({**base, **version, "value": value, "note": note})
-    for name in COUNTS:
-        found.append({**base, "metric": name, "metric_version": "1", "value": float(counts[name]), "note": ""})
-    return pd.DataFrame(found, columns=list(SCORE_COLUMNS))
+        name = score_table.column(metric.name, metric.version)
+        if metric.needs == "counts" and name in rows:
+            row[name] = score_pair(metric, pair)[0]
+    return row
 
 
 def patient_counts(scores: pd.DataFrame, model: str, region: str) -> np.ndarray:
     """Counts of each patient under one model, shape (patients, 4) in the order of COUNTS.
 
     Seeds are averaged within a case, cases are summed within a patient. Empty where the model has no such rows.
-    ``scores`` may have been through ``with_models``, which is worth doing once.
     """
     if scores.empty:
         return np.zeros((0, len(COUNTS)))
-    rows = scores if "model" in scores else with_models(scores)
+    rows = with_models(scores)
     rows = rows[(rows["model"] == model) & (rows["region"] == region) & rows["metric"].isin(COUNTS)]
     if rows.empty:
         return np.zeros((0, len(COUNTS)))

@@ -14,15 +14,15 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark import bundle, pooled, project, report, stats, store
+from benchmark import bundle, compared, pooled, project, report, score_table, stats, store
 from benchmark import check as checking
 from benchmark.data.folds import folds_path
 from benchmark.data.manifest import cases_path, load_cases
 from benchmark.data.prepare import DataSet
 from benchmark.files import read_json, write_json, write_text
-from benchmark.metrics import COUNTS, METRICS
+from benchmark.metrics import METRICS
 from benchmark.panels import panels
-from benchmark.records import SCORE_COLUMNS, InputError, Run
+from benchmark.records import InputError, Run
 from benchmark.reproduce import paper
 from benchmark.study import Study
 
@@ -45,16 +45,9 @@ def publish(study: Study) -> Path:
         _gather(study, done)
     elif not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
-    raw, others = store.read_scores(study.folder / "scores.csv"), external(study)
-    every = pooled.merge_parts(raw)
-    own, compared = _compared(study, every), _models(study, compared=True)
-    # Only the cases that the study tested; a tool may have been scored on more.
-    tables = [
-        own,
-        *(table[table["case_id"].isin(own["case_id"]) & ~table["metric"].isin(COUNTS)] for table in others.values()),
-    ]
-    scores, left_out = stats.shared_patients(pd.concat(tables, ignore_index=True))
-    comparisons = stats.compare(scores, study.compare, BETTER, [*compared, *others])
+    table = compared.compared_scores(study)
+    names, others = compared.models(study, compared=True), list(table.others)
+    comparisons = stats.compare(table.scores, study.compare, BETTER, [*names, *others])
     write_text(study.folder / "comparisons.csv", comparisons.to_csv(index=False))
     declared = dataclasses.asdict(study)
     cases = load_cases(study.data)
@@ -63,35 +56,19 @@ def publish(study: Study) -> Path:
     material = report.Material(
         study=declared,
         manifest=dataclasses.asdict(cases.manifest),
-        scores=scores,
+        scores=table.scores,
         comparisons=comparisons,
         histories=histories,
-        panels=panels([run for run in done if stats.model_name(run.bundle, run.variant) in compared], cases),
+        panels=panels([run for run in done if run.model in names], cases),
         differences=_differences(runs, study.data),
         folds=read_json(folds_path(study.data, study.set.get("split", "patient")), "folds"),
-        missing=_missing(runs, done, raw),
+        missing=_missing(runs, done, table.raw),
         provenance=_summary(provenance, histories),
-        warnings=[*study.notes, *cases.warnings, *left_out, *_cautions(study, provenance, done, list(others))],
-        apart=_apart(every, own),
-        paper=paper(study, runs, cases, every, comparisons),
+        warnings=[*study.notes, *cases.warnings, *table.left_out, *_cautions(study, provenance, done, others)],
+        apart=table.apart,
+        paper=paper(study, runs, cases, table.every, comparisons),
     )
     return report.write_report(study.folder, material, project.runs() / study.name / "figures")
-
-
-def external(study: Study) -> dict[str, pd.DataFrame]:
-    """Read the tables of ``reports/<study>/external/``, made by ``benchmark score``, by the model's name.
-
-    Raises:
-        InputError: if a model there is named like one of the study's, or is in two files; then seeds would be mixed.
-    """
-    tables: dict[str, pd.DataFrame] = {}
-    for path in sorted((study.folder / "external").glob("*.csv")):
-        by_model = stats.with_models(store.read_scores(path), str(path)).groupby("model")
-        for name, rows in ((str(name), rows) for name, rows in by_model):
-            if name in (*_models(study), *tables):
-                raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
-            tables[name] = rows[list(SCORE_COLUMNS)]
-    return tables
 
 
 def check_pairs(study: Study) -> None:
@@ -100,7 +77,7 @@ def check_pairs(study: Study) -> None:
     Raises:
         InputError: for a pair that is not two models of the study or of ``external/``.
     """
-    stats.declared_pairs([*_models(study, compared=True), *external(study)], study.compare)
+    stats.declared_pairs([*compared.models(study, compared=True), *compared.external(study)], study.compare)
 
 
 def check(study: Study, accept: bool = False) -> list[checking.Finding]:
@@ -111,17 +88,19 @@ def check(study: Study, accept: bool = False) -> list[checking.Finding]:
     """
     if not study.check:
         raise InputError(f"{study.folder / 'study.json'} has no entry 'check': expected metrics and a margin.")
-    scores = pooled.merge_parts(store.read_scores(study.folder / "scores.csv"))
+    scores = pooled.merge_parts(score_table.read(study.folder / "scores.csv"))
     baseline = study.folder / "baseline.csv"
     if accept:
         _supersede(study, baseline)
-        store.write_scores(baseline, scores[scores["metric"].isin(study.check["metrics"])])
+        kept = [name for name in map(str, scores.columns) if name.partition(".")[0] in study.check["metrics"]]
+        score_table.write(baseline, scores[[*score_table.KEYS, "note", *kept]].dropna(subset=kept, how="all"))
         return []
     if not baseline.exists():
         raise InputError(
             f"{baseline} does not exist: expected a baseline; make one by `benchmark check {study.name} --accept`."
         )
-    return checking.compare_with_baseline(scores, store.read_scores(baseline), study.check, BETTER)
+    old = score_table.read_tidy(baseline)
+    return checking.compare_with_baseline(score_table.tidy(scores), old, study.check, BETTER)
 
 
 def _gather(study: Study, done: Sequence[Run]) -> None:
@@ -138,42 +117,9 @@ def _gather(study: Study, done: Sequence[Run]) -> None:
             f"kept in {project.runs() / study.name / 'superseded'}.",
             file=sys.stderr,
         )
-    store.write_scores(study.folder / "scores.csv", store.collect(done))
+    score_table.write(study.folder / "scores.csv", store.collect(done))
     write_text(study.folder / "histories.csv", histories.round(6).to_csv(index=False))
     write_json(study.folder / "provenance.json", _provenance(study, records))
-
-
-def _models(study: Study, compared: bool = False) -> list[str]:
-    """Names of a study's models; with ``compared`` those that segment, under the split of the study."""
-    left_out = set(report.apart(dataclasses.asdict(study))) if compared else set()
-    return [
-        name for model in study.models
-        if (name := stats.model_name(model["bundle"], model.get("variant", "default"))) not in left_out
-        and not (compared and bundle.read(model["bundle"])["inference"].get("task") == "classification")
-    ]  # fmt: skip
-
-
-def _compared(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of segmentations under the study's split: no counts, no slices, no model under another split.
-
-    Raises:
-        InputError: if there are none.
-    """
-    names = pd.Series(map(stats.model_name, scores["bundle"], scores["variant"]), index=scores.index, dtype=object)
-    left_out = scores["metric"].isin(COUNTS) | (scores["region"] == pooled.SLICE)
-    kept = scores[~(left_out | names.isin(report.apart(dataclasses.asdict(study))))]
-    if kept.empty:
-        raise InputError(
-            f"Study {study.name} has no scores of a segmentation: expected a finished run of a model that segments "
-            "under the study's split."
-        )
-    return kept
-
-
-def _apart(every: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame | None:
-    rest = every.drop(own.index)
-    rest = rest[~rest["metric"].isin(COUNTS)]
-    return rest if len(rest) else None
 
 
 def _supersede(study: Study, path: Path) -> None:
@@ -193,7 +139,7 @@ def _histories(study: Study) -> dict[str, pd.DataFrame]:
 
 
 def _differences(runs: Sequence[Run], dataset: str) -> dict[str, dict[str, Any]]:
-    first = {stats.model_name(run.bundle, run.variant): run for run in reversed(runs)}
+    first = {run.model: run for run in reversed(runs)}
     return bundle.differences({name: bundle.frozen(run, dataset)["train"] for name, run in reversed(first.items())})
 
 
@@ -206,11 +152,15 @@ def _missing(runs: Sequence[Run], done: Sequence[Run], scores: pd.DataFrame) -> 
 
 
 def _provenance(study: Study, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    declared = dataclasses.asdict(study)
+    splits = sorted({report.split_of(declared, model) for model in study.models})
     shown = ("fingerprint", "commit", "platform", "overrides", "started", "stages")
     return {
         "gathered": time.strftime("%Y-%m-%d"),
         "cases_sha256": hashlib.sha256(cases_path(study.data).read_bytes()).hexdigest(),
-        "folds_sha256": hashlib.sha256(folds_path(study.data).read_bytes()).hexdigest(),
+        "folds_sha256": {
+            split: hashlib.sha256(folds_path(study.data, split).read_bytes()).hexdigest() for split in splits
+        },
         "versions": [dict(t) for t in {tuple(r["identity"]["versions"].items()) for r in records.values()}],
         "code": sorted({r["identity"]["code"] for r in records.values()}),
         "runs": {run: {key: record.get(key) for key in shown} for run, record in records.items()},
@@ -227,6 +177,7 @@ def _summary(provenance: dict[str, Any], histories: dict[str, pd.DataFrame]) -> 
         "gathered": provenance["gathered"],
         "runs": len(runs),
         "commit": ", ".join(sorted({run["commit"] for run in runs})),
+        "commit of the scores": ", ".join(sorted({(r["stages"] or {}).get("score", r)["commit"] for r in runs})),
         "device": ", ".join(sorted({stage["device"] for stage in stages})),
         "platform": ", ".join(sorted({run["platform"] for run in runs})),
         "compute time, all runs": f"{seconds / 60:.1f} min",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +19,23 @@ SCORE_COLUMNS = (
     "value",
     "note",
 )
-"""Columns of every ``scores.csv``, in order. One row is one metric of one region of one case of one run."""
+"""Columns of a table of scores in memory, in order: a row is one metric of one region of one case of one run.
+
+Files are wide, a row a region (``score_table``).
+"""
 
 SLICE_COLUMNS = ("z", "truth", "probability")
 """Columns of a classifier's prediction of a case, a row a slice: place, 1 where there is tumour, prediction."""
+
+
+def model_name(bundle: str, variant: str = "default") -> str:
+    """Name of a model in every table: the bundle, followed by the variant where that is not the default."""
+    return bundle if variant == "default" else f"{bundle}/{variant}"
+
+
+def declared_name(model: Mapping[str, Any]) -> str:
+    """Name in every table of a model as ``study.json`` declares it."""
+    return model_name(model["bundle"], model.get("variant", "default"))
 
 
 class InputError(Exception):
@@ -66,6 +80,11 @@ class Run:
     seed: int
     overrides: dict[str, Any] = field(default_factory=dict)
     stages: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """Name of the model in every table."""
+        return model_name(self.bundle, self.variant)
 
     @property
     def id(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark import bundle, published, report, stats
+from benchmark import bundle, published, report
 from benchmark.data.manifest import CaseList
 from benchmark.records import Run
 from benchmark.study import Study
@@ -36,7 +36,7 @@ def _settings(
     study: Study, runs: Sequence[Run], cases: CaseList, printed: published.Published
 ) -> dict[str, dict[str, Any]]:
     """Values of the ids that a printed table of settings names, from the configs of its model's first run."""
-    first = {stats.model_name(run.bundle, run.variant): run for run in reversed(runs)}
+    first = {run.model: run for run in reversed(runs)}
     found: dict[str, dict[str, Any]] = {}
     for table in printed.tables:
         name = table.get("model", "")

@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
-from benchmark import bundle, detection, project, store
+from benchmark import bundle, detection, project, score_table, store
 from benchmark.data.prepare import DataSet, PreparedCase
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.files import read_json, write_json, write_text
@@ -74,8 +73,13 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) 
     lost = [str(path) for path in predictions.values() if not path.exists()]
     if lost:
         raise InputError(f"{lost[0]} does not exist after inference: expected a prediction of every test case.")
-    rows = [row for case in cases for row in _score(run, case, predictions[case.case.case_id], data)]
-    store.write_scores(folder / "scores.csv", pd.DataFrame(rows))
+    rows: list[dict[str, Any]] = []
+    _timed(
+        folder,
+        "score",
+        lambda: rows.extend(r for c in cases for r in _score(run, c, predictions[c.case.case_id], data)),
+    )
+    score_table.write(folder / "scores.csv", score_table.frame(rows))
 
 
 def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
@@ -106,14 +110,14 @@ def _workflow(folder: Path, kind: str, run_id: str) -> None:
 def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:
     who = {"bundle": run.bundle, "variant": run.variant, "fold": run.fold, "seed": run.seed}
     if path.suffix == ".csv":
-        scores = detection.score_slices(path)
+        scored = detection.score_slices(path)
     else:
-        scores = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions)
-    return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scores]
+        scored = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions)
+    return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scored]
 
 
 def _timed(folder: Path, stage: str, work: Callable[[], None]) -> None:
-    """Do a stage and add its time, memory and device to ``run.json``."""
+    """Do a stage and add its time, memory, device and commit to ``run.json``."""
     import torch
 
     print(f"--- {stage}", flush=True)
@@ -127,6 +131,8 @@ def _timed(folder: Path, stage: str, work: Callable[[], None]) -> None:
         "seconds": round(time.perf_counter() - started, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu x{os.cpu_count()}",
+        # A stage may be done again by later code, scores above all.
+        "commit": store.commit(),
     }
     if torch.cuda.is_available():
         usage["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)

@@ -12,7 +12,6 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from benchmark.patients import (
-    model_name,
     patient_means,
     patient_values,
     pivot_patients,
@@ -20,9 +19,9 @@ from benchmark.patients import (
     shared_patients,
     with_models,
 )
-from benchmark.records import InputError
+from benchmark.records import InputError, model_name
 
-__all__ = ["compare", "declared_pairs", "mean_interval", "model_name", "patient_values", "shared_patients", "summarise"]
+__all__ = ["compare", "declared_pairs", "mean_interval", "patient_values", "shared_patients", "summarise"]
 
 BOOTSTRAP_SEED = 20260
 RESAMPLES = 9999

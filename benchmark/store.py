@@ -16,14 +16,13 @@ from typing import Any
 import pandas as pd
 
 import benchmark
-from benchmark import bundle, project
+from benchmark import bundle, detection, project, score_table
 from benchmark.data.folds import SIDES, Fold
 from benchmark.data.prepare import DataSet, case_key
-from benchmark.files import read_json, write_json, write_text
-from benchmark.records import SCORE_COLUMNS, InputError, Run
+from benchmark.files import read_json, write_json
+from benchmark.records import InputError, Run
 
 LIBRARIES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel")
-_TYPES = {column: {"fold": int, "seed": int, "value": float}.get(column, str) for column in SCORE_COLUMNS}
 CODE = (
     "networks",
     "training",
@@ -83,15 +82,15 @@ def history(run: Run) -> pd.DataFrame:
 def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Everything a run's numbers follow from: configs, patients, data, library versions and our own code.
 
-    For a run that joins others these are the segmenter's, and ``stages`` holds the others' fingerprints, None for one
-    that has not begun.
+    For a run that joins others these are the segmenter's, ``stages`` holds the others' fingerprints, None for one that
+    has not begun, and ``threshold`` the probability from which on a slice is let through.
     """
     joined = {
         stage: read_json(place / "run.json", "a run's record")["fingerprint"] if (place / "run.json").exists() else None
         for stage, place in zip(run.stages, stage_folders(run), strict=True)
     }
     return {
-        **({"stages": joined} if run.stages else {}),
+        **({"stages": joined, "threshold": detection.THRESHOLD} if run.stages else {}),
         "config": {
             kind: {key: value for key, value in configs[kind].items() if key not in bundle.MACHINE_IDS}
             for kind in bundle.CONFIGS
@@ -181,31 +180,9 @@ def commit() -> str:
 
 
 def collect(runs: Iterable[Run]) -> pd.DataFrame:
-    """Join the scores of finished runs into one table with ``SCORE_COLUMNS``; empty if there are none."""
-    tables = [read_scores(folder(run) / "scores.csv") for run in runs if state(run) == "done"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(SCORE_COLUMNS))
-
-
-def read_scores(path: Path) -> pd.DataFrame:
-    """Read a score table.
-
-    Raises:
-        InputError: if the file is missing or has other columns.
-    """
-    try:
-        scores = pd.read_csv(path, dtype=_TYPES, keep_default_na=False, na_values={"value": ["", "nan"]})
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: expected a table of scores.") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a table of scores: {error}.") from error
-    if tuple(scores.columns) != SCORE_COLUMNS:
-        raise InputError(f"{path}: expected the columns {', '.join(SCORE_COLUMNS)}, found {', '.join(scores.columns)}.")
-    return scores
-
-
-def write_scores(path: Path, scores: pd.DataFrame) -> None:
-    """Write a score table, whole or not at all."""
-    write_text(path, scores[list(SCORE_COLUMNS)].to_csv(index=False))
+    """Join the scores of finished runs into one table with ``score_table.COLUMNS``; empty if there are none."""
+    tables = [score_table.read(folder(run) / "scores.csv") for run in runs if state(run) == "done"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(score_table.COLUMNS))
 
 
 def _units(fold: Fold) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark import bundle, project
 from benchmark.files import read_json
-from benchmark.records import InputError, Run
+from benchmark.records import InputError, Run, declared_name
 
 DEFAULT = "quickstart"
 SELECTORS = ("bundle", "variant", "fold", "seed")
@@ -121,9 +121,7 @@ class Study:
 
     def stages(self, model: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The models that a model with ``stages`` joins, classifier and segmenter; none for any other."""
-        from benchmark.patients import model_name
-
-        known = {model_name(other["bundle"], other["variant"]): other for other in self.models}
+        known = {declared_name(other): other for other in self.models}
         return [known[name] for name in model.get("stages", ())]
 
     def _settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,11 +169,9 @@ def load(name: str) -> Study:
 
 def _check_stages(path: Path, models: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a model that joins others unless these are a classifier and a segmenter that the study trains."""
-    from benchmark.patients import model_name
-
-    trained = {model_name(model["bundle"], model["variant"]): model for model in models if "stages" not in model}
+    trained = {declared_name(model): model for model in models if "stages" not in model}
     for model in (model for model in models if "stages" in model):
-        where = f"{path}: models: {model_name(model['bundle'], model['variant'])}: stages"
+        where = f"{path}: models: {declared_name(model)}: stages"
         if unknown := [name for name in model["stages"] if name not in trained]:
             raise InputError(f"{where}: expected two of {', '.join(trained)}, found {unknown[0]!r}.")
         gate, segmenter = (trained[name]["bundle"] for name in model["stages"])

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.records import SCORE_COLUMNS
+from benchmark.score_table import KEYS
 
 REGIONS = ("WT", "TC", "ET")
 
@@ -19,6 +20,13 @@ def rows(model, values, *, metric="dice", region="WT", seed=1, fold=0, note=""):
 
 def table(*parts):
     return pd.DataFrame([row for part in parts for row in part], columns=list(SCORE_COLUMNS))
+
+
+def wide(tidy):
+    """Rows of one score each as a file has them, a row a region."""
+    keys = [*KEYS, "note"]
+    scores = tidy.assign(note=tidy["note"].fillna("")).set_index([*keys, "metric"])["value"].unstack("metric")
+    return scores.reindex(columns=list(pd.unique(tidy["metric"]))).rename_axis(columns=None).reset_index()
 
 
 def realistic(
@@ -82,7 +90,11 @@ def counted(models=("unet",), patients=12, size=4000, regions=("tumour",), folds
                     hit = int(true * random.uniform(0.6, 0.95))
                     extra = int(random.integers(5, 60))
                     pair = Counted(hit, extra, true - hit, size - true - extra)
-                    values = {name: score_pair(metric, pair)[0] for name, metric in METRICS.items() if not metric.unit}
+                    values = {
+                        name: score_pair(metric, pair)[0]
+                        for name, metric in METRICS.items()
+                        if metric.needs == "counts"
+                    }
                     values |= {name: float(getattr(pair, name)) for name in COUNTS}
                     fold = part if variant_folds > 1 else folds[patient % len(folds)]
                     for name, value in values.items():

@@ -21,6 +21,7 @@ from benchmark.data.prepare import prepare
 from benchmark.data.scan import scan
 from benchmark.networks.classifier import ResNet50Classifier
 from benchmark.records import InputError
+from benchmark.score_table import read_tidy
 from benchmark.training.augment import Augmentation
 from benchmark.training.classify import InParts, PrepareSlices, SliceTableWriter
 
@@ -221,18 +222,16 @@ def write_table(path, truth, probability, first=10):
 def test_slices_are_scored_as_voxels_are(tmp_path):
     """2 hits (one at exactly one half), 1 miss, 1 false alarm, 4 right without tumour."""
     truth, probability = [1, 1, 1, 0, 0, 0, 0, 0], [0.9, 0.5, 0.49, 0.7, 0.1, 0.0, 0.2, 0.3]
-    rows = detection.score_slices(write_table(tmp_path / "case.csv", truth, probability))
-    assert {row["region"] for row in rows} == {"slice"}
-    assert {row["metric"]: row["value"] for row in rows} == {
-        "dice": pytest.approx(4 / 6), "iou": 0.5, "sensitivity": pytest.approx(2 / 3), "specificity": 0.8,
-        "precision": pytest.approx(2 / 3), "accuracy": 0.75, "tp": 2, "fp": 1, "fn": 1, "tn": 4,
-    }  # fmt: skip
+    (row,) = detection.score_slices(write_table(tmp_path / "case.csv", truth, probability))
+    expected = {"region": "slice", "note": "", "tp": 2, "fp": 1, "fn": 1, "tn": 4}
+    expected |= {"iou": 0.5, "specificity": 0.8, "accuracy": 0.75}
+    expected |= {"dice": pytest.approx(4 / 6), "sensitivity": pytest.approx(2 / 3), "precision": pytest.approx(2 / 3)}
+    assert {key: row[key] for key in expected} == expected and "hd95" not in row
 
 
 def test_a_case_without_tumour_that_is_seen_so_is_perfect(tmp_path):
-    rows = detection.score_slices(write_table(tmp_path / "case.csv", [0, 0, 0], [0.1, 0.2, 0.3]))
-    values = {row["metric"]: (row["value"], row["note"]) for row in rows}
-    assert values["dice"] == (1.0, "both empty") and values["accuracy"] == (1.0, "") and values["tn"] == (3, "")
+    (row,) = detection.score_slices(write_table(tmp_path / "case.csv", [0, 0, 0], [0.1, 0.2, 0.3]))
+    assert row["note"] == "both empty" and (row["dice"], row["accuracy"], row["tn"]) == (1.0, 1.0, 3)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +331,8 @@ def test_a_system_of_two_stages_runs_after_its_parts(two_stages, staged):
     assert list(record["identity"]["stages"].items()) == [
         (staged.gate.id, parts[0]["fingerprint"]), (staged.segmenter.id, parts[1]["fingerprint"])
     ]  # fmt: skip
-    assert list(record["stages"]) == ["predict"]
+    assert list(record["stages"]) == ["predict", "score"]
+    assert record["identity"]["threshold"] == detection.THRESHOLD
 
 
 def test_the_classifier_writes_tables_scores_and_accuracies(staged):
@@ -340,7 +340,7 @@ def test_the_classifier_writes_tables_scores_and_accuracies(staged):
     history = store.history(staged.gate)
     assert {"train_accuracy", "val_accuracy", "train_loss", "val_loss"} <= set(history.columns)
     assert "val_dice" not in history and history[["train_accuracy", "val_accuracy"]].stack().between(0, 1).all()
-    scores = store.read_scores(folder / "scores.csv")
+    scores = read_tidy(folder / "scores.csv")
     assert set(scores["region"]) == {"slice"} and "hd95" not in set(scores["metric"])
     cases = {case.case.case_id: case for case in prepare("phantom")}
     for case_id, rows in scores.groupby("case_id"):
@@ -358,12 +358,12 @@ def redo(run):
     for path in (store.folder(run) / "predictions").iterdir():
         path.unlink()
     running.run(run, "phantom")
-    return store.read_scores(store.folder(run) / "scores.csv")
+    return read_tidy(store.folder(run) / "scores.csv")
 
 
 def test_an_open_gate_changes_nothing_and_a_shut_one_leaves_nothing(staged):
     gate = store.folder(staged.gate) / "predictions"
-    alone = store.read_scores(store.folder(staged.segmenter) / "scores.csv")
+    alone = read_tidy(store.folder(staged.segmenter) / "scores.csv")
     for probability in (1.0, 0.0):
         for path in gate.iterdir():
             detection.read_slices(path).assign(probability=probability).to_csv(path, index=False)

@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 from conftest import TINY, shell, write_study
 
-from benchmark import bundle, cli, execute, store, study
+from benchmark import bundle, cli, execute, score_table, store, study
 from benchmark.metrics import COUNTS, METRICS
-from benchmark.records import SCORE_COLUMNS, InputError, Run
+from benchmark.records import InputError, Run
 
 IDS = ["unet/default/fold0-seed1", "resunet_tversky/default/fold0-seed1", "la_resunet/default/fold0-seed1"]
 PREPARING = "preparing "
 
 
 def table(path):
-    return pd.read_csv(path, keep_default_na=False, dtype={"metric_version": str})
+    return score_table.read_tidy(Path(path))
 
 
 def mtimes(folder):
@@ -43,7 +43,6 @@ def test_run_all_ends_with_every_run_done_and_says_where_the_report_is(unbroken)
 
 def test_the_score_table_is_dense(unbroken):
     scores = table(unbroken[0] / "reports" / "tiny" / "scores.csv")
-    assert tuple(scores.columns) == SCORE_COLUMNS
     folds = json.loads((unbroken[0] / "data_manifests" / "phantom.folds.json").read_text())["folds"]
     cases = json.loads((unbroken[0] / "data_manifests" / "phantom.cases.json").read_text())["cases"]
     tested = {case["case_id"]: case["patient_id"] for case in cases if case["patient_id"] in folds[0]["test"]}
@@ -226,9 +225,9 @@ def test_check_accepts_passes_and_fails_naming_the_model(finished, command):
     assert command("check", "tiny") == (0, told, "")
 
     baseline = Path("reports/tiny/baseline.csv")
-    doctored = store.read_scores(baseline)
-    doctored.loc[doctored["bundle"] == "la_resunet", "value"] += 0.2
-    store.write_scores(baseline, doctored)
+    doctored = score_table.read(baseline)
+    doctored.loc[doctored["bundle"] == "la_resunet", "dice"] += 0.2
+    score_table.write(baseline, doctored)
     code, out, err = command("check", "tiny")
     assert (code, err) == (1, "")
     assert out.splitlines() and all(line.startswith("tiny on phantom: la_resunet: ") for line in out.splitlines())
@@ -242,7 +241,7 @@ def test_check_accepts_passes_and_fails_naming_the_model(finished, command):
 def test_check_misses_a_model_that_is_gone(finished, command):
     command("check", "tiny", "--accept")
     scores = Path("reports/tiny/scores.csv")
-    store.write_scores(scores, store.read_scores(scores).query("bundle != 'unet'"))
+    score_table.write(scores, score_table.read(scores).query("bundle != 'unet'"))
     code, out, _ = command("check", "tiny")
     assert code == 1 and out.startswith("tiny on phantom: unet: in the baseline, but has no scores now")
 
@@ -580,7 +579,7 @@ def test_without_a_terminal_a_line_is_printed_for_each_change(project):
 
 
 def test_an_external_model_joins_under_a_name_of_its_own_only(finished, command):
-    scores = table("reports/tiny/scores.csv")
+    scores = score_table.read(Path("reports/tiny/scores.csv"))
     rows = scores[scores["bundle"] == "unet"].assign(bundle="other_tool", seed=0)
     path = Path("reports/tiny/external/other.csv")
     path.parent.mkdir()

@@ -23,16 +23,16 @@ def volume(*boxes, shape=(8, 9, 10), label=4):
     return array
 
 
-def metric_rows(*arguments):
-    return [row for row in score_case(*arguments) if row["metric"] not in COUNTS]
-
-
 def scores(reference, prediction, spacing=ISOTROPIC, regions=ONE):
-    return {(row["region"], row["metric"]): row for row in metric_rows(reference, prediction, spacing, regions)}
+    return {row["region"]: row for row in score_case(reference, prediction, spacing, regions)}
+
+
+def only_metrics(row):
+    return {name: row[name] for name in METRICS}
 
 
 def values(reference, prediction, spacing=ISOTROPIC):
-    return {metric: row["value"] for (_, metric), row in scores(reference, prediction, spacing).items()}
+    return only_metrics(scores(reference, prediction, spacing)["ET"])
 
 
 def blobs(seed, shape=(24, 20, 16)):
@@ -104,16 +104,15 @@ def test_hd95_is_the_larger_direction_and_interpolates_between_ranks():
 
 def test_identical_masks_are_perfect():
     reference, _ = blobs(0)
-    for (_, metric), row in scores(reference, reference, ANISOTROPIC, REGIONS).items():
-        assert row["value"] == (0.0 if metric == "hd95" else 1.0)
+    for row in scores(reference, reference, ANISOTROPIC, REGIONS).values():
         assert row["note"] == ""
+        assert only_metrics(row) == dict.fromkeys(METRICS, 1.0) | {"hd95": 0.0}
 
 
 def test_regions_unite_labels_and_other_labels_are_background():
     reference, prediction = volume(np.s_[0:2, 0, 0], label=1), volume(np.s_[0:2, 0, 0], label=4)
     reference[5, 5, 5] = prediction[7, 7, 7] = 3
-    got = {region: row["value"] for (region, metric), row in scores(reference, prediction, regions=REGIONS).items()
-           if metric == "dice"}  # fmt: skip
+    got = {region: row["dice"] for region, row in scores(reference, prediction, regions=REGIONS).items()}
     assert got == {"WT": 1.0, "TC": 1.0, "ET": 0.0}
 
 
@@ -129,10 +128,9 @@ def test_empty_masks_follow_each_metrics_rule(spacing):
         "reference empty": (empty, some, [0, 0, 0, share, 0, share, diagonal]),
     }
     for note, (reference, prediction, wanted) in expected.items():
-        rows = metric_rows(reference, prediction, spacing, ONE)
-        assert [row["value"] for row in rows] == pytest.approx(wanted)
-        for row in rows:
-            assert row["note"] == ("" if row["metric"] in ("specificity", "accuracy") else note)
+        row = scores(reference, prediction, spacing)["ET"]
+        assert list(only_metrics(row).values()) == pytest.approx(wanted)
+        assert row["note"] == note
 
 
 def test_no_negatives_follow_specificitys_rule():
@@ -141,27 +139,26 @@ def test_no_negatives_follow_specificitys_rule():
         (full, full, 1.0, "both full"),
         (full, some, 0.0, "reference full"),
         (some, full, 0.0, "prediction full"),
-        (full, np.zeros_like(full), 0.0, "reference full"),
+        (full, np.zeros_like(full), 0.0, "prediction empty, reference full"),
     ]:
-        row = scores(reference, prediction)["ET", "specificity"]
-        assert (row["value"], row["note"]) == (value, note)
-    row = scores(full, full)["ET", "dice"]
-    assert (row["value"], row["note"]) == (1.0, "")
+        row = scores(reference, prediction)["ET"]
+        assert (row["specificity"], row["note"]) == (value, note)
+    assert values(full, full)["dice"] == 1.0
 
 
 def test_worst_hd95_on_a_brats_volume_is_the_challenges_penalty():
-    rows = metric_rows(np.zeros((240, 240, 155), np.uint8), None, ISOTROPIC, ONE, {"hd95": METRICS["hd95"]})
-    assert [round(row["value"], 2) for row in rows] == [373.13]
+    rows = score_case(np.zeros((240, 240, 155), np.uint8), None, ISOTROPIC, ONE, {"hd95": METRICS["hd95"]})
+    assert [round(row["hd95"], 2) for row in rows] == [373.13]
 
 
 @pytest.mark.parametrize("reference", [volume(), volume(np.s_[0:2, 0:2, 0:2])])
-def test_a_missing_prediction_is_a_row_with_the_worst_value(reference):
-    rows = metric_rows(reference, None, ANISOTROPIC, REGIONS)
+def test_a_missing_prediction_has_the_worst_value_of_each_metric(reference):
+    rows = score_case(reference, None, ANISOTROPIC, REGIONS)
     diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(reference.shape, ANISOTROPIC, strict=True)))
-    assert len(rows) == len(REGIONS) * len(METRICS)
+    assert [row["region"] for row in rows] == list(REGIONS)
     for row in rows:
         assert row["note"] == "missing prediction"
-        assert row["value"] == pytest.approx(diagonal if row["metric"] == "hd95" else 0.0)
+        assert only_metrics(row) == pytest.approx(dict.fromkeys(METRICS, 0.0) | {"hd95": diagonal})
 
 
 def test_rows_are_dense_ordered_and_finite_whatever_is_empty():
@@ -169,23 +166,22 @@ def test_rows_are_dense_ordered_and_finite_whatever_is_empty():
     maps = [volume(), np.full((8, 9, 10), 2), random.choice([0, 1, 2, 4], (8, 9, 10)), volume(np.s_[0, 0, 0], label=1)]
     for reference in maps:
         for prediction in [*maps, None]:
-            every = score_case(reference, prediction, ANISOTROPIC, REGIONS)
-            rows = [row for row in every if row["metric"] not in COUNTS]
-            names = [(region, name) for region in REGIONS for name in (*METRICS, *COUNTS)]
-            assert [(row["region"], row["metric"]) for row in every] == names
-            assert all(list(row) == ["region", "metric", "metric_version", "value", "note"] for row in rows)
-            assert all(type(row["value"]) is float and math.isfinite(row["value"]) for row in rows)
-            assert all(0 <= row["value"] <= 1 for row in rows if row["metric"] != "hd95")
+            rows = score_case(reference, prediction, ANISOTROPIC, REGIONS)
+            assert [row["region"] for row in rows] == list(REGIONS)
+            for row in rows:
+                assert list(row) == ["region", "note", *COUNTS, *METRICS]
+                assert all(type(row[name]) is int for name in COUNTS)
+                assert all(type(row[name]) is float and math.isfinite(row[name]) for name in METRICS)
+                assert all(0 <= row[name] <= 1 for name in METRICS if name != "hd95")
 
 
 @pytest.mark.parametrize("prediction", [volume(np.s_[0:2, 0:3, 0:2], label=2), None])
 def test_counts_are_voxels_of_the_whole_volume(prediction):
-    reference = volume(np.s_[0:2, 0:2, 0:2], label=4)
-    counts = {(r["region"], r["metric"]): r["value"] for r in score_case(reference, prediction, ISOTROPIC, REGIONS)}
+    rows = scores(volume(np.s_[0:2, 0:2, 0:2], label=4), prediction, regions=REGIONS)
     # 8 voxels of 720; the prediction has 12, all 8 of them among these, labelled as oedema, which is WT alone.
     wt, et = ((8, 4, 0, 708), (0, 0, 8, 712)) if prediction is not None else ((0, 0, 8, 712), (0, 0, 8, 712))
-    assert tuple(counts["WT", name] for name in COUNTS) == wt
-    assert tuple(counts["ET", name] for name in COUNTS) == et
+    assert tuple(rows["WT"][name] for name in COUNTS) == wt
+    assert tuple(rows["ET"][name] for name in COUNTS) == et
 
 
 SHAPES = {
@@ -233,8 +229,8 @@ def test_random_blobs_equal_monai_and_scikit_learn(seed, spacing):
             "precision": sklearn_metrics.precision_score(*flat),
             "accuracy": sklearn_metrics.accuracy_score(*flat),
         }
-        assert {name: got[region, name]["value"] for name in OVERLAP} == pytest.approx(expected, abs=1e-6)
-        assert got[region, "hd95"]["value"] == pytest.approx(monai_hd95(truth, guess, spacing), abs=1e-3)
+        assert {name: got[region][name] for name in OVERLAP} == pytest.approx(expected, abs=1e-6)
+        assert got[region]["hd95"] == pytest.approx(monai_hd95(truth, guess, spacing), abs=1e-3)
 
 
 def test_memory_order_and_type_of_the_label_maps_do_not_matter():
@@ -243,7 +239,7 @@ def test_memory_order_and_type_of_the_label_maps_do_not_matter():
     for kind in (np.int16, np.int64, np.uint64, np.float32, ">i2"):
         assert score_case(np.asfortranarray(reference), prediction.astype(kind), ANISOTROPIC, REGIONS) == expected
     flipped = score_case(reference[::-1], prediction[::-1], ANISOTROPIC, REGIONS)
-    assert [row["value"] for row in flipped] == pytest.approx([row["value"] for row in expected])
+    assert [only_metrics(row) for row in flipped] == [pytest.approx(only_metrics(row)) for row in expected]
 
 
 def test_the_inputs_are_left_as_they_were():
@@ -256,8 +252,8 @@ def test_the_inputs_are_left_as_they_were():
 def test_masks_need_not_be_cropped():
     reference, prediction = (array > 0 for array in blobs(5))
     whole = MaskPair(reference, prediction, reference.shape, ANISOTROPIC)
-    row = scores(*(mask * np.uint8(4) for mask in (reference, prediction)), ANISOTROPIC)["ET", "hd95"]
-    assert METRICS["hd95"].function(whole) == pytest.approx(row["value"])
+    cropped = values(*(mask * np.uint8(4) for mask in (reference, prediction)), ANISOTROPIC)
+    assert {name: metric.function(whole) for name, metric in METRICS.items()} == pytest.approx(cropped)
 
 
 @pytest.mark.parametrize("seed", range(3))

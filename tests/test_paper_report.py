@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from synthetic_scores import counted, histories, rows, table
 
-from benchmark import publish, stats
+from benchmark import compared, stats
 from benchmark.implied.layers import res_unet_parameters
 from benchmark.metrics import COUNTS, METRICS
 from benchmark.published import FILE, Interval, load, parse
@@ -297,10 +297,10 @@ def test_slices_counts_and_other_splits_are_kept_out_of_comparisons():
         [counted(["unet", "unet/by_slice"], patients=2), counted(["resnet50"], regions=("slice",), patients=2)],
         ignore_index=True,
     )
-    kept = publish._compared(study, scores)
+    kept = compared.own_scores(study, scores)
     assert set(kept["bundle"]) == {"unet"} and set(kept["variant"]) == {"default"}
     assert set(kept["metric"]).isdisjoint(COUNTS)
-    rest = publish._apart(scores, kept)
+    rest = compared.apart_scores(scores, kept)
     assert len(rest) + len(kept) == len(scores[~scores["metric"].isin(COUNTS)])
 
 

@@ -1,13 +1,13 @@
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn import metrics as sk
-from synthetic_scores import counted, rows, table
+from synthetic_scores import counted, rows, table, wide
 
 from benchmark import pooled
 from benchmark.metrics import COUNTS
 from benchmark.pooled import Counted, estimate, merge_parts, patient_counts
 from benchmark.records import InputError
+from benchmark.score_table import tidy
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_parts_of_a_case_become_one():
     made += [row for fold in parts for name in ("dice", "hd95", "accuracy")
              for row in rows("m", {"A/1": 0.1}, metric=name, fold=fold)]  # fmt: skip
     whole = rows("m", {"B/1": 0.7}, metric="hd95", fold=0)
-    found = merge_parts(table(made, whole)).set_index(["case_id", "metric"])["value"]
+    found = tidy(merge_parts(wide(table(made, whole)))).set_index(["case_id", "metric"])["value"]
     assert found["A/1", "dice"] == pytest.approx(2 * 8 / (2 * 8 + 2 + 2))
     assert found["A/1", "accuracy"] == pytest.approx((8 + 188) / 200)
     assert [found["A/1", name] for name in COUNTS] == [8, 2, 2, 188]
@@ -108,25 +108,24 @@ def test_rules_for_empty_masks_hold_for_joined_parts():
     parts = [row for fold in (0, 1) for name, value in zip(COUNTS, (0, 0, 0, 50), strict=True)
              for row in rows("m", {"A/1": float(value)}, metric=name, fold=fold)]  # fmt: skip
     parts += [row for fold in (0, 1) for row in rows("m", {"A/1": 0.0}, fold=fold)]
-    found = merge_parts(table(parts))
+    found = tidy(merge_parts(wide(table(parts))))
     dice = found[found["metric"] == "dice"].iloc[0]
     assert (dice["value"], dice["note"]) == (1.0, "both empty")
 
 
 def test_cases_of_one_fold_are_left_as_they_are():
-    scores = counted(patients=3)
+    scores = wide(counted(patients=3))
     assert merge_parts(scores) is scores
-    joined = merge_parts(counted(patients=3, variant_folds=2))
+    joined = merge_parts(wide(counted(patients=3, variant_folds=2)))
     assert len(joined) == len(scores)
-    assert not joined.duplicated(["case_id", "metric"]).any()
+    assert not joined.duplicated("case_id").any()
 
 
 def test_parts_without_counts_are_refused():
     parts = [row for fold in (0, 1) for row in rows("m", {"A/1": 0.5}, fold=fold)]
     with pytest.raises(InputError, match="case A/1 of m/default is in several folds without counts"):
-        merge_parts(table(parts))
+        merge_parts(wide(table(parts)))
 
 
 def test_counts_stand_for_masks():
     assert Counted(1, 2, 3, 4).shape == (10,)
-    assert isinstance(merge_parts(counted(patients=2)), pd.DataFrame)

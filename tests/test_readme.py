@@ -9,7 +9,7 @@ import typer.main
 from benchmark.cli import app
 from benchmark.metrics import METRICS
 from benchmark.report import headline_table
-from benchmark.store import read_scores
+from benchmark.score_table import read_tidy
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,4 +38,4 @@ def test_files_that_the_readme_points_to_exist() -> None:
 def test_the_first_table_is_that_of_the_committed_report() -> None:
     folder = ROOT / "reports" / "brats_small"
     comparisons = pd.read_csv(folder / "comparisons.csv")
-    assert headline_table(read_scores(folder / "scores.csv"), comparisons, METRICS) in README
+    assert headline_table(read_tidy(folder / "scores.csv"), comparisons, METRICS) in README

@@ -11,7 +11,7 @@ from synthetic_scores import disc, histories, realistic, rows, table
 
 from benchmark import stats
 from benchmark.metrics import METRICS
-from benchmark.report import Material, Panel, headline_table, write_report
+from benchmark.report import Material, Panel, headline_table, tables, write_report
 from benchmark.report.content import cautions
 from benchmark.report.document import Bullets, Cell, Heading, Table, Text, table_to_markdown, to_markdown
 from benchmark.report.latex import escape, to_latex
@@ -106,6 +106,22 @@ def test_metrics_that_were_not_declared_have_no_mark_and_say_so():
     found = comparison_table(stats.summarise(scores), comparisons, ["iou"], METRICS)
     assert {cell.mark for row in found.rows for cell in row[1:]} == {""}
     assert "no difference here was tested" in found.notes[0]
+
+
+def test_ids_that_differ_are_listed_by_value_without_wiring():
+    loss = {"_target_": "monai.losses.TverskyLoss", "alpha": 0.3, "network": "@network"}
+    found = tables.differences_table(
+        {
+            "batch_size": {"a": 8, "b": 8, "c": 16},
+            "loss": {"a": loss, "b": {"_target_": "torch.nn.BCELoss"}, "c": None},
+            "metric": {"a": {"dice": {"pick": "$lambda x: x[0]"}}, "b": {"dice": {"pick": "$lambda x: x[1]"}}},
+        }
+    )
+    assert found.rows == [
+        ["batch_size", "c", "16"], ["", "all others", "8"],
+        ["loss", "a", "TverskyLoss (alpha = 0.3)"], ["", "b", "BCELoss"], ["", "c", "none"],
+        ["metric", "a", "{'dice': {'pick': '$lambda x: x[0]'}}"], ["", "b", "{'dice': {'pick': '$lambda x: x[1]'}}"],
+    ]  # fmt: skip
 
 
 def test_empty_masks_are_counted_with_their_rule(material):

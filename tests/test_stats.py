@@ -22,11 +22,6 @@ def models(**values):
     return table(*(rows(name, patients(own)) for name, own in values.items()))
 
 
-def test_model_name_leaves_out_the_default_variant():
-    assert stats.model_name("unet", "default") == "unet"
-    assert stats.model_name("la_resunet", "no_fusion") == "la_resunet/no_fusion"
-
-
 def test_seeds_are_averaged_within_cases_and_cases_within_patients_over_pooled_folds():
     # P0: case a has seeds 0.2 and 0.4 (0.3), case b 0.9 and 0.9: patient (0.3 + 0.9) / 2 = 0.6. P1 is in another fold.
     scores = table(

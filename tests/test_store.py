@@ -4,14 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+from synthetic_scores import rows, table, wide
 
 import benchmark
-from benchmark import bundle, store
+from benchmark import bundle, score_table, store
 from benchmark.data.prepare import DataSet
-from benchmark.records import SCORE_COLUMNS, InputError, Run
+from benchmark.records import InputError, Run
 
 RUN = Run("tiny", "unet", "default", 0, 1, {"max_epochs": 2})
 
@@ -144,52 +143,12 @@ def test_code_is_its_meaning_without_comments_and_layout(tmp_path, monkeypatch):
     assert store.code_hash() != before
 
 
-def rows(*values, **other):
-    fixed = {
-        "bundle": "unet", "variant": "default", "fold": 0, "seed": 1, "patient_id": "007", "case_id": "NA",
-        "region": "WT", "metric": "dice", "metric_version": "1", "note": "", **other,
-    }  # fmt: skip
-    return pd.DataFrame([{**fixed, "value": value} for value in values])
-
-
-def test_scores_come_back_as_they_were_written(tmp_path):
-    path = tmp_path / "scores.csv"
-    table = rows(0.1 + 0.2, 1 / 3, np.nan, note="both empty", variant="None")
-    store.write_scores(path, table.sample(frac=1, axis=1, random_state=1))
-    found = store.read_scores(path)
-    assert tuple(found.columns) == SCORE_COLUMNS
-    pd.testing.assert_frame_equal(found[["value", "note", "variant"]], table[["value", "note", "variant"]])
-    assert found["metric_version"].tolist() == ["1"] * 3
-    # Ids are text, whatever they look like.
-    assert found["patient_id"].tolist() == ["007"] * 3 and found["case_id"].tolist() == ["NA"] * 3
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "does not exist: expected a table of scores"),
-        (b"", "is not a table of scores"),
-        (b"a,b\n1,2\n", "expected the columns bundle, variant, .*, found a, b"),
-        (b"\xff\xfe\x00\x00", "is not a table of scores|expected the columns"),
-        (b'bundle,variant\n"half', "is not a table of scores|expected the columns"),
-        ((",".join(SCORE_COLUMNS) + "\n" + "unet,d,0,1,p,c,WT,dice,1,high,\n").encode(), r"scores\.csv.*(value|high)"),
-    ],
-)
-def test_what_is_no_table_of_scores_is_refused(tmp_path, content, message):
-    path = tmp_path / "scores.csv"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=message) as found:
-        store.read_scores(path)
-    assert "\n" not in str(found.value)
-
-
 def test_only_finished_runs_are_collected_in_their_order(project):
     runs = [Run("tiny", name, "default", 0, 1) for name in ("unet", "la_resunet", "resunet_tversky")]
-    assert store.collect(runs).empty and tuple(store.collect(runs).columns) == SCORE_COLUMNS
+    assert store.collect(runs).empty and tuple(store.collect(runs).columns) == score_table.COLUMNS
     for run, value in ((runs[2], 0.2), (runs[0], 0.1)):
-        store.write_scores(store.folder(run) / "scores.csv", rows(value, bundle=run.bundle))
+        score_table.write(store.folder(run) / "scores.csv", wide(table(rows(run.bundle, {"P1/a": value}))))
     (store.folder(runs[1])).mkdir(parents=True)
     (store.folder(runs[1]) / "error.txt").write_text("no")
     found = store.collect(runs)
-    assert found[["bundle", "value"]].values.tolist() == [["unet", 0.1], ["resunet_tversky", 0.2]]
+    assert found[["bundle", "dice"]].values.tolist() == [["unet", 0.1], ["resunet_tversky", 0.2]]

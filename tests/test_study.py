@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY, write_study
 
 from benchmark import study
-from benchmark.records import InputError
+from benchmark.records import InputError, Run, declared_name, model_name
 
 
 def test_names_and_the_studies_of_this_repository(project):
@@ -176,3 +176,9 @@ def test_a_native_model_follows_its_own_recipe_before_what_is_set_for_all(projec
     native = {"learning_rate": 0.5, "batch_size": 3, "amp": False}
     assert runs[1].overrides == {**native, "max_epochs": 5}
     assert runs[2].overrides == {**native, "max_epochs": 2}
+
+
+def test_a_model_is_named_without_its_default_variant():
+    assert model_name("unet", "default") == "unet" == declared_name({"bundle": "unet"})
+    assert model_name("la_resunet", "no_fusion") == "la_resunet/no_fusion"
+    assert Run("s", "la_resunet", "no_fusion", 0, 1).model == "la_resunet/no_fusion"

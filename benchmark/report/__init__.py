@@ -12,12 +12,12 @@ from benchmark.report.content import Material, build
 from benchmark.report.document import Block, Figure, to_markdown
 from benchmark.report.figures import Panel
 from benchmark.report.latex import to_latex
-from benchmark.report.paper_leaks import apart
+from benchmark.report.paper_leaks import apart, split_of
 from benchmark.report.paper_values import Paper
 from benchmark.report.tables import headline_table
 from benchmark.stats import with_models
 
-__all__ = ["Material", "Panel", "Paper", "apart", "headline_table", "write_report"]
+__all__ = ["Material", "Panel", "Paper", "apart", "headline_table", "split_of", "write_report"]
 
 
 def write_report(folder: Path, material: Material, private_figures: Path | None = None) -> Path:

@@ -11,13 +11,14 @@ import pandas as pd
 
 from benchmark import implied
 from benchmark.metrics import METRICS
+from benchmark.records import declared_name
 from benchmark.report import paper as papers
 from benchmark.report import tables
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
 from benchmark.report.figures import Panel
 from benchmark.report.paper_leaks import apart, leak_blocks
 from benchmark.report.paper_values import Paper
-from benchmark.stats import declared_pairs, model_name, summarise
+from benchmark.stats import declared_pairs, summarise
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Material:
     @property
     def models(self) -> list[str]:
         """Names of the declared models."""
-        return [model_name(model["bundle"], model.get("variant", "default")) for model in self.study["models"]]
+        return [declared_name(model) for model in self.study["models"]]
 
     @property
     def every_score(self) -> pd.DataFrame:
@@ -213,13 +214,7 @@ def _runs(material: Material) -> list[Block]:
     if material.deviations:
         blocks.append(Table("Deviations from the protocol.", ["Model", "Id", "Value"], material.deviations, wrap=True))
     if material.differences:
-        rows: list[list[str | Cell]] = [
-            [key if n == 0 else "", model, tables.short(value)]
-            for key, row in material.differences.items()
-            for n, (model, value) in enumerate(row.items())
-        ]
-        caption = "Ids in which the models' training configs differ; all else is the same for every model."
-        blocks.append(Table(caption, ["Id", "Model", "Value"], rows, wrap=True))
+        blocks.append(tables.differences_table(material.differences))
     if material.missing:
         lost: list[list[str | Cell]] = [[run, reason] for run, reason in material.missing.items()]
         blocks.append(Table("Runs without scores.", ["Run", "Why"], lost, wrap=True))

@@ -12,8 +12,9 @@ import pandas as pd
 
 from benchmark.files import replacing
 from benchmark.metrics import Metric
+from benchmark.records import model_name
 from benchmark.report.tables import title
-from benchmark.stats import model_name, patient_means, with_models
+from benchmark.stats import patient_means, with_models
 
 MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6E6E6E", "#B8A900")
 """Okabe and Ito's palette, told apart with every common colour blindness; black and yellow are greyed for paper."""

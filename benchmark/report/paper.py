@@ -10,11 +10,11 @@ import pandas as pd
 
 from benchmark.implied import Finding
 from benchmark.published import Interval, Value, cell
+from benchmark.records import declared_name
 from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
 from benchmark.report.paper_layers import layer_table, settings_table
 from benchmark.report.paper_values import Ours, Paper, columns_of, decimals, difference, ours, verdict
 from benchmark.report.tables import p_value
-from benchmark.stats import model_name
 
 RULE = (
     "A printed number stands for all that round to its last digit. reproduced: that interval meets our 95% interval; "
@@ -212,7 +212,7 @@ def _tested(
 
 def native_of(study: Mapping[str, Any]) -> dict[str, str]:
     """Map a model of the track ``identical`` to the one of its bundle under its own recipe, where a study has both."""
-    names = {model_name(m["bundle"], m.get("variant", "default")): m for m in study["models"]}
+    names = {declared_name(m): m for m in study["models"]}
     own = {m["bundle"]: name for name, m in names.items() if m.get("track") == "native"}
     return {
         name: own[m["bundle"]] for name, m in names.items()

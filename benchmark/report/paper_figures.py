@@ -14,10 +14,10 @@ import pandas as pd
 from benchmark import pooled
 from benchmark.implied import enumerated, printed_report
 from benchmark.published import cell
+from benchmark.records import model_name
 from benchmark.report.document import Block, Figure, Text
 from benchmark.report.figures import MODEL_COLOURS, _curves, _figure, _save, _styled
 from benchmark.report.paper_values import Paper, ours
-from benchmark.stats import model_name
 
 CURVE_STYLES = {"train": "-", "val": "--"}
 

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from benchmark.pooled import SLICE
+from benchmark.records import declared_name
 from benchmark.report.document import Block, Cell, Heading, Table
 from benchmark.report.paper import gap_cells
 from benchmark.report.paper_values import Paper, difference, patient_values
-from benchmark.stats import mean_interval, model_name, with_models
+from benchmark.stats import mean_interval, with_models
 
 
 def split_of(study: Mapping[str, Any], model: Mapping[str, Any]) -> str:
@@ -23,7 +24,7 @@ def split_of(study: Mapping[str, Any], model: Mapping[str, Any]) -> str:
 def apart(study: Mapping[str, Any]) -> list[str]:
     """Names of models under another split than the study's: they are compared with themselves only."""
     base = str(study.get("set", {}).get("split", "patient"))
-    return [model_name(m["bundle"], m.get("variant", "default")) for m in study["models"] if split_of(study, m) != base]
+    return [declared_name(m) for m in study["models"] if split_of(study, m) != base]
 
 
 def leak_pairs(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -35,7 +36,7 @@ def leak_pairs(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for model in study["models"]:
         settings = {key: value for key, value in model.get("set", {}).items() if key != "split"}
         recipe = json.dumps([model["bundle"], model.get("track"), model.get("stages"), settings], sort_keys=True)
-        name = model_name(model["bundle"], model.get("variant", "default"))
+        name = declared_name(model)
         by_recipe.setdefault(recipe, []).append((split_of(study, model), name))
     return [
         (honest, name, split)

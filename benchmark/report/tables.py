@@ -43,11 +43,42 @@ def title(metric: Metric, arrow: bool = True) -> str:
 
 
 def short(value: Any) -> str:
-    """A config's value in a table cell: a component by its class and what it is given, "none" for no such id."""
-    if isinstance(value, Mapping) and "_target_" in value:
-        given = [f"{k} = {short(v)}" for k, v in value.items() if k != "_target_" and not str(v).startswith("@")]
-        return value["_target_"].split(".")[-1] + (f" ({', '.join(given)})" if given else "")
-    return "none" if value is None else str(value)
+    """A config's value in a table cell: a component by its class and what it is given, "none" for no such id.
+
+    References and the lambdas that pick a metric's input are left out: they are wiring.
+    """
+    if isinstance(value, Mapping):
+        shown = {key: short(part) for key, part in value.items() if key != "_target_" and not _is_wiring(part)}
+        given = ", ".join(f"{key} = {text}" for key, text in shown.items() if text)
+        if "_target_" not in value:
+            return given
+        return value["_target_"].split(".")[-1] + (f" ({given})" if given else "")
+    return "none" if value in (None, "") else str(value)
+
+
+def _is_wiring(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("@", "$lambda"))
+
+
+def differences_table(differences: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Ids in which configs differ, each value with the models that have it; ``differences`` maps id to model to value.
+
+    The value that most models have is said last, of "all others".
+    """
+    rows: list[list[str | Cell]] = []
+    for key, by_model in differences.items():
+        texts = {model: short(value) for model, value in by_model.items()}
+        if len(set(texts.values())) < 2:
+            # They differ in wiring only.
+            texts = {model: str(value) for model, value in by_model.items()}
+        having = {text: [model for model in texts if texts[model] == text] for text in dict.fromkeys(texts.values())}
+        most = max(having, key=lambda text: len(having[text]))
+        rest = most if len(having[most]) > 1 else None
+        for n, text in enumerate(sorted(having, key=lambda text: text == rest)):
+            models = "all others" if text == rest else ", ".join(having[text])
+            rows.append([key if n == 0 else "", models, text or "none"])
+    caption = "Ids in which the models' training configs differ; all else is the same for every model."
+    return Table(caption, ["Id", "Model", "Value"], rows, wrap=True)
 
 
 def metric_groups(declared: Sequence[str], scored: Sequence[str], metrics: Metrics) -> list[list[str]]:

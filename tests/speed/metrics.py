@@ -95,9 +95,9 @@ def main() -> None:
         spent = (ours, ours_overlap, masking + counting + measuring, masking, counting, measuring)
         for name, value in zip(names, spent, strict=True):
             mean[name] += value / cases
-        for row in rows:
-            expected = float((theirs | distances)[row["metric"]][list(REGIONS).index(row["region"])])
-            worst[row["metric"]] = max(worst[row["metric"]], abs(row["value"] - expected))
+        for name, expected in (theirs | distances).items():
+            for row, value in zip(rows, expected, strict=True):
+                worst[name] = max(worst[name], abs(row[name] - float(value)))
     print(f"{cases} cases of {SHAPE}, {len(REGIONS)} regions, {len(METRICS)} metrics; seconds a case:")
     for name, value in mean.items():
         print(f"  {name:<20}{value:8.3f}")

@@ -1,0 +1,101 @@
+"""A study's scores to the table that its models are compared on, and what that table leaves out."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchmark import bundle, pooled, report, score_table, stats
+from benchmark.metrics import COUNTS
+from benchmark.records import InputError, declared_name, model_name
+from benchmark.study import Study
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The tables between a study's files and its comparison.
+
+    ``raw`` is ``scores.csv`` as it was read; ``every`` has a row for each score, with a case that several folds tested
+    in parts joined; ``own`` is
+    what the study's models have to compare and ``apart`` the rest without counts, such as models under another split,
+    None where there is none; ``others`` are other tools' tables by the model's name. ``scores`` is what is compared,
+    on the patients that every model was scored on, and ``left_out`` says in sentences who is missing there.
+    """
+
+    raw: pd.DataFrame
+    every: pd.DataFrame
+    own: pd.DataFrame
+    apart: pd.DataFrame | None
+    others: dict[str, pd.DataFrame]
+    scores: pd.DataFrame
+    left_out: list[str]
+
+
+def compared_scores(study: Study) -> Compared:
+    """Read a study's ``scores.csv`` and ``external/`` and keep what is compared.
+
+    Raises:
+        InputError: if there is no such table, no score of a segmentation, or no patient that all models have.
+    """
+    raw, others = score_table.read(study.folder / "scores.csv"), external(study)
+    every = score_table.tidy(pooled.merge_parts(raw))
+    own = own_scores(study, every)
+    # Only the cases that the study tested; a tool may have been scored on more.
+    tables = [
+        own,
+        *(table[table["case_id"].isin(own["case_id"]) & ~table["metric"].isin(COUNTS)] for table in others.values()),
+    ]
+    scores, left_out = stats.shared_patients(pd.concat(tables, ignore_index=True))
+    return Compared(raw, every, own, apart_scores(every, own), others, scores, left_out)
+
+
+def external(study: Study) -> dict[str, pd.DataFrame]:
+    """Read the tables of ``reports/<study>/external/``, made by ``benchmark score``, by the model's name.
+
+    Raises:
+        InputError: if a model there is named like one of the study's, or is in two files; then seeds would be mixed.
+    """
+    tables: dict[str, pd.DataFrame] = {}
+    for path in sorted((study.folder / "external").glob("*.csv")):
+        by_model = stats.with_models(score_table.read_tidy(path), str(path)).groupby("model")
+        for name, rows in ((str(name), rows) for name, rows in by_model):
+            if name in (*models(study), *tables):
+                raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
+            tables[name] = rows.drop(columns="model")
+    return tables
+
+
+def models(study: Study, compared: bool = False) -> list[str]:
+    """Names of a study's models; with ``compared`` those that segment, under the split of the study."""
+    left_out = set(report.apart(dataclasses.asdict(study))) if compared else set()
+    return [
+        name for model in study.models
+        if (name := declared_name(model)) not in left_out
+        and not (compared and bundle.read(model["bundle"])["inference"].get("task") == "classification")
+    ]  # fmt: skip
+
+
+def own_scores(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of segmentations under the study's split: no counts, no slices, no model under another split.
+
+    Raises:
+        InputError: if there are none.
+    """
+    names = pd.Series(map(model_name, scores["bundle"], scores["variant"]), index=scores.index, dtype=object)
+    left_out = scores["metric"].isin(COUNTS) | (scores["region"] == pooled.SLICE)
+    kept = scores[~(left_out | names.isin(report.apart(dataclasses.asdict(study))))]
+    if kept.empty:
+        raise InputError(
+            f"Study {study.name} has no scores of a segmentation: expected a finished run of a model that segments "
+            "under the study's split."
+        )
+    return kept
+
+
+def apart_scores(every: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame | None:
+    """Rows of ``every`` that are not in ``own`` and no counts; None where there are none."""
+    rest = every.drop(own.index)
+    rest = rest[~rest["metric"].isin(COUNTS)]
+    return rest if len(rest) else None
