@@ -126,6 +126,29 @@ def report(name: StudyName = study.DEFAULT) -> None:
 
 
 @app.command()
+def explain(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a study.json.")],
+    bundle_: Annotated[str, typer.Option("--bundle", help="The model, as the tables name it.")],
+    region: Annotated[str, typer.Option(help="A region of the tables: WT.")],
+    variant: Annotated[str, typer.Option(help="Its variant, if not in --bundle.")] = "default",
+    metric: Annotated[str, typer.Option(help="A metric by its name in scores.csv.")] = "dice",
+    against: Annotated[str | None, typer.Option(metavar="MODEL", help="Show the paired differences too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object with all of it.")] = False,
+) -> None:
+    """Follow a number of a study's tables to its runs, patients, cases and seeds."""
+    from benchmark import explain as explaining
+    from benchmark.explain.text import show
+    from benchmark.records import model_name
+
+    model = model_name(bundle_, variant)
+    found = explaining.explain(study.load(name), model, region, metric, against)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+    else:
+        show(found)
+
+
+@app.command()
 def check(
     name: StudyName = study.DEFAULT,
     accept: Annotated[bool, typer.Option(help="Make the present scores the baseline.")] = False,

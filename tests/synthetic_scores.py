@@ -25,8 +25,10 @@ def table(*parts):
 def wide(tidy):
     """Rows of one score each as a file has them, a row a region."""
     keys = [*KEYS, "note"]
-    scores = tidy.assign(note=tidy["note"].fillna("")).set_index([*keys, "metric"])["value"].unstack("metric")
-    return scores.reindex(columns=list(pd.unique(tidy["metric"]))).rename_axis(columns=None).reset_index()
+    filled = tidy.assign(note=tidy["note"].fillna(""))
+    order = pd.MultiIndex.from_frame(filled[keys].drop_duplicates())
+    scores = filled.set_index([*keys, "metric"])["value"].unstack("metric").loc[order, list(pd.unique(tidy["metric"]))]
+    return scores.rename_axis(columns=None).reset_index()
 
 
 def realistic(
