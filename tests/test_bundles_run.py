@@ -15,6 +15,7 @@ from test_training import assert_same_training, last
 from benchmark import bundle, detection
 from benchmark.data.manifest import data_folder
 from benchmark.data.prepare import DataSet
+from benchmark.data.slices import SliceDataset
 from benchmark.training import handlers
 
 SMALL = {"channels": CHANNELS, "spatial_size": [32, 32], "cpu_threads": 1}
@@ -53,16 +54,22 @@ def run(request, template, tmp_path_factory):
     """Two epochs of a recipe in one go, and again from what a kill after the first would have left; both folders."""
     name, recipe, changes = request.param
     straight, killed = tmp_path_factory.mktemp("straight"), tmp_path_factory.mktemp("killed")
-    real = handlers.Resume.start_clock
+    real, read, drawn = handlers.Resume.start_clock, SliceDataset.__getitems__, []
 
     def start_clock(resume, engine):
         if engine.state.epoch == 2 and resume.folder.parent == straight:
             shutil.copytree(resume.folder, killed / "models")
+        drawn.append([])
         real(resume, engine)
+
+    def getitems(dataset, items):
+        drawn[-1] += [(int(index), row.tolist()) for index, row in items]
+        return read(dataset, items)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(template)
         patch.setattr(handlers.Resume, "start_clock", start_clock)
+        patch.setattr(SliceDataset, "__getitems__", getitems)
         # A canvas that a recipe plans is part of it; inference has no loss.
         planned = bundle.native(name) if recipe == "native" else {}
         small = {key: value for key, value in SMALL.items() if key not in planned}
@@ -76,17 +83,19 @@ def run(request, template, tmp_path_factory):
         )
         workflow(killed, name, recipe, "train", train)
         workflow(killed, name, recipe, "inference", inference)
-        yield SimpleNamespace(name=name, straight=straight, folder=killed, first=first)
+        yield SimpleNamespace(name=name, straight=straight, folder=killed, first=first, drawn=drawn)
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(run):
-    """Its first epoch is in the history as it was; the second moves the weights to where one go moves them."""
+    """Its first epoch stays in the history; the second shows other slices and moves every kernel, as in one go."""
     assert run.first.files == ["history.csv", "last.pt"] and run.first.state["epoch"] == 1
     rows = (run.folder / "models" / "history.csv").read_text().splitlines()
     assert rows[:2] == run.first.history.splitlines()
     history = pd.read_csv(run.folder / "models" / "history.csv")
     assert history["epoch"].tolist() == [1, 2]
     assert np.isfinite(history).all(axis=None)
+    first, second, again = run.drawn
+    assert len(first) > 0 and first != second and second == again
     before, after = run.first.state["network"], last(run.folder)["network"]
     # Kernels only: a bias before batch normalisation has no gradient, and not every recipe decays it.
     kernels = [name for name, value in before.items() if value.ndim > 1 and value.is_floating_point()]
