@@ -120,9 +120,10 @@ def element_distances(reference: np.ndarray, prediction: np.ndarray, spacing: tu
 
 def area_percentile(values: np.ndarray, areas: np.ndarray, percent: float) -> float:
     """Return the smallest value that, with all below it, holds ``percent`` of the area; as surface-distance does."""
-    order = np.argsort(values)
-    share = np.cumsum(areas[order])
-    index = int(np.searchsorted(share, share[-1] * (percent / 100)))
+    # In the library's order and by its divisions, so that ties round alike.
+    order = np.lexsort((areas, values))
+    share = np.cumsum(areas[order]) / np.sum(areas[order])
+    index = int(np.searchsorted(share, percent / 100))
     return float(values[order[min(index, len(order) - 1)]])
 
 
