@@ -8,18 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from benchmark.patients import pivot_patients, seed_sd, with_models
 from benchmark.records import InputError, model_name
+from benchmark.stats.equivalence import margin_of, tost
 from benchmark.stats.intervals import difference_intervals
 from benchmark.stats.paired import TESTS, cohen_dz, rank_biserial
 from benchmark.stats.ranking import friedman
+from benchmark.stats.verdicts import judge
 
 COMPARISON_COLUMNS = (
     *("metric", "region", "model_a", "model_b", "n_patients", "mean_a", "sd_a", "mean_b", "sd_b"),
-    *("difference", "ci_low", "ci_high", "test", "statistic", "p", "p_holm", "significant", "effect_size", "d_z"),
-    *("n_ties", "n_empty", "seed_sd_a", "seed_sd_b", "friedman_p", "p_smallest", "verdict", "note"),
+    *("difference", "sd_difference", "ci_low", "ci_high", "test", "statistic", "p", "p_holm", "significant"),
+    *("effect_size", "d_z", "margin", "p_a_no_worse", "p_b_no_worse", "p_equivalent", "p_a_no_worse_holm"),
+    *("p_b_no_worse_holm", "p_equivalent_holm", "n_ties", "n_empty", "seed_sd_a", "seed_sd_b", "friedman_p"),
+    *("p_smallest", "verdict", "note"),
 )
 """Columns of every ``comparisons.csv``, in order. Differences and effect sizes are model a minus model b."""
 
@@ -47,12 +50,14 @@ def compare(
 ) -> pd.DataFrame:
     """Test every declared pair of models in every region and metric on patients, as COMPARISON_COLUMNS.
 
-    ``compare`` is that part of ``study.json``: metrics, pairs, test (a name of TESTS) and alpha. ``better`` maps
-    a metric to "higher" or "lower". ``models`` are the declared models where some have no scores yet: their pairs
-    stay in the Holm family with p = 1. The family is all regions x metrics x pairs.
+    ``compare`` is that part of ``study.json``: metrics, pairs, test (a name of TESTS), alpha and margin (a number, or
+    one by metric, in its unit). ``better`` maps a metric to "higher" or "lower". ``models`` are the declared models
+    where some have no scores yet: their pairs stay in the Holm family with p = 1. The family is all regions x metrics
+    x pairs. Without a margin the columns of equivalence are NaN, and no verdict speaks of it.
 
     Raises:
-        InputError: if a declared metric, pair or test is unknown, or the models were scored on different cases.
+        InputError: if a declared metric, pair, test or margin is unknown, or the models were scored on different
+            cases.
     """
     name, alpha = compare.get("test", "wilcoxon"), float(compare.get("alpha", 0.05))
     if name not in TESTS:
@@ -65,18 +70,24 @@ def compare(
         if own.empty or metric not in better:
             known = ", ".join(pd.unique(table["metric"]))
             raise InputError(f"compare.metrics names {metric}: expected one of the scored metrics, {known}.")
+        margin = margin_of(compare.get("margin"), metric)
         for region, part in own.groupby("region", sort=False):
-            parts.append(_compare_region(part, pairs, {"metric": metric, "region": str(region), "test": name}))
-    return _judge(pd.concat(parts, ignore_index=True).reindex(columns=[*COMPARISON_COLUMNS]), alpha, better)
+            base = {"metric": metric, "region": str(region), "test": name, "margin": margin}
+            parts.append(_compare_region(part, pairs, base, better[metric] == "higher"))
+    return judge(pd.concat(parts, ignore_index=True).reindex(columns=[*COMPARISON_COLUMNS]), alpha, better)
 
 
-def _compare_region(rows: pd.DataFrame, pairs: list[tuple[str, str]], base: dict[str, str]) -> pd.DataFrame:
+def _compare_region(
+    rows: pd.DataFrame, pairs: list[tuple[str, str]], base: dict[str, Any], higher: bool
+) -> pd.DataFrame:
     """Rows of COMPARISON_COLUMNS for one metric and region, before anything is corrected or judged."""
     values = pivot_patients(rows, base["metric"], base["region"])
     names, table = list(values.columns), values.to_numpy().T
     result = pd.DataFrame(pairs, columns=["model_a", "model_b"]).assign(**base, friedman_p=friedman(table.T).p)
     known = result["model_a"].isin(names) & result["model_b"].isin(names)
     result.loc[~known, ["n_patients", "p", "p_smallest"]] = [0.0, 1.0, 1.0]
+    if base["margin"] > 0:
+        result.loc[~known, ["p_a_no_worse", "p_b_no_worse", "p_equivalent"]] = 1.0
     result["note"] = ["" if there else _absent(pair, names) for pair, there in zip(pairs, known, strict=True)]
     if not known.any():
         return result
@@ -87,11 +98,15 @@ def _compare_region(rows: pd.DataFrame, pairs: list[tuple[str, str]], base: dict
     spread, means, seeds = _spread(table), table.mean(axis=1), seed_sd(rows).reindex(names).to_numpy()
     found = TESTS[base["test"]](differences)._asdict() | {
         "n_patients": table.shape[1], "mean_a": means[a], "sd_a": spread[a], "mean_b": means[b], "sd_b": spread[b],
-        "difference": differences.mean(axis=1), "ci_low": low, "ci_high": high,
+        "difference": differences.mean(axis=1), "sd_difference": _spread(differences), "ci_low": low, "ci_high": high,
         "effect_size": rank_biserial(differences), "d_z": cohen_dz(differences),
         "n_ties": (differences == 0).sum(axis=1), "n_empty": _noted(rows, result[known]),
         "seed_sd_a": seeds[a], "seed_sd_b": seeds[b],
     }  # fmt: skip
+    if base["margin"] > 0:
+        one_sided = tost(differences, base["margin"])
+        found["p_a_no_worse"], found["p_b_no_worse"] = one_sided if higher else one_sided[::-1]
+        found["p_equivalent"] = one_sided.equivalent
     for column, column_values in found.items():
         result.loc[known, column] = column_values
     return result
@@ -106,50 +121,6 @@ def _noted(rows: pd.DataFrame, pairs: pd.DataFrame) -> list[int]:
     noted = {model: set(part["case_id"]) for model, part in rows[rows["note"] != ""].groupby("model")}
     models = zip(pairs["model_a"], pairs["model_b"], strict=True)
     return [len(noted.get(a, set()) | noted.get(b, set())) for a, b in models]
-
-
-def _judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.DataFrame:
-    if table.empty:
-        return table
-    for column in ("n_patients", "n_ties", "n_empty"):
-        if table[column].notna().all():
-            table[column] = table[column].astype(int)
-    table["p_holm"] = multipletests(table["p"], alpha=alpha, method="holm")[1]
-    table["significant"] = table["p_holm"] < alpha
-    # Where even the smallest p times the size of the family misses alpha, no test of it can come out.
-    floor = min(1.0, table["p_smallest"].min() * len(table))
-    table["note"] = [_note(row, alpha, floor, len(table)) for row in table.to_dict("records")]
-    table["verdict"] = [_verdict(row, better[row["metric"]]) for row in table.to_dict("records")]
-    return table
-
-
-def _direction(row: Mapping[Any, Any]) -> float:
-    return row["effect_size"] if row["test"] == "wilcoxon" else row["difference"]
-
-
-def _verdict(row: Mapping[Any, Any], better: str) -> str:
-    if not row["significant"]:
-        return "no difference shown"
-    return "a better" if (_direction(row) > 0) == (better == "higher") else "b better"
-
-
-def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> str:
-    if row["note"]:
-        return row["note"]
-    if row["n_ties"] == row["n_patients"]:
-        return "all differences are zero"
-    if row["p_smallest"] >= alpha:
-        few = f"only {row['n_patients'] - row['n_ties']:.0f} non-zero differences" if row["n_ties"] else "n too small"
-        return f"{few}: smallest possible p is {row['p_smallest']:.3g}"
-    if floor >= alpha:
-        return (
-            f"n too small: smallest possible p is {row['p_smallest']:.3g}, {floor:.3g} after Holm over {family} tests"
-        )
-    if row["ci_low"] == row["ci_high"]:
-        return "all differences are equal: the interval is that one value"
-    if row["significant"] and _direction(row) * row["difference"] < 0:
-        return "ranks and mean point in opposite directions"
-    return ""
 
 
 def _spread(table: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ def sd(values: Any) -> float:
 
 def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
     """Interval of each model's mean; models with as many patients share the work of resampling."""
-    bounds = {}
+    bounds: dict[str, tuple[float, float]] = {}
     for size in {len(own) for own in values.values()}:
         names = [name for name, own in values.items() if len(own) == size]
         low, high = mean_interval(np.array([values[name] for name in names]))
