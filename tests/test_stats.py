@@ -216,7 +216,7 @@ def test_a_table_that_cannot_be_trusted_is_refused(change, message):
     ("compare", "message"),
     [
         ({"metrics": ["dise"]}, "names dise"),
-        ({"metrics": ["dice"], "test": "anova"}, "expected one of wilcoxon, paired_t, permutation"),
+        ({"metrics": ["dice"], "test": "anova"}, "expected one of wilcoxon, paired_t, permutation, two_level"),
         ({"metrics": ["dice"], "pairs": [["a", "nobody"]]}, "names a and nobody"),
         ({"metrics": ["dice"], "pairs": [["a", "a/default"]]}, "two different models"),
     ],

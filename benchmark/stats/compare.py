@@ -11,10 +11,11 @@ import pandas as pd
 
 from benchmark.patients import pivot_patients, seed_sd, with_models
 from benchmark.records import InputError, model_name
-from benchmark.stats.equivalence import margin_of, tost
+from benchmark.stats.equivalence import OneSided, margin_of, tost
 from benchmark.stats.intervals import difference_intervals
 from benchmark.stats.paired import TESTS, cohen_dz, rank_biserial
 from benchmark.stats.ranking import friedman
+from benchmark.stats.two_level import TWO_LEVEL, two_level
 from benchmark.stats.verdicts import judge
 
 COMPARISON_COLUMNS = (
@@ -60,8 +61,8 @@ def compare(
             cases.
     """
     name, alpha = compare.get("test", "wilcoxon"), float(compare.get("alpha", 0.05))
-    if name not in TESTS:
-        raise InputError(f"compare.test is {name}: expected one of {', '.join(TESTS)}.")
+    if name not in (*TESTS, TWO_LEVEL):
+        raise InputError(f"compare.test is {name}: expected one of {', '.join((*TESTS, TWO_LEVEL))}.")
     table = with_models(scores)
     pairs = declared_pairs(list(models or pd.unique(table["model"])), compare)
     parts: list[pd.DataFrame] = []
@@ -94,19 +95,23 @@ def _compare_region(
     a, b = (np.array([names.index(model) for model in result.loc[known, side]]) for side in ("model_a", "model_b"))
     # Rounding makes ties of averages that differ by floating point alone.
     differences = np.round(table[a] - table[b], 12)
-    low, high = difference_intervals(table, a, b, differences)
     spread, means, seeds = _spread(table), table.mean(axis=1), seed_sd(rows).reindex(names).to_numpy()
-    found = TESTS[base["test"]](differences)._asdict() | {
+    found = {
         "n_patients": table.shape[1], "mean_a": means[a], "sd_a": spread[a], "mean_b": means[b], "sd_b": spread[b],
-        "difference": differences.mean(axis=1), "sd_difference": _spread(differences), "ci_low": low, "ci_high": high,
+        "difference": differences.mean(axis=1), "sd_difference": _spread(differences),
         "effect_size": rank_biserial(differences), "d_z": cohen_dz(differences),
         "n_ties": (differences == 0).sum(axis=1), "n_empty": _noted(rows, result[known]),
         "seed_sd_a": seeds[a], "seed_sd_b": seeds[b],
     }  # fmt: skip
-    if base["margin"] > 0:
-        one_sided = tost(differences, base["margin"])
-        found["p_a_no_worse"], found["p_b_no_worse"] = one_sided if higher else one_sided[::-1]
-        found["p_equivalent"] = one_sided.equivalent
+    if base["test"] == TWO_LEVEL:
+        chosen = [pair for pair, there in zip(pairs, known, strict=True) if there]
+        found |= two_level(rows, values.index, chosen, base["margin"])
+    else:
+        found |= TESTS[base["test"]](differences)._asdict() | tost(differences, base["margin"])._asdict()
+        found["ci_low"], found["ci_high"] = difference_intervals(table, a, b, differences)
+    one_sided = OneSided(found.pop("above"), found.pop("below"))
+    found["p_a_no_worse"], found["p_b_no_worse"] = one_sided if higher else one_sided[::-1]
+    found["p_equivalent"] = one_sided.equivalent
     for column, column_values in found.items():
         result.loc[known, column] = column_values
     return result

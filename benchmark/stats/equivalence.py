@@ -35,7 +35,7 @@ def tost(differences: np.ndarray, margin: float) -> OneSided:
     loses the tumour in one patient of ten has a rank test call it no worse, as nine of ten are; its mean says not so.
 
     Where all differences are equal the t test is undefined; within the margin p is then 2^-n, as n signs alone say.
-    Below two patients p is 1.
+    Below two patients p is 1; without a margin (NaN) it is NaN.
     """
     rows = np.atleast_2d(np.asarray(differences, dtype=float))
     count = rows.shape[-1]
@@ -48,6 +48,8 @@ def tost(differences: np.ndarray, margin: float) -> OneSided:
         error = rows[varied].std(axis=-1, ddof=1) / np.sqrt(count)
         above[varied] = stats.t.sf((mean[varied] + margin) / error, count - 1)
         below[varied] = stats.t.cdf((mean[varied] - margin) / error, count - 1)
+    if np.isnan(margin):
+        above[:] = below[:] = np.nan
     shape = np.shape(differences)[:-1]
     return OneSided(above.reshape(shape), below.reshape(shape))
 
