@@ -45,7 +45,12 @@ class CriticalDifference(NamedTuple):
 
 
 def friedman(values: np.ndarray) -> Friedman:
-    """Friedman's test over models (columns) with patients as blocks (rows); NaN below three models or two patients."""
+    """Friedman's test over models (columns) with patients as blocks (rows); NaN below three models or two patients.
+
+    Values that differ by rounding alone are ties, which share ranks and shrink the variance that they are held
+    against.
+    """
+    values = np.round(values, 12)
     count, models = values.shape
     if models < 3 or count < 2:
         return Friedman(*[float("nan")] * 4)
@@ -87,7 +92,7 @@ def nemenyi(values: pd.DataFrame, higher: bool = True, alpha: float = 0.05) -> C
     critical = critical_difference(models, count, alpha)
     table = pd.DataFrame(p, index=values.columns, columns=values.columns)
     groups = _groups(ranks, critical)
-    return CriticalDifference(ranks, critical, alpha, groups, table, friedman(np.round(values.to_numpy(), 12)))
+    return CriticalDifference(ranks, critical, alpha, groups, table, friedman(values.to_numpy()))
 
 
 def critical_difference(models: int, count: int, alpha: float = 0.05) -> float:

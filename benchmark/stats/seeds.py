@@ -65,11 +65,20 @@ class Estimate:
         return self.mean - half, self.mean + half
 
     def p_above(self, bound: float) -> float:
-        """One-sided p of a mean at or below ``bound``: the tail at which the interval just reaches it.
+        """One-sided p of a mean at or below ``bound``; 1 where there is no variance, or none can be estimated."""
+        return self._tail(self.mean - bound)
 
-        1 where it is undefined, as there is no variance or too few checkpoints to estimate it.
-        """
-        away = self.mean - bound
+    def p_below(self, bound: float) -> float:
+        """One-sided p of a mean at or above ``bound``; 1 where there is no variance, or none can be estimated."""
+        return self._tail(bound - self.mean)
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of a mean of zero; 1 where there is no variance, or none can be estimated."""
+        return min(1.0, 2 * self._tail(abs(self.mean)))
+
+    def _tail(self, away: float) -> float:
+        """Tail at which the interval reaches ``away`` from the mean: its p against the side that it is away from."""
         if not self.patients + self.seeds > 0:
             return 1.0
         low, high = np.log(1e-300), np.log(0.5)
@@ -79,16 +88,6 @@ class Estimate:
             low, high = (middle, high) if self.half_width(np.exp(middle)) > abs(away) else (low, middle)
         tail = float(np.exp((low + high) / 2))
         return tail if away > 0 else 1 - tail
-
-    def p_below(self, bound: float) -> float:
-        """One-sided p of a mean at or above ``bound``; 1 where it is undefined."""
-        return 1 - self.p_above(bound) if self.patients + self.seeds > 0 else 1.0
-
-    @property
-    def p(self) -> float:
-        """Two-sided p of a mean of zero; 1 where it is undefined."""
-        one = self.p_above(0.0)
-        return min(1.0, 2 * min(one, 1 - one)) if self.patients + self.seeds > 0 else 1.0
 
     @property
     def statistic(self) -> float:
@@ -206,9 +205,9 @@ class _Parts(NamedTuple):
 
 def _model_parts(found: list[Block], count: int) -> _Parts:
     """Mean squares of one model pooled over its blocks, and the weights with which they enter the mean's variance."""
-    sizes = [(len(block.places), block.values.shape[1]) for block in found]
+    sizes, nan = [(len(block.places), block.values.shape[1]) for block in found], float("nan")
     if any(checkpoints < 2 or patients < 2 for patients, checkpoints in sizes):
-        return _Parts(*[float("nan")] * 2, 0, *[float("nan")] * 3)
+        return _Parts(nan, nan, 0, nan, nan, nan)
     between, residual, left = 0.0, 0.0, 0
     for block in found:
         means = block.values.mean(axis=0)
