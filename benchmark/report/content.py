@@ -12,13 +12,13 @@ import pandas as pd
 from benchmark import implied
 from benchmark.metrics import METRICS
 from benchmark.records import declared_name
+from benchmark.report import evidence, tables
 from benchmark.report import paper as papers
-from benchmark.report import tables
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
 from benchmark.report.figures import Panel
 from benchmark.report.paper_leaks import apart, leak_blocks
 from benchmark.report.paper_values import Paper
-from benchmark.stats import declared_pairs, summarise
+from benchmark.stats import declared_pairs, summarise, with_models
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,9 @@ def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Bloc
     declared = [name for name in material.declared if not material.metrics[name].unit]
     blocks += leak_blocks(material.every_score, material.study, declared, titles)
     blocks += [*_runs(material), *_comparison(material, summary)]
+    scores, metrics, prefix = with_models(material.scores), material.metrics, material.prefix
+    blocks += evidence.ranking_blocks(scores, material.declared, metrics, prefix)
+    blocks += evidence.method_blocks(scores, material.study["compare"], metrics, material.models, prefix)
     blocks += [*_spread(material, summary), *_empty(material)]
     if figures:
         blocks += [Heading("Figures"), *figures]
@@ -223,9 +226,12 @@ def _runs(material: Material) -> list[Block]:
 
 def _comparison(material: Material, summary: pd.DataFrame) -> list[Block]:
     blocks: list[Block] = [Heading("Comparison")]
-    for names in tables.metric_groups(material.declared, list(pd.unique(summary["metric"])), material.metrics):
-        blocks.append(tables.comparison_table(summary, material.comparisons, names, material.metrics, material.prefix))
-    tests = material.comparisons
+    tests, scored = material.comparisons, list(pd.unique(summary["metric"]))
+    compare, family = material.study["compare"], len(tests)
+    power = evidence.power_notes(with_models(material.scores), compare, scored, material.metrics, family)
+    for names in tables.metric_groups(material.declared, scored, material.metrics):
+        blocks.append(tables.comparison_table(summary, tests, names, material.metrics, material.prefix))
+        blocks += [Bullets(found)] if (found := [power[name] for name in names if name in power]) else []
     if tests.empty:
         return blocks
     primary = material.metrics[material.declared[0]]
