@@ -99,9 +99,7 @@ def method_blocks(
     metric = metrics[primary]
     rows: list[list[str | Cell]] = []
     for row in found.to_dict("records"):
-        superior = (
-            f"{_percent(row['p_superior'])} ({_percent(row['p_superior_low'])} to {_percent(row['p_superior_high'])})"
-        )
+        share, low, high = (_percent(row[f"p_superior{end}"]) for end in ("", "_low", "_high"))
         rows.append(
             [row["region"], row["model_a"], row["model_b"], number(row["difference"], metric, True),
              f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}", p_value(row["p"]),

@@ -9,7 +9,6 @@ from a study's tables alone, in a process of its own, on phantom folds that are 
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -67,7 +66,7 @@ def write_study(folder: Path, runs: int, metrics: int) -> int:
              "compare": {"metrics": ["dice", "hd95"], "test": "wilcoxon", "alpha": 0.05}}  # fmt: skip
     (place / "study.json").write_text(json.dumps(study))
     for name in ("bundles", "data_manifests"):
-        os.symlink(ROOT / name, folder / name)
+        (folder / name).symlink_to(ROOT / name)
     return len(everything) * (len(COUNTS) + len(names))
 
 
