@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import classification_report
+from synthetic_scores import counted
 from test_published import PAPERS, REPORTS, table, write
 
 from benchmark import implied
 from benchmark.implied import enumerated, layers, relations
 from benchmark.published import FILE, Interval, load, parse
+from benchmark.report.paper import Paper, implied_blocks, paper_table
 
 GAIN = {"kind": "largest_gain", "what": "Dice"}
 
@@ -296,3 +298,23 @@ def test_the_command_prints_a_table(command, tmp_path, monkeypatch):
     assert "conditional" in command("implied", "fozzati2024")[1]
     code, _, err = command("implied", "brats_small")
     assert code == 2 and "has no published.json" in err
+
+
+def test_a_printed_measure_that_may_be_another_is_not_compared_without_saying_so():
+    published = load(REPORTS / "fozzati2024" / FILE)
+    scores = counted(["unet_dice_focal"], regions=("tumour",), patients=3)
+    shown = paper_table(Paper(published, scores, scores[:0]), published.tables[0])
+    said = {row[2]: row[-1] for row in shown.rows}
+    assert said["Mean F-score"].startswith("not comparable: measure not sure, see below (would be: ")
+    assert not said["Mean IoU"].startswith("not comparable")
+    assert any(note.startswith("Mean F-score: the same measure as ours only if") for note in shown.notes)
+
+
+def test_a_report_lists_conditional_findings_after_contradictions(tmp_path):
+    columns = [{"name": "Dice", "aggregate": "patients"}, {"name": "IoU", "aggregate": "patients"}]
+    found = made(tmp_path, table(columns, {"a": ["0.70", "0.67"], "b": ["0.60", "0.67"]}))
+    text, listed = implied_blocks(found)
+    assert text.text.startswith(
+        "3 relations: 1 contradiction, 1 conditional, 0 only by rounding, 1 consistent. A contr"
+    )
+    assert [row[0] for row in listed.rows] == ["contradiction", "conditional", "consistent"]

@@ -247,7 +247,8 @@ def _mean_iou(where: str, mean: Value, dice: Value, pooled: str, means: str) -> 
         found.append(
             Finding(relation, where, printed, follows, relations.judge(mean.interval, exact, rounded), sentence)
         )
-    return _either(*found, pooled, means)
+    one_mask, bounded = found
+    return _either(one_mask, bounded, pooled, means)
 
 
 def layer_rows(table: Mapping[str, Any]) -> list[Finding]:

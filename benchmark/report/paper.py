@@ -278,8 +278,8 @@ def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
     return [
         Text(
             f"{summary(findings)} A contradiction says that the printed numbers cannot all be what they are called. A "
-            "conditional one says so only if what its last words take for granted holds, which the paper leaves open. "
-            "Neither says which number is off, or why."
+            "conditional one says so only if the assumption that ends its sentence holds, which the paper does not "
+            "state. Neither says which number is off, or why."
         ),
         Table("Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True),
     ]
