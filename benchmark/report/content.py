@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmark import implied
 from benchmark.metrics import METRICS
-from benchmark.records import declared_name
+from benchmark.records import declared_name, patient_known
 from benchmark.report import paper as papers
 from benchmark.report import tables
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
@@ -151,8 +151,7 @@ def _fold_cautions(material: Material) -> list[str]:
     if not material.folds:
         return []
     folds, used = material.folds["folds"], material.study["folds"]
-    unit = str(material.folds.get("by", "patient"))
-    if unit != "patient":
+    if (unit := material.folds.get("by", "patient")) != "patient":
         return [
             f"LEAK: the folds deal out {unit}s, so one patient may be on two sides; no score here is of new patients."
         ]
@@ -163,7 +162,12 @@ def _fold_cautions(material: Material) -> list[str]:
     )
     if shared:
         return [f"LEAK: {shared} patients are on two sides of a fold; no score of this report can be trusted."]
-    found = ["No patient is on two sides of a fold (checked in the folds file)."]
+    source, ids = str(material.manifest.get("source", "")), material.scores[["case_id", "patient_id"]].drop_duplicates()
+    if all(patient_known(source, *pair) for pair in ids.itertuples(index=False)):
+        found = ["No patient is on two sides of a fold (checked in the folds file)."]
+    else:
+        found = ["Whether a patient is on two sides of a fold cannot be known: nothing says whose each picture is. "
+                 "Each counts as a patient, so that intervals may be too narrow and p too small."]  # fmt: skip
     if len(used) < len(folds):
         found.append(f"Only {len(used)} of {len(folds)} folds were run: not every patient was tested.")
     for name in apart(material.study):
