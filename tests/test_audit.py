@@ -408,7 +408,7 @@ def test_the_command(pictures, command):
     assert code == 1
     assert max(map(len, out.splitlines())) <= 100
     assert "rectangular masks" in out
-    assert "\ntumor2146, clean: identical images, " in out
+    assert "\ntumor2146, clean: unknown patients, identical images, " in out
     assert "\ntumor2146, not checked: copied channels, cut field of view." in out
     code, out, _ = command("data", "audit", "tumor2146", "--json")
     assert code == 1
