@@ -47,7 +47,8 @@ SCHEMA: dict[str, Any] = {
             "properties": {
                 "metrics": _NAMES,
                 "pairs": {"anyOf": [{"const": "all"}, {"type": "array", "items": _PAIR, "minItems": 1}]},
-                "test": {"enum": ["wilcoxon", "paired_t"]},
+                "test": {"enum": ["wilcoxon", "paired_t", "permutation", "two_level"]},
+                "margin": {"type": ["number", "object"]},
                 "alpha": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
             },
             "required": ["metrics"],
@@ -72,7 +73,7 @@ class Study:
 
     ``models`` are bundles with an optional ``variant`` name and what it changes (``set``); ``set`` holds the declared
     deviations from the protocol for every model and ``deviations`` says why; ``compare`` declares metrics, pairs,
-    test and alpha; ``check`` the metrics and margin of a regression.
+    test, alpha and the margin of equivalence; ``check`` the metrics and margin of a regression.
 
     A model of the track ``native`` follows its bundle's own recipe where that says anything, which ``set`` does not
     change; ``set_native`` and its own ``set`` do. A model may have ``folds`` of its own, as another split has another

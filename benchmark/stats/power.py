@@ -11,10 +11,12 @@ from scipy import stats
 from statsmodels.stats.power import ttest_power
 
 from benchmark.metrics import METRICS
+from benchmark.patients import pivot_patients, with_models
 
-TARGETS: dict[str, tuple[float, ...]] = {"": (0.005, 0.01, 0.02), "mm": (0.5, 1.0, 2.0)}
-"""Differences asked about, by a metric's unit: half a Dice point, one and two; or millimetres."""
+TARGETS: dict[str, tuple[float, ...]] = {"": (0.005, 0.01, 0.02), "mm": (0.5, 1.0, 2.0), "ml": (0.5, 1.0, 2.0)}
+"""Differences asked about, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""
 POWER = 0.8
+NEEDED = ("metric", "region", "model_a", "model_b", "test", "n_patients", "sd_difference")
 EFFICIENCY = {"wilcoxon": 3 / np.pi}
 """Patients of the t test over those of another test for the same power, on normal differences (Pitman)."""
 BY_SIGNS = ("wilcoxon", "permutation")
@@ -26,6 +28,7 @@ def patients_needed(
     alpha: float = 0.05,
     targets: Mapping[str, Sequence[float]] | None = None,
     power: float = POWER,
+    family: int | None = None,
 ) -> pd.DataFrame:
     """Patients that the declared test would need to show a given true mean difference, for each compared pair.
 
@@ -33,22 +36,22 @@ def patients_needed(
     (where it is absent, ``TARGETS`` by its unit). One row per comparison and target: metric, region, model_a, model_b,
     test, n_patients, sd_difference, target, power, alpha, patients, alpha_family, patients_family. ``patients`` is for
     a pair that is tested alone; ``patients_family`` for the worst case of Holm, where the pair has to reach alpha / m
-    in the family of m that was declared. Both are as sure as the SD of the differences that they come from, which on n
-    patients is itself off by about 1 / sqrt(2 n) of its size. NaN where there is no such SD.
+    in the family of m that was declared: ``family``, or all rows of ``comparisons``. Both are as sure as the SD of the
+    differences that they come from, which on n patients is itself off by about 1 / sqrt(2 n) of its size. NaN where
+    there is no such SD.
     """
-    kept = ["metric", "region", "model_a", "model_b", "test", "n_patients", "sd_difference"]
     asked = [
         tuple((targets or {}).get(metric, TARGETS.get(METRICS[metric].unit if metric in METRICS else "", ())))
         for metric in comparisons["metric"]
     ]
     result = (
-        comparisons[kept]
+        comparisons[[*NEEDED]]
         .assign(target=pd.Series(asked, index=comparisons.index, dtype=object))
         .explode("target", ignore_index=True)
         .dropna(subset="target")
     )
     result = result.astype({"target": float}).assign(power=power)
-    levels = {"": alpha, "_family": alpha / max(1, len(comparisons))}
+    levels = {"": alpha, "_family": alpha / max(1, family or len(comparisons))}
     for ending, level in levels.items():
         result[f"alpha{ending}"], result[f"patients{ending}"] = level, np.nan
         for test, part in result.groupby("test"):
@@ -56,6 +59,21 @@ def patients_needed(
                 effect = part["target"].to_numpy() / part["sd_difference"].to_numpy()
             result.loc[part.index, f"patients{ending}"] = sample_size(effect, level, power, str(test))
     return result
+
+
+def paired_spreads(
+    scores: pd.DataFrame, metrics: Sequence[str], pairs: Sequence[tuple[str, str]], test: str
+) -> pd.DataFrame:
+    """What ``patients_needed`` asks of a comparison, for any metric, declared or not, and without testing anything."""
+    rows = with_models(scores)
+    found = []
+    for metric in metrics:
+        for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
+            values = pivot_patients(own, metric, str(region))
+            for a, b in pairs:
+                spread = float((values[a] - values[b]).std(ddof=1))
+                found.append((metric, region, a, b, test, len(values), spread))
+    return pd.DataFrame(found, columns=[*NEEDED])
 
 
 def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "paired_t") -> np.ndarray:
