@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.power import ttest_power
 
 from benchmark.metrics import METRICS
 from benchmark.patients import pivot_patients, with_models
@@ -80,7 +79,7 @@ def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "pa
     """Smallest number of patients with which a two-sided paired test at ``alpha`` has ``power``, for each ``effect``.
 
     ``effect`` is the true mean difference in standard deviations of the differences. Exact for the t test on normal
-    differences (noncentral t, as statsmodels computes it); the Wilcoxon test needs pi / 3 times as many on normal
+    differences (noncentral t); the Wilcoxon test needs pi / 3 times as many on normal
     differences (its asymptotic relative efficiency), fewer where tails are heavier; the permutation test of the mean
     as many as the t test, asymptotically. Never below the number whose smallest possible p is under ``alpha``. NaN
     where ``effect`` is.
@@ -105,6 +104,8 @@ def _t_size(effect: np.ndarray, alpha: float, power: float) -> np.ndarray:
     large = normal > 1e6
     while (high - low > 1).any():
         middle = np.floor((low + high) / 2)
-        enough = ttest_power(effect, np.maximum(middle, 2), alpha) >= power
+        count = np.maximum(middle, 2)
+        # Only the right side counts: to be significant on the wrong one is no success.
+        enough = stats.nct.sf(stats.t.isf(alpha / 2, count - 1), count - 1, effect * np.sqrt(count)) >= power
         high, low = np.where(enough, middle, high), np.where(enough, low, middle)
     return np.where(large, np.ceil(normal), high)
