@@ -72,10 +72,11 @@ def compare(
             known = ", ".join(pd.unique(table["metric"]))
             raise InputError(f"compare.metrics names {metric}: expected one of the scored metrics, {known}.")
         margin = margin_of(compare.get("margin"), metric)
-        for region, part in own.groupby("region", sort=False):
+        for region, part in own.groupby("region", sort=False) if pairs else ():
             base = {"metric": metric, "region": str(region), "test": name, "margin": margin}
             parts.append(_compare_region(part, pairs, base, better[metric] == "higher"))
-    return judge(pd.concat(parts, ignore_index=True).reindex(columns=[*COMPARISON_COLUMNS]), alpha, better)
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return judge(found.reindex(columns=[*COMPARISON_COLUMNS]), alpha, better)
 
 
 def _compare_region(
