@@ -168,7 +168,7 @@ def check(
     print(
         f"{name}: baseline accepted."
         if accept
-        else f"{name} on {declared.data}: no model got worse (scores.csv against baseline.csv in {declared.folder})."
+        else f"{name} on {declared.data}: no regression shown (scores.csv against baseline.csv in {declared.folder})."
     )
 
 
@@ -241,8 +241,7 @@ def implied(
         table.add_row(*map(Text, cells))
     # Six columns of sentences cannot be read in 80 characters; a file or a pipe has no width of its own.
     Console(width=max(Console().width, 160)).print(table)
-    contradictions = sum(found.verdict == "contradiction" for found in findings)
-    print(f"{len(findings)} relations, {contradictions} contradictions.")
+    print(relations.summary(findings))
 
 
 @app.command()

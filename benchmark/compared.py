@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark import bundle, pooled, report, score_table, stats
 from benchmark.metrics import COUNTS
-from benchmark.records import InputError, declared_name, model_name
+from benchmark.records import InputError, declared_name
 from benchmark.study import Study
 
 
@@ -40,14 +40,14 @@ def compared_scores(study: Study) -> Compared:
         InputError: if there is no such table, no score of a segmentation, or no patient that all models have.
     """
     raw, others = score_table.read(study.folder / "scores.csv"), external(study)
-    every = score_table.tidy(pooled.merge_parts(raw))
+    every = score_table.tidy(pooled.merge_parts(raw), str(study.folder / "scores.csv"))
     own = own_scores(study, every)
     # Only the cases that the study tested; a tool may have been scored on more.
     tables = [
         own,
         *(table[table["case_id"].isin(own["case_id"]) & ~table["metric"].isin(COUNTS)] for table in others.values()),
     ]
-    scores, left_out = stats.shared_patients(stats.with_models(pd.concat(tables, ignore_index=True)))
+    scores, left_out = stats.shared_patients(pd.concat(tables, ignore_index=True))
     return Compared(raw, every, own, apart_scores(every, own), others, scores, left_out)
 
 
@@ -59,11 +59,10 @@ def external(study: Study) -> dict[str, pd.DataFrame]:
     """
     tables: dict[str, pd.DataFrame] = {}
     for path in sorted((study.folder / "external").glob("*.csv")):
-        by_model = stats.with_models(score_table.read_tidy(path), str(path)).groupby("model")
-        for name, rows in ((str(name), rows) for name, rows in by_model):
+        for name, rows in score_table.read_tidy(path).groupby("model"):
             if name in (*models(study), *tables):
                 raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
-            tables[name] = rows.drop(columns="model")
+            tables[str(name)] = rows
     return tables
 
 
@@ -83,9 +82,9 @@ def own_scores(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: if there are none.
     """
-    names = pd.Series(map(model_name, scores["bundle"], scores["variant"]), index=scores.index, dtype=object)
+    scores = stats.with_models(scores)
     left_out = scores["metric"].isin(COUNTS) | (scores["region"] == pooled.SLICE)
-    kept = scores[~(left_out | names.isin(report.apart(dataclasses.asdict(study))))]
+    kept = scores[~(left_out | scores["model"].isin(report.apart(dataclasses.asdict(study))))]
     if kept.empty:
         raise InputError(
             f"Study {study.name} has no scores of a segmentation: expected a finished run of a model that segments "

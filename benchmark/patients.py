@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from benchmark.records import SCORE_COLUMNS, InputError
 
 
 def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
-    """Check a table of SCORE_COLUMNS and return a copy with a column ``model``, text ids and no absent notes.
+    """Return a table of SCORE_COLUMNS with a column ``model``, text ids and no absent notes.
 
-    A table with that column was checked before and is returned as it is.
+    A table with that column, as ``score_table.tidy`` gives it, is returned as it is.
 
     Raises:
-        InputError: if a column is missing, a value is not a finite number, a row is there twice, or a metric has two
-            versions.
+        InputError: if a column is missing or there are no rows.
     """
     if "model" in scores.columns:
         return scores
@@ -26,34 +24,13 @@ def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.Dat
         raise InputError(f"{source} lacks columns: expected {', '.join(SCORE_COLUMNS)}, missing {', '.join(lacking)}.")
     if scores.empty:
         raise InputError(f"{source} is empty: expected one row per run, case, region and metric, found none.")
-    table = scores.assign(
+    bundle, variant = scores["bundle"].astype(str), scores["variant"].astype(str)
+    return scores.assign(
         patient_id=scores["patient_id"].astype(str),
         case_id=scores["case_id"].astype(str),
         note=scores["note"].astype(object).where(scores["note"].notna(), "").astype(str),
-        value=pd.to_numeric(scores["value"], errors="coerce").astype(float),
+        model=bundle.where(variant == "default", bundle + "/" + variant),
     )
-    bundle, variant = table["bundle"].astype(str), table["variant"].astype(str)
-    table["model"] = bundle.where(variant == "default", bundle + "/" + variant)
-    wrong = ~np.isfinite(table["value"].to_numpy())
-    if wrong.any():
-        row, value = table[wrong].iloc[0], scores["value"].to_numpy()[wrong][0]
-        raise InputError(
-            f"{source} has {int(wrong.sum())} values that are not finite: expected a number in every row, found "
-            f"{value} for {row['metric']} of {row['region']} in case {row['case_id']} of {row['model']}."
-        )
-    twice = table.duplicated(["model", "fold", "seed", "case_id", "region", "metric"])
-    if twice.any():
-        row = table[twice].iloc[0]
-        raise InputError(
-            f"{source} has {int(twice.sum())} rows twice: expected one row per run, case, region and metric, found "
-            f"{row['metric']} of {row['region']} in case {row['case_id']} of {row['model']} again."
-        )
-    versions = table.groupby("metric")["metric_version"].nunique()
-    if (versions > 1).any():
-        metric = versions.idxmax()
-        found = sorted(table.loc[table["metric"] == metric, "metric_version"].astype(str).unique())
-        raise InputError(f"{source} mixes versions of {metric}: expected one, found {' and '.join(found)}; score anew.")
-    return table
 
 
 def patient_means(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.Series:

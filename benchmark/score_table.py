@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmark.files import write_text
 from benchmark.metrics import COUNTS, LESION_COUNTS, METRICS
-from benchmark.records import SCORE_COLUMNS, InputError
+from benchmark.records import SCORE_COLUMNS, InputError, model_name
 
 KEYS = ("bundle", "variant", "fold", "seed", "patient_id", "case_id", "region")
 """What a row of a file is of: one region of one case of one run."""
@@ -86,28 +86,67 @@ def _blank_numbers(path: Path) -> dict[str, list[str]]:
     return {name: [""] for name in header if name not in _TYPES}
 
 
-def tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """Turn each score of a table into a row with SCORE_COLUMNS, a region's scores one after the other.
+def tidy(table: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
+    """Turn each score of a table into a row with SCORE_COLUMNS and ``model``, a region's scores one after the other.
 
-    Counts are rows too, of version "1". A row's note is that of its case and region: which of the two masks was empty
-    or full, or that the prediction was missing; METRICS says what follows for a metric.
+    COUNTS are rows too, of version "1"; LESION_COUNTS stay in the file. A row's note is that of its case and region:
+    which of the two masks was empty or full, or that the prediction was missing; METRICS says what follows for a
+    metric.
+
+    Raises:
+        InputError: if a score is infinite, a row is there twice, or a metric has two versions.
     """
-    names = [name for name in table.columns if name not in (*KEYS, "note")]
+    _check(table, source)
+    names = [name for name in table.columns if name not in (*KEYS, "note", *LESION_COUNTS)]
     split = [name.partition(".") for name in names]
     values = table[names].to_numpy(dtype=float)
     there = ~np.isnan(values).ravel()
-    long = {key: np.repeat(table[key].to_numpy(), len(names))[there] for key in (*KEYS, "note")}
+    keys = table[[*KEYS, "note"]].assign(model=_models(table))
+    long = {key: np.repeat(keys[key].to_numpy(), len(names))[there] for key in keys}
     long["metric"] = np.tile(np.array([name for name, _, _ in split], dtype=object), len(table))[there]
     versions = np.array([version or "1" for _, _, version in split], dtype=object)
     long["metric_version"] = np.tile(versions, len(table))[there]
     long["value"] = values.ravel()[there]
-    return pd.DataFrame(long, columns=list(SCORE_COLUMNS))
+    return pd.DataFrame(long, columns=[*SCORE_COLUMNS, "model"])
 
 
 def read_tidy(path: Path) -> pd.DataFrame:
-    """Read a file of scores as rows with SCORE_COLUMNS.
+    """Read a file of scores as rows with SCORE_COLUMNS and ``model``.
 
     Raises:
-        InputError: as ``read``.
+        InputError: as ``read`` and ``tidy``.
     """
-    return tidy(read(path))
+    return tidy(read(path), str(path))
+
+
+def _check(table: pd.DataFrame, source: str) -> None:
+    metrics = [name for name in table.columns if name not in (*KEYS, "note")]
+    wrong = np.isinf(table[metrics].to_numpy(dtype=float))
+    if wrong.any():
+        row, column_ = np.argwhere(wrong)[0]
+        raise InputError(
+            f"{source} has {int(wrong.sum())} infinite scores: expected numbers, found one in {metrics[column_]} of "
+            f"{_place(table.iloc[row])}."
+        )
+    twice = table.duplicated([key for key in KEYS if key != "patient_id"])
+    if twice.any():
+        raise InputError(
+            f"{source} has {int(twice.sum())} rows twice: expected one per run, case and region, found "
+            f"{_place(table[twice].iloc[0])} again."
+        )
+    by_metric: dict[str, list[str]] = {}
+    for name in metrics:
+        by_metric.setdefault(name.partition(".")[0], []).append(name)
+    for metric, columns in by_metric.items():
+        if len(columns) > 1 and sum(table[name].notna().any() for name in columns) > 1:
+            found = " and ".join(name.partition(".")[2] or "1" for name in columns)
+            raise InputError(f"{source} mixes versions of {metric}: expected one, found {found}; score anew.")
+
+
+def _place(row: pd.Series) -> str:
+    return f"{row['region']} in case {row['case_id']} of {model_name(row['bundle'], row['variant'])}"
+
+
+def _models(table: pd.DataFrame) -> pd.Series:
+    default = table["variant"] == "default"
+    return table["bundle"].where(default, table["bundle"] + "/" + table["variant"])

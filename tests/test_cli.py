@@ -220,7 +220,7 @@ def test_check_accepts_passes_and_fails_naming_the_model(finished, command):
     assert code == 2 and "baseline.csv does not exist" in err and "--accept" in err
     assert command("check", "tiny", "--accept") == (0, "tiny: baseline accepted.\n", "")
     told = (
-        f"tiny on phantom: no model got worse (scores.csv against baseline.csv in {finished / 'reports' / 'tiny'}).\n"
+        f"tiny on phantom: no regression shown (scores.csv against baseline.csv in {finished / 'reports' / 'tiny'}).\n"
     )
     assert command("check", "tiny") == (0, told, "")
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmark import score_table
-from benchmark.metrics import METRICS, score_case
+from benchmark.metrics import COUNTS, METRICS, score_case
 from benchmark.records import SCORE_COLUMNS, InputError
 
 HEAD = ",".join((*score_table.KEYS, "note"))
@@ -32,8 +32,8 @@ def test_scores_come_back_as_they_were_framed(tmp_path):
 
 def test_a_row_of_a_file_is_a_row_of_memory_for_each_of_its_scores():
     tidy = score_table.tidy(score_table.frame(scored()))
-    assert tuple(tidy.columns) == SCORE_COLUMNS
-    names = [name for name in score_table.COLUMNS if name not in (*score_table.KEYS, "note")]
+    assert tuple(tidy.columns) == (*SCORE_COLUMNS, "model") and set(tidy["model"]) == {"unet"}
+    names = [*COUNTS, *METRICS]
     assert [(row.region, row.metric) for row in tidy.itertuples()] == [(r, n) for r in ("WT", "ET") for n in names]
     value = tidy.set_index(["region", "metric"])
     assert value.loc[("WT", "tp"), "value"] == 18 and value.loc[("ET", "dice"), "value"] == 1
@@ -57,6 +57,23 @@ def test_a_later_version_of_a_metric_is_another_column():
     table = score_table.frame(scored()).rename(columns={"dice": "dice.2"})
     tidy = score_table.tidy(table).set_index("metric")
     assert set(tidy.loc["dice", "metric_version"]) == {"2"} and set(tidy.loc["iou", "metric_version"]) == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.assign(hd95=np.inf),
+            "2 infinite scores: .* found one in hd95 of WT in case NA",
+        ),
+        (lambda t: pd.concat([t, t.iloc[1:]]), "1 rows twice: .* found ET in case NA of la_resunet/plain again"),
+        (lambda t: t.assign(**{"dice.2": t["dice"]}), "mixes versions of dice: expected one, found 1 and 2"),
+    ],
+)
+def test_a_table_that_cannot_be_trusted_is_refused(change, message):
+    table = score_table.frame(scored(bundle="la_resunet", variant="plain"))
+    with pytest.raises(InputError, match=message):
+        score_table.tidy(change(table))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ from benchmark.report.paper_values import Paper
 from benchmark.report.tables import headline_table
 from benchmark.stats import with_models
 
+MOST_PAIRS = 40
+"""Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
+
 __all__ = ["Material", "Panel", "Paper", "apart", "headline_table", "split_of", "write_report"]
 
 
@@ -40,7 +43,8 @@ def _draw_numbers(folder: Path, material: Material) -> list[Figure]:
         metric = material.metrics[name]
         path = figures.boxplots(folder / f"boxplot_{name}.png", material.scores, metric)
         drawn.append(_figure(path, material, f"{metric.title} by region and model"))
-        if len(material.comparisons) and material.comparisons["difference"].notna().any():
+        pairs = material.comparisons[["model_a", "model_b"]].drop_duplicates()
+        if len(pairs) <= MOST_PAIRS and material.comparisons["difference"].notna().any():
             path = figures.differences(folder / f"differences_{name}.png", material.comparisons, metric)
             drawn.append(_figure(path, material, f"{metric.title}: paired differences with 95% bootstrap intervals"))
     if len(models) > 2 and material.scores["patient_id"].nunique() > 1:

@@ -251,7 +251,8 @@ def _spread(material: Material, summary: pd.DataFrame) -> list[Block]:
 
 
 def _empty(material: Material) -> list[Block]:
-    scored = [name for name in material.metrics if name in set(material.scores["metric"])]
+    found = set(pd.unique(material.scores["metric"]))
+    scored = [name for name in material.metrics if name in found]
     counts = tables.notes_table(material.scores, material.prefix)
     known: Block = counts or Text("No score of this study was decided by such a rule.")
     return [Heading("Empty masks and missing predictions"), tables.rules_table(scored, material.metrics), known]

@@ -106,10 +106,10 @@ def method_blocks(
              p_value(row["p_holm"]), _percent(row["share_of_error"]), f"{share} ({low} to {high})", verdict(row)]
         )  # fmt: skip
     note = (
-        "The declared comparisons are of these trained networks on new patients; this table is of the methods, "
+        "The declared comparisons are of these trained networks on new patients; this table is of methods, "
         "trained anew with other seeds on such data. Its interval and p count what differs by patient and by seed "
-        "(benchmark.stats.seeds). Seeds: the share of the difference's variance that more seeds would lower. A beats B: "
-        "probability that A is better on a new patient, both trained anew, with its 95% interval."
+        "(benchmark.stats.seeds). Seeds: the share of the difference's variance that more seeds would lower. A beats "
+        "B: probability that A is better on a new patient, both trained anew, with its 95% interval."
     )
     header = ["Region", "A", "B", "A - B", "95% CI", "p", "p (Holm)", "Seeds", "A beats B", "Verdict"]
     caption = f"{prefix}{title(metric, arrow=False)}: the methods compared, over patients and seeds."

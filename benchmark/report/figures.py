@@ -20,6 +20,7 @@ MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00
 """Okabe and Ito's palette, told apart with every common colour blindness; black and yellow are greyed for paper."""
 LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
 LARGEST = 300_000
+MOST_PIXELS = 3_000_000
 STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
@@ -59,7 +60,8 @@ def _save(figure: Any, path: Path) -> Path:
     from PIL import Image
 
     with replacing(path) as temporary:
-        for dpi in (160, 130, 110, 90, 70, 50):
+        inches = figure.get_figwidth() * figure.get_figheight()
+        for dpi in (dpi for dpi in (160, 130, 110, 90, 70, 50) if dpi == 50 or inches * dpi**2 < MOST_PIXELS):
             figure.savefig(temporary, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
             if temporary.stat().st_size >= LARGEST:
                 # Grey scans with a few colours lose nothing visible in a palette, unlike by fewer pixels.

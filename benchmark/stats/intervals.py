@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import special
 
@@ -65,15 +67,24 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
 
     A resample is the number of times that each patient is in it, so that all means are one matrix product.
     """
-    count, random = values.shape[-1], np.random.default_rng(BOOTSTRAP_SEED)
+    count = values.shape[-1]
     means = np.empty((len(values), RESAMPLES))
-    step = max(1, _BLOCK // count)
+    at = 0
+    for times in _resamples(count):
+        means[:, at : at + len(times)] = values @ times.T.astype(float) / count
+        at += len(times)
+    return means
+
+
+@lru_cache(maxsize=2)
+def _resamples(count: int) -> tuple[np.ndarray, ...]:
+    """How often each of ``count`` patients is in each resample, in blocks of rows; kept, as every table asks anew."""
+    random, step, blocks = np.random.default_rng(BOOTSTRAP_SEED), max(1, _BLOCK // count), []
     for at in range(0, RESAMPLES, step):
         drawn = random.integers(0, count, (min(step, RESAMPLES - at), count))
         flat = (drawn + count * np.arange(len(drawn))[:, None]).ravel()
-        times = np.bincount(flat, minlength=drawn.size).reshape(drawn.shape)
-        means[:, at : at + len(drawn)] = values @ times.T.astype(float) / count
-    return means
+        blocks.append(np.bincount(flat, minlength=drawn.size).reshape(drawn.shape).astype(np.uint16))
+    return tuple(blocks)
 
 
 def _bca(means: np.ndarray, values: np.ndarray, slack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,8 @@ def patients_needed(
     a pair that is tested alone; ``patients_family`` for the worst case of Holm, where the pair has to reach alpha / m
     in the family of m that was declared: ``family``, or all rows of ``comparisons``. Both are as sure as the SD of the
     differences that they come from, which on n patients is itself off by about 1 / sqrt(2 n) of its size. NaN where
-    there is no such SD.
+    there is no such SD. Of the test ``two_level`` they are for these checkpoints alone: patients do not average out the
+    luck of training (``share_of_error``).
     """
     asked = [
         tuple((targets or {}).get(metric, TARGETS.get(METRICS[metric].unit if metric in METRICS else "", ())))
