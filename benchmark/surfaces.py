@@ -132,7 +132,8 @@ def distances(start: np.ndarray, goal: np.ndarray, spacing: tuple[float, ...]) -
 
     ``start`` and ``goal`` are boolean and of one shape; ``goal`` has a True.
     """
-    # Surfaces are thin: looking about, and a tree for what is far, beats a distance transform of the whole box.
+    # Surfaces are thin: looking about, and a tree for what is far, beats scipy's transform of the whole box several
+    # times. The library edt is as fast as the tree where all is far and slower elsewhere.
     reach = 3
     padded = np.pad(goal, reach)
     where = np.flatnonzero(np.pad(start, reach))

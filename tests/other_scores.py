@@ -5,6 +5,7 @@ and rich than this project runs on, so it is asked only where somebody installed
 """
 
 import warnings
+from functools import partial
 
 import numpy as np
 import surface_distance
@@ -50,16 +51,22 @@ def monai_overlap(guess, truth):
     return found | {"dice": compute_dice(guess, truth)[0], "iou": compute_iou(guess, truth)[0]}
 
 
+def monai_nsd(guess, truth, **settings):
+    return compute_surface_dice(guess, truth, class_thresholds=[1.0] * guess.shape[1], **settings)
+
+
+MONAI_SURFACE = {
+    "hd95": partial(compute_hausdorff_distance, percentile=95),
+    "hd100": compute_hausdorff_distance,
+    "assd": partial(compute_average_surface_distance, symmetric=True),
+    "nsd": monai_nsd,
+}
+
+
 def monai_surface(guess, truth, spacing):
-    """As ``monai_overlap``; ``nsd_area`` in three dimensions."""
-    both, regions = {"include_background": True, "spacing": spacing}, guess.shape[1]
-    found = {
-        "hd95": compute_hausdorff_distance(guess, truth, percentile=95, **both),
-        "hd100": compute_hausdorff_distance(guess, truth, **both),
-        "assd": compute_average_surface_distance(guess, truth, symmetric=True, **both),
-        "nsd": compute_surface_dice(guess, truth, class_thresholds=[1.0] * regions, **both),
-    }
-    return {name: value[0] for name, value in found.items()}
+    """As ``monai_overlap``."""
+    settings = {"include_background": True, "spacing": spacing}
+    return {name: function(guess, truth, **settings)[0] for name, function in MONAI_SURFACE.items()}
 
 
 def monai_subvoxels(guess, truth, spacing):
