@@ -73,7 +73,8 @@ class Study:
 
     ``models`` are bundles with an optional ``variant`` name and what it changes (``set``); ``set`` holds the declared
     deviations from the protocol for every model and ``deviations`` says why; ``compare`` declares metrics, pairs,
-    test, alpha and the margin of equivalence; ``check`` the metrics and margin of a regression.
+    test (by default ``two_level`` with several seeds and ``wilcoxon`` with one), alpha and the margin of equivalence;
+    ``check`` the metrics and margin of a regression.
 
     A model of the track ``native`` follows its bundle's own recipe where that says anything, which ``set`` does not
     change; ``set_native`` and its own ``set`` do. A model may have ``folds`` of its own, as another split has another
@@ -184,12 +185,14 @@ def load(name: str) -> Study:
         raise InputError(f"{path}: {where + ': ' if where else ''}{error.message}.")
     from benchmark.metrics import METRICS
 
-    for name in {*content["compare"]["metrics"], *content.get("check", {}).get("metrics", [])} - set(METRICS):
-        raise InputError(f"{path}: there is no metric {name!r}: expected one of {', '.join(METRICS)}.")
+    for unknown in {*content["compare"]["metrics"], *content.get("check", {}).get("metrics", [])} - set(METRICS):
+        raise InputError(f"{path}: there is no metric {unknown!r}: expected one of {', '.join(METRICS)}.")
     models = [(model["bundle"], variant(model)) for model in content["models"]]
     if len(set(models)) < len(models):
         raise InputError(f"{path}: models: bundle and variant together must differ; found {models}.")
     content["models"] = [{**model, "variant": variant(model)} for model in content["models"]]
+    # Over patients alone, two trainings of one method differ far more often than alpha (reports/calibration).
+    content["compare"] = {"test": "two_level" if len(content["seeds"]) > 1 else "wilcoxon", **content["compare"]}
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
     found = Study(name=name, **values)
     _check_stages(path, found)

@@ -230,6 +230,17 @@ def test_a_native_model_follows_its_own_recipe_before_what_is_set_for_all(projec
     assert runs[2].overrides == {**native, "max_epochs": 2}
 
 
+def test_the_test_follows_the_number_of_seeds_unless_it_is_declared(project):
+    compare = {"metrics": ["dice"]}
+    for seeds, declared, expected in (
+        ([1], {}, "wilcoxon"),
+        ([1, 2], {}, "two_level"),
+        ([1, 2], {"test": "paired_t"}, "paired_t"),
+    ):
+        write_study("asked", seeds=seeds, compare=compare | declared)
+        assert study.load("asked").compare["test"] == expected
+
+
 def test_a_model_is_named_without_its_default_variant():
     assert model_name("unet", "default") == "unet" == declared_name({"bundle": "unet"})
     assert model_name("la_resunet", "no_fusion") == "la_resunet/no_fusion"

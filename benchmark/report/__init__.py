@@ -46,7 +46,7 @@ def _draw_numbers(folder: Path, material: Material) -> list[Figure]:
         pairs = material.comparisons[["model_a", "model_b"]].drop_duplicates()
         if len(pairs) <= MOST_PAIRS and material.comparisons["difference"].notna().any():
             path = figures.differences(folder / f"differences_{name}.png", material.comparisons, metric)
-            drawn.append(_figure(path, material, f"{metric.title}: paired differences with 95% bootstrap intervals"))
+            drawn.append(_figure(path, material, f"{metric.title}: paired differences with 95% intervals"))
     if len(models) > 2 and material.scores["patient_id"].nunique() > 1:
         metric, alpha = material.metrics[material.declared[0]], float(material.study["compare"].get("alpha", 0.05))
         path = folder / f"critical_differences_{metric.name}.png"

@@ -127,7 +127,10 @@ def cautions(material: Material) -> list[str]:
     if len(lost):
         found.append(f"Cases with a missing prediction, given the worst value: {lost['case_id'].nunique()}.")
     if len(material.study["seeds"]) == 1:
-        found.append("One seed only: how far the results depend on the seed is not known.")
+        found.append(
+            "One seed only: how far the results depend on the seed is not known, and a difference that is shown is one "
+            "of these trained networks, not of the methods."
+        )
     if material.deviations:
         why = str(material.study.get("deviations", "")).strip().rstrip(".")
         listed = ", ".join(f"{key} = {value} ({model})" for model, key, value in material.deviations)
@@ -179,7 +182,7 @@ def _runs(material: Material) -> list[Block]:
     ran = len(material.every_score[["bundle", "variant", "fold", "seed"]].drop_duplicates())
     pairs = compare.get("pairs", "all")
     declared = "all pairs of models" if pairs == "all" else f"{len(declared_pairs(material.models, compare))} pairs"
-    test = tables.TEST_NAMES[compare.get("test", "wilcoxon")]
+    test = tables.TEST_NAMES[compare["test"]]
     items = [
         f"Data: {material.manifest.get('title', study['data'])} ({study['data']}), "
         f"{scores['patient_id'].nunique()} patients and {scores['case_id'].nunique()} cases tested.",

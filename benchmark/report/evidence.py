@@ -32,7 +32,7 @@ def power_notes(
     pairs = [pair for pair in declared_pairs(models, {"pairs": "all"}) if set(pair) <= set(models)]
     if not pairs:
         return {}
-    test = str(compare.get("test", "wilcoxon"))
+    test = compare["test"]
     spreads = paired_spreads(scores, names, pairs, test)
     needed = patients_needed(spreads, float(compare.get("alpha", 0.05)), family=family).dropna(subset="patients")
     return {

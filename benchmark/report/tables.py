@@ -208,7 +208,7 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") 
              str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-", verdict(row)]
         )  # fmt: skip
     notes = [
-        "A - B: mean paired difference over patients, with its 95% bootstrap interval (BCa). Effect: matched-pairs "
+        f"A - B: mean paired difference over patients, with its 95% interval ({_interval(own)}). Effect: matched-pairs "
         "rank-biserial correlation, from -1 to 1; d_z: mean over SD of the differences (Cohen). Ties: patients with no "
         "difference."
     ]
@@ -219,6 +219,11 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") 
     unit = f" in {metric.unit}" if metric.unit else ""
     header = ["Region", "A", "B", "n", "A - B", "95% CI", "p", "p (Holm)", "Effect", "d_z", "Ties", "Verdict"]
     return Table(f"{prefix}{metric.title}: declared comparisons, differences{unit}.", header, rows, notes=notes)
+
+
+def _interval(rows: Sequence[Mapping[Any, Any]]) -> str:
+    by_test = {"two_level": "of new patients and new seeds, as the test"}
+    return by_test.get(rows[0]["test"] if rows else "", "bootstrap over patients, BCa")
 
 
 def _margin_note(rows: Sequence[Mapping[Any, Any]], metric: Metric) -> list[str]:
