@@ -47,6 +47,7 @@ _COLUMN = {
         "aggregate": {"enum": ["patients", "pooled", "slices"]},
         "unit": {"enum": ["", "%"]},
         "weights": {"type": "object", "required": ["alpha", "beta"]},
+        "history": _TEXT,
         "none": _TEXT,
     },
     "required": ["name"],
@@ -85,7 +86,7 @@ _FIGURE = {
     "type": "object",
     "properties": {
         "id": _TEXT,
-        "kind": {"enum": ["bars", "curves", "confusion", "panels", "drawing"]},
+        "kind": {"enum": ["bars", "curves", "confusion", "panels", "sequences", "drawing"]},
         "shows": _TEXT,
         "table": _TEXT,
         "columns": _TEXTS,

@@ -22,14 +22,26 @@ from benchmark.report.paper_values import Paper, ours
 CURVE_STYLES = {"train": "-", "val": "--"}
 
 
-def draw(folder: Path, paper: Paper, histories: Mapping[str, pd.DataFrame], pictures: str) -> list[Block]:
+def file_name(figure: Mapping[str, Any]) -> str:
+    """Name of the file of a figure that is made anew: ``paper_<id>.png``."""
+    return f"paper_{re.sub(r'[^a-z0-9]+', '_', figure['id'].lower()).strip('_')}.png"
+
+
+def draw(
+    folder: Path,
+    paper: Paper,
+    histories: Mapping[str, pd.DataFrame],
+    pictures: str,
+    scans: Mapping[str, Block] | None = None,
+) -> list[Block]:
     """Draw every figure of the paper that numbers can make, as ``paper_<id>.png`` in ``folder``.
 
-    A figure that cannot be drawn is a sentence that says why; ``pictures`` says where pictures of scans are.
+    A figure that cannot be drawn is a sentence that says why; ``pictures`` says where panels of scans are. ``scans``
+    maps the id of a figure of a subject's sequences to what stands for it.
     """
     blocks: list[Block] = []
     for figure in paper.published.figures:
-        path = folder / f"paper_{re.sub(r'[^a-z0-9]+', '_', figure['id'].lower()).strip('_')}.png"
+        path = folder / file_name(figure)
         caption = f"{figure['id']}, made anew: {figure['shows']}."
         match figure["kind"]:
             case "bars":
@@ -46,6 +58,9 @@ def draw(folder: Path, paper: Paper, histories: Mapping[str, pd.DataFrame], pict
                 caption += f" Not recorded: {', '.join(lacking)}." if lacking else ""
             case "confusion":
                 caption += " " + confusion(path, paper, figure)
+            case "sequences" if scans and figure["id"] in scans:
+                blocks.append(scans[figure["id"]])
+                continue
             case "drawing":
                 blocks.append(Text(f"{figure['id']}: {figure['shows']}. It shows no result, so nothing is made anew."))
                 continue
