@@ -14,7 +14,7 @@ from benchmark.metrics import METRICS
 from benchmark.records import declared_name
 from benchmark.report import paper as papers
 from benchmark.report import tables
-from benchmark.report.deviations import Deviation, deviations
+from benchmark.report.deviations import Deviation, deviations, in_words
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
 from benchmark.report.figures import Panel
 from benchmark.report.paper_leaks import apart, leak_blocks
@@ -127,11 +127,8 @@ def cautions(material: Material) -> list[str]:
         found.append("One seed only: how far the results depend on the seed is not known.")
     if material.deviations:
         why = str(material.study.get("deviations", "")).strip().rstrip(".")
-        # A recipe is long and stands in the table; in this sentence it would hide the rest.
-        listed = [f"{one.key} = {one.value} ({one.model})" for one in material.deviations if not one.recipe]
-        recipes = dict.fromkeys(one.model for one in material.deviations if one.recipe)
-        listed += [f"{model} by its own recipe (listed under Data and runs)" for model in recipes]
-        found.append(f"The protocol was not followed in full: {', '.join(listed)}." + f" Reason: {why}." * bool(why))
+        listed = in_words(material.deviations)
+        found.append(f"The protocol was not followed in full: {listed}." + (f" Reason: {why}." if why else ""))
     found += _fold_cautions(material)
     return [*found, *dict.fromkeys([*material.manifest.get("warnings", ()), *material.warnings])]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmark.records import declared_name
@@ -36,6 +36,20 @@ def deviations(study: Mapping[str, Any], differences: Mapping[str, Mapping[str, 
             rows += _recipe(name, _twin(name, named), shared, {*own, *model.get("set", {})}, differences)
         rows += [Deviation(name, key, short(value)) for key, value in model.get("set", {}).items()]
     return rows
+
+
+def in_words(rows: Sequence[Deviation]) -> str:
+    """Deviations in one sentence, by model; recipes, which are long and would hide the rest, by their name only."""
+    by_model: dict[str, list[str]] = {}
+    for row in rows:
+        settings = by_model.setdefault(row.model, [])
+        if not row.recipe:
+            settings.append(f"{row.key} = {row.value}")
+    recipes = {row.model for row in rows if row.recipe}
+    more = "the rest of its own recipe under Data and runs"
+    return ", ".join(
+        f"{', '.join(settings + [more] * (model in recipes))} ({model})" for model, settings in by_model.items()
+    )
 
 
 def _twin(name: str, named: Mapping[str, Mapping[str, Any]]) -> str:

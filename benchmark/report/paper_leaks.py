@@ -165,7 +165,8 @@ def _mean_cells(own: pd.DataFrame, pair: Pair, metric: str, region: str) -> list
     column = {"metric": metric, "regions": [region]}
     tested = [set(rows.loc[rows["model"] == model, "patient_id"]) for model in pair[:2]]
     both = tested[0] & tested[1]
-    kept = both - set(rows.loc[rows["note"].isin(NO_TUMOUR), "patient_id"])
+    ruled = set() if metric in OF_NEGATIVES else set(rows.loc[rows["note"].isin(NO_TUMOUR), "patient_id"])
+    kept = both - ruled
     count = f"{len(kept)}" + (f" ({len(both) - len(kept)} left out)" if len(kept) < len(both) else "")
     rows = rows[rows["patient_id"].isin(kept)]
     gap = difference(rows, *pair[:2], column)
