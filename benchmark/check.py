@@ -1,4 +1,19 @@
-"""Scores and a baseline's scores to findings: which model got worse, is missing, or cannot be compared."""
+"""Scores and a baseline's scores to findings: which model got worse, is missing, or cannot be compared.
+
+A model's scores are set against its baseline's patient by patient, and one 95% interval of the mean paired difference
+(Student's t) decides, with the margin that was declared:
+
+- The mean is worse by more than the margin, and the interval is on the worse side of zero: a regression. So is a mean
+  beyond the margin where every patient is, which no interval on three or four patients would say.
+- The interval ends within the margin on its worse side: no worse, which is no finding. It is the one-sided test
+  against the margin at 2.5%.
+- Neither: not shown, which is information and fails nothing. The scores may be as good or not; there are too few
+  patients to tell, or they differ too much.
+
+Nothing is corrected for the number of comparisons: a gate that misses a regression costs more than one that asks for a
+second look. Where nothing changed and the margin is 0, a comparison fails by chance in one of forty, or in 2^-n on n
+patients if that is more; a margin above what chance moves the mean by makes it rare.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +23,25 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from benchmark.metrics import METRICS
 from benchmark.records import InputError
-from benchmark.stats import mean_interval, patient_means, with_models
+from benchmark.stats import CONFIDENCE, patient_means, with_models
 
 FEWEST = 3
-"""Patients below which a bootstrap interval says nothing and the mean alone decides."""
+"""Patients below which an interval says nothing and the mean alone decides."""
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that changed against the baseline; ``message`` names the model and holds the numbers.
 
-    ``numbers`` of a regression: baseline, new, difference (new - baseline), ci_low, ci_high, margin, n_patients.
+    ``numbers`` of a regression and of what is not shown: baseline, new, difference (new - baseline), ci_low, ci_high,
+    margin, n_patients; below ``FEWEST`` patients the interval is NaN.
     """
 
-    kind: Literal["regression", "missing", "not comparable", "new"]
+    kind: Literal["regression", "missing", "not comparable", "new", "not shown"]
     message: str
     model: str = ""
     region: str = ""
@@ -33,8 +50,8 @@ class Finding:
 
     @property
     def failed(self) -> bool:
-        """Whether a check with this finding fails; what is new is information only."""
-        return self.kind != "new"
+        """Whether a check with this finding fails; what is new or not shown is information only."""
+        return self.kind not in ("new", "not shown")
 
 
 def compare_with_baseline(
@@ -43,9 +60,9 @@ def compare_with_baseline(
     """Compare scores with a baseline's, patient by patient; both tables have SCORE_COLUMNS.
 
     ``rule`` is the part ``check`` of study.json: metrics, and margin, a number or one by metric. ``better`` maps a
-    metric to "higher" or "lower". A regression is a mean over patients that is worse by more than the margin while the
-    95% bootstrap interval of the paired difference excludes zero on the worse side; below three patients the mean
-    alone decides. What the baseline has and the scores lack is a finding too. Failing findings come first.
+    metric to "higher" or "lower". What a regression is, and what is not shown, stands above; below three patients the
+    mean alone decides on a regression. What the baseline has and the scores lack is a finding too. Failing findings
+    come first.
 
     Raises:
         InputError: if the rule lacks metrics or a margin, or names a metric that the baseline lacks.
@@ -105,13 +122,38 @@ def _compare(
         {"old": patient_means(kept), "new": patient_means(now[now["case_id"].isin(kept["case_id"])])}
     ).dropna()
     differences = np.round((pairs["new"] - pairs["old"]).to_numpy(), 12)
-    low, high = (float(bound[0]) for bound in mean_interval(differences))
-    worse = -differences.mean() if better == "higher" else differences.mean()
-    supported = len(differences) < FEWEST or (high < 0 if better == "higher" else low > 0)
-    if worse > margin and supported:
+    kind, reason = _judge(-differences if better == "higher" else differences, margin)
+    if kind:
+        low, high = _interval(differences)
         numbers = {"baseline": pairs["old"].mean(), "new": pairs["new"].mean(), "difference": differences.mean(),
                    "ci_low": low, "ci_high": high, "margin": margin, "n_patients": len(differences)}  # fmt: skip
-        yield Finding("regression", _message(place, numbers), model, region, metric, numbers)
+        yield Finding(kind, _message(place, numbers) + reason, model, region, metric, numbers)
+
+
+def _judge(worse: np.ndarray, margin: float) -> tuple[Literal["regression", "not shown", ""], str]:
+    """Kind of a finding, empty for none, and what its message ends in; ``worse`` is how much each patient lost."""
+    low, high = _interval(worse)
+    few, beyond = len(worse) < FEWEST, worse.mean() > margin
+    if beyond and (few or low > 0 or (worse > margin).all()):
+        return "regression", ""
+    if high <= margin or (few and worse.max() <= 0):
+        return "", ""
+    if few:
+        return "not shown", ": too few patients to show that it is no worse"
+    if beyond:
+        return "not shown", ": beyond the margin, but it may be chance"
+    return "not shown", ": worse, but perhaps within the margin" if low > 0 else ": not shown to be no worse"
+
+
+def _interval(differences: np.ndarray) -> tuple[float, float]:
+    """95% t interval of the mean; the one value where all are equal, NaN below ``FEWEST``."""
+    mean = float(differences.mean())
+    if len(differences) < FEWEST:
+        return float("nan"), float("nan")
+    if np.ptp(differences) == 0:
+        return mean, mean
+    low, high = stats.t.interval(CONFIDENCE, len(differences) - 1, mean, stats.sem(differences))
+    return float(low), float(high)
 
 
 def _message(place: tuple[str, str, str], numbers: Mapping[str, float]) -> str:
@@ -119,11 +161,12 @@ def _message(place: tuple[str, str, str], numbers: Mapping[str, float]) -> str:
     unit = METRICS[metric].unit if metric in METRICS else ""
     digits = 1 if unit else 3
     count, change = int(numbers["n_patients"]), numbers["difference"]
+    went = "fell" if change < 0 else "rose" if change > 0 else "stayed, on average,"
     interval = f"95% CI {numbers['ci_low']:+.{digits}f} to {numbers['ci_high']:+.{digits}f}"
     if count < FEWEST:
         interval = f"no interval on fewer than {FEWEST} patients"
     return (
-        f"{model}: {region} {metric} {'fell' if change < 0 else 'rose'} from {numbers['baseline']:.{digits}f} to "
+        f"{model}: {region} {metric} {went} from {numbers['baseline']:.{digits}f} to "
         f"{numbers['new']:.{digits}f}{f' {unit}' if unit else ''} on {count} patient{'s' if count > 1 else ''} "
         f"({change:+.{digits}f}, {interval}, margin {numbers['margin']:g})"
     )

@@ -25,7 +25,10 @@ StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A folder of r
 Select = Annotated[
     list[str], typer.Option(metavar="KEY=VALUE ...", help="Only runs with bundle=, variant=, fold=, seed=.")
 ]
-Set = Annotated[list[str], typer.Option("--set", metavar="ID=VALUE ...", help="Set an id of the bundles' configs.")]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="[BUNDLE:]ID=VALUE ...", help="Set an id of the bundles' configs, or of one's."),
+]
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def compared_scores(study: Study) -> Compared:
         own,
         *(table[table["case_id"].isin(own["case_id"]) & ~table["metric"].isin(COUNTS)] for table in others.values()),
     ]
-    scores, left_out = stats.shared_patients(pd.concat(tables, ignore_index=True))
+    scores, left_out = stats.shared_patients(stats.with_models(pd.concat(tables, ignore_index=True)))
     return Compared(raw, every, own, apart_scores(every, own), others, scores, left_out)
 
 

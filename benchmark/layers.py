@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark import bundle
+from benchmark.records import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,14 +22,30 @@ def layers(name: str, in_channels: int, out_channels: int, spatial_size: Sequenc
         Columns layer (its name in the network), type, shape (N, C, H, W) and parameters; the last row is the total.
 
     Raises:
-        InputError: for an unknown bundle.
+        InputError: for an unknown bundle, and for channels or a size that its network does not take.
     """
     import pandas as pd
+
+    given = {"in_channels": in_channels, "out_channels": out_channels, "spatial_size": list(spatial_size)}
+    config = {**bundle.read(name)["train"], **given}
+    try:
+        return pd.DataFrame(_listed(config), columns=["layer", "type", "shape", "parameters"])
+    except Exception as error:
+        # Networks that are not ours raise errors of many types, and MONAI wraps them.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        shape = " x ".join(map(str, (1, in_channels, *spatial_size)))
+        first = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+        raise InputError(f"{name}: expected images that its network takes, found {shape} ({first}).") from error
+
+
+def _listed(config: Mapping[str, Any]) -> list[tuple[str, str, str, int]]:
+    """Pass an empty image through the network of a config and return the rows of its listing."""
     import torch
     from monai.bundle import ConfigParser
 
-    given = {"in_channels": in_channels, "out_channels": out_channels, "spatial_size": list(spatial_size)}
-    network = ConfigParser({**bundle.read(name)["train"], **given}).get_parsed_content("network_def").eval()
+    network = ConfigParser(dict(config)).get_parsed_content("network_def").eval()
     rows: list[tuple[str, str, str, int]] = []
 
     def note(row: str, module: Any) -> Any:
@@ -40,9 +57,8 @@ def layers(name: str, in_channels: int, out_channels: int, spatial_size: Sequenc
     for row, module in _rows(network):
         module.register_forward_hook(note(row, module))
     with torch.no_grad():
-        network(torch.zeros(1, in_channels, *spatial_size))
-    rows.append(("total", "Total", "", _parameters(network)))
-    return pd.DataFrame(rows, columns=["layer", "type", "shape", "parameters"])
+        network(torch.zeros(1, config["in_channels"], *config["spatial_size"]))
+    return [*rows, ("total", "Total", "", _parameters(network))]
 
 
 def _rows(network: Any) -> list[tuple[str, Any]]:

@@ -9,116 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.files import read_json
+from benchmark.published_schema import COUNTED, NAMES, SCHEMA, SHARES
 from benchmark.records import InputError
 
 FILE = "published.json"
-NAMES = {
-    "dice": ("dice", "dsc", "dicescore", "dicecoefficient", "meandsc", "meandice"),
-    "iou": ("iou", "jaccard"),
-    "precision": ("precision",),
-    "recall": ("recall",),
-    "f1": ("f1", "f1score"),
-    "support": ("support",),
-    "sensitivity": ("sensitivity",),
-    "specificity": ("specificity",),
-    "accuracy": ("accuracy", "acc"),
-    "mean_iou": ("meaniou", "miou"),
-    "p": ("pvalue", "p"),
-}
-"""Usual names of columns, in letters and digits only, by the role that they stand for."""
-
-COUNTED = ("support", "parameters")
-"""Roles whose printed whole numbers are counts: exact, not rounded."""
-
-_TEXT = {"type": "string", "minLength": 1}
-_TEXTS = {"type": "array", "items": _TEXT, "minItems": 1}
-_COLUMN = {
-    "type": "object",
-    "properties": {
-        "name": _TEXT,
-        "role": _TEXT,
-        "metric": _TEXT,
-        "regions": {"anyOf": [{"const": "mean"}, _TEXTS]},
-        "aggregate": {"enum": ["patients", "pooled", "slices"]},
-        "unit": {"enum": ["", "%"]},
-        "weights": {"type": "object", "required": ["alpha", "beta"]},
-        "history": _TEXT,
-        "none": _TEXT,
-    },
-    "required": ["name"],
-    "additionalProperties": False,
-}
-_ROW = {
-    "type": "object",
-    "properties": {
-        "label": _TEXT,
-        "model": _TEXT,
-        "none": _TEXT,
-        "role": {"enum": ["class", "accuracy", "micro", "macro", "weighted"]},
-        "class": {"type": "integer", "minimum": 0},
-        "config": _TEXT,
-        "printed": _TEXT,
-        "values": {"type": "array", "items": {"anyOf": [_TEXT, {"type": "null"}]}, "minItems": 1},
-    },
-    "required": ["label", "values"],
-    "additionalProperties": False,
-}
-_TABLE = {
-    "type": "object",
-    "properties": {
-        **{key: _TEXT for key in ("id", "caption", "where", "model", "reference")},
-        "kind": {"enum": ["scores", "classification", "significance", "settings", "layers"]},
-        "one_test_set": {"type": "boolean"},
-        "classes": {"type": "integer", "minimum": 2},
-        "in_channels": {"type": "integer", "minimum": 1},
-        "columns": {"type": "array", "items": _COLUMN, "minItems": 1},
-        "rows": {"type": "array", "items": _ROW, "minItems": 1},
-    },
-    "required": ["id", "kind", "caption", "where", "columns", "rows"],
-    "additionalProperties": False,
-}
-_FIGURE = {
-    "type": "object",
-    "properties": {
-        "id": _TEXT,
-        "kind": {"enum": ["bars", "curves", "confusion", "panels", "sequences", "drawing"]},
-        "shows": _TEXT,
-        "table": _TEXT,
-        "columns": _TEXTS,
-        "model": _TEXT,
-        "curves": {"type": "array", "items": _TEXTS, "minItems": 1},
-    },
-    "required": ["id", "kind", "shows"],
-    "additionalProperties": False,
-}
-_CLAIM = {
-    "type": "object",
-    "properties": {key: _TEXT for key in ("id", "value", "states", "where", "same_as")},
-    "required": ["id", "value", "states", "where"],
-    "additionalProperties": False,
-}
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "paper": {
-            "type": "object",
-            "properties": {**{key: _TEXT for key in ("short", "title", "data", "split")}, "authors": _TEXTS},
-            "required": ["short", "title", "authors", "data", "split"],
-            "additionalProperties": False,
-        },
-        "tables": {"type": "array", "items": _TABLE},
-        "figures": {"type": "array", "items": _FIGURE},
-        "claims": {"type": "array", "items": _CLAIM},
-        "relations": {"type": "array", "items": {"type": "object", "required": ["kind"]}},
-    },
-    "required": ["paper", "tables"],
-    "additionalProperties": False,
-}
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _PLAIN = re.compile(rf"([<>])?\s*([-+]?){_NUMBER}\s*(?:\u00d710\^\{{([-+]?\d+)\}})?\s*(%)?(?:\s*±\s*{_NUMBER})?\s*(%)?")
 _RANGE = re.compile(rf"{_NUMBER}\s*[\u2013-]\s*{_NUMBER}\s*(%)?")
@@ -260,8 +159,12 @@ class Published:
 
 
 def cell(column: Mapping[str, Any], text: str | None) -> Value | None:
-    """Read a cell of a table under its column's unit."""
-    return parse(text, column.get("unit", ""), role(column) in COUNTED)
+    """Read a cell of a table under its column's unit; no number rounds to a share from below 0 or above 1."""
+    found = parse(text, column.get("unit", ""), role(column) in COUNTED)
+    if found is None or role(column) not in SHARES:
+        return found
+    low, high = found.interval
+    return replace(found, interval=Interval(max(low, 0.0), min(high, 1.0)))
 
 
 def find(folder: Path) -> Path | None:
@@ -273,7 +176,8 @@ def load(path: Path) -> Published:
     """Read and check a ``published.json``.
 
     Raises:
-        InputError: for a missing or mistyped entry, a row that does not fit its columns, or a place without a number.
+        InputError: for a missing or mistyped entry, a row that does not fit its columns, a number that its column's
+            role cannot have, an id that is given twice, or a place without a number.
     """
     content = read_json(path, "what a paper printed")
     import jsonschema
@@ -284,16 +188,71 @@ def load(path: Path) -> Published:
         raise InputError(f"{path}: {where + ': ' if where else ''}{error.message}.")
     published = Published(content)
     for table in published.tables:
-        for row in table["rows"]:
-            if len(row["values"]) != len(table["columns"]):
-                raise InputError(
-                    f"{path}: {table['id']}, row {row['label']!r}: expected {len(table['columns'])} values, one a "
-                    f"column, found {len(row['values'])}."
-                )
+        _check_table(path, table)
+    for kind, entries in (("table", published.tables), ("claim", published.claims)):
+        ids = [entry["id"] for entry in entries]
+        if twice := next((name for name in ids if ids.count(name) > 1), None):
+            raise InputError(f"{path}: two {kind}s are called {twice!r}: expected an id of its own for each.")
     for claim in published.claims:
         if "same_as" in claim:
             published.value(claim["same_as"])
+            published.value(claim["id"])
     for figure in published.figures:
         if "table" in figure:
             published.table(figure["table"])
+    for relation in published.relations:
+        _check_relation(path, published, relation)
     return published
+
+
+def _check_table(path: Path, table: Mapping[str, Any]) -> None:
+    columns, roles = table["columns"], [role(column) for column in table["columns"]]
+    if table["kind"] == "layers" and (
+        lacking := [name for name in ("layer", "shape", "parameters") if name not in roles]
+    ):
+        raise InputError(f"{path}: {table['id']}: expected a column of role {lacking[0]!r} in a table of layers.")
+    if table["kind"] == "significance" and any("metric" not in c for c in columns if role(c) == "p"):
+        raise InputError(f"{path}: {table['id']}: expected a metric in its column of p values, found none.")
+    for row in table["rows"]:
+        where = f"{path}: {table['id']}, row {row['label']!r}"
+        if len(row["values"]) != len(columns):
+            raise InputError(f"{where}: expected {len(columns)} values, one a column, found {len(row['values'])}.")
+        for column, text in zip(columns, row["values"], strict=True):
+            if expected := _unfit(table["kind"], column, text):
+                raise InputError(f"{where}, {column['name']}: expected {expected}, found {text!r}.")
+        if table["kind"] == "layers" and row["values"][roles.index("layer")] is None:
+            raise InputError(f"{where}: expected the layer's type, found none.")
+
+
+def _unfit(kind: str, column: Mapping[str, Any], text: str | None) -> str:
+    """What a cell should have been, empty where nothing is wrong with it."""
+    name = role(column)
+    if kind == "layers" and name == "shape" and text is not None and len(re.findall(r"\d+", text)) != 3:
+        return "height, width and channels, as in (None,256,256,16)"
+    found = cell(column, text)
+    if found is None or kind == "settings":
+        return ""
+    if name in SHARES and not 0 <= found.number <= 1:
+        return 'a share of 0 to 1, or of 0 to 100 in a column of unit "%"'
+    if name in COUNTED and (found.number < 0 or found.number % 1):
+        return "a count"
+    return "a loss of 0 or more" if name == "loss" and found.number < 0 else ""
+
+
+def _check_relation(path: Path, published: Published, relation: Mapping[str, Any]) -> None:
+    """Refuse a relation with a place that holds no number, or a measure that is no share of one."""
+    if "table" in relation:
+        published.table(relation["table"])
+    for key, entry in relation.items():
+        if key in ("kind", "if", "what", "table", "usual"):
+            continue
+        for place in _places(entry):
+            found = published.value(place)
+            if key in SHARES and not 0 <= found.number <= 1:
+                raise InputError(
+                    f"{path}: relation {relation['kind']!r}, {key}: expected a share of 0 to 1, found {found.text!r}."
+                )
+
+
+def _places(entry: Any) -> list[str]:
+    return [entry] if isinstance(entry, str) else [place for one in entry for place in _places(one)]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.files import write_text
-from benchmark.metrics import COUNTS, METRICS
+from benchmark.metrics import COUNTS, LESION_COUNTS, METRICS
 from benchmark.records import SCORE_COLUMNS, InputError
 
 KEYS = ("bundle", "variant", "fold", "seed", "patient_id", "case_id", "region")
@@ -28,6 +28,7 @@ COLUMNS = (
     *KEYS,
     "note",
     *COUNTS,
+    *LESION_COUNTS,
     *(column(metric.name, metric.version) for metric in METRICS.values()),
 )
 """Columns of a whole ``scores.csv``, in order. A blank cell is a metric that does not apply, a distance of slices."""
@@ -66,7 +67,7 @@ def read(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a table of scores: {error}.") from error
     numbers = table.columns.difference([*KEYS, "note"])
-    found = [name for name in numbers if name.partition(".")[0] not in (*COUNTS, *METRICS)]
+    found = [name for name in numbers if name.partition(".")[0] not in (*COUNTS, *LESION_COUNTS, *METRICS)]
     if found or tuple(table.columns[: len(KEYS) + 1]) != (*KEYS, "note"):
         raise InputError(
             f"{path}: expected the columns {', '.join((*KEYS, 'note'))} and columns of metrics, found "

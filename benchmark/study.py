@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,8 @@ SCHEMA: dict[str, Any] = {
             "properties": {
                 "metrics": _NAMES,
                 "pairs": {"anyOf": [{"const": "all"}, {"type": "array", "items": _PAIR, "minItems": 1}]},
-                "test": {"enum": ["wilcoxon", "paired_t"]},
+                "test": {"enum": ["wilcoxon", "paired_t", "permutation", "two_level"]},
+                "margin": {"type": ["number", "object"]},
                 "alpha": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
             },
             "required": ["metrics"],
@@ -71,7 +73,7 @@ class Study:
 
     ``models`` are bundles with an optional ``variant`` name and what it changes (``set``); ``set`` holds the declared
     deviations from the protocol for every model and ``deviations`` says why; ``compare`` declares metrics, pairs,
-    test and alpha; ``check`` the metrics and margin of a regression.
+    test, alpha and the margin of equivalence; ``check`` the metrics and margin of a regression.
 
     A model of the track ``native`` follows its bundle's own recipe where that says anything, which ``set`` does not
     change; ``set_native`` and its own ``set`` do. A model may have ``folds`` of its own, as another split has another
@@ -101,7 +103,14 @@ class Study:
         return project.reports() / self.name
 
     def runs(self, changes: Mapping[str, Any] | None = None) -> list[Run]:
-        """Every run of the study, by model, fold and seed; ``changes`` are more ids to set in all of them."""
+        """Every run of the study, by model, fold and seed.
+
+        ``changes`` are more ids to set in all of them, or as ``BUNDLE:ID`` in those of one bundle, which wins.
+
+        Raises:
+            InputError: if no model is of a bundle in ``changes``, or these set the split, which a study declares.
+        """
+        by_bundle = _by_bundle(changes or {}, [model["bundle"] for model in self.models])
         return [
             Run(
                 study=self.name,
@@ -109,7 +118,7 @@ class Study:
                 variant=model["variant"],
                 fold=fold,
                 seed=seed,
-                overrides={**self._settings([model, *self.stages(model)][-1]), **(changes or {})},
+                overrides={**self._settings([model, *self.stages(model)][-1]), **by_bundle[model["bundle"]]},
                 stages=tuple(
                     Run(self.name, stage["bundle"], stage["variant"], fold, seed).id for stage in self.stages(model)
                 ),
@@ -124,9 +133,28 @@ class Study:
         known = {declared_name(other): other for other in self.models}
         return [known[name] for name in model.get("stages", ())]
 
+    def split(self, model: Mapping[str, Any]) -> str:
+        """The split that a trained model is trained and tested on."""
+        own = self._settings(model)
+        return str(own["split"] if "split" in own else bundle.compose(model["bundle"])["train"]["split"])
+
     def _settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
         own = {**bundle.native(model["bundle"]), **self.set_native} if model.get("track") == "native" else {}
         return {**self.set, **own, **model.get("set", {})}
+
+
+def _by_bundle(changes: Mapping[str, Any], bundles: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what to set in the runs of each bundle; a key ``BUNDLE:ID`` is for one (MONAI writes ids with ``::``)."""
+    addressed = {key: match for key in changes if (match := re.fullmatch(r"([^:#]+):(?!:)(.+)", key))}
+    found = {name: {key: value for key, value in changes.items() if key not in addressed} for name in bundles}
+    for key, match in addressed.items():
+        if match[1] not in found:
+            raise InputError(f"Cannot set {key!r}: expected a bundle of the study, one of {', '.join(found)}.")
+        found[match[1]][match[2]] = changes[key]
+    if any("split" in own for own in found.values()):
+        # A report would call these scores those of the declared split, and compare them.
+        raise InputError("Id 'split' cannot be set here: expected it in study.json, which its report goes by.")
+    return found
 
 
 def variant(model: Mapping[str, Any]) -> str:
@@ -162,15 +190,16 @@ def load(name: str) -> Study:
     if len(set(models)) < len(models):
         raise InputError(f"{path}: models: bundle and variant together must differ; found {models}.")
     content["models"] = [{**model, "variant": variant(model)} for model in content["models"]]
-    _check_stages(path, content["models"])
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
-    return Study(name=name, **values)
+    found = Study(name=name, **values)
+    _check_stages(path, found)
+    return found
 
 
-def _check_stages(path: Path, models: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a model that joins others unless these are a classifier and a segmenter that the study trains."""
-    trained = {declared_name(model): model for model in models if "stages" not in model}
-    for model in (model for model in models if "stages" in model):
+def _check_stages(path: Path, study: Study) -> None:
+    """Refuse a model that joins others unless these are a classifier and a segmenter of one split that it trains."""
+    trained = {declared_name(model): model for model in study.models if "stages" not in model}
+    for model in (model for model in study.models if "stages" in model):
         where = f"{path}: models: {declared_name(model)}: stages"
         if unknown := [name for name in model["stages"] if name not in trained]:
             raise InputError(f"{where}: expected two of {', '.join(trained)}, found {unknown[0]!r}.")
@@ -180,10 +209,13 @@ def _check_stages(path: Path, models: Sequence[Mapping[str, Any]]) -> None:
             raise InputError(f"{where}: expected bundles for classification and segmentation, found {tasks}.")
         if model["bundle"] != segmenter or {"set", "track"} & set(model):
             raise InputError(f"{where}: expected bundle {segmenter!r} and no settings of its own, found others.")
+        splits = [study.split(stage) for stage in study.stages(model)]
+        if splits[0] != splits[1]:
+            raise InputError(f"{where}: expected two models of one split, found {' and '.join(splits)}.")
 
 
-def _content(name: str) -> Any:
-    """Read a study's file, and for what it lacks the one that it extends."""
+def _content(name: str, extending: tuple[str, ...] = ()) -> Any:
+    """Read a study's file, and for what it lacks the one that it extends; ``extending`` are those that led here."""
     if name not in names():
         raise InputError(f"There is no study {name!r}: expected one of {', '.join(names())} (folders of reports/).")
     path = project.reports() / name / "study.json"
@@ -191,9 +223,10 @@ def _content(name: str) -> Any:
     if not isinstance(content, dict) or "extends" not in content:
         return content
     parent = content.pop("extends")
-    if parent not in names() or parent == name:
-        raise InputError(f"{path}: extends: expected another study, found {parent!r}.")
-    return {**_content(parent), **content}
+    if parent not in names() or parent in (name, *extending):
+        chain = f" which extends it ({' → '.join((*extending, name, parent))})" if parent in extending else ""
+        raise InputError(f"{path}: extends: expected another study, found {parent!r}{chain}.")
+    return {**_content(parent, (*extending, name)), **content}
 
 
 def select(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:

@@ -88,7 +88,7 @@ def split_by_slice(folds):
 def test_a_clean_set(project):
     found = audited(subjects())
     assert reported(found) == {"label values": "note"}
-    assert len(found) == 22
+    assert len(found) == 23
     assert {one.count for check, one in found.items() if one.severity == "clean" and "picture" not in check} == {0}
 
 
@@ -301,11 +301,11 @@ def pictures(project):
         images, annotations = [], []
         for number in numbers:
             name = f"{number}_jpg.rf.{number:032x}.jpg"
-            Image.fromarray(rng.integers(1, 255, (64, 64), np.uint8)).save(f"coco/{side}/{name}")
-            x, y = 10 + number, 20
+            Image.fromarray(rng.integers(1, 255, (65, 65), np.uint8)).save(f"coco/{side}/{name}")
+            x, y = 10 + number, 21
             box = [x, y, x + 20, y, x + 20, y + 10, x, y + 10]
             contours[number] = [[x, y], [x + 10, y], [x + 10, y + 10], [x, y + 10]]
-            images.append({"id": number, "file_name": name, "width": 64, "height": 64})
+            images.append({"id": number, "file_name": name, "width": 65, "height": 65})
             annotations.append({"id": number, "image_id": number, "category_id": 1 + number % 2, "segmentation": [box]})
             rows.append(f"{name},{ {6: 1, 7: 2}.get(number, number) },{'odd one' if number % 2 else 'even one'}\n")
         categories = [{"id": 0, "name": "Tumor"}, {"id": 1, "name": "0"}, {"id": 2, "name": "1"}]
@@ -343,12 +343,72 @@ def test_pictures_of_experts_are_no_boxes_by_the_publishers_file(pictures):
     assert by_check(audit("tumor2146_expert"))["rectangular outlines"].severity == "not checked"
 
 
+def picture(number):
+    return next(Path("coco").glob(f"*/{number}_jpg*"))
+
+
+def test_where_nobody_says_whose_pictures_are_no_split_is_called_clean(pictures):
+    (pictures / "index.csv").rename("patients.csv")
+    # One of the test side is nearly one of training, and two others are the same.
+    pixels = np.array(Image.open(picture(1)))
+    pixels[:4, :4] = 0
+    Image.fromarray(pixels).save(picture(7), quality=95)
+    picture(8).write_bytes(picture(6).read_bytes())
+    scan("tumor2146", pictures, replace=True)
+    remake("tumor2146", k=2, validation=0.3, replace=True)
+    remake("tumor2146", split="published", replace=True)
+    scan("brats2018", write({"Brats18_X_1_1": subject(1)}))
+    found = by_check(audit("tumor2146"))
+    unknown = found["unknown patients"]
+    assert (unknown.severity, unknown.count, unknown.total) == ("warning", 8, 8)
+    for split in ("patient", "published"):
+        assert found[f"patients across a split ({split})"].severity == "not checked"
+    near = found["near-duplicates across a split (published)"]
+    assert (near.severity, near.count, near.total, near.examples) == ("error", 1, 3, ("image_7/0",))
+    assert "training holds for 1 another picture (of whom, is not known)" in near.sentence
+    assert "in 1 groups; whether these span patients is not known." in found["identical images"].sentence
+    assert found["same ids in another set (brats2018)"].severity == "not checked"
+    assert by_check(audit("tumor2146_expert"))["unknown patients"].severity == "clean"
+
+    # A user's table says whose they are: 6 and 7 are of patients in training.
+    told = by_check(audit("tumor2146", patients=Path("patients.csv")))[
+        "patients across a split (published, patients.csv)"
+    ]
+    assert (told.severity, told.count, told.total) == ("error", 2, 3)
+    rows = [f"{picture(n).name},{n}\n" for n in range(1, 9)]
+    Path("apart.csv").write_text("file_name,patient\n" + "".join(rows))
+    told = by_check(audit("tumor2146", patients=Path("apart.csv")))["patients across a split (published, apart.csv)"]
+    assert (told.severity, told.count, told.total) == ("clean", 0, 3)
+
+
+def test_more_pictures_than_are_compared_are_not_called_clean(pictures, monkeypatch):
+    monkeypatch.setattr("benchmark.data.audit.SEARCHED", 7)
+    assert by_check(audit("tumor2146"))["near-duplicates across a split (published)"].severity == "not checked"
+
+
+def test_outlines_in_linked_folders_are_looked_at(pictures):
+    Path("elsewhere").mkdir()
+    for side in ("train", "valid", "test"):
+        (pictures / side).rename(Path("elsewhere", side))
+        (pictures / side).symlink_to(Path("elsewhere", side).resolve())
+    found = by_check(audit("tumor2146"))
+    assert (found["rectangular outlines"].severity, found["rectangular outlines"].count) == ("error", 8)
+    assert found["category names"].count == 8
+
+
+def test_averaged_rectangles_are_found_as_they_were_drawn(pictures):
+    scan("tumor2146_small", pictures)
+    found = by_check(audit("tumor2146_small"))["rectangular masks"]
+    # Averaged, a box is two blocks high, and where its left edge is at 12 or 17 its corners are gone.
+    assert (found.severity, found.count, found.total) == ("error", 8, 8)
+
+
 def test_the_command(pictures, command):
     code, out, _ = command("data", "audit", "tumor2146", "--patients", pictures / "index.csv")
     assert code == 1
     assert max(map(len, out.splitlines())) <= 100
     assert "rectangular masks" in out
-    assert "\ntumor2146, clean: identical images, " in out
+    assert "\ntumor2146, clean: unknown patients, identical images, " in out
     assert "\ntumor2146, not checked: copied channels, cut field of view." in out
     code, out, _ = command("data", "audit", "tumor2146", "--json")
     assert code == 1

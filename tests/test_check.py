@@ -48,7 +48,55 @@ def test_noise_is_no_regression():
 def test_one_bad_patient_is_beyond_the_margin_but_not_supported():
     now = [*BEFORE[:-1], 0.6]
     assert np.mean(BEFORE) - np.mean(now) > 0.02
-    assert compare_with_baseline(wt(now), wt(BEFORE), RULE, BETTER) == []
+    (finding,) = compare_with_baseline(wt(now), wt(BEFORE), RULE, BETTER)
+    assert (finding.kind, finding.failed) == ("not shown", False)
+    # d = 0 seven times and -0.3: mean -0.0375 = its standard error; t of 7 degrees of freedom at 2.5% is 2.3646.
+    assert finding.numbers["ci_low"] == pytest.approx(-0.0375 - 2.3646 * 0.0375, abs=1e-5)
+    assert finding.message.endswith("margin 0.02): beyond the margin, but it may be chance")
+
+
+def test_a_drop_of_every_patient_fails_on_few_patients_however_uneven_it_is():
+    # The t interval of three patients that lose 0.8, 0.1 and 0.05 holds zero.
+    (finding,) = compare_with_baseline(wt([0.1, 0.8, 0.89]), wt([0.9, 0.9, 0.94]), RULE, BETTER)
+    assert finding.kind == "regression" and finding.numbers["ci_high"] > 0
+    (spared,) = compare_with_baseline(wt([0.1, 0.8, 0.93]), wt([0.9, 0.9, 0.94]), RULE, BETTER)
+    assert spared.kind == "not shown"
+
+
+def test_no_worse_is_shown_by_the_interval_and_not_by_a_mean_within_the_margin():
+    def lost(share):
+        return np.subtract(BEFORE, np.array([0, 2, 0, 2, 0, 2, 0, 2]) * share)
+
+    # Mean loss 0.01 and SD 0.0107: the interval ends at 0.01 + 2.3646 * 0.0107 / sqrt(8) = 0.0189, within 0.02.
+    assert compare_with_baseline(wt(lost(0.01)), wt(BEFORE), RULE, BETTER) == []
+    (finding,) = compare_with_baseline(wt(lost(0.011)), wt(BEFORE), RULE, BETTER)
+    assert finding.kind == "not shown"
+    assert finding.message.endswith("worse, but perhaps within the margin")
+    wide = np.add(BEFORE, [0.06, -0.06, 0.06, -0.06, 0.06, -0.06, 0.06, -0.06])
+    (finding,) = compare_with_baseline(wt(wide), wt(BEFORE), RULE, BETTER)
+    assert finding.message.endswith("not shown to be no worse")
+
+
+def test_failing_findings_come_before_what_is_not_shown():
+    before = table(rows("a", {"P0": 0.9, "P1": 0.8, "P2": 0.7}), rows("b", {"P0": 0.9, "P1": 0.8, "P2": 0.7}))
+    now = table(rows("a", {"P0": 0.9, "P1": 0.8, "P2": 0.6}), rows("b", {"P0": 0.8, "P1": 0.7, "P2": 0.6}))
+    found = compare_with_baseline(now, before, RULE, BETTER)
+    assert [(finding.model, finding.kind) for finding in found] == [("b", "regression"), ("a", "not shown")]
+
+
+def test_a_gate_without_a_change_fails_by_chance_in_one_of_forty():
+    random = np.random.default_rng(5)
+    before = random.normal(0.8, 0.1, (80, 6))
+    tables = [
+        table(*(rows(f"m{model}", {f"P{i}": value for i, value in enumerate(own)}) for model, own in enumerate(values)))
+        for values in (before, before + random.normal(0, 0.02, before.shape))
+    ]
+    found = compare_with_baseline(tables[1], tables[0], {"metrics": ["dice"], "margin": 0.0}, BETTER)
+    failed = sum(finding.failed for finding in found)
+    # 2.5% by the interval, some more by six of six (2^-6): 2 to 4 of 80 expected, with an SD below 2.
+    assert failed <= 9
+    # What a margin of 0 leaves: no worse where the interval ends below 0, as rare, and else not shown.
+    assert len(found) - failed > 66
 
 
 def test_a_sure_drop_within_the_margin_passes_and_an_improvement_too():
@@ -67,7 +115,10 @@ def test_hd95_gets_worse_by_rising():
 def test_below_three_patients_the_mean_decides():
     (finding,) = compare_with_baseline(wt([0.5, 0.9]), wt([0.7, 0.9]), RULE, BETTER)
     assert "(-0.100, no interval on fewer than 3 patients" in finding.message
-    assert compare_with_baseline(wt([0.69, 0.9]), wt([0.7, 0.9]), RULE, BETTER) == []
+    (finding,) = compare_with_baseline(wt([0.69, 0.9]), wt([0.7, 0.9]), RULE, BETTER)
+    assert not finding.failed
+    assert finding.message.endswith("margin 0.02): too few patients to show that it is no worse")
+    assert compare_with_baseline(wt([0.71, 0.9]), wt([0.7, 0.9]), RULE, BETTER) == []
 
 
 def test_what_is_missing_is_found_and_what_is_new_is_information():

@@ -330,7 +330,8 @@ def test_values_of_set_have_types():
 
 def test_set_reaches_the_runs_and_the_command_that_repeats_one():
     run = Run("tiny", "unet", "default", 0, 1)
-    changes = cli._changes(["spatial_size=[32, 32]", "manifest=phantom", "amp=true"])
+    changes = cli._changes(["spatial_size=[32, 32]", "manifest=phantom", "amp=true", "unet:loss::alpha=0.5"])
+    assert changes["unet:loss::alpha"] == 0.5
     words = execute.command(run, changes)
     assert words[:4] == ["benchmark", "run", "tiny", IDS[0]]
     assert cli._changes([word for word in words[4:] if word != "--set"]) == changes
@@ -354,11 +355,18 @@ def test_set_reaches_the_runs_and_the_command_that_repeats_one():
         (["run-all", "tiny", "--set", "max_epochs=nine"], "Id 'max_epochs' cannot be 'nine'"),
         (["run", "tiny", IDS[0], "--set", "epocs=9"], "There is no id 'epocs'"),
         (["run-all", "tiny", "--set", "max_epochs"], "expected ID=VALUE"),
+        (["run-all", "tiny", "--set", "la_resunet:epocs=9"], "There is no id 'epocs'"),
+        (["run-all", "tiny", "--set", "unetpp:amp=true"], "Cannot set 'unetpp:amp': expected a bundle of the study"),
         (["run-all", "tiny", "--jobs", "0"], "--jobs is 0: expected at least 1"),
         (["run-all", "strange"], "There is no bundle 'unet2': expected one of attention_unet, la_resunet"),
         (["run-all", "mistyped"], "There is no id 'chanels'"),
         (["run-all", "farfold"], "phantom has folds 0 to 0, found fold 7"),
         (["compose", "unet2"], "There is no bundle 'unet2'"),
+        (["layers", "unet2", "--out", "layers.csv"], "There is no bundle 'unet2'"),
+        (
+            ["layers", "nnunet", "--size", "8", "--out", "layers.csv"],
+            "nnunet: expected images that its network takes, found 1 x 4 x 8 x 8 (A patch of 8 x 8 pixels is too small",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2_and_starts_nothing(project, command, arguments, sentence):

@@ -1,26 +1,18 @@
-"""Known answers for every metric and rule, and equality with MONAI and scikit-learn."""
+"""Known answers for every metric and for every rule of empty, full and missing masks."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
-from scipy import ndimage
+from synthetic_masks import ANISOTROPIC, ISOTROPIC, ONE, REGIONS, blobs, volume
 
-from benchmark.metrics import COUNTS, METRICS, MaskPair, bounding_box, score_case, surface
+from benchmark.masks import MaskPair, bounding_box
+from benchmark.metrics import AREA_METRICS, COUNTS, LESION_COUNTS, METRICS, score_case, score_pair
 from benchmark.records import InputError
 
-REGIONS = {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)}
-ONE = {"ET": (4,)}
-OVERLAP = ("dice", "iou", "sensitivity", "specificity", "precision", "accuracy")
-ISOTROPIC, ANISOTROPIC = (1.0, 1.0, 1.0), (0.5, 1.25, 3.0)
-
-
-def volume(*boxes, shape=(8, 9, 10), label=4):
-    array = np.zeros(shape, np.uint8)
-    for box in boxes:
-        array[box] = label
-    return array
+DISTANCES = ("hd95", "hd95_pooled", "hd100", "assd", "lesion_hd95")
+ERRORS = (*DISTANCES, "volume_error")
+PERFECT = {name: 0.0 if name in ERRORS else 1.0 for name in METRICS}
 
 
 def scores(reference, prediction, spacing=ISOTROPIC, regions=ONE):
@@ -35,41 +27,28 @@ def values(reference, prediction, spacing=ISOTROPIC):
     return only_metrics(scores(reference, prediction, spacing)["ET"])
 
 
-def blobs(seed, shape=(24, 20, 16)):
-    """Nested random blobs with labels 2 (outside), 1 and 4 (inside), and a prediction that is off by noise."""
-    random = np.random.default_rng(seed)
-    field = ndimage.gaussian_filter(random.normal(size=shape), 2.5)
-    other = field + 0.5 * ndimage.gaussian_filter(random.normal(size=shape), 2.5)
-    return [
-        np.array([0, 2, 1, 4])[np.digitize(f / field.std(), [0.5, 1.0, 1.4])].astype(np.uint8) for f in (field, other)
-    ]
-
-
-def monai_hd95(reference, prediction, spacing):
-    from monai.metrics import compute_hausdorff_distance
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        result = compute_hausdorff_distance(
-            prediction[None, None], reference[None, None], include_background=True, percentile=95, spacing=spacing
-        )
-    return float(result[0, 0])
-
-
-def monai_dice(reference, prediction):
-    import torch
-    from monai.metrics.meandice import compute_dice
-
-    masks = [torch.from_numpy(mask[None, None].astype("float32")) for mask in (prediction, reference)]
-    return float(compute_dice(*masks)[0, 0])
-
-
 def test_the_table_is_complete_and_in_order():
-    assert list(METRICS) == ["dice", "iou", "sensitivity", "specificity", "precision", "accuracy", "hd95"]
-    for name, metric in METRICS.items():
+    assert list(METRICS) == [
+        *("dice", "iou", "sensitivity", "specificity", "precision", "accuracy", "balanced_accuracy"),
+        *("hd95", "hd95_pooled", "hd100", "assd", "nsd", "volume_error", "lesion_dice", "lesion_hd95", "lesion_pq"),
+    ]
+    for name, metric in (METRICS | AREA_METRICS).items():
         assert metric.name == name
         assert metric.title and metric.version
-        assert (metric.better, metric.unit) == (("lower", "mm") if name == "hd95" else ("higher", ""))
+        assert metric.better == ("lower" if metric.unit else "higher")
+    assert {name for name, metric in METRICS.items() if metric.unit == "mm"} == set(DISTANCES)
+    assert {name for name, metric in METRICS.items() if metric.unit == "ml"} == {"volume_error"}
+
+
+def test_a_metric_of_counts_needs_nothing_else():
+    class Counted:
+        tp, fp, fn, tn, shape, spacing = 4, 8, 4, 704, (720,), (1.0,)
+
+    pair = MaskPair(volume(np.s_[2:4, 2:4, 2:4]) > 0, volume(np.s_[3:6, 2:4, 2:4]) > 0, (8, 9, 10), ISOTROPIC)
+    names = [name for name, metric in METRICS.items() if metric.needs == "counts"]
+    assert names == list(METRICS)[:7]
+    for name in names:
+        assert score_pair(METRICS[name], Counted()) == score_pair(METRICS[name], pair)
 
 
 def test_counts_of_hand_made_masks_give_the_textbook_values():
@@ -84,8 +63,28 @@ def test_counts_of_hand_made_masks_give_the_textbook_values():
         "specificity": 704 / 712,
         "precision": 4 / 12,
         "accuracy": 708 / 720,
+        "balanced_accuracy": (4 / 8 + 704 / 712) / 2,
+        "volume_error": 0.004,
     }
-    assert {name: got[name] for name in OVERLAP} == pytest.approx(expected, abs=1e-15)
+    assert {name: got[name] for name in expected} == pytest.approx(expected, abs=1e-15)
+    assert values(reference, prediction, (0.5, 2.0, 3.0))["volume_error"] == pytest.approx(0.012)
+
+
+def test_surface_scores_of_two_bars_by_hand():
+    # Bars of one voxel's width, so that all is surface: 1 voxel at 0, and 4 at 0 to 3; distances 0, and 0 to 3 mm.
+    got = values(volume(np.s_[0, 4, 4]), volume(np.s_[0:4, 4, 4]))
+    expected = {
+        "hd100": 3.0,
+        "hd95": 0.95 * 3,
+        # The five distances 0, 0, 1, 2, 3: rank 0.95 * 4 lies four fifths of the way from 2 to 3.
+        "hd95_pooled": 2.8,
+        "assd": 6 / 5,
+        # 0, 0 and exactly 1 mm are within 1 mm.
+        "nsd": 3 / 5,
+    }
+    assert {name: got[name] for name in expected} == pytest.approx(expected)
+    wide = values(volume(np.s_[0, 4, 4]), volume(np.s_[0:4, 4, 4]), (1.5, 1.0, 1.0))
+    assert (wide["nsd"], wide["assd"]) == (pytest.approx(2 / 5), pytest.approx(1.5 * 6 / 5))
 
 
 def test_hd95_of_shifted_points_is_their_distance_in_mm():
@@ -106,7 +105,7 @@ def test_identical_masks_are_perfect():
     reference, _ = blobs(0)
     for row in scores(reference, reference, ANISOTROPIC, REGIONS).values():
         assert row["note"] == ""
-        assert only_metrics(row) == dict.fromkeys(METRICS, 1.0) | {"hd95": 0.0}
+        assert only_metrics(row) == PERFECT
 
 
 def test_regions_unite_labels_and_other_labels_are_background():
@@ -117,33 +116,53 @@ def test_regions_unite_labels_and_other_labels_are_background():
 
 
 @pytest.mark.parametrize("spacing", [ISOTROPIC, ANISOTROPIC])
-def test_empty_masks_follow_each_metrics_rule(spacing):
-    empty, some = volume(), volume(np.s_[0:2, 0:2, 0:2])
+def test_empty_full_and_missing_masks_follow_each_metrics_rule(spacing):
+    empty, some, full = volume(), volume(np.s_[0:4, 0:4, 0:4]), volume(np.s_[:, :, :])
     diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(some.shape, spacing, strict=True)))
-    # 8 of 720 voxels: predicting none of them leaves 712 right; the reference's background is then untouched.
-    share = 712 / 720
-    expected = {
-        "both empty": (empty, empty, [1, 1, 1, 1, 1, 1, 0]),
-        "prediction empty": (some, empty, [0, 0, 0, 1, 0, share, diagonal]),
-        "reference empty": (empty, some, [0, 0, 0, share, 0, share, diagonal]),
+    voxel = math.prod(spacing) / 1000
+    # 64 of 720 voxels: predicting none of them leaves 656 right; the reference's background is then untouched.
+    share = 656 / 720
+    worst = dict.fromkeys(METRICS, 0.0) | dict.fromkeys(DISTANCES, diagonal) | {"lesion_hd95": 374.0}
+    right = {"specificity": 1.0, "accuracy": share, "balanced_accuracy": 0.5}
+    wrong = {"specificity": share, "accuracy": share, "balanced_accuracy": share / 2}
+    cases = {
+        "both empty": (empty, empty, PERFECT),
+        "prediction empty": (some, empty, worst | right | {"volume_error": 64 * voxel}),
+        "reference empty": (empty, some, worst | wrong | {"volume_error": 64 * voxel}),
+        "missing prediction": (some, None, worst | {"volume_error": 720 * voxel}),
+        "both full": (full, full, PERFECT),
+        "prediction empty, reference full": (full, empty, worst | {"volume_error": 720 * voxel}),
+        "reference empty, prediction full": (empty, full, worst | {"volume_error": 720 * voxel}),
     }
-    for note, (reference, prediction, wanted) in expected.items():
+    for note, (reference, prediction, wanted) in cases.items():
         row = scores(reference, prediction, spacing)["ET"]
-        assert list(only_metrics(row).values()) == pytest.approx(wanted)
+        assert only_metrics(row) == pytest.approx(wanted), note
         assert row["note"] == note
 
 
-def test_no_negatives_follow_specificitys_rule():
-    full, some = np.full((3, 4, 5), 4), volume(np.s_[0:2, 0:2, 0:2], shape=(3, 4, 5))
-    for reference, prediction, value, note in [
-        (full, full, 1.0, "both full"),
-        (full, some, 0.0, "reference full"),
-        (some, full, 0.0, "prediction full"),
-        (full, np.zeros_like(full), 0.0, "prediction empty, reference full"),
-    ]:
+def test_a_mask_that_fills_the_volume_is_scored_against_a_corner():
+    full, some = volume(np.s_[:, :, :]), volume(np.s_[0:4, 0:4, 0:4])
+    expected = {
+        "dice": 128 / 784,
+        "iou": 64 / 720,
+        "sensitivity": 64 / 720,
+        "specificity": 0.0,
+        "precision": 1.0,
+        "accuracy": 64 / 720,
+        "balanced_accuracy": 32 / 720,
+        # From the far corner (7, 8, 9) to (3, 3, 3).
+        "hd100": math.sqrt(16 + 25 + 36),
+        "volume_error": 0.656,
+        "lesion_dice": 128 / 784,
+        "lesion_pq": 128 / 784,
+    }
+    for reference, prediction, note, changed in (
+        (full, some, "reference full", {}),
+        (some, full, "prediction full", {"sensitivity": 1.0, "precision": 64 / 720, "balanced_accuracy": 0.5}),
+    ):
         row = scores(reference, prediction)["ET"]
-        assert (row["specificity"], row["note"]) == (value, note)
-    assert values(full, full)["dice"] == 1.0
+        assert {name: row[name] for name in expected} == pytest.approx(expected | changed)
+        assert row["note"] == note
 
 
 def test_worst_hd95_on_a_brats_volume_is_the_challenges_penalty():
@@ -154,11 +173,11 @@ def test_worst_hd95_on_a_brats_volume_is_the_challenges_penalty():
 @pytest.mark.parametrize("reference", [volume(), volume(np.s_[0:2, 0:2, 0:2])])
 def test_a_missing_prediction_has_the_worst_value_of_each_metric(reference):
     rows = score_case(reference, None, ANISOTROPIC, REGIONS)
-    diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(reference.shape, ANISOTROPIC, strict=True)))
     assert [row["region"] for row in rows] == list(REGIONS)
     for row in rows:
         assert row["note"] == "missing prediction"
-        assert only_metrics(row) == pytest.approx(dict.fromkeys(METRICS, 0.0) | {"hd95": diagonal})
+        assert row["hd95"] == pytest.approx(math.hypot(8 * 0.5, 9 * 1.25, 10 * 3.0))
+        assert (row["dice"], row["specificity"], row["lesion_dice"]) == (0.0, 0.0, 0.0)
 
 
 def test_rows_are_dense_ordered_and_finite_whatever_is_empty():
@@ -169,10 +188,10 @@ def test_rows_are_dense_ordered_and_finite_whatever_is_empty():
             rows = score_case(reference, prediction, ANISOTROPIC, REGIONS)
             assert [row["region"] for row in rows] == list(REGIONS)
             for row in rows:
-                assert list(row) == ["region", "note", *COUNTS, *METRICS]
-                assert all(type(row[name]) is int for name in COUNTS)
+                assert list(row) == ["region", "note", *COUNTS, *LESION_COUNTS, *METRICS]
+                assert all(type(row[name]) is int for name in (*COUNTS, *LESION_COUNTS))
                 assert all(type(row[name]) is float and math.isfinite(row[name]) for name in METRICS)
-                assert all(0 <= row[name] <= 1 for name in METRICS if name != "hd95")
+                assert all(0 <= row[name] <= 1 for name in METRICS if name not in ERRORS)
 
 
 @pytest.mark.parametrize("prediction", [volume(np.s_[0:2, 0:3, 0:2], label=2), None])
@@ -184,62 +203,26 @@ def test_counts_are_voxels_of_the_whole_volume(prediction):
     assert tuple(rows["ET"][name] for name in COUNTS) == et
 
 
-SHAPES = {
-    "single voxels": (volume(np.s_[4, 4, 4]), volume(np.s_[6, 2, 9])),
-    "one voxel in a block": (volume(np.s_[4, 4, 4]), volume(np.s_[2:7, 2:7, 2:7])),
-    "touching the border": (volume(np.s_[0:3, 0:4, 0:5]), volume(np.s_[5:8, 6:9, 7:10])),
-    "whole volume against a corner": (volume(np.s_[:, :, :]), volume(np.s_[0:2, 0:2, 0:2])),
-    "whole volume twice": (volume(np.s_[:, :, :]), volume(np.s_[:, :, :])),
-    "one slice": (volume(np.s_[2:6, 3:7, 4]), volume(np.s_[3:8, 3:7, 5])),
-    "volume of one slice": (
-        volume(np.s_[2:6, 3:7], shape=(8, 9, 1)),
-        volume(np.s_[3:8, 3:7], np.s_[0, 0], shape=(8, 9, 1)),
-    ),
-    "far islands": (volume(np.s_[0:2, 0:2, 0:2]), volume(np.s_[0:2, 0:2, 0:2], np.s_[7, 8, 9])),
-}
-
-
-@pytest.mark.parametrize("spacing", [ISOTROPIC, ANISOTROPIC])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_hd95_of_degenerate_shapes_equals_monai(shape, spacing):
-    reference, prediction = SHAPES[shape]
-    # A picture of one slice has two dimensions; given three, MONAI takes all of a mask for its surface.
-    used = [axis for axis, size in enumerate(reference.shape) if size > 1]
-    flat = [(array > 0).squeeze() for array in (reference, prediction)]
-    expected = monai_hd95(*flat, tuple(spacing[axis] for axis in used))
-    assert values(reference, prediction, spacing)["hd95"] == pytest.approx(expected, abs=1e-3)
-
-
-@pytest.mark.parametrize("spacing", [ISOTROPIC, ANISOTROPIC])
-@pytest.mark.parametrize("seed", range(4))
-def test_random_blobs_equal_monai_and_scikit_learn(seed, spacing):
-    from sklearn import metrics as sklearn_metrics
-
-    reference, prediction = blobs(seed)
-    got = scores(reference, prediction, spacing, REGIONS)
-    for region, labels in REGIONS.items():
-        truth, guess = np.isin(reference, labels), np.isin(prediction, labels)
-        assert truth.any() and guess.any()
-        flat = truth.ravel(), guess.ravel()
-        expected = {
-            "dice": monai_dice(truth, guess),
-            "iou": sklearn_metrics.jaccard_score(*flat),
-            "sensitivity": sklearn_metrics.recall_score(*flat),
-            "specificity": sklearn_metrics.recall_score(*flat, pos_label=False),
-            "precision": sklearn_metrics.precision_score(*flat),
-            "accuracy": sklearn_metrics.accuracy_score(*flat),
-        }
-        assert {name: got[region][name] for name in OVERLAP} == pytest.approx(expected, abs=1e-6)
-        assert got[region]["hd95"] == pytest.approx(monai_hd95(truth, guess, spacing), abs=1e-3)
+def test_lesions_are_counted_where_a_metric_needs_them():
+    few = {name: metric for name, metric in METRICS.items() if metric.needs == "counts"}
+    (row,) = score_case(volume(), volume(), ISOTROPIC, ONE, few)
+    assert list(row) == ["region", "note", *COUNTS, *few]
 
 
 def test_memory_order_and_type_of_the_label_maps_do_not_matter():
     reference, prediction = blobs(1)
     expected = score_case(reference, prediction, ANISOTROPIC, REGIONS)
+
+    def same(reference, prediction):
+        rows = score_case(reference, prediction, ANISOTROPIC, REGIONS)
+        assert [row.pop("note") for row in rows] == [row["note"] for row in expected]
+        for row, wanted in zip(rows, expected, strict=True):
+            assert {name: row[name] for name in (*COUNTS, *LESION_COUNTS)}.items() <= wanted.items()
+            assert only_metrics(row) == pytest.approx(only_metrics(wanted), rel=1e-12)
+
     for kind in (np.int16, np.int64, np.uint64, np.float32, ">i2"):
-        assert score_case(np.asfortranarray(reference), prediction.astype(kind), ANISOTROPIC, REGIONS) == expected
-    flipped = score_case(reference[::-1], prediction[::-1], ANISOTROPIC, REGIONS)
-    assert [only_metrics(row) for row in flipped] == [pytest.approx(only_metrics(row)) for row in expected]
+        same(np.asfortranarray(reference), prediction.astype(kind))
+    same(reference[::-1], prediction[::-1])
 
 
 def test_the_inputs_are_left_as_they_were():
@@ -254,14 +237,6 @@ def test_masks_need_not_be_cropped():
     whole = MaskPair(reference, prediction, reference.shape, ANISOTROPIC)
     cropped = values(*(mask * np.uint8(4) for mask in (reference, prediction)), ANISOTROPIC)
     assert {name: metric.function(whole) for name, metric in METRICS.items()} == pytest.approx(cropped)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_surface_equals_scipys_erosion(seed):
-    mask = np.random.default_rng(seed).random((6, 7, 5)) < 0.7
-    mask[:, :3] = True
-    assert (surface(mask) == (mask & ~ndimage.binary_erosion(mask))).all()
-    assert surface(np.ones((1, 1, 1), bool)).all()
 
 
 def test_bounding_box_is_tight_and_empty_where_nothing_is_set():

@@ -14,7 +14,7 @@ from benchmark import project, stats
 from benchmark.data.manifest import load_manifest
 from benchmark.metrics import METRICS
 from benchmark.published import load
-from benchmark.report import Material, Panel, Paper, headline_table, tables, write_report
+from benchmark.report import Material, Panel, Paper, apart, headline_table, tables, write_report
 from benchmark.report.content import cautions
 from benchmark.report.deviations import deviations, in_words
 from benchmark.report.document import Bullets, Cell, Heading, Table, Text, table_to_markdown, to_markdown
@@ -331,6 +331,29 @@ def test_few_patients_one_seed_and_leaks_are_said(material):
     assert "LEAK: 1 patients" in text
     honest = replace(small, folds={"folds": [{"train": ["P1"], "test": ["P2"]}, {}]})
     assert "Only 1 of 2 folds were run" in " ".join(cautions(honest))
+
+
+def test_no_report_says_that_patients_stay_apart_where_nobody_knows_them(material):
+    scores = realistic()
+    pictures = scores.assign(patient_id=scores["case_id"])
+    manifest = {**MANIFEST, "source": "coco"}
+    unknown = " ".join(cautions(replace(material, manifest=manifest, scores=pictures)))
+    assert "No patient is on two sides" not in unknown
+    assert "Whether a patient is on two sides of a fold cannot be known: nothing says whose each picture is." in unknown
+    named = scores.assign(patient_id="patient_" + scores["patient_id"])
+    for known in (replace(material, manifest=manifest, scores=named), replace(material, scores=pictures)):
+        text = " ".join(cautions(known))
+        assert "No patient is on two sides of a fold" in text and "cannot be known" not in text
+
+
+def test_a_system_of_two_stages_is_of_its_segmenters_split():
+    parts = [{"bundle": name, "variant": "by_slice", "set": {"split": "slice"}} for name in ("gate", "net")]
+    leaky = {"bundle": "net", "variant": "both_by_slice", "stages": ["gate/by_slice", "net/by_slice"]}
+    honest = {"bundle": "net", "variant": "both", "stages": ["gate", "net"]}
+    models = [leaky, honest, *parts, {"bundle": "gate"}, {"bundle": "net"}]
+    assert apart({"models": models}) == ["net/both_by_slice", "gate/by_slice", "net/by_slice"]
+    native = [{"bundle": "net"}, {"bundle": "net", "variant": "native", "track": "native"}]
+    assert apart({"models": native, "set_native": {"split": "slice"}}) == ["net/native"]
 
 
 def test_figures_are_drawn_small_and_named_in_both_reports(folder):

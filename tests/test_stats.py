@@ -182,6 +182,27 @@ def test_a_declared_model_without_scores_stays_in_the_family():
     assert found["verdict"].tolist()[1] == "no difference shown"
 
 
+def test_one_model_has_nothing_to_be_compared_with():
+    for found in (
+        stats.compare(models(a=A), {"metrics": ["dice"], "margin": 0.01}, BETTER),
+        stats.patients_needed(stats.compare(models(a=A), {"metrics": ["dice"]}, BETTER)),
+        stats.compare_methods(models(a=A), {"metrics": ["dice"]}, BETTER),
+    ):
+        assert len(found) == 0 and {"model_a", "model_b"} <= set(found.columns)
+    with pytest.raises(InputError, match="names dise"):
+        stats.compare(models(a=A), {"metrics": ["dise"]}, BETTER)
+
+
+def test_a_permutation_test_can_be_the_declared_one():
+    found = stats.compare(models(a=A, b=B), {"metrics": ["dice"], "test": "permutation"}, BETTER).iloc[0]
+    exact = scipy_stats.permutation_test(
+        (np.subtract(A, B),), np.mean, permutation_type="samples", n_resamples=np.inf
+    ).pvalue
+    assert found["p"] == pytest.approx(exact)
+    assert (found["statistic"], found["verdict"]) == (pytest.approx(found["difference"]), "a better")
+    assert found["d_z"] == pytest.approx(np.subtract(A, B).mean() / np.subtract(A, B).std(ddof=1))
+
+
 def test_a_patient_absent_for_one_model_is_named():
     scores = table(rows("a", patients(A)), rows("b", patients(B[:-1])))
     with pytest.raises(InputError, match=r"b has no dice of WT for 1 of 8 cases \(patients P7\)"):
@@ -216,7 +237,7 @@ def test_a_table_that_cannot_be_trusted_is_refused(change, message):
     ("compare", "message"),
     [
         ({"metrics": ["dise"]}, "names dise"),
-        ({"metrics": ["dice"], "test": "anova"}, "expected one of wilcoxon, paired_t"),
+        ({"metrics": ["dice"], "test": "anova"}, "expected one of wilcoxon, paired_t, permutation, two_level"),
         ({"metrics": ["dice"], "pairs": [["a", "nobody"]]}, "names a and nobody"),
         ({"metrics": ["dice"], "pairs": [["a", "a/default"]]}, "two different models"),
     ],

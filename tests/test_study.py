@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import TINY, write_study
 
-from benchmark import study
+from benchmark import bundle, study
 from benchmark.records import InputError, Run, declared_name, model_name
 
 
@@ -158,6 +158,58 @@ def test_a_study_that_extends_another_takes_what_it_does_not_say(project):
     path.write_text(json.dumps({"extends": "tini", "seeds": [7]}))
     with pytest.raises(InputError, match=r"tiny/small/study\.json: extends: expected another study, found 'tini'"):
         study.load("tiny/small")
+
+
+def test_studies_that_extend_each_other_are_refused_in_one_sentence(project):
+    for name, parent in {"first": "second", "second": "third", "third": "second"}.items():
+        (project / "reports" / name).mkdir()
+        (project / "reports" / name / "study.json").write_text(json.dumps({"extends": parent}))
+    sentence = r"third/study\.json: extends: expected another study, found 'second' which extends it"
+    with pytest.raises(InputError, match=rf"{sentence} \(first → second → third → second\)\.$"):
+        study.load("first")
+    (project / "reports/first/study.json").write_text(json.dumps({"extends": "first"}))
+    with pytest.raises(InputError, match=r"first/study\.json: extends: expected another study, found 'first'\.$"):
+        study.load("first")
+
+
+def test_a_change_for_one_bundle_reaches_its_runs_only(project):
+    gate, net = {"bundle": "resnet50_classifier"}, {"bundle": "unet"}
+    joined = {"bundle": "unet", "variant": "two_stage", "stages": ["resnet50_classifier", "unet"]}
+    write_study("sweep", models=[gate, net, joined], set={"amp": False})
+    changes = {"unet:batch_size": 4, "batch_size": 2, "resnet50_classifier:weights": "w.pth", "loss::reduction": "sum"}
+    every = {"amp": False, "batch_size": 2, "loss::reduction": "sum"}
+    runs = study.load("sweep").runs(changes)
+    # What is said for one bundle wins over what is said for all, also where it comes first; a system is its segmenter.
+    assert [run.overrides for run in runs] == [{**every, "weights": "w.pth"}, *2 * [{**every, "batch_size": 4}]]
+    assert bundle.frozen(study.load("sweep").runs({"resnet50_classifier:weights": "w.pth"})[0], "phantom")["train"][
+        "weights"
+    ] == "w.pth"  # fmt: skip
+    with pytest.raises(InputError, match=r"Cannot set 'unett:amp': expected a bundle of the study, one of resnet50_"):
+        study.load("sweep").runs({"unett:amp": True})
+
+
+@pytest.mark.parametrize("key", ["split", "unet:split"])
+def test_the_split_is_declared_and_not_set_on_the_command_line(project, key):
+    with pytest.raises(InputError, match=r"Id 'split' cannot be set here: expected it in study\.json"):
+        study.load("tiny").runs({key: "slice"})
+
+
+@pytest.mark.parametrize(
+    ("gate", "net", "found"),
+    [
+        ({"set": {"split": "slice"}}, {}, "slice and patient"),
+        ({}, {"set": {"split": "slice"}}, "patient and slice"),
+        ({}, {"track": "native"}, "patient and published"),
+    ],
+)
+def test_stages_of_two_splits_are_refused(project, gate, net, found):
+    models = [{"bundle": "resnet50_classifier", "variant": "a", **gate}, {"bundle": "unet", "variant": "b", **net}]
+    joined = {"bundle": "unet", "variant": "both", "stages": ["resnet50_classifier/a", "unet/b"]}
+    write_study("staged", models=[joined, *models], set_native={"split": "published"})
+    with pytest.raises(InputError, match=rf"unet/both: stages: expected two models of one split, found {found}\."):
+        study.load("staged")
+    write_study("staged", models=[joined, *({**model, "set": {"split": "slice"}} for model in models)])
+    assert study.load("staged").stages(joined)[0]["variant"] == "a"
 
 
 def test_a_native_model_follows_its_own_recipe_before_what_is_set_for_all(project):

@@ -17,9 +17,9 @@ from benchmark.data.audit_people import audit_labels, audit_other, audit_patient
 from benchmark.data.audit_splits import SEARCHED, Split, audit_split, leaking_patients, read_splits, side_masks
 from benchmark.data.manifest import CaseList, data_folder, load_cases
 from benchmark.data.scan import parallel
-from benchmark.data.volumes import read_images
+from benchmark.data.volumes import ImagePath, parse_path, read_image, read_images
 from benchmark.progress import Progress
-from benchmark.records import Case
+from benchmark.records import Case, patient_known
 
 SEVERITIES = ("error", "warning", "note", "clean", "not checked")
 """Of a finding: it makes scores wrong; it may; it is worth knowing; nothing was found; there was nothing to look at."""
@@ -72,7 +72,7 @@ def measure(folder: Path, listed: CaseList, case: Case, alike: bool, keep: bool)
     images = {modality: canonical(*pair) for modality, pair in zip(modalities, read, strict=True)}
     first = images[modalities[0]]
     label = canonical(*read_images(folder, [case.label])[0]) if case.label else first * 0
-    masked, boxes = checks.rectangles(label)
+    masked, boxes = checks.rectangles(_as_drawn(folder, case, label))
     digests = {modality: checks.slice_digests(image) for modality, image in images.items()}
     shown = {modality: image for modality, image in images.items() if any(digests[modality])}
     intensities = {modality: checks.intensity(image) for modality, image in shown.items()}
@@ -87,18 +87,29 @@ def measure(folder: Path, listed: CaseList, case: Case, alike: bool, keep: bool)
         masked,
         boxes,
         checks.mask_digest(label),
+        patient_known(listed.manifest.source, case.case_id, case.patient_id),
         None if small is None else np.append((small[1:] * small[:-1]).sum(axis=1), 0),
         small if keep else None,
     )
 
 
+def _as_drawn(folder: Path, case: Case, label: np.ndarray) -> np.ndarray:
+    """Return a case's label map at the size at which it was published: averaging takes a rectangle's corners."""
+    path = parse_path(case.label) if case.label else ImagePath("")
+    if path.shrink == 1:
+        return label
+    return canonical(*read_image(folder, str(dataclasses.replace(path, shrink=1, majority=False))))
+
+
 def _regrouped(
     path: Path, groups: Mapping[str, str], splits: Sequence[Split], facts: Sequence[CaseFacts]
 ) -> list[Finding]:
-    """Check the splits again with the patients of a user's file, where it joins what the set holds for several."""
+    """Check the splits again with the patients of a user's file, where the set does not know them or holds one for
+    several."""
     grouped = [case for case in facts if case.case_id in groups]
     own = {case.patient_id for case in grouped}
-    if not grouped or len({groups[case.case_id] for case in grouped}) >= len(own):
+    joined = len({groups[case.case_id] for case in grouped}) < len(own)
+    if not joined and all(case.patient_known for case in grouped):
         return []
     found = []
     for split in splits:

@@ -25,6 +25,7 @@ BOXED = 0.05
 def audit_cases(listed: CaseList, facts: Sequence[CaseFacts]) -> list[Finding]:
     """Check the cases of one set, without its splits."""
     return [
+        unknown_patients(facts),
         identical_images(facts),
         identical_masks(facts),
         rectangular_masks(facts),
@@ -45,6 +46,14 @@ def finding(check: str, severity: str, hits: Iterable[str], total: int, sentence
     return Finding(check, reached, len(found), total, tuple(found[:5]), sentence, where)
 
 
+def unknown_patients(facts: Sequence[CaseFacts]) -> Finding:
+    """Find cases of which nothing says whose they are."""
+    hits = [case.case_id for case in facts if not case.patient_known]
+    sentence = f"Nothing says whose {len(hits)} of {len(facts)} cases are"
+    sentence += ": each counts as a patient, and no split of this set can be called patient-level." if hits else "."
+    return finding("unknown patients", "warning", hits, len(facts), sentence)
+
+
 def identical_images(facts: Sequence[CaseFacts]) -> Finding:
     """Find slices that show the same pixels in all modalities."""
     owners: dict[bytes, list[tuple[CaseFacts, int]]] = defaultdict(list)
@@ -56,10 +65,10 @@ def identical_images(facts: Sequence[CaseFacts]) -> Finding:
     groups = [units for units in owners.values() if len(units) > 1]
     hits = [f"{case.case_id}/{z}" for units in groups for case, z in units]
     patients = sum(len({case.patient_id for case, _ in units}) > 1 for units in groups)
-    sentence = (
-        f"{len(hits)} of {total} slices show the same pixels as another one, in {len(groups)} groups; "
-        f"{patients} of these groups span patients."
-    )
+    span = f"{patients} of these groups span patients"
+    if any(not case.patient_known for case in facts):
+        span = "whether these span patients is not known"
+    sentence = f"{len(hits)} of {total} slices show the same pixels as another one, in {len(groups)} groups; {span}."
     return finding("identical images", "warning", hits, total, sentence)
 
 
@@ -78,7 +87,7 @@ def rectangular_masks(facts: Sequence[CaseFacts]) -> Finding:
     hits = [f"{case.case_id}/{z}" for case in facts for z in np.flatnonzero(case.boxes)]
     some = len(hits) >= BOXED * total
     severity = "error" if 2 * len(hits) >= total else "warning" if some else "clean"
-    sentence = f"{len(hits)} of {total} masks (slices with a label) are filled axis-aligned rectangles"
+    sentence = f"As published, {len(hits)} of {total} masks (slices with a label) are filled axis-aligned rectangles"
     sentence += ": scores measure agreement with boxes, not with outlines." if some and hits else "."
     return finding("rectangular masks", severity, hits, total, sentence)
 

@@ -52,6 +52,7 @@ class CaseFacts:
 
     ``digests`` maps a modality to one digest a slice, None where the slice is constant. ``lacks`` maps a modality to
     what ``lacking`` finds. ``masked`` and ``boxes`` mark slices with a label, and with nothing but rectangles.
+    ``patient_known`` is false where nothing says whose the case is, and ``patient_id`` is its own id.
     ``with_next`` is the correlation of each slice's thumbnail with the next one's, 0 for the last; it and the
     ``thumbnails`` themselves (slices, numbers) are absent where they were not asked for.
     """
@@ -65,6 +66,7 @@ class CaseFacts:
     masked: np.ndarray
     boxes: np.ndarray
     mask_digest: bytes | None = None
+    patient_known: bool = True
     with_next: np.ndarray | None = None
     thumbnails: np.ndarray | None = field(default=None, repr=False)
 

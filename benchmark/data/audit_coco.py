@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from benchmark.data.audit_cases import finding
 from benchmark.data.audit_checks import Finding
@@ -19,20 +19,24 @@ DETERMINED = 0.95
 
 
 def audit_coco(listed: CaseList, folder: Path, table: Path | None = None) -> list[Finding]:
-    """Report what the categories in a set's ``*coco.json`` files are, and whether its labels there are rectangles.
+    """Report what the categories in a set's annotation files are, and whether its labels there are rectangles.
 
+    The files are those beside the cases' pictures, by the name that the manifest's layout has for them; a set without
+    such a name has none, and no finding.
     ``table`` is a CSV file with a row a picture; a column of it that the categories follow says what they mean.
 
     Raises:
         InputError: if a file or the table cannot be read.
     """
     used = {parse_path(case.label).file for case in listed.cases if case.label}
+    name = listed.manifest.layout.get("annotations")
+    beside = {PurePosixPath(parse_path(path).file).parent for case in listed.cases for path in case.images.values()}
     names: Counter[str] = Counter()
     categories: dict[str, str] = {}
     drawn: list[str] = []
     pictures = outlines = 0
-    for path in sorted(folder.glob("**/*coco.json")):
-        data = read_json(path, "COCO annotations")
+    for path in sorted(place / name for place in beside) if name else []:
+        data = read_json(folder / path, "COCO annotations")
         meaning = {category["id"]: str(category["name"]) for category in data["categories"]}
         files = {image["id"]: str(image["file_name"]) for image in data["images"]}
         pictures += len(files)
@@ -40,7 +44,7 @@ def audit_coco(listed: CaseList, folder: Path, table: Path | None = None) -> lis
             names[meaning[annotation["category_id"]]] += 1
             picture = files[annotation["image_id"]]
             categories[picture] = meaning[annotation["category_id"]]
-            if path.relative_to(folder).as_posix() in used:
+            if str(path) in used:
                 outlines += 1
                 drawn += [picture] if all(map(_is_rectangle, annotation["segmentation"])) else []
     if not pictures:

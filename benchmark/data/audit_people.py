@@ -15,7 +15,7 @@ from benchmark.data.audit_cases import finding
 from benchmark.data.audit_checks import CaseFacts, Finding, mask_digest, slice_dice
 from benchmark.data.manifest import CaseList, folder_here, known, load_cases
 from benchmark.data.volumes import parse_path, read_image
-from benchmark.records import Case, InputError
+from benchmark.records import Case, InputError, patient_known
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ def audit_other(listed: CaseList, folder: Path, facts: Sequence[CaseFacts], othe
     name, total = other.listed.name, len(listed.patients)
     ids = sorted(set(listed.patients) & set(other.listed.patients))
     same = f"{len(ids)} of {total} patients are in {name} under the same id: the two are no independent sets."
+    if not ids and not (_known(listed) and _known(other.listed)):
+        total, same = 0, f"Nothing says whose the cases of this set or of {name} are: their ids say nothing."
     theirs = {digest: case for case in other.listed.cases for path, digest in case.sha256.items() if _image(case, path)}
     pairs = {}
     for case in listed.cases:
@@ -195,6 +197,10 @@ def _linked(value: str, ids: set[str]) -> list[str]:
     plain = _plain(value)
     # Short values are numbers and flags, no ids.
     return [i for i in sorted(ids) if len(plain) > 4 and (_plain(i) + "-").startswith(plain + "-")]
+
+
+def _known(listed: CaseList) -> bool:
+    return all(patient_known(listed.manifest.source, case.case_id, case.patient_id) for case in listed.cases)
 
 
 def _plain(value: str) -> str:

@@ -30,7 +30,7 @@ from benchmark.data.manifest import (
 from benchmark.data.pictures import files_of
 from benchmark.data.volumes import parse_path, read_images, sha256_of, spacing_of
 from benchmark.progress import Progress
-from benchmark.records import Case, InputError
+from benchmark.records import Case, InputError, patient_known
 
 AFFINE_TOLERANCE = 1e-3
 """Largest difference between the affines of one case's files, in mm."""
@@ -229,12 +229,11 @@ def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
     """Yield what is odd about a set that can be used: its number of cases, unknown patients, files that two share."""
     if len(cases) != manifest.expected_cases:
         yield f"{len(cases)} cases found; {manifest.name} as published has {manifest.expected_cases}."
-    patients_file = manifest.layout.get("patients", {}).get("file")
-    if patients_file and all(case.patient_id == case.case_id for case in cases):
-        yield (
-            f"patients are unknown, because there is no {patients_file} in the folder: every case counts as a patient, "
-            "and no split of this set can be called patient-level."
-        )
+    if not all(patient_known(manifest.source, case.case_id, case.patient_id) for case in cases):
+        table = manifest.layout.get("patients", {}).get("file")
+        why = f"there is no {table} in the folder" if table else "nothing says whose a picture is"
+        counted = "every case counts as a patient, and no split of this set can be called patient-level"
+        yield f"patients are unknown, because {why}: {counted}."
     owners: dict[str, dict[str, str]] = {}
     for case in cases:
         label = parse_path(case.label).file if case.label else None

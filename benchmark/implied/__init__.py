@@ -1,34 +1,31 @@
-"""A paper's printed numbers to what they imply: relations that hold among them, hold by rounding only, or do not hold.
+"""A paper's printed numbers to what they imply: relations among them that hold, hold by rounding only, or do not hold.
 
 Relations are found from the roles of a table's columns (``automatic``) and from the paper's ``relations``
-(``declared``). Nothing here says why a number is off: a slip of the pen and another definition look alike.
+(``declared``). One that does not hold is a contradiction only where nothing is taken for granted that the paper leaves
+open, such as that counts are pooled; else it is ``conditional``, and its sentence ends with the condition. Nothing
+here says why a number is off: a slip of the pen and another definition look alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.implied.declared import KINDS, equal
+from benchmark.implied.relations import VERDICTS
 from benchmark.implied.reports import printed_report, report, runs
 from benchmark.implied.rows import Finding, joint_shares, layer_rows, row_findings
 from benchmark.published import Published, role
-from benchmark.records import InputError
 
-__all__ = ["Finding", "automatic", "declared", "findings", "printed_report"]
+__all__ = ["VERDICTS", "Finding", "automatic", "declared", "findings", "printed_report", "summary"]
 
 
 def findings(published: Published) -> list[Finding]:
-    """All that the printed numbers imply, by table, then what is declared.
-
-    Raises:
-        InputError: for a declared relation of an unknown kind, or one that names a number that is not printed.
-    """
+    """All that the printed numbers imply, by table, then what is declared."""
     found = [finding for table in published.tables for finding in automatic(table)]
     for claim in published.claims:
         if "same_as" in claim:
-            condition = f"both are the {claim['states']}"
-            found.append(equal(published, [claim["same_as"], claim["id"]], "text and table", condition))
+            found.append(equal(published, [claim["same_as"], claim["id"]], "text and table", claim["states"]))
     for relation in published.relations:
         found += declared(published, relation)
     return found
@@ -47,18 +44,12 @@ def automatic(table: Mapping[str, Any]) -> list[Finding]:
 
 
 def declared(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
-    """Relations of numbers that stand in different places, as ``published.json`` names them.
+    """Relations of numbers that stand in different places, as ``published.json`` names them."""
+    return KINDS[relation["kind"]](published, relation)
 
-    Raises:
-        InputError: for an unknown kind, a missing entry, or a number that is not printed.
-    """
-    if relation["kind"] not in KINDS:
-        raise InputError(
-            f"published.json of {published.short}: relation {relation['kind']!r}: expected one of {', '.join(KINDS)}."
-        )
-    try:
-        return KINDS[relation["kind"]](published, relation)
-    except KeyError as error:
-        raise InputError(
-            f"published.json of {published.short}: relation {relation['kind']!r} lacks {error}: expected that entry."
-        ) from error
+
+def summary(found: Sequence[Finding]) -> str:
+    """How many findings there are, and how many of each verdict, in a sentence."""
+    contradictions, *others = (sum(finding.verdict == verdict for finding in found) for verdict in VERDICTS)
+    counts = ", ".join(f"{count} {verdict}" for count, verdict in zip(others, VERDICTS[1:], strict=True))
+    return f"{len(found)} relations: {contradictions} contradiction{'s' * (contradictions != 1)}, {counts}."

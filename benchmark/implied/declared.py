@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmark.implied import relations
-from benchmark.implied.rows import Finding, dice_iou, joint_prevalence, text
+from benchmark.implied.rows import POOLED, Finding, assumed, dice_iou, joint_prevalence, rate_columns, text, under
 from benchmark.published import Interval, Published, Value
 
 Kind = Callable[[Published, Mapping[str, Any]], list[Finding]]
 
 
-def equal(published: Published, places: Sequence[str], relation: str, condition: str = "") -> Finding:
-    """One quantity that is printed in several places.
+def equal(published: Published, places: Sequence[str], relation: str, what: str = "") -> Finding:
+    """One quantity that is printed in several places; ``what`` says of them what it is.
 
     Consistent where the one with most digits rounds to the others; that two intervals touch at their ends is not
     enough, as one number is not rounded both up and down.
@@ -26,7 +26,7 @@ def equal(published: Published, places: Sequence[str], relation: str, condition:
         rounded = None
     verdict: relations.Verdict = "consistent" if exact else "only by rounding" if rounded else "contradiction"
     follows = f"both are {text(rounded, sharp.percent)}" if rounded else "no number rounds to all of them"
-    sentence = f"The same quantity in different places{f', if {condition}' if condition else ''}."
+    sentence = f"One quantity in different places{f': {what}' if what else ''}."
     printed = ", ".join(f"{value.text} ({place})" for value, place in zip(values, places, strict=True))
     return Finding(relation, " and ".join(_table(place) for place in places), printed, follows, verdict, sentence)
 
@@ -36,7 +36,10 @@ def _table(place: str) -> str:
 
 
 def _equal(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
-    return [equal(published, relation["values"], "printed twice", relation.get("if", ""))]
+    if "if" not in relation:
+        return [equal(published, relation["values"], "printed twice")]
+    found = equal(published, relation["values"], "one quantity or two")
+    return [under(found._replace(sentence="Two names for what may be one quantity."), relation["if"])]
 
 
 def _sum(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
@@ -56,13 +59,18 @@ def _margin(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     found = []
     for place in relation["others"]:
         other = published.value(place)
-        for name, gain in (("absolute", lambda a, b: a - b), ("relative", lambda a, b: a / b - 1)):
-            exact, rounded = relations.both(gain, best, other)
-            found.append(
-                Finding(f"claimed margin, {name}", place, f"{best.text} against {other.text}, margin {claim.text}",
-                        f"margin {text(rounded, True)}", relations.judge(claim.interval, exact, rounded),
-                        f"The text claims a margin of {claim.text} over this model as well.")
-            )  # fmt: skip
+        readings = {
+            "absolute": relations.both(lambda a, b: a - b, best, other),
+            "relative": relations.both(relations.margin, best, other),
+        }
+        verdicts = {relations.judge(claim.interval, *reading) for reading in readings.values()}
+        follows = ", ".join(f"{text(rounded, True)} {name}" for name, (_, rounded) in readings.items())
+        found.append(
+            Finding("claimed margin", place, f"{best.text} against {other.text}, margin {claim.text}",
+                    f"margin {follows}", max(verdicts, key=relations.VERDICTS.index),
+                    f"The text claims a margin of {claim.text} over this model as well; the better of the two readings "
+                    "counts.")
+        )  # fmt: skip
     return found
 
 
@@ -72,31 +80,42 @@ def _focal_tversky(published: Published, relation: Mapping[str, Any]) -> list[Fi
     printed = f"Tversky {index.text}, loss {loss.text}"
     power, rounded_power = relations.both(relations.focal_exponent, index, loss)
     near = Interval(usual - 0.005, usual + 0.005)
-    exact, rounded = relations.both(lambda t: (1 - t) ** usual, index)
+    if relations.focal_loss(index.number, usual) == loss.number:
+        power = Interval(usual, usual)  # Of 0 and 0, or of 1 and 1, any exponent is one.
+    exact, rounded = relations.both(lambda tversky: relations.focal_loss(tversky, usual), index)
+    alone = Finding(
+        "focal Tversky exponent", where, printed, f"g = {text(rounded_power)}",
+        relations.judge(near, power, rounded_power),
+        f"Of (1 - Tversky)^g on one batch g follows; to two decimals the usual one is {usual:g}.",
+    )  # fmt: skip
+    means = Finding(
+        "focal Tversky means", where, printed, f"mean loss at most {rounded.high:.4g}",
+        relations.judge(loss.interval, Interval(0.0, exact.high), Interval(0.0, rounded.high)),
+        f"As means over batches the loss is at most (1 - mean Tversky)^{usual:g}, which is concave (Jensen).",
+    )  # fmt: skip
     return [
-        Finding("focal Tversky exponent", where, printed, f"g = {text(rounded_power)}",
-                relations.judge(near, power, rounded_power),
-                f"If the loss is (1 - Tversky)^g on one batch, g follows; to two decimals the usual one is {usual:g}."),
-        Finding("focal Tversky means", where, printed, f"mean loss at most {rounded.high:.4g}",
-                relations.judge(loss.interval, Interval(0.0, exact.high), Interval(0.0, rounded.high)),
-                f"As means over batches the loss is at most (1 - mean Tversky)^{usual:g}, which is concave (Jensen)."),
-    ]  # fmt: skip
+        under(alone, f"the exponent is {usual:g}", "both are of one batch"),
+        under(means, f"the exponent is {usual:g}", "both are of the same batches"),
+    ]
 
 
 def _background_iou(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     accuracy, iou, dice = (published.value(relation[key]) for key in ("accuracy", "iou", "dice"))
     exact, rounded = relations.both(relations.dice_beside_background, accuracy, iou)
-    return [
-        Finding("IoU of the background", f"{relation['iou']} and {relation['accuracy']}",
-                f"accuracy {accuracy.text}, IoU {iou.text}, Dice {dice.text}",
-                f"Dice of the tumour {text(rounded, dice.percent)}", relations.judge(dice.interval, exact, rounded),
-                "If the IoU were the background's, accuracy would give this Dice of the tumour (pooled counts).")
-    ]  # fmt: skip
+    found = Finding(
+        "IoU of the background", f"{relation['iou']} and {relation['accuracy']}",
+        f"accuracy {accuracy.text}, IoU {iou.text}, Dice {dice.text}",
+        f"Dice of the tumour {text(rounded, dice.percent)}", relations.judge(dice.interval, exact, rounded),
+        "Another reading of the IoU: with the background's, accuracy gives this Dice of the tumour.",
+    )  # fmt: skip
+    return [under(found, "the IoU is the background's", POOLED)]
 
 
 def _dice_iou(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     dice, iou = published.value(relation["dice"]), published.value(relation["iou"])
-    return dice_iou(f"{relation['dice']} and {relation['iou']}", dice, iou, condition=relation.get("if", ""))
+    condition = relation.get("if", "")
+    pooled = " and ".join(filter(None, [condition, POOLED]))
+    return dice_iou(f"{relation['dice']} and {relation['iou']}", dice, iou, pooled, condition)
 
 
 def _largest_gain(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
@@ -119,16 +138,17 @@ def _largest_gain(published: Published, relation: Mapping[str, Any]) -> list[Fin
 
 def _prevalence(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     claim: Value = published.value(relation["claim"])
-    names, exact, rounded = joint_prevalence(published.table(relation["table"]))
+    table = published.table(relation["table"])
+    names, exact, rounded = joint_prevalence(table)
     if rounded is None:
         return []
     limit = Interval(0.0, claim.interval.high)
-    return [
-        Finding("share of tumour", relation["table"], f"less than {claim.text}; rates of {len(names)} rows",
-                f"tumour is {text(rounded, True)} of the voxels",
-                relations.judge(limit, exact or rounded, rounded),
-                "The paper's own words on how rare tumour is, beside the share that its table implies (pooled counts).")
-    ]  # fmt: skip
+    found = Finding(
+        "share of tumour", relation["table"], f"less than {claim.text}; rates of {len(names)} rows",
+        f"tumour is {text(rounded, True)} of the voxels", relations.judge(limit, exact or rounded, rounded),
+        "The paper's own words on how rare tumour is, beside the share that its table implies.",
+    )  # fmt: skip
+    return [under(found, relation.get("if", ""), assumed(rate_columns(table), pooled=True))]
 
 
 KINDS: dict[str, Kind] = {

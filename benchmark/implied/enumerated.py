@@ -96,7 +96,7 @@ def p_paired(difference: float, first: float, second: float, correlation: float,
 
 def p_welch(difference: float, first: float, second: float, runs: np.ndarray) -> np.ndarray:
     """Two-sided p of Welch's t test for each number of runs of both models, from a difference of means and two SDs."""
-    a, b = first**2 / runs, second**2 / runs
+    a, b = (np.maximum(sd, 1e-9) ** 2 / runs for sd in (first, second))
     freedom = (a + b) ** 2 / (a**2 / (runs - 1) + b**2 / (runs - 1))
     return 2 * stats.t.sf(abs(difference) / np.sqrt(a + b), freedom)
 

@@ -54,7 +54,7 @@ def read(table: Mapping[str, Any]) -> tuple[list[Layer], int | None]:
 def checks(layers: Sequence[Layer]) -> list[Check]:
     """Check pooling, upsampling, concatenation, batch normalisation and 1x1 convolutions row by row."""
     found = []
-    turn = next((index for index, layer in enumerate(layers) if _is(layer, "upsampling")), len(layers))
+    turn = _turn(layers)
     encoder = {layer.size: layer for layer in layers[:turn]}
     for before, layer in pairwise(layers):
         if _is(layer, "maxpool") or _is(layer, "upsampling"):
@@ -79,6 +79,10 @@ def checks(layers: Sequence[Layer]) -> list[Check]:
     return found
 
 
+def _turn(layers: Sequence[Layer]) -> int:
+    return next((index for index, layer in enumerate(layers) if _is(layer, "upsampling")), len(layers))
+
+
 def _is(layer: Layer, kind: str) -> bool:
     return layer.kind.lower().startswith(kind)
 
@@ -92,7 +96,7 @@ def widths(layers: Sequence[Layer]) -> tuple[list[int], list[int]]:
 
     What a concatenation needs of its skip connection is its channels less those that were upsampled before it.
     """
-    turn = next(index for index, layer in enumerate(layers) if _is(layer, "upsampling"))
+    turn = _turn(layers)
     printed = {layer.size: layer.channels for layer in layers[:turn]}
     needed = dict(printed)
     for before, layer in pairwise(layers):

@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Literal
+from typing import Literal, get_args
 
 from benchmark.published import Interval, Value
 
-Verdict = Literal["consistent", "only by rounding", "contradiction"]
+Verdict = Literal["contradiction", "conditional", "only by rounding", "consistent"]
+"""What is said of a relation, gravest first; ``conditional`` is a contradiction only if something unstated holds."""
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+EDGE = 1e-12
+"""Nearest to 0 or 1 that a number of an open interval is taken."""
 
 
 def judge(printed: Interval, exact: Interval, rounded: Interval) -> Verdict:
@@ -85,8 +91,22 @@ def dice_of_rates(share: float, sensitivity: float, accuracy: float) -> float:
 
 
 def focal_exponent(tversky: float, loss: float) -> float:
-    """Exponent g of the focal Tversky loss (1 - T)^g that gives a loss at an index; both in (0, 1)."""
-    return math.log(loss) / math.log(1 - tversky)
+    """Exponent g of the focal Tversky loss (1 - T)^g that gives a loss at an index; both are taken into (0, 1)."""
+    return math.log(_inside(loss)) / math.log(1 - _inside(tversky))
+
+
+def focal_loss(tversky: float, exponent: float) -> float:
+    """Focal Tversky loss (1 - T)^g; 0 for an index that rounding puts above 1."""
+    return float(max(1 - tversky, 0.0) ** exponent)
+
+
+def _inside(share: float) -> float:
+    return min(max(share, EDGE), 1 - EDGE)
+
+
+def margin(best: float, other: float) -> float:
+    """What ``best`` has more than ``other``, as a share of it; infinite over nothing."""
+    return best / other - 1 if other > 0 else math.inf
 
 
 def dice_beside_background(accuracy: float, iou: float) -> float:
@@ -95,6 +115,6 @@ def dice_beside_background(accuracy: float, iou: float) -> float:
     With t the share of true positives, the background's IoU is (accuracy - t) / (1 - t); that gives t, and the
     errors are 1 - accuracy.
     """
-    share = (accuracy - iou) / (1 - iou)
-    found = 2 * max(share, 0.0)
+    accuracy, iou = min(accuracy, 1.0), _inside(iou)
+    found = 2 * max((accuracy - iou) / (1 - iou), 0.0)
     return found / (found + 1 - accuracy) if found + 1 - accuracy else 0.0

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from benchmark.implied import enumerated
-from benchmark.implied.rows import Finding
-from benchmark.published import Value, cell, role
+from benchmark.implied.rows import Finding, under
+from benchmark.published import Interval, Value, cell, role
+
+MEASURES = ("precision", "recall", "f1", "accuracy", "support")
+"""Roles of the columns of a classification report."""
 
 
 def printed_report(table: Mapping[str, Any]) -> dict[enumerated.Cell, Value]:
@@ -19,9 +23,10 @@ def printed_report(table: Mapping[str, Any]) -> dict[enumerated.Cell, Value]:
         name = str(row["class"]) if row.get("role") == "class" else row.get("role")
         for column, printed in zip(table["columns"], row["values"], strict=True):
             value, measure = cell(column, printed), role(column)
-            if name and value is not None:
+            if name and value is not None and measure in MEASURES:
                 cells[name, "accuracy" if name == "accuracy" and measure != "support" else measure] = value
-    return cells if {("0", "support"), ("1", "support")} <= set(cells) else {}
+    binary = all(row.get("class", 0) in (0, 1) for row in table["rows"])
+    return cells if binary and {("0", "support"), ("1", "support")} <= set(cells) else {}
 
 
 def report(table: Mapping[str, Any], cells: Mapping[enumerated.Cell, Value]) -> list[Finding]:
@@ -115,8 +120,7 @@ def runs(table: Mapping[str, Any]) -> list[Finding]:
     found: dict[str, dict[bool, list[dict[str, np.ndarray]]]] = {"p as printed": {}, "p as a ladder": {}}
     for label, value, p in tested:
         for reading in found:
-            bounds = steps[p.number] if p.bound == "<" else p.interval
-            bounds = bounds._replace(low=0.0) if reading == "p as printed" and p.bound == "<" else bounds
+            bounds = _bounds(p, steps, ladder=reading == "p as a ladder")
             fitting = {rounding: enumerated.runs_for(value, reference, bounds, rounding) for rounding in (False, True)}
             for rounding, numbers in fitting.items():
                 found[reading].setdefault(rounding, []).append(numbers)
@@ -129,6 +133,14 @@ def runs(table: Mapping[str, Any]) -> list[Finding]:
             joint = {rounding: _joint(rows) for rounding, rows in by_rounding.items()}
             findings.append(_finding(f"all rows, {reading}", table["id"], printed, joint))
     return findings
+
+
+def _bounds(p: Value, steps: Mapping[float, Interval], ladder: bool) -> Interval:
+    if p.bound == ">":
+        return Interval(p.number, math.inf)
+    if p.bound == "<":
+        return steps[p.number] if ladder else Interval(0.0, p.number)
+    return p.interval
 
 
 def _joint(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -152,10 +164,11 @@ def _finding(relation: str, where: str, printed: str, fitting: dict[bool, dict[s
     if not exact and rounded:
         follows = f"with means and SDs as they may have been before rounding: {follows}"
     sentence = f"Numbers of runs of each model for which the p of a test fits, of 2 to {enumerated.MOST_RUNS}."
-    return Finding(
+    found = Finding(
         relation, where, printed, follows if exact or rounded else "no number of runs fits",
         "consistent" if exact else "only by rounding" if rounded else "contradiction", sentence,
     )  # fmt: skip
+    return under(found, "p is of a t test on as many runs of each model, with one of these correlations")
 
 
 def _numbers(numbers: np.ndarray) -> str:

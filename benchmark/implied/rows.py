@@ -20,6 +20,36 @@ class Finding(NamedTuple):
     sentence: str
 
 
+POOLED = "counts are pooled over the test set (no means over patients or images)"
+ALIKE = "all numbers are pooled over the test set, or all are means over the same patients or images"
+
+
+def under(finding: Finding, *conditions: str) -> Finding:
+    """The finding, where it takes more for granted than the paper says: a contradiction becomes ``conditional``."""
+    needed = " and ".join(condition for condition in conditions if condition)
+    if not needed:
+        return finding
+    if finding.verdict != "contradiction":
+        return finding._replace(sentence=f"{finding.sentence} Taken for granted: {needed}.")
+    return finding._replace(verdict="conditional", sentence=f"{finding.sentence} A contradiction only if {needed}.")
+
+
+def assumed(columns: Iterable[Mapping[str, Any]], pooled: bool) -> str:
+    """What a relation of these columns takes for granted, empty for nothing.
+
+    A relation that needs ``pooled`` counts has them where every column's ``aggregate`` says so without an ``if``. Any
+    other holds for pooled counts and for means alike, but not for a mixture.
+    """
+    columns = list(columns)
+    stated = [str(column["if"]) for column in columns if "if" in column]
+    aggregates = {column.get("aggregate") for column in columns}
+    if pooled and (stated or not aggregates <= {"pooled", "slices"}):
+        stated.append(POOLED)
+    elif not pooled and len(aggregates) > 1:
+        stated.append(ALIKE)
+    return " and ".join(dict.fromkeys(stated))
+
+
 def text(value: Value | Interval, percent: bool = False) -> str:
     """Write a printed number as it is printed, and an interval with its ends, in percent where that is the unit."""
     if isinstance(value, Value):
@@ -49,41 +79,57 @@ def _row(
 ) -> list[Finding]:
     where, plain = f"{table['id']}, {row['label']}", {name: value for name, (value, _) in values.items()}
     found: list[Finding] = []
+
+    def takes(*names: str, pooled: bool) -> str:
+        return assumed((values[name][1] for name in names), pooled)
+
     if {"dice", "iou"} <= set(plain):
-        pooled = values["dice"][1].get("aggregate") == "pooled"
-        found += dice_iou(where, plain["dice"], plain["iou"], means=not pooled)
+        conditions = (takes("dice", "iou", pooled=pooled) for pooled in (True, False))
+        found += dice_iou(where, plain["dice"], plain["iou"], *conditions)
     if {"precision", "recall", "f1"} <= set(plain) and row.get("role", "class") == "class":
-        found.append(_f1(where, plain["precision"], plain["recall"], plain["f1"]))
-    if {"sensitivity", "specificity", "accuracy"} <= set(plain):
-        found.append(_prevalence(where, plain))
+        fscore = _f1(where, plain["precision"], plain["recall"], plain["f1"])
+        found.append(under(fscore, takes("precision", "recall", "f1", pooled=True)))
+    if set(RATES) <= set(plain):
+        found.append(under(_prevalence(where, plain), takes(*RATES, pooled=True)))
         if "dice" in plain and not table.get("one_test_set"):
-            found += _dice_of_rates(where, plain, _share(plain), "this row")
+            follows = _dice_of_rates(where, plain, _share(plain), "this row")
+            found += [under(one, takes(*RATES, "dice", pooled=True)) for one in follows]
     for low, high in (("mean_iou", "mean_f"), ("mean_iou", "mean_accuracy"), ("weighted_iou", "global_accuracy")):
         if {low, high} <= set(plain):
-            found.append(_at_most(where, values[low], values[high]))
+            found.append(under(_at_most(where, values[low], values[high]), takes(low, high, pooled=False)))
     if {"mean_iou", "dice"} <= set(plain) and table.get("classes") == 2:
-        found += _mean_iou(where, plain["mean_iou"], plain["dice"])
+        conditions = (takes("mean_iou", "dice", pooled=pooled) for pooled in (True, False))
+        found += _mean_iou(where, plain["mean_iou"], plain["dice"], *conditions)
     return found
 
 
-def dice_iou(where: str, dice: Value, iou: Value, means: bool = True, condition: str = "") -> list[Finding]:
-    """Dice beside IoU: on one mask or pooled counts one gives the other, and means over cases bound each other."""
+def dice_iou(where: str, dice: Value, iou: Value, pooled: str, means: str) -> list[Finding]:
+    """Dice beside IoU: on one mask or pooled counts one gives the other, and means over cases bound each other.
+
+    ``pooled`` and ``means`` are what the two take for granted, as in ``assumed``.
+    """
     printed = f"Dice {dice.text}, IoU {iou.text}"
-    given = f" (if {condition})" if condition else ""
     exact, rounded = relations.both(relations.dice_of_iou, iou)
-    found = [
-        Finding("Dice and IoU, one mask", where, printed, f"Dice {text(rounded, dice.percent)}",
-                relations.judge(dice.interval, exact, rounded),
-                f"On one mask, or on pooled counts, Dice is 2 IoU / (1 + IoU){given}.")
-    ]  # fmt: skip
-    if means:
-        exact, rounded = relations.mean_dice(iou)
-        found.append(
-            Finding("Dice and IoU, means", where, printed, f"mean Dice {text(rounded, dice.percent)}",
-                    relations.judge(dice.interval, exact, rounded),
-                    f"As means over cases, Dice lies between IoU and 2 IoU / (1 + IoU){given}.")
-        )  # fmt: skip
-    return found
+    one_mask = Finding(
+        "Dice and IoU, one mask", where, printed, f"Dice {text(rounded, dice.percent)}",
+        relations.judge(dice.interval, exact, rounded), "On one mask, or on pooled counts, Dice is 2 IoU / (1 + IoU).",
+    )  # fmt: skip
+    exact, rounded = relations.mean_dice(iou)
+    bounds = Finding(
+        "Dice and IoU, means", where, printed, f"mean Dice {text(rounded, dice.percent)}",
+        relations.judge(dice.interval, exact, rounded),
+        "As means over cases, and so on pooled counts as well, Dice lies between IoU and 2 IoU / (1 + IoU).",
+    )  # fmt: skip
+    return _either(one_mask, bounds, pooled, means)
+
+
+def _either(one_mask: Finding, bounds: Finding, pooled: str, means: str) -> list[Finding]:
+    """A relation of pooled counts beside the wider one that holds for means as well, each contradiction once."""
+    if not pooled:
+        return [one_mask]
+    if bounds.verdict == "contradiction":
+        return [under(bounds, means)]
+    return [under(one_mask, pooled), under(bounds, means)]
 
 
 def _f1(where: str, precision: Value, recall: Value, printed: Value) -> Finding:
@@ -109,8 +155,13 @@ def _prevalence(where: str, plain: Mapping[str, Value]) -> Finding:
     return Finding(
         "prevalence of tumour", where, ", ".join(f"{name} {plain[name].text}" for name in RATES),
         f"tumour is {text(rounded, True)} of the voxels" if rounded else "no share of tumour fits", verdict,
-        "Accuracy is sensitivity and specificity weighted by the share of tumour (pooled counts).",
+        "Accuracy is sensitivity and specificity weighted by the share of tumour.",
     )  # fmt: skip
+
+
+def rate_columns(table: Mapping[str, Any], *more: str) -> list[Mapping[str, Any]]:
+    """Columns of the three rates, and of further roles."""
+    return [column for column in table["columns"] if role(column) in (*RATES, *more)]
 
 
 def joint_prevalence(table: Mapping[str, Any]) -> tuple[list[str], Interval | None, Interval | None]:
@@ -143,12 +194,14 @@ def joint_shares(table: Mapping[str, Any]) -> list[Finding]:
     follows = f"tumour is {text(rounded, True)} of the voxels" if rounded else "no share of tumour fits all rows"
     found = [
         Finding("prevalence, all rows", table["id"], f"{', '.join(RATES)} of {len(names)} rows", follows, verdict,
-                "All rows are on one test set, so the share of tumour must be the same in each (pooled counts).")
+                "All rows are on one test set, so the share of tumour must be the same in each.")
     ]  # fmt: skip
+    found = [under(one, assumed(rate_columns(table), pooled=True)) for one in found]
     for row in table["rows"]:
         for values in _plain(table, row):
             if rounded and {*RATES, "dice"} <= set(values):
-                found += _dice_of_rates(f"{table['id']}, {row['label']}", values, rounded, "all rows together")
+                follows_in_row = _dice_of_rates(f"{table['id']}, {row['label']}", values, rounded, "all rows together")
+                found += [under(one, assumed(rate_columns(table, "dice"), pooled=True)) for one in follows_in_row]
     return found
 
 
@@ -164,7 +217,7 @@ def _dice_of_rates(where: str, plain: Mapping[str, Value], share: Interval | Non
         Finding("Dice of the rates", where,
                 f"Dice {dice.text}, sensitivity {sensitivity.text}, accuracy {accuracy.text}",
                 f"Dice {text(rounded, dice.percent)}", relations.judge(dice.interval, exact, rounded),
-                f"With the share of tumour that {of} give, sensitivity and accuracy fix Dice (pooled counts).")
+                f"With the share of tumour that {of} give, sensitivity and accuracy fix Dice.")
     ]  # fmt: skip
 
 
@@ -180,13 +233,13 @@ def _at_most(where: str, low: tuple[Value, Mapping[str, Any]], high: tuple[Value
     )  # fmt: skip
 
 
-def _mean_iou(where: str, mean: Value, dice: Value) -> list[Finding]:
+def _mean_iou(where: str, mean: Value, dice: Value, pooled: str, means: str) -> list[Finding]:
     printed, found = f"mean IoU {mean.text}, Dice {dice.text}", []
     bounds: tuple[tuple[str, Callable[[float], float], str], ...] = (
         ("mean IoU, one mask", lambda d: (1 + relations.iou_of_dice(d)) / 2,
-         "With two classes mean IoU is at most (1 + IoU of the tumour) / 2, and Dice gives that IoU (pooled counts)."),
+         "With two classes mean IoU is at most (1 + IoU of the tumour) / 2, and Dice gives that IoU."),
         ("mean IoU, means", lambda d: (1 + d) / 2,
-         "As means over images IoU is at most Dice, so mean IoU of two classes is at most (1 + Dice) / 2."),
+         "Pooled or as a mean, IoU is at most Dice, so mean IoU of two classes is at most (1 + Dice) / 2."),
     )  # fmt: skip
     for relation, bound, sentence in bounds:
         exact, rounded = Interval(0.0, bound(dice.number)), Interval(0.0, bound(dice.interval.high))
@@ -194,7 +247,8 @@ def _mean_iou(where: str, mean: Value, dice: Value) -> list[Finding]:
         found.append(
             Finding(relation, where, printed, follows, relations.judge(mean.interval, exact, rounded), sentence)
         )
-    return found
+    one_mask, bounded = found
+    return _either(one_mask, bounded, pooled, means)
 
 
 def layer_rows(table: Mapping[str, Any]) -> list[Finding]:
@@ -205,15 +259,15 @@ def layer_rows(table: Mapping[str, Any]) -> list[Finding]:
                 "consistent" if check.holds else "contradiction", "A row of the listing against the rows before it.")
         for check in layers.checks(rows)
     ]  # fmt: skip
-    if total is None or "in_channels" not in table:
+    if total is None or not rows or "in_channels" not in table:
         return found
     printed, needed = layers.widths(rows)
     for name, channels in (("as its rows print them", printed), ("as its concatenations need", needed)):
         count = layers.res_unet_parameters(channels, table["in_channels"])
-        found.append(
-            Finding("total of parameters", table["id"], f"total {total}",
-                    f"{count} with channels {', '.join(map(str, channels))}",
-                    "consistent" if count == total else "contradiction",
-                    f"The encoder's channels {name}, with blocks of a 1x1 and a 3x3 convolution and a 1x1 shortcut.")
+        one = Finding(
+            "total of parameters", table["id"], f"total {total}",
+            f"{count} with channels {', '.join(map(str, channels))}",
+            "consistent" if count == total else "contradiction", f"The total of the encoder's channels {name}.",
         )  # fmt: skip
+        found.append(under(one, "blocks are of a 1x1 and a 3x3 convolution and a 1x1 shortcut"))
     return found

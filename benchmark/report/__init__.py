@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.files import write_text
-from benchmark.report import figures, paper_figures
+from benchmark.report import figures, paper_figures, rank_figures
 from benchmark.report.content import Material, build
 from benchmark.report.document import Block, Figure, Text, to_markdown
 from benchmark.report.figures import Panel
@@ -46,6 +46,17 @@ def _draw_numbers(folder: Path, material: Material) -> list[Figure]:
         if len(material.comparisons) and material.comparisons["difference"].notna().any():
             path = figures.differences(folder / f"differences_{name}.png", material.comparisons, metric)
             drawn.append(_figure(path, material, f"{metric.title}: paired differences with 95% bootstrap intervals"))
+    if len(models) > 2 and material.scores["patient_id"].nunique() > 1:
+        metric, alpha = material.metrics[material.declared[0]], float(material.study["compare"].get("alpha", 0.05))
+        path = folder / f"critical_differences_{metric.name}.png"
+        drawn.append(
+            _figure(
+                rank_figures.critical_differences(path, material.scores, metric, alpha),
+                material,
+                f"Mean ranks over patients by {metric.title}, 1 the best; a bar joins models that Nemenyi's test does "
+                "not tell apart within the region",
+            )
+        )
     if material.histories:
         path = figures.training_curves(folder / "training_curves.png", material.histories, models)
         caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run"

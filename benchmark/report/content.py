@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -12,14 +11,15 @@ import pandas as pd
 from benchmark import implied
 from benchmark.metrics import METRICS
 from benchmark.records import declared_name
+from benchmark.report import evidence, tables
 from benchmark.report import paper as papers
-from benchmark.report import tables
 from benchmark.report.deviations import Deviation, deviations, in_words
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
 from benchmark.report.figures import Panel
-from benchmark.report.paper_leaks import apart, leak_blocks
+from benchmark.report.fold_cautions import fold_cautions
+from benchmark.report.paper_leaks import leak_blocks
 from benchmark.report.paper_values import Paper
-from benchmark.stats import declared_pairs, summarise
+from benchmark.stats import declared_pairs, summarise, with_models
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,9 @@ def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Bloc
     every = material.every_score if material.paper is None else material.paper.scores
     blocks += leak_blocks(every, material.study, declared, titles)
     blocks += [*_runs(material), *_comparison(material, summary)]
+    scores, metrics, prefix = with_models(material.scores), material.metrics, material.prefix
+    blocks += evidence.ranking_blocks(scores, material.declared, metrics, prefix)
+    blocks += evidence.method_blocks(scores, material.study["compare"], metrics, material.models, prefix)
     blocks += [*_spread(material, summary), *_empty(material)]
     if figures:
         blocks += [Heading("Figures"), *figures]
@@ -129,7 +132,7 @@ def cautions(material: Material) -> list[str]:
         why = str(material.study.get("deviations", "")).strip().rstrip(".")
         listed = in_words(material.deviations)
         found.append(f"The protocol was not followed in full: {listed}." + (f" Reason: {why}." if why else ""))
-    found += _fold_cautions(material)
+    found += fold_cautions(material.study, material.folds, str(material.manifest.get("source")), material.scores)
     return [*found, *dict.fromkeys([*material.manifest.get("warnings", ()), *material.warnings])]
 
 
@@ -145,30 +148,6 @@ def _power(material: Material) -> list[str]:
     return [
         f"{len(weak)} of {len(material.comparisons)} comparisons could not have come out significant on {patients}."
     ]
-
-
-def _fold_cautions(material: Material) -> list[str]:
-    if not material.folds:
-        return []
-    folds, used = material.folds["folds"], material.study["folds"]
-    unit = str(material.folds.get("by", "patient"))
-    if unit != "patient":
-        return [
-            f"LEAK: the folds deal out {unit}s, so one patient may be on two sides; no score here is of new patients."
-        ]
-    shared = sum(
-        len(set(fold.get(a, ())) & set(fold.get(b, ())))
-        for fold in folds
-        for a, b in combinations(("train", "validation", "test"), 2)
-    )
-    if shared:
-        return [f"LEAK: {shared} patients are on two sides of a fold; no score of this report can be trusted."]
-    found = ["No patient is on two sides of a fold (checked in the folds file)."]
-    if len(used) < len(folds):
-        found.append(f"Only {len(used)} of {len(folds)} folds were run: not every patient was tested.")
-    for name in apart(material.study):
-        found.append(f"{name} follows another split, with patients on both sides: its scores stand apart.")
-    return found
 
 
 def findings(material: Material, summary: pd.DataFrame) -> list[str]:
@@ -224,9 +203,12 @@ def _runs(material: Material) -> list[Block]:
 
 def _comparison(material: Material, summary: pd.DataFrame) -> list[Block]:
     blocks: list[Block] = [Heading("Comparison")]
-    for names in tables.metric_groups(material.declared, list(pd.unique(summary["metric"])), material.metrics):
-        blocks.append(tables.comparison_table(summary, material.comparisons, names, material.metrics, material.prefix))
-    tests = material.comparisons
+    tests, scored = material.comparisons, list(pd.unique(summary["metric"]))
+    compare, family = material.study["compare"], len(tests)
+    power = evidence.power_notes(with_models(material.scores), compare, scored, material.metrics, family)
+    for names in tables.metric_groups(material.declared, scored, material.metrics):
+        blocks.append(tables.comparison_table(summary, tests, names, material.metrics, material.prefix))
+        blocks += [Bullets(found)] if (found := [power[name] for name in names if name in power]) else []
     if tests.empty:
         return blocks
     primary = material.metrics[material.declared[0]]

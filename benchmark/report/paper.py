@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.implied import Finding
+from benchmark.implied import VERDICTS, Finding, summary
 from benchmark.metrics import METRICS
 from benchmark.published import Value, cell
 from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
@@ -103,7 +103,9 @@ def _reason(
         return "no model of ours"
     if found is None:
         return NOT_RUN if model not in paper.models else "not scored"
-    return "nothing printed" if printed is None else paper.why_not
+    if printed is None:
+        return "nothing printed"
+    return paper.why_not or ("measure not sure, see below" if "if" in column else "")
 
 
 def _caption(table: Mapping[str, Any]) -> str:
@@ -120,6 +122,7 @@ def _how(table: Mapping[str, Any]) -> list[str]:
         ),
         *(["Ours is computed from counts of pixels that are pooled over the test set."] * ("pooled" in kinds)),
         *(["Ours is computed from counts of slices that are pooled over the test set."] * ("slices" in kinds)),
+        *(f"{c['name']}: the same measure as ours only if {c['if']}." for c in table["columns"] if "if" in c),
     ]
 
 
@@ -179,20 +182,18 @@ def _tested(
 
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
     """All findings in one table, contradictions first, and how many there are of each verdict."""
-    order = ("contradiction", "only by rounding", "consistent")
-    counts = {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in order}
     if not findings:
         return [Text("The printed numbers stand in no relation that is checked.")]
     rows: list[list[str | Cell]] = [
         [finding.verdict, finding.relation,
          f"{finding.where}. Printed: {finding.printed}. Follows: {finding.follows}. {finding.sentence}"]
-        for verdict in order for finding in findings if finding.verdict == verdict
+        for verdict in VERDICTS for finding in findings if finding.verdict == verdict
     ]  # fmt: skip
     return [
         Text(
-            f"{len(findings)} relations among the printed numbers: {counts[order[0]]} contradictions, "
-            f"{counts[order[1]]} that hold only by rounding, {counts[order[2]]} consistent. A contradiction says that "
-            "the numbers cannot all be what they are called; it does not say which, or why."
+            f"{summary(findings)} A contradiction says that the printed numbers cannot all be what they are called. A "
+            "conditional one says so only if the assumption that ends its sentence holds, which the paper does not "
+            "state. Neither says which number is off, or why."
         ),
         Table("Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True),
     ]

@@ -47,15 +47,8 @@ def draw(
             case "bars":
                 bars(path, paper, figure)
             case "curves":
-                own = [h for run, h in histories.items() if model_name(*run.split("/")[:2]) == figure["model"]]
-                lacking = missing_columns(own, figure)
-                if not own or len(lacking) == sum(map(len, figure["curves"])):
-                    why = f"no history of {figure['model']} has {', '.join(lacking)}" if own else "not run"
-                    blocks.append(Text(f"{caption} Not drawn: {figure['model']}: {why}."))
-                    continue
-                curves(path, own, figure)
-                caption += f" {figure['model']}, {len(own)} run{'s' if len(own) > 1 else ''}."
-                caption += f" Not recorded: {', '.join(lacking)}." if lacking else ""
+                blocks.append(_drawn_curves(path, histories, figure, caption))
+                continue
             case "confusion":
                 caption += " " + confusion(path, paper, figure)
             case "sequences" if scans and figure["id"] in scans:
@@ -69,6 +62,20 @@ def draw(
                 continue
         blocks.append(Figure(f"figures/{path.name}", caption))
     return blocks
+
+
+def _drawn_curves(
+    path: Path, histories: Mapping[str, pd.DataFrame], figure: Mapping[str, Any], caption: str
+) -> Figure | Text:
+    own = [h for run, h in histories.items() if model_name(*run.split("/")[:2]) == figure["model"]]
+    lacking = missing_columns(own, figure)
+    if not own or len(lacking) == sum(map(len, figure["curves"])):
+        why = f"no history of {figure['model']} has {', '.join(lacking)}" if own else "not run"
+        return Text(f"{caption} Not drawn: {figure['model']}: {why}.")
+    curves(path, own, figure)
+    caption += f" {figure['model']}, {len(own)} run{'s' if len(own) > 1 else ''}."
+    caption += f" Not recorded: {', '.join(lacking)}." if lacking else ""
+    return Figure(f"figures/{path.name}", caption)
 
 
 @_styled

@@ -60,8 +60,11 @@ class Pair(NamedTuple):
 
 
 def split_of(study: Mapping[str, Any], model: Mapping[str, Any]) -> str:
-    """The split that a model of a study is trained and tested on."""
-    return str(model.get("set", {}).get("split", study.get("set", {}).get("split", "patient")))
+    """The split that a model of a study is trained and tested on; of one with ``stages``, that of its segmenter."""
+    named = {declared_name(other): other for other in study["models"]}
+    trained = named[model["stages"][-1]] if model.get("stages") else model
+    native = study.get("set_native", {}) if trained.get("track") == "native" else {}
+    return str({"split": "patient", **study.get("set", {}), **native, **trained.get("set", {})}["split"])
 
 
 def apart(study: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from benchmark import pooled
 from benchmark.metrics import COUNTS, METRICS
-from benchmark.published import COUNTED, Interval, Published, Value, role
+from benchmark.published import Interval, Published, Value, role
+from benchmark.published_schema import COUNTED
 from benchmark.records import model_name
 from benchmark.stats import mean_interval, with_models
 

@@ -14,7 +14,12 @@ from benchmark.report.document import Cell, Table, table_to_markdown
 from benchmark.stats import summarise, with_models
 
 WORSE, UNTESTED = "†", "‡"
-TEST_NAMES = {"wilcoxon": "Wilcoxon signed-rank test", "paired_t": "paired t test"}
+TEST_NAMES = {
+    "wilcoxon": "Wilcoxon signed-rank test",
+    "paired_t": "paired t test",
+    "permutation": "paired permutation test",
+    "two_level": "two-level t test over patients and seeds",
+}
 PHANTOM = "PHANTOM data, not patients. "
 
 
@@ -205,25 +210,37 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") 
         rows.append(
             [row["region"], row["model_a"], row["model_b"], str(row["n_patients"]),
              number(row["difference"], metric, True), interval, p_value(row["p"]), p_value(row["p_holm"]),
-             f"{row['effect_size']:+.2f}" if pd.notna(row["effect_size"]) else "-",
+             *(f"{row[name]:+.2f}" if pd.notna(row[name]) else "-" for name in ("effect_size", "d_z")),
              str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-", verdict(row)]
         )  # fmt: skip
     notes = [
         "A - B: mean paired difference over patients, with its 95% bootstrap interval (BCa). Effect: matched-pairs "
-        "rank-biserial correlation, from -1 to 1. Ties: patients with no difference."
+        "rank-biserial correlation, from -1 to 1; d_z: mean over SD of the differences (Cohen). Ties: patients with no "
+        "difference."
     ]
+    notes += _margin_note(own, metric)
     notes += [
         f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(row["note"] for row in own) if note and pd.notna(note)
     ]
     unit = f" in {metric.unit}" if metric.unit else ""
-    header = ["Region", "A", "B", "n", "A - B", "95% CI", "p", "p (Holm)", "Effect", "Ties", "Verdict"]
+    header = ["Region", "A", "B", "n", "A - B", "95% CI", "p", "p (Holm)", "Effect", "d_z", "Ties", "Verdict"]
     return Table(f"{prefix}{metric.title}: declared comparisons, differences{unit}.", header, rows, notes=notes)
+
+
+def _margin_note(rows: Sequence[Mapping[Any, Any]], metric: Metric) -> list[str]:
+    margin = next((row["margin"] for row in rows if pd.notna(row["margin"])), None)
+    if margin is None:
+        return ["No margin was declared, so nothing here says that two models are equivalent."]
+    return [
+        f"Margin {number(margin, metric)}: equivalent, the mean difference is shown to lie within it; no worse, shown "
+        "not to be worse by as much; no difference shown, neither is (two one-sided tests, Holm over the same family)."
+    ]
 
 
 def verdict(row: Mapping[Any, Any]) -> str:
     """Write a comparison's verdict with the name of the better model."""
-    winner = {"a better": row["model_a"], "b better": row["model_b"]}.get(row["verdict"])
-    return f"{winner} better" if winner else str(row["verdict"])
+    model = {"a ": row["model_a"], "b ": row["model_b"]}.get(str(row["verdict"])[:2])
+    return f"{model} {row['verdict'][2:]}" if model else str(row["verdict"])
 
 
 def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics, prefix: str = "") -> Table:

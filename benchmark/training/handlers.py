@@ -66,7 +66,8 @@ class Resume:
     Everything that the next epoch depends on is one file, ``last.pt``, moved into place at once: weights, optimiser,
     gradient scaler, the other ``states`` (scheduler, early stopping), epoch, history and the best weights so far. So a
     kill at any moment costs at most one epoch and changes no number. ``history.csv`` shows every finished epoch with
-    each metric of training and validation; ``model.pt``, the weights of the epoch with the highest ``key``, appears
+    each metric of training and validation, its seconds, and the learning rate as the schedule left it for the next
+    epoch; ``model.pt``, the weights of the epoch with the highest ``key``, appears
     when training is complete.
 
     Attach it to the trainer after validation, the scheduler and early stopping.

@@ -1,0 +1,120 @@
+"""Scores and comparisons to what they can and cannot show: power, ranks of models, and methods beyond checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from benchmark.metrics import Metric
+from benchmark.report.document import Block, Cell, Heading, Table
+from benchmark.report.tables import Metrics, number, p_value, title, verdict
+from benchmark.stats import (
+    TWO_LEVEL,
+    compare_methods,
+    declared_pairs,
+    paired_spreads,
+    patient_ranks,
+    patients_needed,
+    rank_models,
+)
+
+
+def power_notes(
+    scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str], metrics: Metrics, family: int
+) -> dict[str, str]:
+    """One sentence a metric: how many patients a small true difference would need, from the differences at hand.
+
+    ``family`` is the number of declared comparisons, for the worst case of Holm's correction.
+    """
+    models = list(pd.unique(scores["model"]))
+    pairs = [pair for pair in declared_pairs(models, {"pairs": "all"}) if set(pair) <= set(models)]
+    if not pairs:
+        return {}
+    test = str(compare.get("test", "wilcoxon"))
+    spreads = paired_spreads(scores, names, pairs, test)
+    needed = patients_needed(spreads, float(compare.get("alpha", 0.05)), family=family).dropna(subset="patients")
+    return {
+        name: _power_note(rows, metrics[name], family)
+        for name in names
+        if len(rows := needed[needed["metric"] == name])
+    }
+
+
+def _power_note(rows: pd.DataFrame, metric: Metric, family: int) -> str:
+    medians = rows.groupby("target")[["patients", "patients_family"]].median()
+    unit = f" {metric.unit}" if metric.unit else ""
+    asked = _enumerated([f"{target:g}" for target in medians.index])
+    alone, hardest = (_enumerated([f"{count:.0f}" for count in medians[name]]) for name in medians)
+    test = rows["test"].iloc[0]
+    of = "the t test over patients" if test == TWO_LEVEL else "the declared test"
+    return (
+        f"Power, {metric.title}: to show a true difference of {asked}{unit} with 80% power takes {alone} patients by "
+        f"{of} of one pair (median pair, from the differences here), {hardest} as the hardest of {family} declared "
+        f"comparisons; here there are {rows['n_patients'].max():.0f}."
+    )
+
+
+def _enumerated(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+
+
+def ranking_blocks(scores: pd.DataFrame, names: Sequence[str], metrics: Metrics, prefix: str = "") -> list[Block]:
+    """A section with the BraTS-style ranking of the models by the declared metrics and how stable it is."""
+    if scores["model"].nunique() < 2:
+        return []
+    better = {name: metrics[name].better for name in names}
+    found = rank_models(patient_ranks(scores, names, better))
+    rows: list[list[str | Cell]] = [
+        [str(row["rank"]), row["model"], f"{row['mean_rank']:.2f}", f"{row['rank_low']} to {row['rank_high']}",
+         f"{100 * row['p_first']:.0f} %", f"{100 * row['patients_first']:.0f} %"]
+        for row in found.to_dict("records")
+    ]  # fmt: skip
+    by = " and ".join(metrics[name].title for name in names)
+    note = (
+        f"Each patient ranks the models by {by} in every region, 1 the best, ties sharing ranks; a patient's ranks are "
+        "averaged, then patients', as BraTS ranks its participants. Resamples: "
+        f"{found['n_patients'].iloc[0]} patients drawn with replacement. Kendall's tau of this order and those of the "
+        f"resamples: {found['kendall_tau'].iloc[0]:.2f} on average, where 1 is the same order every time. A ranking "
+        "always has a first; whether it differs from the next is what the declared comparisons say."
+    )
+    header = ["Rank", "Model", "Mean rank", "95% of ranks in resamples", "First in resamples", "First of patients"]
+    table = Table(f"{prefix}Ranking by {by}.", header, rows, notes=[note])
+    return [Heading("Ranking"), table]
+
+
+def method_blocks(
+    scores: pd.DataFrame, compare: Mapping[str, Any], metrics: Metrics, models: Sequence[str], prefix: str = ""
+) -> list[Block]:
+    """A section that asks of methods, trained anew, what the declared comparisons ask of these checkpoints.
+
+    Nothing where there is one seed only.
+    """
+    if scores["seed"].nunique() < 2 or len(models) < 2:
+        return []
+    primary = compare["metrics"][0]
+    better = {name: metric.better for name, metric in metrics.items()}
+    found = compare_methods(scores, {**compare, "metrics": [primary]}, better, models)
+    metric = metrics[primary]
+    rows: list[list[str | Cell]] = []
+    for row in found.to_dict("records"):
+        share, low, high = (_percent(row[f"p_superior{end}"]) for end in ("", "_low", "_high"))
+        rows.append(
+            [row["region"], row["model_a"], row["model_b"], number(row["difference"], metric, True),
+             f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}", p_value(row["p"]),
+             p_value(row["p_holm"]), _percent(row["share_of_error"]), f"{share} ({low} to {high})", verdict(row)]
+        )  # fmt: skip
+    note = (
+        "The declared comparisons are of these trained networks on new patients; this table is of the methods, "
+        "trained anew with other seeds on such data. Its interval and p count what differs by patient and by seed "
+        "(benchmark.stats.seeds). Seeds: the share of the difference's variance that more seeds would lower. A beats B: "
+        "probability that A is better on a new patient, both trained anew, with its 95% interval."
+    )
+    header = ["Region", "A", "B", "A - B", "95% CI", "p", "p (Holm)", "Seeds", "A beats B", "Verdict"]
+    caption = f"{prefix}{title(metric, arrow=False)}: the methods compared, over patients and seeds."
+    return [Heading("Methods beyond these checkpoints"), Table(caption, header, rows, notes=[note])]
+
+
+def _percent(share: float) -> str:
+    return "-" if pd.isna(share) else f"{100 * share:.0f} %"

@@ -1,0 +1,56 @@
+"""Score tables to what they show: summaries, paired comparisons, equivalence, power, ranks and the part of seeds."""
+
+from benchmark.patients import patient_means, patient_values, shared_patients, with_models
+from benchmark.stats.compare import COMPARISON_COLUMNS, compare, declared_pairs
+from benchmark.stats.equivalence import holm_one_sided, tost
+from benchmark.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, mean_interval
+from benchmark.stats.methods import METHOD_COLUMNS, compare_methods
+from benchmark.stats.paired import TESTS, cohen_dz, paired_t, permutation, rank_biserial, wilcoxon
+from benchmark.stats.power import paired_spreads, patients_needed, sample_size
+from benchmark.stats.ranking import (
+    RANKING_COLUMNS,
+    critical_difference,
+    friedman,
+    nemenyi,
+    patient_ranks,
+    rank_models,
+    rank_shares,
+)
+from benchmark.stats.summary import summarise
+from benchmark.stats.two_level import TWO_LEVEL
+
+__all__ = [
+    "BOOTSTRAP_SEED",
+    "COMPARISON_COLUMNS",
+    "CONFIDENCE",
+    "METHOD_COLUMNS",
+    "RANKING_COLUMNS",
+    "RESAMPLES",
+    "TESTS",
+    "TWO_LEVEL",
+    "cohen_dz",
+    "compare",
+    "compare_methods",
+    "critical_difference",
+    "declared_pairs",
+    "friedman",
+    "holm_one_sided",
+    "mean_interval",
+    "nemenyi",
+    "paired_spreads",
+    "paired_t",
+    "patient_means",
+    "patient_ranks",
+    "patient_values",
+    "patients_needed",
+    "permutation",
+    "rank_biserial",
+    "rank_models",
+    "rank_shares",
+    "sample_size",
+    "shared_patients",
+    "summarise",
+    "tost",
+    "wilcoxon",
+    "with_models",
+]

@@ -1,0 +1,75 @@
+"""Equality with the library that defines a metric, on random blobs and on degenerate shapes."""
+
+import numpy as np
+import other_scores
+import pytest
+from synthetic_masks import ANISOTROPIC, ISOTROPIC, ONE, REGIONS, SHAPES, blobs
+
+from benchmark.metrics import AREA_METRICS, METRICS, score_case
+
+EVERY = METRICS | AREA_METRICS
+SPACINGS = [ISOTROPIC, ANISOTROPIC]
+
+
+def ours(reference, prediction, spacing, regions):
+    rows = score_case(reference, prediction, spacing, regions, EVERY)
+    return {row["region"]: row for row in rows}
+
+
+def same(row, expected):
+    for name, value in expected.items():
+        in_mm = name in EVERY and EVERY[name].unit == "mm"
+        assert row[name] == pytest.approx(float(value), rel=0, abs=1e-3 if in_mm else 1e-6), name
+
+
+def each_region(reference, prediction, spacing):
+    rows = ours(reference, prediction, spacing, REGIONS)
+    for region, labels in REGIONS.items():
+        truth, guess = np.isin(reference, labels), np.isin(prediction, labels)
+        assert truth.any() and guess.any()
+        yield rows[region], truth, guess
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("seed", range(4))
+def test_random_blobs_equal_scikit_learn_monai_and_surface_distance(seed, spacing):
+    for row, truth, guess in each_region(*blobs(seed), spacing):
+        tensors = other_scores.monai_tensors(truth, guess)
+        same(row, other_scores.sklearn_overlap(truth, guess))
+        same(row, other_scores.monai_overlap(*tensors))
+        same(row, other_scores.monai_surface(*tensors, spacing))
+        same(row, other_scores.monai_subvoxels(*tensors, spacing))
+        same(row, other_scores.deepmind(truth, guess, spacing))
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_degenerate_shapes_equal_monai_and_surface_distance(shape, spacing):
+    reference, prediction = SHAPES[shape]
+    row = ours(reference, prediction, spacing, ONE)["ET"]
+    # A picture of one slice has two dimensions; given three, MONAI takes all of a mask for its surface.
+    used = [axis for axis, size in enumerate(reference.shape) if size > 1]
+    truth, guess = ((array > 0).squeeze() for array in (reference, prediction))
+    flat = tuple(spacing[axis] for axis in used)
+    same(row, other_scores.monai_surface(*other_scores.monai_tensors(truth, guess), flat))
+    same(row, other_scores.deepmind(truth, guess, flat))
+
+
+@pytest.fixture(scope="module")
+def panoptica():
+    pytest.importorskip("panoptica")
+    return other_scores.panoptica_evaluator()
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("seed", range(4))
+def test_random_blobs_equal_panoptica(panoptica, seed, spacing):
+    for row, truth, guess in each_region(*blobs(seed, (40, 30, 24)), spacing):
+        same(row, other_scores.panoptica(panoptica, truth, guess, spacing))
+
+
+@pytest.mark.parametrize("shape", sorted(set(SHAPES) - {"volume of one slice"}))
+def test_degenerate_shapes_equal_panoptica(panoptica, shape):
+    reference, prediction = SHAPES[shape]
+    row = ours(reference, prediction, ANISOTROPIC, ONE)["ET"]
+    same(row, other_scores.panoptica(panoptica, reference > 0, prediction > 0, ANISOTROPIC))
