@@ -268,6 +268,8 @@ def test_layers_stand_beside_the_printed_ones():
 def test_both_tracks_stand_side_by_side():
     study = {"models": [declare("unet"), declare("unet/native"), declare("la_resunet")]}
     assert native_of(study) == {"unet": "unet/native"}
+    leaky = {**declare("unet/native"), "variant": "native_by_slice", "set": {"split": "slice"}}
+    assert native_of({"models": [*study["models"], leaky]}) == {"unet": "unet/native"}
     values = {f"P{i}": 0.5 + i / 100 for i in range(9)}
     better = {case: value + 0.1 for case, value in values.items()}
     scores = table(rows("unet", values), rows("unet/native", better))

@@ -11,6 +11,7 @@ from benchmark.published import cell
 from benchmark.records import declared_name
 from benchmark.report.document import Block, Cell, Table
 from benchmark.report.paper_cells import NONE, NOT_RUN, Reasons, gap_cells
+from benchmark.report.paper_leaks import apart
 from benchmark.report.paper_values import Paper, columns_of, decimals, declared_tests, difference, ours
 from benchmark.report.tables import p_value
 
@@ -23,8 +24,11 @@ NOTES = (
 
 
 def native_of(study: Mapping[str, Any]) -> dict[str, str]:
-    """Map a model of the track ``identical`` to the one of its bundle under its own recipe, where a study has both."""
-    names = {declared_name(m): m for m in study["models"]}
+    """Map a model of the track ``identical`` to the one of its bundle under its own recipe, where a study has both.
+
+    Models under another split than the study's are left out, whatever their recipe.
+    """
+    names = {declared_name(m): m for m in study["models"] if declared_name(m) not in apart(study)}
     own = {m["bundle"]: name for name, m in names.items() if m.get("track") == "native"}
     return {
         name: own[m["bundle"]] for name, m in names.items()
