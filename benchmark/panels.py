@@ -40,5 +40,7 @@ def _panel(case: PreparedCase, path: Path, rank: str, dice: float, model: str, c
     modalities = cases.manifest.modalities
     channel = modalities.index("FLAIR") if "FLAIR" in modalities else len(modalities) - 1
     # (x, y) with x to the right of the patient becomes rows from front to back, the way radiologists look at it.
-    image, truth, prediction = (np.rot90(a[::-1]) for a in (case.image[z, channel], truth[z], prediction[z]))
-    return report.Panel(case.case.case_id, rank, dice, image.astype(np.float32), truth, prediction, model)
+    truth, prediction = (np.rot90(a[z][::-1]) for a in (truth, prediction))
+    sequences = {name: np.rot90(case.image[z, index][::-1]).astype(np.float32) for index, name in enumerate(modalities)}
+    image = sequences[modalities[channel]]
+    return report.Panel(case.case.case_id, rank, dice, image, truth, prediction, model, sequences=sequences)

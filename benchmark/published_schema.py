@@ -45,6 +45,7 @@ _COLUMN = {
         "regions": {"anyOf": [{"const": "mean"}, _TEXTS]},
         "aggregate": {"enum": ["patients", "pooled", "slices"]},
         "unit": {"enum": ["", "%"]},
+        "history": _TEXT,
         "weights": {
             "type": "object",
             "properties": {"alpha": _WEIGHT, "beta": _WEIGHT},
@@ -94,7 +95,7 @@ _FIGURE = {
     "type": "object",
     "properties": {
         "id": _TEXT,
-        "kind": {"enum": ["bars", "curves", "confusion", "panels", "drawing"]},
+        "kind": {"enum": ["bars", "curves", "confusion", "panels", "sequences", "drawing"]},
         "shows": _TEXT,
         "table": _TEXT,
         "columns": _TEXTS,

@@ -29,7 +29,14 @@ def paper(
         settings=_settings(study, runs, cases, printed),
         layers=None if layers is None else pd.read_csv(layers),
         why_not=study.not_comparable,
+        histories=_histories(study),
     )
+
+
+def _histories(study: Study) -> dict[str, pd.DataFrame]:
+    """Training histories of a study's table by the id of their run; none where it has no such table."""
+    path = study.folder / "histories.csv"
+    return {str(run): rows for run, rows in pd.read_csv(path).groupby("run", sort=False)} if path.is_file() else {}
 
 
 def _settings(

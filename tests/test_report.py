@@ -7,12 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 from synthetic_scores import disc, histories, realistic, rows, table
 
-from benchmark import stats
+from benchmark import project, stats
+from benchmark.data.manifest import load_manifest
 from benchmark.metrics import METRICS
-from benchmark.report import Material, Panel, apart, headline_table, tables, write_report
+from benchmark.published import load
+from benchmark.report import Material, Panel, Paper, apart, headline_table, tables, write_report
 from benchmark.report.content import cautions
+from benchmark.report.deviations import deviations, in_words
 from benchmark.report.document import Bullets, Cell, Heading, Table, Text, table_to_markdown, to_markdown
 from benchmark.report.latex import escape, to_latex
 from benchmark.report.tables import comparison_table, metric_groups, notes_table, pairwise_table, rules_table
@@ -243,6 +247,72 @@ def test_what_cannot_be_trusted_comes_first(folder):
     assert "| unet/default/fold2-seed2 | failed: out of memory |" in text
     assert "| versions torch | 2.8 |" in text
     assert "| data licence | a_b |" in text
+
+
+def test_a_native_model_is_not_said_to_follow_what_is_set_for_the_others():
+    study = {
+        "models": [
+            {"bundle": "unet"}, {"bundle": "nnunet"}, {"bundle": "nnunet", "variant": "native", "track": "native"},
+            {"bundle": "unet", "variant": "wide", "set": {"channels": [64]}},
+        ],
+        "set": {"learning_rate": 0.001, "max_epochs": 3, "channels": [16]}, "set_native": {"max_epochs": 3},
+    }  # fmt: skip
+    sgd = {"_target_": "torch.optim.SGD", "momentum": 0.99, "lr": "@learning_rate"}
+    run = {
+        "learning_rate": {"unet": 0.001, "nnunet": 0.001, "nnunet/native": 0.01, "unet/wide": 0.001},
+        "optimizer": {"unet": {"_target_": "torch.optim.Adam"}, "nnunet": {"_target_": "torch.optim.Adam"},
+                      "nnunet/native": sgd, "unet/wide": {"_target_": "torch.optim.Adam"}},
+        "channels": {"unet": [16], "nnunet": [16], "nnunet/native": [16], "unet/wide": [64]},
+    }  # fmt: skip
+    found = deviations(study, run)
+    assert [row[:3] for row in found] == [
+        ("all models of the identical track", "learning_rate", "0.001"),
+        ("all models of the identical track", "max_epochs", "3"),
+        ("all models of the identical track", "channels", "[16]"),
+        ("all models of the native track", "max_epochs", "3"),
+        ("nnunet/native", "learning_rate", "0.01"),
+        ("nnunet/native", "optimizer", "SGD (momentum = 0.99)"),
+        ("nnunet/native", "channels", "[16]"),
+        ("unet/wide", "channels", "[64]"),
+    ]
+    said = in_words(found)
+    assert "(all models)" not in said and "optimizer" not in said
+    assert (
+        "learning_rate = 0.01, channels = [16], the rest of its own recipe under Data and runs (nnunet/native)" in said
+    )
+
+
+def test_distances_of_pictures_are_in_pixels(material, tmp_path):
+    pictures = {**MANIFEST, "source": "lgg", "unit": "pixels"}
+    few = replace(material, manifest=pictures, panels=(), histories={})
+    text = write_report(tmp_path, few).read_text()
+    assert "HD95 (pixels)" in text and "0 pixels" in text
+    assert not re.search(r"\bmm\b", text)
+
+
+def test_every_set_whose_pixels_have_no_known_size_says_so():
+    for path in project.manifests().glob("*.json"):
+        if "." not in path.stem:
+            known = load_manifest(path.stem)
+            unknown = any("do not say how large a pixel is" in warning for warning in known.warnings)
+            assert known.unit == ("pixels" if unknown else "mm"), path.stem
+
+
+@pytest.mark.parametrize("pictures", ["public", "private"])
+def test_the_sequences_of_a_subject_are_drawn_where_pictures_may_be(material, tmp_path, pictures):
+    published = load(project.reports() / "mandekar2025" / "published.json")
+    one = panel()
+    shown = [replace(one, sequences={name: one.image for name in ("T1", "T1c", "T2", "FLAIR")})]
+    paper = Paper(published, material.scores, material.comparisons)
+    more = replace(material, study=QUICK, histories={}, panels=shown, paper=paper)
+    more = replace(more, manifest={**MANIFEST, "pictures": pictures})
+    text = write_report(tmp_path / "report", more, tmp_path / "private").read_text()
+    place = tmp_path / ("report/figures" if pictures == "public" else "private") / "paper_fig_1.png"
+    height, width = imread(place).shape[:2]
+    assert width > 3 * height
+    assert len(list(tmp_path.rglob("paper_fig_1.png"))) == 1
+    assert ("(figures/paper_fig_1.png)" in text) == (pictures == "public")
+    assert ("runs/demo/figures/paper_fig_1.png" in text) == (pictures == "private")
 
 
 def test_few_patients_one_seed_and_leaks_are_said(material):

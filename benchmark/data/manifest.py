@@ -15,6 +15,7 @@ from benchmark.progress import Progress
 from benchmark.records import Case, InputError
 
 ACCESS = ("registration", "open", "generated")
+UNITS = ("mm", "pixels")
 _NUMBERS = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
 _TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
 SCHEMA: dict[str, Any] = {
@@ -41,6 +42,7 @@ SCHEMA: dict[str, Any] = {
         "access": {"enum": list(ACCESS)},
         "pictures": {"enum": ["private", "public"]},
         "warnings": {"type": "array", "items": {"type": "string"}},
+        "unit": {"enum": list(UNITS)},
         "folds": {"type": "object", "required": ["seed"]},
         "generator": {"type": "object"},
     },
@@ -48,7 +50,7 @@ SCHEMA: dict[str, Any] = {
 }
 # Preparation asks for the folder from several threads; one of them generates, the others wait for it.
 _GENERATE_LOCK = threading.Lock()
-SCHEMA["required"] = [key for key in SCHEMA["properties"] if key != "generator"]
+SCHEMA["required"] = [key for key in SCHEMA["properties"] if key not in ("generator", "unit")]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Manifest:
 
     ``labels`` maps a label value, as text, to its meaning; ``regions`` maps a region to label values, in the order of
     a network's output channels; ``regions_class_order`` gives the label to write for a voxel in region i, where later
-    regions overwrite earlier ones. ``modalities`` is the order of a network's input channels.
+    regions overwrite earlier ones. ``modalities`` is the order of a network's input channels. ``unit`` is that of
+    distances: "pixels" where the files do not say how large a pixel is.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Manifest:
     warnings: tuple[str, ...]
     folds: dict[str, Any]
     generator: dict[str, Any] = field(default_factory=dict)
+    unit: str = "mm"
 
     def patient_of(self, case_id: str) -> str:
         """Return the patient of a case; InputError if the case id does not follow ``patient_pattern``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,12 +10,12 @@ import pandas as pd
 from benchmark.files import write_text
 from benchmark.report import figures, paper_figures, rank_figures
 from benchmark.report.content import Material, build
-from benchmark.report.document import Block, Figure, to_markdown
+from benchmark.report.document import Block, Figure, Text, to_markdown
 from benchmark.report.figures import Panel
 from benchmark.report.latex import to_latex
 from benchmark.report.paper_leaks import apart, split_of
 from benchmark.report.paper_values import Paper
-from benchmark.report.tables import headline_table
+from benchmark.report.tables import headline_table, in_unit
 from benchmark.stats import with_models
 
 MOST_PAIRS = 40
@@ -29,6 +30,8 @@ def write_report(folder: Path, material: Material, private_figures: Path | None 
     Where the manifest does not allow pictures of scans to be published, panels go to ``private_figures``, outside the
     report, or are not drawn at all.
     """
+    unit = str(material.manifest.get("unit", "mm"))
+    material = replace(material, metrics=in_unit(material.metrics, unit))
     drawn = _draw_numbers(folder / "figures", material) + _draw_panels(folder, material, private_figures)
     blocks = build(material, drawn, _draw_paper(folder, material, private_figures))
     write_text(folder / "report.tex", to_latex(blocks))
@@ -92,7 +95,34 @@ def _draw_paper(folder: Path, material: Material, private: Path | None) -> list[
     if material.manifest.get("pictures") != "public":
         place = f"runs/{material.study['name']}/figures" if private else "a folder that is not published"
         pictures = f"Pictures of these scans are not ours to publish; on the machine of the runs ours are in {place}."
-    return paper_figures.draw(folder / "figures", material.paper, material.histories, pictures)
+    scans = _draw_sequences(folder, material, private)
+    return paper_figures.draw(folder / "figures", material.paper, material.histories, pictures, scans)
+
+
+def _draw_sequences(folder: Path, material: Material, private: Path | None) -> dict[str, Block]:
+    """Draw the figures that show a subject's sequences, of the first case there is; map their ids to what they are."""
+    public = material.manifest.get("pictures") == "public"
+    place = folder / "figures" if public else private
+    shown = [panel for panel in material.panels if panel.sequences]
+    found: dict[str, Block] = {}
+    for figure in material.paper.published.figures if material.paper else ():
+        if figure["kind"] != "sequences":
+            continue
+        caption = f"{figure['id']}, made anew: {figure['shows']}"
+        path = place / paper_figures.file_name(figure) if place else None
+        if path and shown:
+            figures.sequences(path, shown[0])
+        if public and path and path.exists():
+            found[figure["id"]] = _figure(path, material, caption)
+        elif public or not path:
+            found[figure["id"]] = Text(f"{caption}. Not drawn: no run's pictures are on this machine.")
+        else:
+            where = f"runs/{material.study['name']}/figures/{path.name}"
+            found[figure["id"]] = Text(
+                f"{caption}. Pictures of these scans are not ours to publish; where the runs are, `benchmark report` "
+                f"draws it as {where}."
+            )
+    return found
 
 
 def _figure(path: Path, material: Material, caption: str) -> Figure:

@@ -13,6 +13,7 @@ from benchmark.metrics import METRICS
 from benchmark.records import declared_name
 from benchmark.report import evidence, tables
 from benchmark.report import paper as papers
+from benchmark.report.deviations import Deviation, deviations, in_words
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
 from benchmark.report.figures import Panel
 from benchmark.report.fold_cautions import fold_cautions
@@ -75,12 +76,9 @@ class Material:
         return self.scores if self.apart is None else pd.concat([self.scores, self.apart], ignore_index=True)
 
     @property
-    def deviations(self) -> list[tuple[str, str, str]]:
-        """Declared deviations from the protocol, as (model or "all models", id, value)."""
-        rows = [("all models", key, str(value)) for key, value in self.study.get("set", {}).items()]
-        for name, model in zip(self.models, self.study["models"], strict=True):
-            rows += [(name, key, str(value)) for key, value in model.get("set", {}).items()]
-        return rows
+    def deviations(self) -> list[Deviation]:
+        """Declared deviations from the protocol, and native models' own settings."""
+        return deviations(self.study, self.differences)
 
 
 def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Block] = ()) -> list[Block]:
@@ -102,7 +100,9 @@ def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Bloc
         blocks += papers.sections(material.paper, of_paper, printed, material.study)
     titles = {name: metric.title for name, metric in material.metrics.items()}
     declared = [name for name in material.declared if not material.metrics[name].unit]
-    blocks += leak_blocks(material.every_score, material.study, declared, titles)
+    # Only the paper's table of scores has counts.
+    every = material.every_score if material.paper is None else material.paper.scores
+    blocks += leak_blocks(every, material.study, declared, titles)
     blocks += [*_runs(material), *_comparison(material, summary)]
     scores, metrics, prefix = with_models(material.scores), material.metrics, material.prefix
     blocks += evidence.ranking_blocks(scores, material.declared, metrics, prefix)
@@ -133,7 +133,7 @@ def cautions(material: Material) -> list[str]:
         )
     if material.deviations:
         why = str(material.study.get("deviations", "")).strip().rstrip(".")
-        listed = ", ".join(f"{key} = {value} ({model})" for model, key, value in material.deviations)
+        listed = in_words(material.deviations)
         found.append(f"The protocol was not followed in full: {listed}." + (f" Reason: {why}." if why else ""))
     found += fold_cautions(material.study, material.folds, str(material.manifest.get("source")), material.scores)
     return [*found, *dict.fromkeys([*material.manifest.get("warnings", ()), *material.warnings])]
@@ -194,7 +194,8 @@ def _runs(material: Material) -> list[Block]:
     ]
     blocks: list[Block] = [Heading("Data and runs"), Bullets(items)]
     if material.deviations:
-        blocks.append(Table("Deviations from the protocol.", ["Model", "Id", "Value"], material.deviations, wrap=True))
+        rows = [one[:3] for one in material.deviations]
+        blocks.append(Table("Deviations from the protocol.", ["Model", "Id", "Value"], rows, wrap=True))
     if material.differences:
         blocks.append(tables.differences_table(material.differences))
     if material.missing:

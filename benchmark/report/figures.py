@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ class Panel:
     """One case to show: ``image``, ``truth`` and ``prediction`` are 2D, drawn with the first axis downwards.
 
     ``image`` is 0 outside the brain, the others hold label values; ``rank`` is best, median or worst, and ``dice``
-    the value that it was ranked by, in words ``ranked_by``.
+    the value that it was ranked by, in words ``ranked_by``. ``sequences`` maps each modality to its image, of which
+    ``image`` is one.
     """
 
     case_id: str
@@ -44,6 +45,7 @@ class Panel:
     prediction: np.ndarray
     model: str
     ranked_by: str = "mean Dice"
+    sequences: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Any, np.ndarray]:
@@ -226,10 +228,7 @@ def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None 
     figure, axes = _figure(6.4, 2.12 * len(shown) + 0.5, len(shown), 3)
     for row, panel in zip(axes, shown, strict=True):
         box = _brain_box(panel)
-        image = panel.image[box].astype(float)
-        brain = image[image != 0] if (image != 0).any() else image.ravel()
-        low, high = np.percentile(brain, [1, 99.5])
-        picture = np.where(image != 0, np.clip((image - low) / max(high - low, 1e-9), 0, 1), 0)
+        picture = _windowed(panel.image[box])
         for axis, overlay in zip(row, (None, panel.truth[box], panel.prediction[box]), strict=True):
             axis.imshow(_painted(picture, overlay, palette), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
@@ -241,6 +240,28 @@ def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None 
     handles = [Patch(color=palette[value], label=(labels or {}).get(str(value), f"label {value}")) for value in palette]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return _save(figure, path)
+
+
+@_styled
+def sequences(path: Path, panel: Panel) -> Path:
+    """Draw all modalities of a case side by side, one slice, each windowed by itself and cropped to the brain."""
+    box = _brain_box(panel)
+    figure, axes = _figure(0.4 + 1.9 * len(panel.sequences), 2.3, 1, len(panel.sequences))
+    for axis, (name, image) in zip(axes[0], panel.sequences.items(), strict=True):
+        axis.imshow(_windowed(image[box]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set(title=name, xticks=[], yticks=[])
+        axis.grid(visible=False)
+        axis.spines[:].set_visible(False)
+    axes[0, 0].set_ylabel(panel.case_id, fontsize=8)
+    return _save(figure, path)
+
+
+def _windowed(image: np.ndarray) -> np.ndarray:
+    """An image from 0 to 1: its 1st to its 99.5th percentile within the brain."""
+    image = image.astype(float)
+    brain = image[image != 0] if (image != 0).any() else image.ravel()
+    low, high = np.percentile(brain, [1, 99.5])
+    return np.where(image != 0, np.clip((image - low) / max(high - low, 1e-9), 0, 1), 0)
 
 
 def _brain_box(panel: Panel) -> tuple[slice, slice]:

@@ -6,46 +6,24 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from benchmark.implied import VERDICTS, Finding, summary
-from benchmark.published import Interval, Value, cell
-from benchmark.records import declared_name
+from benchmark.metrics import METRICS
+from benchmark.published import Value, cell
 from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
+from benchmark.report.paper_cells import NONE, NOT_RUN, Reasons, value_cells
 from benchmark.report.paper_layers import layer_table, settings_table
-from benchmark.report.paper_values import Ours, Paper, columns_of, decimals, difference, ours, verdict
+from benchmark.report.paper_tracks import tracks
+from benchmark.report.paper_values import WIDEST, Ours, Paper, columns_of, decimals, declared_tests, ours
 from benchmark.report.tables import p_value
 
 RULE = (
-    "A printed number stands for all that round to its last digit. reproduced: that interval meets our 95% interval; "
-    "lower, higher: ours lies wholly below or above it. Ours: bootstrap intervals over patients, seeds averaged first."
+    "A printed number stands for all that round to its last digit. lower, higher: our 95% interval lies wholly below "
+    "or above these numbers. reproduced: the two meet, and half of our interval's width is at most "
+    f"{WIDEST['']:g} (of percent {100 * WIDEST['']:g} points, of distances {WIDEST['mm']:g} mm); a wider interval "
+    "would meet nearly anything, so it is no verdict. Ours: bootstrap intervals over patients, seeds averaged first."
 )
-NOT_RUN = "not run"
-INLINE = 34
-"""Longest reason that stands in a cell; longer ones are numbered and stand below the table."""
-
-
-class Reasons:
-    """Reasons why numbers are not comparable, numbered below a table where they are long."""
-
-    def __init__(self, why_not: str) -> None:
-        self.why_not, self.long = why_not, list[str]()
-
-    def cell(self, reason: str, would_be: str = "") -> str:
-        """Verdict of a number that is not comparable; ``would_be`` is what the rule says of it."""
-        rule = f" (would be: {would_be})" if would_be and not would_be.startswith("not") else ""
-        if len(reason) <= INLINE and reason != self.why_not:
-            return f"not comparable: {reason}{rule}"
-        if reason != self.why_not and reason not in self.long:
-            self.long.append(reason)
-        mark = "" if reason == self.why_not else f" [{self.long.index(reason) + 1}]"
-        return f"not comparable{mark}{rule}"
-
-    @property
-    def notes(self) -> list[str]:
-        """Sentences for below the table."""
-        found = [f"not comparable, all of this study: {self.why_not}"] if self.why_not else []
-        return [*found, *(f"[{number}] {reason}." for number, reason in enumerate(self.long, 1))]
+HEADER = ("Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference", "Verdict")
+NO_MODEL = "none of ours"
 
 
 def sections(
@@ -88,12 +66,17 @@ def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
             if text is None:
                 continue
             printed, place = cell(column, text), _place(row, name)
-            found = ours(paper, model, column, place) if model and "none" not in column else None
+            found = ours(paper, model, column, place) if model and _measured(column) else None
             why = _reason(paper, row, column, model, found, printed)
             label = "Accuracy" if place == ("accuracy", "accuracy") else column["name"]
-            rows.append([row["label"], model or "-", label, text, *_cells(printed, column, found, why, reasons)])
-    header = ["Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference", "Verdict"]
-    return Table(_caption(table), header, rows, notes=[RULE, *_how(table), *reasons.notes])
+            cells = value_cells(printed, column, found, why, reasons)
+            rows.append([row["label"], model or NO_MODEL, label, text, *cells])
+    return Table(_caption(table), HEADER, rows, notes=[RULE, *_how(table), *reasons.notes])
+
+
+def _measured(column: Mapping[str, Any]) -> bool:
+    """Whether ours can be computed for a column, be it comparable or not."""
+    return "history" in column or "metric" in column or column.get("aggregate") == "slices"
 
 
 def _place(row: Mapping[str, Any], name: str) -> tuple[str, str]:
@@ -125,21 +108,6 @@ def _reason(
     return paper.why_not or ("measure not sure, see below" if "if" in column else "")
 
 
-def _cells(
-    printed: Value | None, column: Mapping[str, Any], found: Ours | None, why: str, reasons: Reasons
-) -> list[str]:
-    """Ours, its interval, the difference and the verdict; a dash where there is none, the reason in the verdict."""
-    would_be = verdict(printed.interval, found) if printed and found else ""
-    said = reasons.cell(why, would_be) if why else would_be
-    if found is None:
-        return ["-", "-", "-", said]
-    percent = printed.percent if printed else column.get("unit") == "%"
-    scale, digits = (100.0 if percent else 1.0), decimals(printed, column)
-    interval = "-" if math.isnan(found.low) else f"{found.low * scale:.{digits}f} to {found.high * scale:.{digits}f}"
-    gap = "-" if printed is None else f"{(found.value - printed.number) * scale:+.{digits}f}"
-    return [f"{found.value * scale:.{digits}f}", interval, gap, said]
-
-
 def _caption(table: Mapping[str, Any]) -> str:
     return f"{table['id']} ({table['where']}): {table['caption']}; printed beside ours."
 
@@ -164,106 +132,52 @@ def significance_table(paper: Paper, table: Mapping[str, Any]) -> Table:
     for row in table["rows"]:
         model = row.get("model", "")
         for index, column, name in columns_of(table):
-            text = row["values"][index]
+            text, label = row["values"][index], column["name"]
             if name == "p":
-                rows.append(
-                    [
-                        row["label"],
-                        model or "-",
-                        column["name"],
-                        text,
-                        *_tested(paper, column, text, model, reference, reasons),
-                    ]
-                )
-                continue
-            printed = cell(column, text)
-            found = ours(paper, model, column) if model else None
-            cells = _cells(printed, column, found, _reason(paper, row, column, model, found, printed), reasons)
-            if found and not math.isnan(found.sd):
-                cells[0] += f" ± {found.sd:.{decimals(printed, column)}f}"
-            rows.append([row["label"], model or "-", column["name"], text, *cells])
-    header = ["Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference", "Verdict"]
+                cells = _tested(paper, column, text, model, reference, reasons)
+                label += " (ours: over patients)"
+            else:
+                printed = cell(column, text)
+                found = ours(paper, model, column) if model else None
+                why = _reason(paper, row, column, model, found, printed)
+                cells = value_cells(printed, column, found, why, reasons)
+                if found and not math.isnan(found.sd):
+                    cells[0] += f" ± {found.sd:.{decimals(printed, column)}f}"
+            rows.append([row["label"], model or NO_MODEL, label, text, *cells])
     notes = [
         RULE, *_how(table), "The printed SD is said to be over runs, ours is over patients.",
-        f"Ours for p: the study's paired test against {reference}, by region, corrected by Holm; reproduced if every "
-        "region's p meets the printed bound, else higher.",
+        "The paper's means are said to be over runs, and nothing else is said of what its p is over; ours is over "
+        "patients, which is another question.",
+        f"Ours for p: the study's paired test against {reference}, by region, corrected by Holm; against: the mean "
+        f"difference is not in favour of {reference}. reproduced: in every region p meets the printed bound in favour "
+        f"of {reference}; contrary: in one it meets it against {reference}; higher: in one it does not meet it.",
         *reasons.notes,
     ]  # fmt: skip
-    return Table(_caption(table), header, rows, notes=notes)
+    return Table(_caption(table), HEADER, rows, notes=notes)
 
 
 def _tested(
     paper: Paper, column: Mapping[str, Any], text: str, model: str, reference: str, reasons: Reasons
 ) -> list[str]:
-    if model == reference:
-        return ["-", "-", "-", "not comparable: the reference itself"]
-    tests = paper.comparisons
-    tests = tests[(tests["metric"] == column["metric"]) & (tests["n_patients"] > 0)] if len(tests) else tests
-    pairs = [
-        {a, b} == {model, reference} for a, b in zip(tests.get("model_a", ()), tests.get("model_b", ()), strict=True)
-    ]
-    own = tests[pd.Series(pairs, index=tests.index, dtype=bool)]
-    if own.empty:
+    """Ours for a printed p, the two cells that it has nothing for, and the verdict."""
+    bound, own = cell(column, text), declared_tests(paper.comparisons, model, reference, column)
+    if model == reference or own.empty:
         run = {model, reference} <= set(paper.models)
-        return ["-", "-", "-", reasons.cell("this pair was not declared" if run else NOT_RUN)]
-    shown = ", ".join(f"{row['region']} {p_value(row['p_holm'])}" for row in own.to_dict("records"))
-    bound = cell(column, text)
-    would_be = "" if bound is None else "reproduced" if (own["p_holm"] < bound.number).all() else "higher"
-    said = reasons.cell(paper.why_not, would_be) if paper.why_not else would_be
-    return [shown, "-", "-", said]
-
-
-def native_of(study: Mapping[str, Any]) -> dict[str, str]:
-    """Map a model of the track ``identical`` to the one of its bundle under its own recipe, where a study has both."""
-    names = {declared_name(m): m for m in study["models"]}
-    own = {m["bundle"]: name for name, m in names.items() if m.get("track") == "native"}
-    return {
-        name: own[m["bundle"]] for name, m in names.items()
-        if m["bundle"] in own and m.get("track") != "native" and m.get("variant", "default") == "default"
-    }  # fmt: skip
-
-
-def tracks(paper: Paper, study: Mapping[str, Any]) -> list[Block]:
-    """Tables of models under the one protocol beside the same models under their own recipes."""
-    native, blocks = native_of(study), list[Block]()
-    for table in paper.published.tables:
-        rows = list[list[str | Cell]]()
-        for row in table["rows"] if table["kind"] == "scores" else ():
-            first = row.get("model", "")
-            for index, column, _ in columns_of(table) if first in native else ():
-                rows += _track_row(paper, row, column, row["values"][index], first, native[first])
-        if rows:
-            header = ["Row", "Column", "Printed", "Identical", "Native", "Native - identical", "95% CI", "Verdict"]
-            note = "Verdict: on the difference, by whether its 95% interval holds 0. Native: each under its own recipe."
-            caption = f"{table['id']}: one protocol for all models beside each model's own recipe."
-            blocks.append(Table(caption, header, rows, notes=[note]))
-    return blocks
-
-
-def _track_row(
-    paper: Paper, row: Mapping[str, Any], column: Mapping[str, Any], text: str | None, first: str, second: str
-) -> list[list[str | Cell]]:
-    if "none" in column or text is None:
-        return []
-    printed = cell(column, text)
-    scale, digits = (100.0 if printed and printed.percent else 1.0), decimals(printed, column)
-    found = [ours(paper, model, column) for model in (first, second)]
-    values = [f"{one.value * scale:.{digits}f}" if one else "-" for one in found]
-    gap = difference(paper, first, second, column)
-    if gap is None:
-        return [[row["label"], column["name"], text, *values, "-", "-", f"not comparable: {NOT_RUN}"]]
-    return [[row["label"], column["name"], text, *values, *gap_cells(gap, "native", scale, digits)]]
-
-
-def gap_cells(gap: Ours, name: str, scale: float = 1.0, digits: int = 3) -> list[str]:
-    """A difference, its interval, and whether the interval shows that ``name`` is higher or lower."""
-    if math.isnan(gap.low):
-        return [f"{gap.value * scale:+.{digits}f}", "-", "no interval: fewer than two patients"]
-    shown = "no difference shown"
-    if not Interval(gap.low, gap.high).meets(Interval(0.0, 0.0)):
-        shown = f"{name} higher" if gap.low > 0 else f"{name} lower"
-    interval = f"{gap.low * scale:+.{digits}f} to {gap.high * scale:+.{digits}f}"
-    return [f"{gap.value * scale:+.{digits}f}", interval, shown]
+        why = "the reference itself" if model == reference else "this pair was not declared" if run else NOT_RUN
+        return [why, NONE, NONE, reasons.cell(why)]
+    sign = 1 if METRICS[column["metric"]].better == "higher" else -1
+    shown, met, contrary = [], [], []
+    for row in own.to_dict("records"):
+        gain = sign * (row["difference"] if row["model_a"] == reference else -row["difference"])
+        shown.append(f"{row['region']} {p_value(row['p_holm'])}{'' if gain > 0 else ' against'}")
+        met.append(bound is not None and row["p_holm"] < bound.number)
+        contrary += [row["region"]] * (met[-1] and gain <= 0)
+    would_be = "reproduced" if all(met) else "higher"
+    if contrary:
+        would_be = f"contrary in {', '.join(contrary)}"
+    why = "nothing printed" if bound is None else paper.why_not
+    said = reasons.cell(why, would_be if bound else "") if why else would_be
+    return [", ".join(shown), "none: a p", "none: a p", said]
 
 
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:

@@ -22,30 +22,38 @@ from benchmark.report.paper_values import Paper, ours
 CURVE_STYLES = {"train": "-", "val": "--"}
 
 
-def draw(folder: Path, paper: Paper, histories: Mapping[str, pd.DataFrame], pictures: str) -> list[Block]:
+def file_name(figure: Mapping[str, Any]) -> str:
+    """Name of the file of a figure that is made anew: ``paper_<id>.png``."""
+    return f"paper_{re.sub(r'[^a-z0-9]+', '_', figure['id'].lower()).strip('_')}.png"
+
+
+def draw(
+    folder: Path,
+    paper: Paper,
+    histories: Mapping[str, pd.DataFrame],
+    pictures: str,
+    scans: Mapping[str, Block] | None = None,
+) -> list[Block]:
     """Draw every figure of the paper that numbers can make, as ``paper_<id>.png`` in ``folder``.
 
-    A figure that cannot be drawn is a sentence that says why; ``pictures`` says where pictures of scans are.
+    A figure that cannot be drawn is a sentence that says why; ``pictures`` says where panels of scans are. ``scans``
+    maps the id of a figure of a subject's sequences to what stands for it.
     """
     blocks: list[Block] = []
     for figure in paper.published.figures:
-        path = folder / f"paper_{re.sub(r'[^a-z0-9]+', '_', figure['id'].lower()).strip('_')}.png"
+        path = folder / file_name(figure)
         caption = f"{figure['id']}, made anew: {figure['shows']}."
         match figure["kind"]:
             case "bars":
                 bars(path, paper, figure)
             case "curves":
-                own = [h for run, h in histories.items() if model_name(*run.split("/")[:2]) == figure["model"]]
-                lacking = missing_columns(own, figure)
-                if not own or len(lacking) == sum(map(len, figure["curves"])):
-                    why = f"no history of {figure['model']} has {', '.join(lacking)}" if own else "not run"
-                    blocks.append(Text(f"{caption} Not drawn: {figure['model']}: {why}."))
-                    continue
-                curves(path, own, figure)
-                caption += f" {figure['model']}, {len(own)} run{'s' if len(own) > 1 else ''}."
-                caption += f" Not recorded: {', '.join(lacking)}." if lacking else ""
+                blocks.append(_drawn_curves(path, histories, figure, caption))
+                continue
             case "confusion":
                 caption += " " + confusion(path, paper, figure)
+            case "sequences" if scans and figure["id"] in scans:
+                blocks.append(scans[figure["id"]])
+                continue
             case "drawing":
                 blocks.append(Text(f"{figure['id']}: {figure['shows']}. It shows no result, so nothing is made anew."))
                 continue
@@ -54,6 +62,20 @@ def draw(folder: Path, paper: Paper, histories: Mapping[str, pd.DataFrame], pict
                 continue
         blocks.append(Figure(f"figures/{path.name}", caption))
     return blocks
+
+
+def _drawn_curves(
+    path: Path, histories: Mapping[str, pd.DataFrame], figure: Mapping[str, Any], caption: str
+) -> Figure | Text:
+    own = [h for run, h in histories.items() if model_name(*run.split("/")[:2]) == figure["model"]]
+    lacking = missing_columns(own, figure)
+    if not own or len(lacking) == sum(map(len, figure["curves"])):
+        why = f"no history of {figure['model']} has {', '.join(lacking)}" if own else "not run"
+        return Text(f"{caption} Not drawn: {figure['model']}: {why}.")
+    curves(path, own, figure)
+    caption += f" {figure['model']}, {len(own)} run{'s' if len(own) > 1 else ''}."
+    caption += f" Not recorded: {', '.join(lacking)}." if lacking else ""
+    return Figure(f"figures/{path.name}", caption)
 
 
 @_styled

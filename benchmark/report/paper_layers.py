@@ -27,6 +27,7 @@ FAMILIES = {
     "conv": ("conv",),
     "total": ("total",),
 }
+NOT_PRINTED = "not printed"
 OPERATIONS = ("concat", "add", "activation")
 """Families that are operations within a forward pass, for which there is often no layer to list."""
 
@@ -38,12 +39,13 @@ def layer_table(table: Mapping[str, Any], layers: pd.DataFrame | None) -> Table:
     """
     place = {role(column): index for index, column in enumerate(table["columns"])}
     printed = [
-        tuple(row["values"][place[name]] or "-" for name in ("layer", "shape", "parameters")) for row in table["rows"]
+        tuple(row["values"][place[name]] or NOT_PRINTED for name in ("layer", "shape", "parameters"))
+        for row in table["rows"]
     ]
     matched = _match(printed, layers) if layers is not None else [None] * len(printed)
     rows: list[list[str | Cell]] = []
     for row, (kind, shape, parameters), own in zip(table["rows"], printed, matched, strict=True):
-        cells = ["-", "-", "-", _absent(kind, shape, layers)] if own is None else _beside(shape, parameters, own)
+        cells = [*["no layer"] * 3, _absent(kind, shape, layers)] if own is None else _beside(shape, parameters, own)
         rows.append([row["label"], kind, shape, parameters, *cells])
     header = ["Row", "Printed layer", "Output shape", "Parameters", "Our layer", "Our shape", "Parameters", "Verdict"]
     note = "same: as many channels, as large, and as many parameters where they are printed."
@@ -67,7 +69,7 @@ def _beside(shape: str, parameters: str, own: tuple[str, str, int | None]) -> li
     name, our_shape, count = own
     number = parse(parameters, exact=True)
     differing = []
-    if shape != "-" and _size(shape) != _size(our_shape):
+    if shape != NOT_PRINTED and _size(shape) != _size(our_shape):
         differing.append(f"channels {_size(shape)[1]} and {_size(our_shape)[1]}"
                          if _size(shape)[0] == _size(our_shape)[0] else "size")  # fmt: skip
     if number is not None and count is not None and int(number.number) != count:
@@ -75,7 +77,7 @@ def _beside(shape: str, parameters: str, own: tuple[str, str, int | None]) -> li
     return [
         name,
         our_shape,
-        "-" if count is None else str(count),
+        "not counted" if count is None else str(count),
         f"differs: {', '.join(differing)}" if differing else "same",
     ]
 
@@ -109,7 +111,7 @@ def _match(printed: Sequence[tuple[str, ...]], layers: pd.DataFrame) -> list[tup
         if _family(kind) == "total":
             total = [own for own in ours if _family(own[0]) == "total"]
             count = total[0][2] if total else sum(own[2] or 0 for own in ours)
-            found.append(("total", "-", count))
+            found.append(("total", "of all layers", count))
             continue
         size, times = _size(shape)[0], int((re.findall(r"\*(\d+)", kind) or ["1"])[0])
         left = [index for index in range(position, len(ours)) if index not in used]
@@ -136,14 +138,15 @@ def settings_table(table: Mapping[str, Any], values: Mapping[str, Any]) -> Table
     for row in table["rows"]:
         (text,) = row["values"]
         value = values.get(row.get("config", ""))
-        shown = "-" if value is None else short(value)
+        shown = short(value) if value is not None else "none" if "config" not in row else "no such id"
+        shown = shown if values or "config" not in row else "not run"
         if "none" in row:
             said = f"not comparable: {row['none']}"
         elif value is None:
             said = f"not comparable: {'no such id' if values else 'not run'}"
         else:
             said = "same" if _alike(text, value) else "differs"
-        rows.append([row["label"], text, row.get("config", "-"), said, shown])
+        rows.append([row["label"], text, row.get("config", "none"), said, shown])
     header = ["Setting", "Printed", "Id", "Verdict", "Ours"]
     note = "same: the same numbers, or every printed word is in ours."
     caption = f"{table['id']} ({table['where']}): {table['caption']}; printed beside {table.get('model', 'our model')}."

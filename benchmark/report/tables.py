@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -23,6 +24,11 @@ PHANTOM = "PHANTOM data, not patients. "
 
 
 Metrics = Mapping[str, Metric]
+
+
+def in_unit(metrics: Metrics, unit: str) -> Metrics:
+    """The metrics, with distances in another unit than mm: pixels, where a data set does not say how large they are."""
+    return {name: replace(metric, unit=unit) if metric.unit else metric for name, metric in metrics.items()}
 
 
 def number(value: Any, metric: Metric, sign: bool = False) -> str:
