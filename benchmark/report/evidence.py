@@ -87,15 +87,16 @@ def ranking_blocks(scores: pd.DataFrame, names: Sequence[str], metrics: Metrics,
 def method_blocks(
     scores: pd.DataFrame, compare: Mapping[str, Any], metrics: Metrics, models: Sequence[str], prefix: str = ""
 ) -> list[Block]:
-    """A section that asks of methods, trained anew, what the declared comparisons ask of these checkpoints.
+    """A section on the declared pairs as methods, trained anew: the part of seeds, and how often one beats the other.
 
-    Nothing where there is one seed only.
+    Of the primary metric; nothing where there is one seed only.
     """
     if scores["seed"].nunique() < 2 or len(models) < 2:
         return []
     primary = compare["metrics"][0]
     better = {name: metric.better for name, metric in metrics.items()}
-    found = compare_methods(scores, {**compare, "metrics": [primary]}, better, models)
+    found = compare_methods(scores, compare, better, models)
+    found = found[found["metric"] == primary]
     metric = metrics[primary]
     rows: list[list[str | Cell]] = []
     for row in found.to_dict("records"):
@@ -105,15 +106,20 @@ def method_blocks(
              f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}", p_value(row["p"]),
              p_value(row["p_holm"]), _percent(row["share_of_error"]), f"{share} ({low} to {high})", verdict(row)]
         )  # fmt: skip
+    asked = (
+        "The declared test, with what it rests on."
+        if compare["test"] == TWO_LEVEL
+        else "The declared comparisons are of these trained networks on new patients; this table is of the methods, "
+        "trained anew with other seeds on such data, by the two-level test."
+    )
     note = (
-        "The declared comparisons are of these trained networks on new patients; this table is of methods, "
-        "trained anew with other seeds on such data. Its interval and p count what differs by patient and by seed "
-        "(benchmark.stats.seeds). Seeds: the share of the difference's variance that more seeds would lower. A beats "
-        "B: probability that A is better on a new patient, both trained anew, with its 95% interval."
+        f"{asked} Interval and p count what differs by patient and by seed (benchmark.stats.seeds); Holm over all "
+        "declared regions, metrics and pairs. Seeds: the share of the difference's variance that more seeds would lower. "
+        "A beats B: probability that A is better on a new patient, both trained anew, with its 95% interval."
     )
     header = ["Region", "A", "B", "A - B", "95% CI", "p", "p (Holm)", "Seeds", "A beats B", "Verdict"]
     caption = f"{prefix}{title(metric, arrow=False)}: the methods compared, over patients and seeds."
-    return [Heading("Methods beyond these checkpoints"), Table(caption, header, rows, notes=[note])]
+    return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=[note])]
 
 
 def _percent(share: float) -> str:
