@@ -113,9 +113,9 @@ def method_blocks(
         "trained anew with other seeds on such data, by the two-level test."
     )
     note = (
-        f"{asked} Interval and p count what differs by patient and by seed (benchmark.stats.seeds); Holm over all "
-        "declared regions, metrics and pairs. Seeds: the share of the difference's variance that more seeds would lower. "
-        "A beats B: probability that A is better on a new patient, both trained anew, with its 95% interval."
+        f"{asked} Interval and p count what differs by patient and by seed (benchmark.stats.seeds); Holm over "
+        "all declared regions, metrics and pairs. Seeds: the share of the difference's variance that more seeds would "
+        "lower. A beats B: probability that A is better on a new patient, both trained anew, with its 95% interval."
     )
     header = ["Region", "A", "B", "A - B", "95% CI", "p", "p (Holm)", "Seeds", "A beats B", "Verdict"]
     caption = f"{prefix}{title(metric, arrow=False)}: the methods compared, over patients and seeds."

@@ -196,6 +196,8 @@ def rule(value: Any, metric: Metric) -> str:
     """Write a metric's rule for empty masks in words."""
     if value == "diagonal":
         return "the volume's diagonal"
+    if value == "volume":
+        return "the volume's size"
     if value == "formula":
         return "as its formula gives"
     return f"{value:g}{' ' + metric.unit if metric.unit else ''}" if isinstance(value, int | float) else str(value)
