@@ -9,6 +9,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -111,11 +112,18 @@ def code_hash() -> str:
     files = sorted(
         file for part in CODE for file in ([package / part] if part.endswith(".py") else (package / part).glob("*.py"))
     )
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    dumps = [_syntax(file, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256("\n".join(dumps).encode()).hexdigest()
+
+
+@cache
+def _syntax(file: Path, changed: int) -> str:
+    """Syntax tree of a file as text, without docstrings; read once for all the runs of a study."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             node.body = [part for part in node.body if not _is_text(part)]
-    return hashlib.sha256("\n".join(ast.dump(tree) for tree in trees).encode()).hexdigest()
+    return ast.dump(tree)
 
 
 def fingerprint(what: Mapping[str, Any]) -> str:
