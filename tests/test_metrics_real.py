@@ -1,7 +1,7 @@
 """Equality with the libraries on real predictions, where a folder with some is given.
 
 ``BENCHMARK_TRUTH_AND_PREDICTIONS`` names a folder of ``truth/<case>_seg.nii.gz`` and ``result/<model>/<case>.nii.gz``,
-label maps of BraTS (1, 2, 4). Half an hour for 60 predictions of 240x240x155; ``-s`` prints the largest differences.
+label maps of BraTS (1, 2, 4). 60 predictions take a quarter of an hour; ``-s`` prints the largest differences.
 """
 
 import os

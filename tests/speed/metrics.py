@@ -1,7 +1,7 @@
 """Cases of BraTS size to the time of all our scores against each library's time for the part of them it has.
 
 Run ``python tests/speed/metrics.py [--cases 3] [--folder FOLDER]``; FOLDER holds real predictions, as
-``tests/test_metrics_real.py`` takes them. Generated predictions are close to the reference (Dice of WT near 0.9) or far
+``tests/test_metrics_real.py`` takes them. Generated predictions are close to the reference (Dice of WT 0.93) or far
 off. Every side gets label maps in memory, makes the masks of three regions of them in the same way and is timed in
 turns in this one process, one thread each: the best of three, in seconds of the processor, which other programs on the
 machine disturb least. Panoptica is left out where it is not installed. The last lines say how our time grows with the
