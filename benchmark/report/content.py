@@ -258,7 +258,7 @@ def _empty(material: Material) -> list[Block]:
     found = set(pd.unique(material.scores["metric"]))
     scored = [name for name in material.metrics if name in found]
     counts = tables.notes_table(material.scores, material.prefix)
-    known: Block = counts or Text("No score of this study was decided by such a rule.")
+    known: Block = counts or Text("No mask of this study was empty or full, and no prediction missing.")
     return [Heading("Empty masks and missing predictions"), tables.rules_table(scored, material.metrics), known]
 
 

@@ -284,7 +284,7 @@ def notes_table(scores: pd.DataFrame, prefix: str = "") -> Table | None:
         [region, note, *[str(counts.at[(region, note), model]) if model in counts else "0" for model in models]]
         for region, note in counts.index
     ]
-    caption = f"{prefix}Cases whose score was decided by a rule, under any seed."
+    caption = f"{prefix}Cases with an empty or full mask or a missing prediction, under any seed."
     return Table(caption, ["Region", "Note", *models], rows)
 
 
