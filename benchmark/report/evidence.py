@@ -52,7 +52,7 @@ def _power_note(rows: pd.DataFrame, metric: Metric, family: int) -> str:
     return (
         f"Power, {metric.title}: to show a true difference of {asked}{unit} with 80% power takes {alone} patients by "
         f"{of} of one pair (median pair, from the differences here), {hardest} as the hardest of {family} declared "
-        f"comparisons; here there are {rows['n_patients'].max():.0f}."
+        f"comparisons; here there are {rows['n_patients'].max():.0f}, which makes these numbers a rough guide."
     )
 
 

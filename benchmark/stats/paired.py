@@ -89,7 +89,7 @@ def permutation(differences: np.ndarray) -> Outcome:
     at = left > EXACT
     if at.any():
         p[at] = _random_flips(sizes[at], sums[at])
-        smallest[at] = np.maximum(1.0 / (FLIPS + 1), 2.0 / 2.0 ** left[at])
+        smallest[at] = np.maximum(1.0 / (FLIPS + 1), 2.0 ** (1.0 - left[at]))
     return _shaped(differences, rows.mean(axis=-1), p, smallest)
 
 
