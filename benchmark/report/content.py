@@ -128,8 +128,8 @@ def cautions(material: Material) -> list[str]:
     found += _power(material)
     if (count := material.scores["patient_id"].nunique()) < FEW:
         found.append(
-            f"Bootstrap intervals on {count} patients are too narrow (simulated, a 95% interval of a mean misses in 9 to "
-            "34% of studies of 10 patients, and rightly in 5% from 50 on)."
+            f"Bootstrap intervals on {count} patients are too narrow (simulated, one of 95% for a mean misses in 9 to "
+            "34% of studies of 10 patients, and in 5% from 50 on)."
         )
     lost = material.scores[material.scores["note"] == "missing prediction"]
     if len(lost):
