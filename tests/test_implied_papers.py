@@ -71,7 +71,7 @@ def test_the_command_prints_a_table(command, tmp_path, monkeypatch):
 
 def test_a_printed_measure_that_may_be_another_is_not_compared_without_saying_so():
     published = load(REPORTS / "fozzati2024" / FILE)
-    scores = counted(["unet_dice_focal"], regions=("tumour",), patients=3)
+    scores = counted(["unet_dice_focal/as_in_paper"], regions=("tumour",), patients=3)
     shown = paper_table(Paper(published, scores, scores[:0]), published.tables[0])
     said = {row[2]: row[-1] for row in shown.rows}
     assert said["Mean F-score"].startswith("not comparable: measure not sure, see below (would be: ")
