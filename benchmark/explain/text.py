@@ -126,7 +126,7 @@ def _paired(console: Console, pair: Paired, metric: Metric) -> None:
     turned = ", ".join(pair.deciding) or "nobody alone"
     _say(
         console,
-        f"A - B, {pair.model_a} less {pair.model_b}: mean {mean}, 95% bootstrap interval {ends}.",
+        f"A - B, {pair.model_a} less {pair.model_b}: mean {mean}, 95% bootstrap interval over these patients {ends}.",
         f"Driven most by (largest change of that mean when left out): {', '.join(pair.driving) or 'nobody'}. "
         f"Without whom its sign turns: {turned}.",
     )

@@ -70,16 +70,16 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
     count = values.shape[-1]
     means = np.empty((len(values), RESAMPLES))
     at = 0
-    for times in _resamples(count):
+    for times in _resamples(count, max(1, _BLOCK // count)):
         means[:, at : at + len(times)] = values @ times.T.astype(float) / count
         at += len(times)
     return means
 
 
-@lru_cache(maxsize=2)
-def _resamples(count: int) -> tuple[np.ndarray, ...]:
-    """How often each of ``count`` patients is in each resample, in blocks of rows; kept, as every table asks anew."""
-    random, step, blocks = np.random.default_rng(BOOTSTRAP_SEED), max(1, _BLOCK // count), []
+@lru_cache(maxsize=1)
+def _resamples(count: int, step: int) -> tuple[np.ndarray, ...]:
+    """How often each of ``count`` patients is in each resample, ``step`` resamples a block; kept for the next table."""
+    random, blocks = np.random.default_rng(BOOTSTRAP_SEED), []
     for at in range(0, RESAMPLES, step):
         drawn = random.integers(0, count, (min(step, RESAMPLES - at), count))
         flat = (drawn + count * np.arange(len(drawn))[:, None]).ravel()
