@@ -30,6 +30,13 @@ _MODEL = {
     "required": ["bundle"],
     "additionalProperties": False,
 }
+
+
+def _margins(least: float, exclusive: bool = False) -> dict[str, Any]:
+    number = {"type": "number", "exclusiveMinimum" if exclusive else "minimum": least}
+    return {"anyOf": [number, {"type": "object", "additionalProperties": number}]}
+
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -48,7 +55,7 @@ SCHEMA: dict[str, Any] = {
                 "metrics": _NAMES,
                 "pairs": {"anyOf": [{"const": "all"}, {"type": "array", "items": _PAIR, "minItems": 1}]},
                 "test": {"enum": ["wilcoxon", "paired_t", "permutation", "two_level"]},
-                "margin": {"type": ["number", "object"]},
+                "margin": _margins(0, exclusive=True),
                 "alpha": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
             },
             "required": ["metrics"],
@@ -56,7 +63,7 @@ SCHEMA: dict[str, Any] = {
         },
         "check": {
             "type": "object",
-            "properties": {"metrics": _NAMES, "margin": {"type": ["number", "object"]}},
+            "properties": {"metrics": _NAMES, "margin": _margins(0)},
             "required": ["metrics", "margin"],
             "additionalProperties": False,
         },
@@ -187,6 +194,8 @@ def load(name: str) -> Study:
 
     for unknown in {*content["compare"]["metrics"], *content.get("check", {}).get("metrics", [])} - set(METRICS):
         raise InputError(f"{path}: there is no metric {unknown!r}: expected one of {', '.join(METRICS)}.")
+    for part in ("compare", "check"):
+        _check_margin(path, part, content.get(part, {}))
     models = [(model["bundle"], variant(model)) for model in content["models"]]
     if len(set(models)) < len(models):
         raise InputError(f"{path}: models: bundle and variant together must differ; found {models}.")
@@ -197,6 +206,18 @@ def load(name: str) -> Study:
     found = Study(name=name, **values)
     _check_stages(path, found)
     return found
+
+
+def _check_margin(path: Path, part: str, declared: Mapping[str, Any]) -> None:
+    """Refuse a margin of a metric that is not declared, and one number for metrics of several units."""
+    from benchmark.metrics import METRICS
+
+    margin, names = declared.get("margin"), declared.get("metrics", [])
+    if isinstance(margin, Mapping):
+        for name in set(margin) - set(names):
+            raise InputError(f"{path}: {part}: margin: expected metrics of {part}, {', '.join(names)}; found {name!r}.")
+    elif margin is not None and len({METRICS[name].unit for name in names}) > 1:
+        raise InputError(f"{path}: {part}: margin: expected one by metric, as they differ in unit; found {margin}.")
 
 
 def _check_stages(path: Path, study: Study) -> None:

@@ -227,10 +227,9 @@ def checkpoints() -> str:
 
 def methods() -> str:
     found, asked, primary = _compared()
-    # As in a report, the family of methods is that of the primary metric.
-    every = compare_methods(found, asked | {"metrics": [primary]}, BETTER)
+    every = compare_methods(found, asked, BETTER)
     rows = []
-    for row in every[every["region"] == "ET"].to_dict("records"):
+    for row in every[(every["region"] == "ET") & (every["metric"] == primary)].to_dict("records"):
         shares = [f"{100 * row[name]:.0f} %" for name in ("share_patient", "share_seed", "share_patient_seed")]
         superior = f"{row['p_superior']:.2f} ({row['p_superior_low']:.2f} to {row['p_superior_high']:.2f})"
         rows.append(

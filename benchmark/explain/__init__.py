@@ -205,7 +205,8 @@ def _case(case: str, value: float, rows: pd.DataFrame, folds: list[int], runs: S
 def _stale(comparisons: pd.DataFrame, row: Mapping[Any, Any]) -> list[str]:
     """Say where ``comparisons.csv`` has another mean, SD or number of patients for the model than its scores give."""
     for side in ("a", "b"):
-        for pair in comparisons[comparisons[f"model_{side}"] == row["model"]].to_dict("records"):
+        tested = comparisons[(comparisons[f"model_{side}"] == row["model"]) & (comparisons["n_patients"] > 0)]
+        for pair in tested.to_dict("records"):
             for name, column in (("n_patients", "n_patients"), ("mean", f"mean_{side}"), ("sd", f"sd_{side}")):
                 if not _close(pair[column], row[name]):
                     return [_other_scores(f"{name} {pair[column]:.6g} for {row['model']}", f"{row[name]:.6g}")]

@@ -57,8 +57,8 @@ def _draw_numbers(folder: Path, material: Material) -> list[Figure]:
             _figure(
                 rank_figures.critical_differences(path, material.scores, metric, alpha),
                 material,
-                f"Mean ranks over patients by {metric.title}, 1 the best; a bar joins models that Nemenyi's test does "
-                "not tell apart within the region",
+                f"Mean ranks over patients by {metric.title}, as trained here, 1 the best; a bar joins models that "
+                "Nemenyi's test does not tell apart within the region",
             )
         )
     if material.histories:

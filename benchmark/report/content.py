@@ -19,7 +19,7 @@ from benchmark.report.figures import Panel
 from benchmark.report.fold_cautions import fold_cautions
 from benchmark.report.paper_leaks import leak_blocks
 from benchmark.report.paper_values import Paper
-from benchmark.stats import declared_pairs, summarise, with_models
+from benchmark.stats import TWO_LEVEL, declared_pairs, summarise, with_models
 
 FEW = 50
 """Patients from which on bootstrap intervals were found to hold what they promise (reports/calibration)."""
@@ -129,7 +129,7 @@ def cautions(material: Material) -> list[str]:
     if (count := material.scores["patient_id"].nunique()) < FEW:
         found.append(
             f"Bootstrap intervals on {count} patients are too narrow (simulated, one of 95% for a mean misses in 9 to "
-            "34% of studies of 10 patients, and in 5% from 50 on)."
+            "34% of studies of 10 patients, and in 5 to 7% from 50 on)."
         )
     lost = material.scores[material.scores["note"] == "missing prediction"]
     if len(lost):
@@ -138,6 +138,11 @@ def cautions(material: Material) -> list[str]:
         found.append(
             "One seed only: how far the results depend on the seed is not known, and a difference that is shown is one "
             "of these trained networks, not of the methods."
+        )
+    elif material.study["compare"]["test"] != TWO_LEVEL:
+        found.append(
+            "The declared test is over patients alone: a difference that is shown is of these trained networks and "
+            "may be the luck of training (reports/calibration). The test two_level is of the methods."
         )
     if material.deviations:
         why = str(material.study.get("deviations", "")).strip().rstrip(".")
@@ -166,6 +171,7 @@ def findings(material: Material, summary: pd.DataFrame) -> list[str]:
     metric = material.metrics[material.declared[0]]
     rows, tests = summary[summary["metric"] == metric.name], material.comparisons
     sentences = []
+    best_of_methods = material.study["compare"]["test"] == TWO_LEVEL
     sign, word = (1, "highest") if metric.better == "higher" else (-1, "lowest")
     for region, own in rows.groupby("region", sort=False):
         best = max(own.to_dict("records"), key=lambda row: sign * row["mean"])
@@ -177,7 +183,8 @@ def findings(material: Material, summary: pd.DataFrame) -> list[str]:
         beaten = [row for row in own_pairs if tables.verdict(row) == f"{best['model']} better"]
         names = [row["model_b"] if row["model_a"] == best["model"] else row["model_a"] for row in beaten]
         if names:
-            sentence += f" Shown to be better than {', '.join(names)}."
+            what = "" if best_of_methods else "As trained here, "
+            sentence += f" {what}{'S' if best_of_methods else 's'}hown to be better than {', '.join(names)}."
         open_pairs = len(own_pairs) - len(names)
         if open_pairs:
             sentence += f" No advantage was shown over {open_pairs} of {len(own_pairs)} models it was compared with."
@@ -196,7 +203,7 @@ def _runs(material: Material) -> list[Block]:
         f"{scores['patient_id'].nunique()} patients and {scores['case_id'].nunique()} cases tested.",
         f"Runs: {ran} with scores; {len(material.models)} models, folds {_listed(study['folds'])}, seeds "
         f"{_listed(study['seeds'])}. Each patient is tested in one fold; patients are pooled over folds.",
-        f"Declared before the runs: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
+        f"Declared in study.json: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
         f"{compare.get('alpha', 0.05)}, Holm's correction over {len(material.comparisons)} comparisons. "
         f"{compare['metrics'][0]} is the primary metric.",
     ]
@@ -226,7 +233,7 @@ def _comparison(material: Material, summary: pd.DataFrame) -> list[Block]:
     blocks += [Heading("Declared comparisons"), tables.pairwise_table(tests, primary, material.prefix)]
     others = [_other_metric(tests, material.metrics[name]) for name in material.declared[1:]]
     overall = [
-        f"Friedman's test over all models, {material.metrics[name].title}: "
+        f"Friedman's test over all models, as trained here, {material.metrics[name].title}: "
         + ", ".join(
             f"{region} p {tables.p_value(own['friedman_p'].iloc[0], relation=True)}"
             for region, own in tests[tests["metric"] == name].groupby("region", sort=False)

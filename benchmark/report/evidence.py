@@ -20,6 +20,9 @@ from benchmark.stats import (
     rank_models,
 )
 
+LARGEST_EFFECT = 2.0
+"""Standard deviations of the differences from which on a plan of patients says nothing."""
+
 
 def power_notes(
     scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str], metrics: Metrics, family: int
@@ -32,28 +35,33 @@ def power_notes(
     pairs = [pair for pair in declared_pairs(models, {"pairs": "all"}) if set(pair) <= set(models)]
     if not pairs:
         return {}
-    test = compare["test"]
-    spreads = paired_spreads(scores, names, pairs, test)
-    needed = patients_needed(spreads, float(compare.get("alpha", 0.05)), family=family).dropna(subset="patients")
+    spreads = paired_spreads(scores, names, pairs, compare["test"])
+    needed = patients_needed(spreads, float(compare.get("alpha", 0.05)), family=family)
+    # Where a difference is beyond what patients differ by, any number of patients shows it.
+    needed = needed[needed["patients"].notna() & (needed["target"] < LARGEST_EFFECT * needed["sd_difference"])]
+    declared = {name: family for name in compare["metrics"]}
     return {
-        name: _power_note(rows, metrics[name], family)
+        name: _power_note(rows, metrics[name], declared.get(name))
         for name in names
         if len(rows := needed[needed["metric"] == name])
     }
 
 
-def _power_note(rows: pd.DataFrame, metric: Metric, family: int) -> str:
+def _power_note(rows: pd.DataFrame, metric: Metric, family: int | None) -> str:
     medians = rows.groupby("target")[["patients", "patients_family"]].median()
     unit = f" {metric.unit}" if metric.unit else ""
     asked = _enumerated([f"{target:g}" for target in medians.index])
     alone, hardest = (_enumerated([f"{count:.0f}" for count in medians[name]]) for name in medians)
-    test = rows["test"].iloc[0]
-    of = "the t test over patients" if test == TWO_LEVEL else "the declared test"
-    return (
-        f"Power, {metric.title}: to show a true difference of {asked}{unit} with 80% power takes {alone} patients by "
-        f"{of} of one pair (median pair, from the differences here), {hardest} as the hardest of {family} declared "
-        f"comparisons; here there are {rows['n_patients'].max():.0f}, which makes these numbers a rough guide."
+    said = (
+        f"Power, {metric.title}: to show a true difference of {asked}{unit} between such trained networks with 80% "
+        f"power takes {alone} patients (one pair, the median one, from the differences here)"
     )
+    if family:
+        said += f", {hardest} as the hardest of {family} declared comparisons"
+    said += f"; here there are {rows['n_patients'].max():.0f}, which makes these numbers a rough guide."
+    if rows["test"].iloc[0] == TWO_LEVEL:
+        said += " To show it of the methods takes more, and more seeds before more patients."
+    return said
 
 
 def _enumerated(parts: Sequence[str]) -> str:
@@ -73,8 +81,8 @@ def ranking_blocks(scores: pd.DataFrame, names: Sequence[str], metrics: Metrics,
     ]  # fmt: skip
     by = " and ".join(metrics[name].title for name in names)
     note = (
-        f"Each patient ranks the models by {by} in every region, 1 the best, ties sharing ranks; a patient's ranks are "
-        "averaged, then patients', as BraTS ranks its participants. Resamples: "
+        f"Of the networks as trained here: each patient ranks them by {by} in every region, 1 the best, ties sharing "
+        "ranks; a patient's ranks are averaged, then patients', as BraTS ranks its participants. Resamples: "
         f"{found['n_patients'].iloc[0]} patients drawn with replacement. Kendall's tau of this order and those of the "
         f"resamples: {found['kendall_tau'].iloc[0]:.2f} on average, where 1 is the same order every time. A ranking "
         "always has a first; whether it differs from the next is what the declared comparisons say."
@@ -89,36 +97,35 @@ def method_blocks(
 ) -> list[Block]:
     """A section on the declared pairs as methods, trained anew: the part of seeds, and how often one beats the other.
 
-    Of the primary metric; nothing where there is one seed only.
+    Of the primary metric; nothing where there is one seed only. Where the declared test is over patients alone, the
+    two-level test of the methods stands beside it.
     """
     if scores["seed"].nunique() < 2 or len(models) < 2:
         return []
-    primary = compare["metrics"][0]
-    better = {name: metric.better for name, metric in metrics.items()}
-    found = compare_methods(scores, compare, better, models)
-    found = found[found["metric"] == primary]
-    metric = metrics[primary]
+    metric, tested = metrics[compare["metrics"][0]], compare["test"] == TWO_LEVEL
+    found = compare_methods(scores, compare, {name: one.better for name, one in metrics.items()}, models)
     rows: list[list[str | Cell]] = []
-    for row in found.to_dict("records"):
+    for row in found[found["metric"] == metric.name].to_dict("records"):
         share, low, high = (_percent(row[f"p_superior{end}"]) for end in ("", "_low", "_high"))
+        ends = f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}"
+        test = [] if tested else [ends, p_value(row["p"]), p_value(row["p_holm"]), verdict(row)]
         rows.append(
-            [row["region"], row["model_a"], row["model_b"], number(row["difference"], metric, True),
-             f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}", p_value(row["p"]),
-             p_value(row["p_holm"]), _percent(row["share_of_error"]), f"{share} ({low} to {high})", verdict(row)]
+            [row["region"], row["model_a"], row["model_b"], number(row["difference"], metric, True), *test,
+             _percent(row["share_seed"]), _percent(row["share_of_error"]), f"{share} ({low} to {high})"]
         )  # fmt: skip
-    asked = (
-        "The declared test, with what it rests on."
-        if compare["test"] == TWO_LEVEL
-        else "The declared comparisons are of these trained networks on new patients; this table is of the methods, "
-        "trained anew with other seeds on such data, by the two-level test."
-    )
     note = (
-        f"{asked} Interval and p count what differs by patient and by seed (benchmark.stats.seeds); Holm over "
-        "all declared regions, metrics and pairs. Seeds: the share of the difference's variance that more seeds would "
-        "lower. A beats B: probability that A is better on a new patient, both trained anew, with its 95% interval."
+        "Seeds: share of the variance of one run's difference on one patient that comes from training anew. Error: "
+        "share of the mean difference's variance that more seeds would lower (more patients lower some of it too). A "
+        "beats B: probability that A is better on a new patient, both trained anew, with an approximate 95% interval."
     )
-    header = ["Region", "A", "B", "A - B", "95% CI", "p", "p (Holm)", "Seeds", "A beats B", "Verdict"]
-    caption = f"{prefix}{title(metric, arrow=False)}: the methods compared, over patients and seeds."
+    if not tested:
+        note += (
+            " The declared comparisons are of these trained networks; interval, p and verdict here are of the methods "
+            "(two-level test, Holm over all declared regions, metrics and pairs)."
+        )
+    test_header = [] if tested else ["95% CI", "p", "p (Holm)", "Verdict"]
+    header = ["Region", "A", "B", "A - B", *test_header, "Seeds", "Error", "A beats B"]
+    caption = f"{prefix}{title(metric, arrow=False)}: the methods, over patients and seeds."
     return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=[note])]
 
 

@@ -30,9 +30,9 @@ def compare_methods(
     checkpoints (``seeds.estimate``), Holm's over the whole family. ``share_patient``, ``share_seed`` and
     ``share_patient_seed`` split the variance of the difference of one run each on one patient: what patients prefer,
     the luck of training on all patients alike, and that on single patients; ``share_of_error`` is the part of the mean
-    difference's own variance that only more seeds would lower. ``p_superior`` is the probability that a beats b on a
-    new patient, both newly trained. With one seed all but the difference and the share of wins is NaN, as ``note``
-    says, and its p counts as 1.
+    difference's own variance that more seeds would lower (more patients lower some of it too). ``p_superior`` is the
+    probability that a beats b on a new patient, both newly trained. With one seed all but the difference and the share
+    of wins is NaN, as ``note`` says, and its p counts as 1.
     """
     alpha = float(compare.get("alpha", 0.05))
     table = with_models(scores)

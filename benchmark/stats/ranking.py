@@ -151,7 +151,8 @@ def rank_models(ranks: pd.DataFrame) -> pd.DataFrame:
     final, drawn = stats.rankdata(mean, method="min"), resampled_ranks(ranks).to_numpy()
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=0, method="nearest")
-    tau = np.nanmean(_tau(mean, drawn)) if len(mean) > 1 else np.nan
+    taus = _tau(mean, drawn)
+    tau = np.nanmean(taus) if np.isfinite(taus).any() else np.nan
     result = pd.DataFrame(
         {"rank": final.astype(int), "model": ranks.columns, "mean_rank": mean, "n_patients": len(ranks),
          "rank_low": low.astype(int), "rank_high": high.astype(int), "p_first": _first(drawn),

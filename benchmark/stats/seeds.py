@@ -79,7 +79,8 @@ class Estimate:
 
     def _tail(self, away: float) -> float:
         """Tail at which the interval reaches ``away`` from the mean: its p against the side that it is away from."""
-        if not self.patients + self.seeds > 0:
+        # Rounding is no variance.
+        if not self.patients + self.seeds > 1e-24:
             return 1.0
         low, high = np.log(1e-300), np.log(0.5)
         # The half width falls as the tail grows: halve the range of its logarithm until it is the distance.
