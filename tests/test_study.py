@@ -245,3 +245,18 @@ def test_a_model_is_named_without_its_default_variant():
     assert model_name("unet", "default") == "unet" == declared_name({"bundle": "unet"})
     assert model_name("la_resunet", "no_fusion") == "la_resunet/no_fusion"
     assert Run("s", "la_resunet", "no_fusion", 0, 1).model == "la_resunet/no_fusion"
+
+
+@pytest.mark.parametrize(
+    ("margin", "message"),
+    [
+        (-0.01, "compare/margin: "),
+        ({"dice": "0.02"}, "compare/margin: "),
+        ({"dcie": 0.02}, "compare: margin: expected metrics of compare, dice, hd95; found 'dcie'"),
+        (0.02, "compare: margin: expected one by metric, as they differ in unit; found 0.02"),
+    ],
+)
+def test_a_margin_that_means_nothing_is_refused_before_anything_runs(project, margin, message):
+    write_study("asked", compare={"metrics": ["dice", "hd95"], "margin": margin})
+    with pytest.raises(InputError, match=message):
+        study.load("asked")
