@@ -47,7 +47,7 @@ def test_models_are_ranked_once_with_how_sure_the_order_is():
     assert ranking_blocks(with_models(table(rows("a", {"P1": 0.5}))), ["dice"], METRICS) == []
 
 
-@pytest.mark.parametrize(("test", "columns"), [("wilcoxon", 11), ("two_level", 7)])
+@pytest.mark.parametrize(("test", "columns"), [("wilcoxon", 11), ("two_level", 8)])
 def test_methods_have_one_verdict_in_a_report(test, columns):
     scores, models = with_models(realistic()), ["unet", "resunet_tversky", "la_resunet"]
     _, shown = method_blocks(scores, {**COMPARE, "test": test}, METRICS, models)

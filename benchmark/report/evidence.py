@@ -19,6 +19,7 @@ from benchmark.stats import (
     patients_needed,
     rank_models,
 )
+from benchmark.stats import compare as compare_models
 
 LARGEST_EFFECT = 2.0
 """Standard deviations of the differences from which on a plan of patients says nothing."""
@@ -98,17 +99,22 @@ def method_blocks(
     """A section on the declared pairs as methods, trained anew: the part of seeds, and how often one beats the other.
 
     Of the primary metric; nothing where there is one seed only. Where the declared test is over patients alone, the
-    two-level test of the methods stands beside it.
+    two-level test of the methods stands beside it; else the test over patients does.
     """
     if scores["seed"].nunique() < 2 or len(models) < 2:
         return []
     metric, tested = metrics[compare["metrics"][0]], compare["test"] == TWO_LEVEL
-    found = compare_methods(scores, compare, {name: one.better for name, one in metrics.items()}, models)
+    better = {name: one.better for name, one in metrics.items()}
+    found = compare_methods(scores, compare, better, models)
+    # The rows of both tables are metrics, regions and pairs in the declared order.
+    found["p_patients"] = compare_models(scores, {**compare, "test": "wilcoxon"}, better, models)["p_holm"]
     rows: list[list[str | Cell]] = []
     for row in found[found["metric"] == metric.name].to_dict("records"):
         share, low, high = (_percent(row[f"p_superior{end}"]) for end in ("", "_low", "_high"))
         ends = f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}"
-        test = [] if tested else [ends, p_value(row["p"]), p_value(row["p_holm"]), verdict(row)]
+        test = (
+            [p_value(row["p_patients"])] if tested else [ends, p_value(row["p"]), p_value(row["p_holm"]), verdict(row)]
+        )
         rows.append(
             [row["region"], row["model_a"], row["model_b"], number(row["difference"], metric, True), *test,
              _percent(row["share_seed"]), _percent(row["share_of_error"]), f"{share} ({low} to {high})"]
@@ -118,12 +124,17 @@ def method_blocks(
         "share of the mean difference's variance that more seeds would lower (more patients lower some of it too). A "
         "beats B: probability that A is better on a new patient, both trained anew, with an approximate 95% interval."
     )
-    if not tested:
+    if tested:
+        note += (
+            " As trained here: p (Holm) of Wilcoxon's test over patients, which is of these trained networks and says "
+            "nothing of the methods."
+        )
+    else:
         note += (
             " The declared comparisons are of these trained networks; interval, p and verdict here are of the methods "
             "(two-level test, Holm over all declared regions, metrics and pairs)."
         )
-    test_header = [] if tested else ["95% CI", "p", "p (Holm)", "Verdict"]
+    test_header = ["As trained here"] if tested else ["95% CI", "p", "p (Holm)", "Verdict"]
     header = ["Region", "A", "B", "A - B", *test_header, "Seeds", "Error", "A beats B"]
     caption = f"{prefix}{title(metric, arrow=False)}: the methods, over patients and seeds."
     return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=[note])]
