@@ -70,9 +70,14 @@ def paired_spreads(
     for metric in metrics:
         for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
             values = pivot_patients(own, metric, str(region))
-            for a, b in pairs:
-                spread = float((values[a] - values[b]).std(ddof=1))
-                found.append((metric, region, a, b, test, len(values), spread))
+            first, second = (values[[pair[side] for pair in pairs]].to_numpy() for side in (0, 1))
+            # Rounding makes ties of averages that differ by floating point alone.
+            differences = np.round(first - second, 12)
+            spreads = differences.std(axis=0, ddof=1) if len(values) > 1 else np.full(len(pairs), np.nan)
+            found += [
+                (metric, region, a, b, test, len(values), spread)
+                for (a, b), spread in zip(pairs, spreads.tolist(), strict=True)
+            ]
     return pd.DataFrame(found, columns=[*NEEDED])
 
 
