@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
+from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 DILATIONS = 3
@@ -137,9 +138,12 @@ def _spread(mask: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _components(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    plane = mask[:, None] if mask.ndim == 1 else mask
-    labels, count = cc3d.connected_components(plane, connectivity=26 if plane.ndim == 3 else 8, return_N=True)
-    return labels.reshape(mask.shape), int(count)
+    if mask.ndim == 3:
+        labels, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
+    else:
+        # In two dimensions cc3d 4.1 joins and counts 8-connected components wrongly, or fails.
+        labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    return labels, int(count)
 
 
 def _overlaps(first: np.ndarray, rows: int, second: np.ndarray, columns: int) -> np.ndarray:
