@@ -176,15 +176,20 @@ def record(run: Run, what: Mapping[str, Any], command: str) -> None:
 
 
 def commit() -> str:
-    """The project's git commit, with ``-dirty`` where tracked files were changed, or "unknown" outside git."""
+    """The project's git commit, with ``-dirty`` where tracked files were changed, or "unknown" outside git.
+
+    What a report wrote into ``reports/`` is no change: it is made from runs and decides nothing in one.
+    """
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=project.root(), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    except OSError:
+        head, changed = (
+            subprocess.run(["git", *command], cwd=project.root(), capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    paths = [line[3:].strip('"') for line in changed.splitlines()]
+    dirty = any(not path.startswith("reports/") or path.endswith("study.json") for path in paths)
+    return head.strip() + ("-dirty" if dirty else "")
 
 
 def collect(runs: Iterable[Run]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,21 @@ def test_code_is_its_meaning_without_comments_and_layout(tmp_path, monkeypatch):
     assert store.code_hash() == before
     path.write_text(text.replace("rotation: float = 15.0", "rotation: float = 16.0"))
     assert store.code_hash() != before
+
+
+def test_a_commit_is_dirty_by_what_decides_a_run_only(project):
+    assert store.commit() == "unknown"
+    for command in (["init", "-q"], ["add", "reports", "bundles"], ["commit", "-q", "-m", "x"]):
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *who, *command], cwd=project, check=True)
+    clean = store.commit()
+    assert len(clean) == 40
+    Path("reports/tiny/report.md").write_text("a")
+    subprocess.run(["git", "add", "reports/tiny/report.md"], cwd=project, check=True)
+    assert store.commit() == clean
+    study = Path("reports/tiny/study.json")
+    study.write_text(study.read_text() + " ")
+    assert store.commit() == f"{clean}-dirty"
 
 
 def test_only_finished_runs_are_collected_in_their_order(project):
