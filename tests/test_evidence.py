@@ -7,6 +7,7 @@ from synthetic_scores import realistic, rows, table
 
 from benchmark.metrics import METRICS
 from benchmark.report.evidence import method_blocks, power_notes, ranking_blocks
+from benchmark.report.tables import in_unit
 from benchmark.stats import with_models
 
 COMPARE = {"metrics": ["dice"], "test": "paired_t", "alpha": 0.05}
@@ -55,3 +56,10 @@ def test_methods_have_one_verdict_in_a_report(test, columns):
     assert len(shown.rows) == 9
     one_seed = scores[scores["seed"] == 1]
     assert method_blocks(one_seed, {**COMPARE, "test": test}, METRICS, models) == []
+
+
+def test_units_are_those_of_the_data():
+    assert in_unit(METRICS, "mm") == METRICS and METRICS["volume_error"].unit == "ml"
+    pixels = in_unit(METRICS, "pixels")
+    assert (pixels["hd95"].unit, pixels["volume_error"].unit, pixels["dice"].unit) == ("pixels", "1000 pixels", "")
+    assert pixels["nsd"].title == "NSD at 1 pixel"

@@ -27,8 +27,19 @@ Metrics = Mapping[str, Metric]
 
 
 def in_unit(metrics: Metrics, unit: str) -> Metrics:
-    """The metrics, with distances in another unit than mm: pixels, where a data set does not say how large they are."""
-    return {name: replace(metric, unit=unit) if metric.unit else metric for name, metric in metrics.items()}
+    """The metrics, with lengths in another unit than mm: pixels, where a data set does not say how large they are.
+
+    Volumes, in ml of pixels of 1 mm, are then thousands of pixels, slices being one unit apart.
+    """
+    if unit == "mm":
+        return dict(metrics)
+    units = {"mm": unit, "ml": f"1000 {unit}"}
+    return {
+        name: replace(
+            metric, unit=units.get(metric.unit, ""), title=metric.title.replace(" mm", f" {unit.rstrip('s')}")
+        )
+        for name, metric in metrics.items()
+    }
 
 
 def number(value: Any, metric: Metric, sign: bool = False) -> str:
