@@ -25,6 +25,9 @@ PREAMBLE = r"""\documentclass[10pt]{article}
   is not there.}}}
 """.replace("@@", "file")
 
+WIDEST, NARROW = 34, 0.27
+"""Letters of a cell beyond which its column wraps too, and then the share of the line that the column gets."""
+
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -83,7 +86,9 @@ def _table(table: Table) -> str:
     body = "\n".join(" & ".join(_cell(cell, table.wrap) for cell in row) + r" \\" for row in table.rows)
     columns = "l" + ("r" if table.groups else "l") * (len(table.header) - 1)
     if table.wrap:
-        columns = columns[:-1] + f"p{{{_share(table):.3g}\\linewidth}}"
+        longest = _longest(table)
+        narrow = [f"p{{{NARROW}\\linewidth}}" if count > WIDEST else "l" for count in longest]
+        columns = "".join(narrow) + f"p{{{_share(longest):.3g}\\linewidth}}"
     notes = "".join(
         f"\n\\par\\smallskip\\noindent{{\\footnotesize\\raggedright {escape(note)}\\par}}" for note in table.notes
     )
@@ -100,10 +105,15 @@ def _table(table: Table) -> str:
     return f"\\begin{{table}}[H]\n\\centering\\small\n{caption}\n\\smallskip\n{fitted}{notes}\n\\end{{table}}"
 
 
-def _share(table: Table) -> float:
-    """Share of the line that a wrapped column gets: 0.6, less where long cells stand before it."""
+def _longest(table: Table) -> list[int]:
+    """Letters of the longest cell of each column but the last."""
     before = [[cell if isinstance(cell, str) else cell.text for cell in row[:-1]] for row in table.rows]
-    letters = sum(max(map(len, column)) for column in zip(table.header[:-1], *before, strict=True))
+    return [max(map(len, column)) for column in zip(table.header[:-1], *before, strict=True)]
+
+
+def _share(longest: Sequence[int]) -> float:
+    """Share of the line that a wrapped last column gets: 0.6, less where long cells stand before it."""
+    letters = sum(min(count, WIDEST) for count in longest)
     return max(0.25, 0.6 - 0.0105 * max(0, letters - 33))
 
 
