@@ -27,7 +27,7 @@ from scipy import stats
 
 from benchmark.metrics import METRICS
 from benchmark.records import InputError
-from benchmark.stats import CONFIDENCE, patient_means, with_models
+from benchmark.stats import CONFIDENCE, paired_differences, patient_means, with_models
 
 FEWEST = 3
 """Patients below which an interval says nothing and the mean alone decides."""
@@ -121,7 +121,7 @@ def _compare(
     pairs = pd.DataFrame(
         {"old": patient_means(kept), "new": patient_means(now[now["case_id"].isin(kept["case_id"])])}
     ).dropna()
-    differences = np.round((pairs["new"] - pairs["old"]).to_numpy(), 12)
+    differences = paired_differences(pairs["new"].to_numpy(), pairs["old"].to_numpy())
     kind, reason = _judge(-differences if better == "higher" else differences, margin)
     if kind:
         low, high = _interval(differences)

@@ -187,13 +187,13 @@ def score_case(
             for rule, found in (("lesion", pair.lesions), ("instance", pair.instances)):
                 row |= {f"{rule}_tp": found.tp, f"{rule}_fp": found.fp, f"{rule}_fn": found.fn}
         for name, metric in metrics.items():
-            row[name] = _worth(metric.worst, pair) if missing else score_pair(metric, pair)[0]
+            row[name] = _worth(metric.worst, pair) if missing else score_pair(metric, pair)
         rows.append(row)
     return rows
 
 
-def score_pair(metric: Metric, pair: MaskPair) -> tuple[float, str]:
-    """Return a metric's value for two masks, and their ``mask_note``; a rule for such masks decides before a formula.
+def score_pair(metric: Metric, pair: MaskPair) -> float:
+    """Return a metric's value for two masks; a rule for empty or full ones decides before its formula.
 
     A metric that needs counts only takes any object with tp, fp, fn, tn, shape and spacing for a pair.
     """
@@ -201,8 +201,8 @@ def score_pair(metric: Metric, pair: MaskPair) -> tuple[float, str]:
     for hits, both, one in ((empty, metric.both_empty, metric.one_empty), (full, metric.both_full, metric.one_full)):
         rule = both if len(hits) == 2 else one
         if hits and rule != "formula":
-            return _worth(rule, pair), mask_note(pair)
-    return metric.function(pair), mask_note(pair)
+            return _worth(rule, pair)
+    return metric.function(pair)
 
 
 def mask_note(pair: MaskPair) -> str:

@@ -24,13 +24,18 @@ def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.Dat
         raise InputError(f"{source} lacks columns: expected {', '.join(SCORE_COLUMNS)}, missing {', '.join(lacking)}.")
     if scores.empty:
         raise InputError(f"{source} is empty: expected one row per run, case, region and metric, found none.")
-    bundle, variant = scores["bundle"].astype(str), scores["variant"].astype(str)
     return scores.assign(
         patient_id=scores["patient_id"].astype(str),
         case_id=scores["case_id"].astype(str),
         note=scores["note"].astype(object).where(scores["note"].notna(), "").astype(str),
-        model=bundle.where(variant == "default", bundle + "/" + variant),
+        model=model_names(scores),
     )
+
+
+def model_names(table: pd.DataFrame) -> pd.Series:
+    """``records.model_name`` of each row."""
+    bundle, variant = table["bundle"].astype(str), table["variant"].astype(str)
+    return bundle.where(variant == "default", bundle + "/" + variant)
 
 
 def patient_means(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.Series:

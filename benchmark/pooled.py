@@ -81,7 +81,7 @@ def _merged(rows: pd.DataFrame) -> dict[str, Any]:
     for metric in METRICS.values():
         name = score_table.column(metric.name, metric.version)
         if metric.needs == "counts" and name in rows:
-            row[name] = score_pair(metric, pair)[0]
+            row[name] = score_pair(metric, pair)
     return row
 
 

@@ -92,8 +92,8 @@ def check(study: Study, accept: bool = False) -> list[checking.Finding]:
     baseline = study.folder / "baseline.csv"
     if accept:
         _supersede(study, baseline)
-        kept = [name for name in map(str, scores.columns) if name.partition(".")[0] in study.check["metrics"]]
-        score_table.write(baseline, scores[[*score_table.KEYS, "note", *kept]].dropna(subset=kept, how="all"))
+        kept = [name for name in map(str, scores.columns) if score_table.metric_of(name)[0] in study.check["metrics"]]
+        score_table.write(baseline, scores[[*score_table.HEAD, *kept]].dropna(subset=kept, how="all"))
         return []
     if not baseline.exists():
         raise InputError(

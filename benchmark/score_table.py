@@ -11,12 +11,16 @@ import pandas as pd
 
 from benchmark.files import write_text
 from benchmark.metrics import COUNTS, LESION_COUNTS, METRICS
+from benchmark.patients import model_names
 from benchmark.records import SCORE_COLUMNS, InputError, model_name
 
 KEYS = ("bundle", "variant", "fold", "seed", "patient_id", "case_id", "region")
 """What a row of a file is of: one region of one case of one run."""
 
-_TYPES = {key: int if key in ("fold", "seed") else str for key in (*KEYS, "note")}
+HEAD = (*KEYS, "note")
+"""The columns before the numbers."""
+
+_TYPES = {key: int if key in ("fold", "seed") else str for key in HEAD}
 
 
 def column(metric: str, version: str) -> str:
@@ -24,9 +28,14 @@ def column(metric: str, version: str) -> str:
     return metric if version == "1" else f"{metric}.{version}"
 
 
+def metric_of(name: str) -> tuple[str, str]:
+    """Metric and version of a column: the inverse of ``column``."""
+    metric, _, version = name.partition(".")
+    return metric, version or "1"
+
+
 COLUMNS = (
-    *KEYS,
-    "note",
+    *HEAD,
     *COUNTS,
     *LESION_COUNTS,
     *(column(metric.name, metric.version) for metric in METRICS.values()),
@@ -39,7 +48,7 @@ def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows).rename(columns={name: column(name, m.version) for name, m in METRICS.items()})
     table = table.reindex(columns=list(COLUMNS)).dropna(axis="columns", how="all")
     # What a file holds and what was computed are the same numbers.
-    for name in table.columns.difference([*KEYS, "note"]):
+    for name in table.columns.difference([*HEAD]):
         table[name] = [float(f"{value:.9g}") for value in table[name]]
     return table
 
@@ -66,9 +75,9 @@ def read(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} does not exist: expected a table of scores.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a table of scores: {error}.") from error
-    numbers = table.columns.difference([*KEYS, "note"])
-    found = [name for name in numbers if name.partition(".")[0] not in (*COUNTS, *LESION_COUNTS, *METRICS)]
-    if found or tuple(table.columns[: len(KEYS) + 1]) != (*KEYS, "note"):
+    numbers = table.columns.difference([*HEAD])
+    found = [name for name in numbers if metric_of(name)[0] not in (*COUNTS, *LESION_COUNTS, *METRICS)]
+    if found or tuple(table.columns[: len(KEYS) + 1]) != HEAD:
         raise InputError(
             f"{path}: expected the columns {', '.join((*KEYS, 'note'))} and columns of metrics, found "
             f"{', '.join(table.columns)}."
@@ -97,14 +106,14 @@ def tidy(table: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
         InputError: if a score is infinite, a row is there twice, or a metric has two versions.
     """
     _check(table, source)
-    names = [name for name in table.columns if name not in (*KEYS, "note", *LESION_COUNTS)]
-    split = [name.partition(".") for name in names]
+    names = [name for name in table.columns if name not in (*HEAD, *LESION_COUNTS)]
+    split = [metric_of(name) for name in names]
     values = table[names].to_numpy(dtype=float)
     there = ~np.isnan(values).ravel()
-    keys = table[[*KEYS, "note"]].assign(model=_models(table))
+    keys = table[[*HEAD]].assign(model=model_names(table))
     long = {key: np.repeat(keys[key].to_numpy(), len(names))[there] for key in keys}
-    long["metric"] = np.tile(np.array([name for name, _, _ in split], dtype=object), len(table))[there]
-    versions = np.array([version or "1" for _, _, version in split], dtype=object)
+    long["metric"] = np.tile(np.array([metric for metric, _ in split], dtype=object), len(table))[there]
+    versions = np.array([version for _, version in split], dtype=object)
     long["metric_version"] = np.tile(versions, len(table))[there]
     long["value"] = values.ravel()[there]
     return pd.DataFrame(long, columns=[*SCORE_COLUMNS, "model"])
@@ -120,7 +129,7 @@ def read_tidy(path: Path) -> pd.DataFrame:
 
 
 def _check(table: pd.DataFrame, source: str) -> None:
-    metrics = [name for name in table.columns if name not in (*KEYS, "note")]
+    metrics = [name for name in table.columns if name not in HEAD]
     wrong = np.isinf(table[metrics].to_numpy(dtype=float))
     if wrong.any():
         row, column_ = np.argwhere(wrong)[0]
@@ -136,17 +145,12 @@ def _check(table: pd.DataFrame, source: str) -> None:
         )
     by_metric: dict[str, list[str]] = {}
     for name in metrics:
-        by_metric.setdefault(name.partition(".")[0], []).append(name)
+        by_metric.setdefault(metric_of(name)[0], []).append(name)
     for metric, columns in by_metric.items():
         if len(columns) > 1 and sum(table[name].notna().any() for name in columns) > 1:
-            found = " and ".join(name.partition(".")[2] or "1" for name in columns)
+            found = " and ".join(metric_of(name)[1] for name in columns)
             raise InputError(f"{source} mixes versions of {metric}: expected one, found {found}; score anew.")
 
 
 def _place(row: pd.Series) -> str:
     return f"{row['region']} in case {row['case_id']} of {model_name(row['bundle'], row['variant'])}"
-
-
-def _models(table: pd.DataFrame) -> pd.Series:
-    default = table["variant"] == "default"
-    return table["bundle"].where(default, table["bundle"] + "/" + table["variant"])

@@ -93,9 +93,7 @@ def counted(models=("unet",), patients=12, size=4000, regions=("tumour",), folds
                     extra = int(random.integers(5, 60))
                     pair = Counted(hit, extra, true - hit, size - true - extra)
                     values = {
-                        name: score_pair(metric, pair)[0]
-                        for name, metric in METRICS.items()
-                        if metric.needs == "counts"
+                        name: score_pair(metric, pair) for name, metric in METRICS.items() if metric.needs == "counts"
                     }
                     values |= {name: float(getattr(pair, name)) for name in COUNTS}
                     fold = part if variant_folds > 1 else folds[patient % len(folds)]

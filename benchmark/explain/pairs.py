@@ -48,8 +48,7 @@ def paired(rows: pd.DataFrame, comparisons: pd.DataFrame, model: str, against: s
     first, second = (row["model_a"], row["model_b"]) if row else (model, against)
     both = rows[rows["model"].isin([model, against])]
     values = stats.patient_values(both, rows["metric"].iloc[0], rows["region"].iloc[0])
-    # Rounded as stats.compare does, so that a tie there is a tie here.
-    differences = (values[first] - values[second]).round(12)
+    differences = stats.paired_differences(values[first], values[second])
     array = differences.to_numpy()
     low, high = stats.mean_interval(array)
     table = pd.DataFrame({"a": values[first], "b": values[second], "difference": differences})

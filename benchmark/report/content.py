@@ -171,7 +171,7 @@ def findings(material: Material, summary: pd.DataFrame) -> list[str]:
     metric = material.metrics[material.declared[0]]
     rows, tests = summary[summary["metric"] == metric.name], material.comparisons
     sentences = []
-    best_of_methods = material.study["compare"]["test"] == TWO_LEVEL
+    shown = "Shown" if material.study["compare"]["test"] == TWO_LEVEL else "As trained here, shown"
     sign, word = (1, "highest") if metric.better == "higher" else (-1, "lowest")
     for region, own in rows.groupby("region", sort=False):
         best = max(own.to_dict("records"), key=lambda row: sign * row["mean"])
@@ -183,8 +183,7 @@ def findings(material: Material, summary: pd.DataFrame) -> list[str]:
         beaten = [row for row in own_pairs if tables.verdict(row) == f"{best['model']} better"]
         names = [row["model_b"] if row["model_a"] == best["model"] else row["model_a"] for row in beaten]
         if names:
-            what = "" if best_of_methods else "As trained here, "
-            sentence += f" {what}{'S' if best_of_methods else 's'}hown to be better than {', '.join(names)}."
+            sentence += f" {shown} to be better than {', '.join(names)}."
         open_pairs = len(own_pairs) - len(names)
         if open_pairs:
             sentence += f" No advantage was shown over {open_pairs} of {len(own_pairs)} models it was compared with."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,6 @@ from benchmark.report.tables import Metrics, number, p_value, title, verdict
 from benchmark.stats import (
     TWO_LEVEL,
     compare_methods,
-    declared_pairs,
     paired_spreads,
     patient_ranks,
     patients_needed,
@@ -33,10 +33,9 @@ def power_notes(
     ``family`` is the number of declared comparisons, for the worst case of Holm's correction.
     """
     models = list(pd.unique(scores["model"]))
-    pairs = [pair for pair in declared_pairs(models, {"pairs": "all"}) if set(pair) <= set(models)]
-    if not pairs:
+    if len(models) < 2:
         return {}
-    spreads = paired_spreads(scores, names, pairs, compare["test"])
+    spreads = paired_spreads(scores, names, list(combinations(models, 2)), compare["test"])
     needed = patients_needed(spreads, float(compare.get("alpha", 0.05)), family=family)
     # Where a difference is beyond what patients differ by, any number of patients shows it.
     needed = needed[needed["patients"].notna() & (needed["target"] < LARGEST_EFFECT * needed["sd_difference"])]
@@ -106,8 +105,9 @@ def method_blocks(
     metric, tested = metrics[compare["metrics"][0]], compare["test"] == TWO_LEVEL
     better = {name: one.better for name, one in metrics.items()}
     found = compare_methods(scores, compare, better, models)
-    # The rows of both tables are metrics, regions and pairs in the declared order.
-    found["p_patients"] = compare_models(scores, {**compare, "test": "wilcoxon"}, better, models)["p_holm"]
+    if tested:
+        # The rows of both tables are metrics, regions and pairs in the declared order.
+        found["p_patients"] = compare_models(scores, {**compare, "test": "wilcoxon"}, better, models)["p_holm"]
     rows: list[list[str | Cell]] = []
     for row in found[found["metric"] == metric.name].to_dict("records"):
         share, low, high = (_percent(row[f"p_superior{end}"]) for end in ("", "_low", "_high"))

@@ -13,7 +13,8 @@ from benchmark.patients import pivot_patients, seed_sd, with_models
 from benchmark.records import InputError, model_name
 from benchmark.stats.equivalence import OneSided, margin_of, tost
 from benchmark.stats.intervals import difference_intervals
-from benchmark.stats.paired import TESTS, cohen_dz, rank_biserial
+from benchmark.stats.paired import TESTS, cohen_dz, paired_differences, rank_biserial
+from benchmark.stats.power import NEEDED
 from benchmark.stats.ranking import friedman
 from benchmark.stats.two_level import TWO_LEVEL, two_level
 from benchmark.stats.verdicts import judge
@@ -79,6 +80,24 @@ def compare(
     return judge(found.reindex(columns=[*COMPARISON_COLUMNS]), alpha, better)
 
 
+def paired_spreads(
+    scores: pd.DataFrame, metrics: Sequence[str], pairs: Sequence[tuple[str, str]], test: str
+) -> pd.DataFrame:
+    """What ``patients_needed`` asks of a comparison, for any metric, declared or not, and without testing anything."""
+    rows = with_models(scores)
+    parts = []
+    for metric in metrics:
+        for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
+            values = pivot_patients(own, metric, str(region))
+            first, second = (values[[pair[side] for pair in pairs]].to_numpy().T for side in (0, 1))
+            part = pd.DataFrame(pairs, columns=["model_a", "model_b"])
+            spread = _spread(paired_differences(first, second))
+            parts.append(
+                part.assign(metric=metric, region=region, test=test, n_patients=len(values), sd_difference=spread)
+            )
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*NEEDED])
+
+
 def _compare_region(
     rows: pd.DataFrame, pairs: list[tuple[str, str]], base: dict[str, Any], higher: bool
 ) -> pd.DataFrame:
@@ -94,8 +113,7 @@ def _compare_region(
     if not known.any():
         return result
     a, b = (np.array([names.index(model) for model in result.loc[known, side]]) for side in ("model_a", "model_b"))
-    # Rounding makes ties of averages that differ by floating point alone.
-    differences = np.round(table[a] - table[b], 12)
+    differences = paired_differences(table[a], table[b])
     spread, means, seeds = _spread(table), table.mean(axis=1), seed_sd(rows).reindex(names).to_numpy()
     found = {
         "n_patients": table.shape[1], "mean_a": means[a], "sd_a": spread[a], "mean_b": means[b], "sd_b": spread[b],

@@ -13,6 +13,7 @@ from benchmark.patients import pivot_patients, with_models
 from benchmark.stats.compare import declared_pairs
 from benchmark.stats.seeds import Block, blocks, estimate, patient_differences, superiority
 from benchmark.stats.two_level import ONE_SEED
+from benchmark.stats.verdicts import winner
 
 METHOD_COLUMNS = (
     *("metric", "region", "model_a", "model_b", "n_patients", "n_checkpoints_a", "n_checkpoints_b", "difference"),
@@ -79,4 +80,4 @@ def _checkpoints(found: list[Block]) -> int:
 def _verdict(row: Mapping[Any, Any], alpha: float, better: Mapping[str, str]) -> str:
     if not row["p_holm"] < alpha:
         return "no difference shown"
-    return "a better" if (row["difference"] > 0) == (better[row["metric"]] == "higher") else "b better"
+    return winner(row["difference"], better[row["metric"]])

@@ -10,7 +10,6 @@ import pandas as pd
 from scipy import stats
 
 from benchmark.metrics import METRICS
-from benchmark.patients import pivot_patients, with_models
 
 TARGETS: dict[str, tuple[float, ...]] = {"": (0.005, 0.01, 0.02), "mm": (0.5, 1.0, 2.0), "ml": (0.5, 1.0, 2.0)}
 """Differences asked about, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""
@@ -59,26 +58,6 @@ def patients_needed(
                 effect = part["target"].to_numpy() / part["sd_difference"].to_numpy()
             result.loc[part.index, f"patients{ending}"] = sample_size(effect, level, power, str(test))
     return result
-
-
-def paired_spreads(
-    scores: pd.DataFrame, metrics: Sequence[str], pairs: Sequence[tuple[str, str]], test: str
-) -> pd.DataFrame:
-    """What ``patients_needed`` asks of a comparison, for any metric, declared or not, and without testing anything."""
-    rows = with_models(scores)
-    found = []
-    for metric in metrics:
-        for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
-            values = pivot_patients(own, metric, str(region))
-            first, second = (values[[pair[side] for pair in pairs]].to_numpy() for side in (0, 1))
-            # Rounding makes ties of averages that differ by floating point alone.
-            differences = np.round(first - second, 12)
-            spreads = differences.std(axis=0, ddof=1) if len(values) > 1 else np.full(len(pairs), np.nan)
-            found += [
-                (metric, region, a, b, test, len(values), spread)
-                for (a, b), spread in zip(pairs, spreads.tolist(), strict=True)
-            ]
-    return pd.DataFrame(found, columns=[*NEEDED])
 
 
 def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "paired_t") -> np.ndarray:

@@ -39,13 +39,18 @@ def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.Da
     return table
 
 
+def winner(difference: float, better: str) -> str:
+    """Say which of two models a shown difference, a minus b, is in favour of."""
+    return "a better" if (difference > 0) == (better == "higher") else "b better"
+
+
 def _direction(row: Mapping[Any, Any]) -> float:
     return row["effect_size"] if row["test"] == "wilcoxon" else row["difference"]
 
 
 def _verdict(row: Mapping[Any, Any], alpha: float, better: str) -> str:
     if row["significant"]:
-        return "a better" if (_direction(row) > 0) == (better == "higher") else "b better"
+        return winner(_direction(row), better)
     if row["p_equivalent_holm"] < alpha:
         return "equivalent"
     if row["p_a_no_worse_holm"] < alpha:
