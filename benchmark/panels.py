@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from benchmark import report, score_table, store
+from benchmark import report, store
 from benchmark.data.manifest import CaseList
 from benchmark.data.prepare import PreparedCase, case_key, store_folder
 from benchmark.data.volumes import read_volume
 from benchmark.records import Run
 
 
-def panels(done: Sequence[Run], cases: CaseList) -> list[report.Panel]:
-    """The best, median and worst case of every model by Dice, mean over regions and seeds; the first seed is shown."""
+def panels(done: Sequence[Run], cases: CaseList, scores: pd.DataFrame) -> list[report.Panel]:
+    """The best, median and worst case of every model by Dice, mean over regions and seeds; the first seed is shown.
+
+    ``scores`` are the rows of ``score_table.tidy`` of these runs, and perhaps of others.
+    """
     shown_cases = []
     known = {case.case_id: case for case in cases.cases}
     for name in dict.fromkeys(run.model for run in done):
         runs = [run for run in done if run.model == name]
         shown = {run.fold: run for run in reversed(runs)}
-        scores = score_table.tidy(store.collect(runs))
-        dice = scores[scores["metric"] == "dice"].groupby(["case_id", "fold"])["value"].mean().sort_values()
+        own = scores[(scores["model"] == name) & (scores["metric"] == "dice")]
+        dice = own.groupby(["case_id", "fold"])["value"].mean().sort_values()
         for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
             case_id, fold = dice.index[position]
             prepared = PreparedCase(

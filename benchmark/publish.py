@@ -59,7 +59,7 @@ def publish(study: Study) -> Path:
         scores=table.scores,
         comparisons=comparisons,
         histories=histories,
-        panels=panels([run for run in done if run.model in names], cases),
+        panels=panels([run for run in done if run.model in names], cases, table.every),
         differences=_differences(runs, study.data),
         folds=read_json(folds_path(study.data, study.set.get("split", "patient")), "folds"),
         missing=_missing(runs, done, table.raw),
