@@ -17,7 +17,7 @@ CONFIGS = ("train", "inference")
 MACHINE_IDS = ("device", "num_workers")
 """Ids that say where a run computes, not what; they are no part of its fingerprint."""
 
-FIXED_IDS = ("bundle_root", "ckpt_dir", "output_dir", "manifest", "fold", "seed", "part")
+FIXED_IDS = ("bundle_root", "ckpt_dir", "output_dir", "manifest", "fold", "seed", "run_seed", "part")
 """Ids that a study decides for each run; set otherwise, scores would be filed under another fold or seed."""
 
 

@@ -419,6 +419,19 @@ def test_what_a_study_decides_for_a_run_cannot_be_set(project, key):
         bundle.frozen(dataclasses.replace(RUN, overrides={key: 1}), "brats2018")
 
 
+def test_folds_of_one_seed_are_trainings_of_their_own(read_only):
+    """Every fold and seed starts elsewhere, as the test over patients and seeds assumes; every model alike."""
+    starts = {}
+    for name, fold, seed in itertools.product(NAMES, (0, 1), (1, 2)):
+        config = parser(name)
+        config.update({"fold": fold, "seed": seed})
+        starts.setdefault((fold, seed), set()).add(config.get_parsed_content("run_seed"))
+        assert "set_determinism(seed=@run_seed" in config["initialize"][-1]
+        assert config["train"]["sampler"]["seed"] == config["train"]["handlers"][0]["seed"] == "@run_seed"
+    assert all(len(found) == 1 for found in starts.values())
+    assert len(set.union(*starts.values())) == 4
+
+
 def test_a_native_recipe_is_a_file_of_its_own_and_only_known_ids(project):
     path = project / "bundles/unet/configs/model.json"
     model = json.loads(path.read_text())
