@@ -47,8 +47,9 @@ def publish(study: Study) -> Path:
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
     table = compared.compared_scores(study)
     names, others = compared.models(study, compared=True), list(table.others)
-    comparisons = stats.compare(table.scores, study.compare, BETTER, [*names, *others])
-    write_text(study.folder / "comparisons.csv", comparisons.to_csv(index=False))
+    compared_models = [*names, *others]
+    comparisons = stats.compare(table.scores, study.compare, BETTER, compared_models)
+    _write(study.folder / "comparisons.csv", comparisons)
     declared = dataclasses.asdict(study)
     cases = load_cases(study.data)
     provenance = read_json(study.folder / "provenance.json", "where the scores come from")
@@ -58,6 +59,8 @@ def publish(study: Study) -> Path:
         manifest=dataclasses.asdict(cases.manifest),
         scores=table.scores,
         comparisons=comparisons,
+        ranking=_write(study.folder / "ranking.csv", _ranking(study, table.scores)),
+        methods=_write(study.folder / "methods.csv", _methods(study, table.scores, compared_models)),
         histories=histories,
         panels=panels([run for run in done if run.model in names], cases, table.every),
         differences=_differences(runs, study.data),
@@ -69,6 +72,29 @@ def publish(study: Study) -> Path:
         paper=paper(study, runs, cases, table.every, comparisons),
     )
     return report.write_report(study.folder, material, project.runs() / study.name / "figures")
+
+
+def _ranking(study: Study, scores: pd.DataFrame) -> pd.DataFrame | None:
+    """Order of the compared models; None where there is one."""
+    if len(scores[["bundle", "variant"]].drop_duplicates()) < 2:
+        return None
+    return stats.rank_models(stats.patient_ranks(scores, study.compare["metrics"], BETTER))
+
+
+def _methods(study: Study, scores: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame | None:
+    """Declared pairs over patients and seeds; None with one seed or one model."""
+    if len(models) < 2 or scores["seed"].nunique() < 2:
+        return None
+    return stats.compare_methods(scores, study.compare, BETTER, models)
+
+
+def _write(path: Path, rows: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Write a table that the report is made of, or remove the one of scores that are no more; return it."""
+    if rows is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_text(path, rows.to_csv(index=False))
+    return rows
 
 
 def check_pairs(study: Study) -> None:

@@ -5,12 +5,14 @@ import pytest
 from statsmodels.stats.power import TTestPower
 from synthetic_scores import realistic, rows, table
 
+from benchmark import stats
 from benchmark.metrics import METRICS
 from benchmark.report.evidence import method_blocks, power_notes, ranking_blocks
 from benchmark.report.tables import in_unit
 from benchmark.stats import with_models
 
 COMPARE = {"metrics": ["dice"], "test": "paired_t", "alpha": 0.05}
+BETTER = {name: metric.better for name, metric in METRICS.items()}
 
 
 def two(differences, metric="dice"):
@@ -42,20 +44,21 @@ def test_a_metric_that_is_not_declared_has_no_part_in_the_family():
 
 
 def test_models_are_ranked_once_with_how_sure_the_order_is():
-    heading, ranks = ranking_blocks(with_models(realistic()), ["dice"], METRICS)
+    found = stats.rank_models(stats.patient_ranks(realistic(), ["dice"], BETTER))
+    heading, ranks = ranking_blocks(found, ["dice"], METRICS)
     assert heading.text == "Ranking" and [row[0] for row in ranks.rows] == ["1", "2", "3"]
     assert ranks.rows[0][1] == "la_resunet" and "as trained here" in ranks.notes[0]
-    assert ranking_blocks(with_models(table(rows("a", {"P1": 0.5}))), ["dice"], METRICS) == []
+    assert ranking_blocks(None, ["dice"], METRICS) == []
 
 
 @pytest.mark.parametrize(("test", "columns"), [("wilcoxon", 11), ("two_level", 8)])
 def test_methods_have_one_verdict_in_a_report(test, columns):
-    scores, models = with_models(realistic()), ["unet", "resunet_tversky", "la_resunet"]
-    _, shown = method_blocks(scores, {**COMPARE, "test": test}, METRICS, models)
+    compare = {**COMPARE, "test": test}
+    found = stats.compare_methods(realistic(), compare, BETTER)
+    _, shown = method_blocks(found, compare, METRICS)
     assert len(shown.header) == columns and ("Verdict" in shown.header) == (test == "wilcoxon")
     assert len(shown.rows) == 9
-    one_seed = scores[scores["seed"] == 1]
-    assert method_blocks(one_seed, {**COMPARE, "test": test}, METRICS, models) == []
+    assert method_blocks(None, compare, METRICS) == []
 
 
 def test_units_are_those_of_the_data():

@@ -50,7 +50,10 @@ def material():
     folds = {"folds": [{"train": ["P00"], "validation": ["P01"], "test": ["P02"]}] * 3}
     shown = [panel(rank=rank) for rank in ("best", "median", "worst")]
     provenance = {"commit": "9f" * 20, "versions": {"torch": "2.8"}}
-    return Material(STUDY, MANIFEST, scores, comparisons, histories(epochs=4), shown, folds, provenance=provenance)
+    ranking = stats.rank_models(stats.patient_ranks(scores, STUDY["compare"]["metrics"], BETTER))
+    methods = stats.compare_methods(scores, STUDY["compare"], BETTER)
+    return Material(STUDY, MANIFEST, scores, comparisons, histories(epochs=4), shown, folds, provenance=provenance,
+                    ranking=ranking, methods=methods)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

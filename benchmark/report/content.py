@@ -30,8 +30,9 @@ class Material:
     """All that a report is made from; nothing else is read.
 
     ``study`` is study.json, ``manifest`` the data set's, ``scores`` and ``comparisons`` are the two tables (the latter
-    by ``stats.compare``), ``histories`` maps a run's id to its training history, ``panels`` are cases to show,
-    ``folds`` is the folds file, ``missing`` maps the id of a run without scores to the reason,
+    by ``stats.compare``), ``ranking`` is by ``stats.rank_models`` and ``methods`` by ``stats.compare_methods``, None
+    where there is nothing to rank or one seed only; ``histories`` maps a run's id to its training history, ``panels``
+    are cases to show, ``folds`` is the folds file, ``missing`` maps the id of a run without scores to the reason,
     ``differences`` maps an id of the configs to each model's value, ``provenance`` maps
     names to values (nested mappings are flattened), ``warnings`` are sentences on the data or the runs. ``apart`` are
     scores of what is not compared with the others: of slices, and of models under another split. ``paper`` holds the
@@ -49,6 +50,8 @@ class Material:
     differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    ranking: pd.DataFrame | None = None
+    methods: pd.DataFrame | None = None
     apart: pd.DataFrame | None = None
     paper: Paper | None = None
     metrics: tables.Metrics = field(default_factory=lambda: METRICS)
@@ -107,9 +110,9 @@ def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Bloc
     every = material.every_score if material.paper is None else material.paper.scores
     blocks += leak_blocks(every, material.study, declared, titles)
     blocks += [*_runs(material), *_comparison(material, summary)]
-    scores, metrics, prefix = with_models(material.scores), material.metrics, material.prefix
-    blocks += evidence.ranking_blocks(scores, material.declared, metrics, prefix)
-    blocks += evidence.method_blocks(scores, material.study["compare"], metrics, material.models, prefix)
+    metrics, prefix = material.metrics, material.prefix
+    blocks += evidence.ranking_blocks(material.ranking, material.declared, metrics, prefix)
+    blocks += evidence.method_blocks(material.methods, material.study["compare"], metrics, prefix)
     blocks += [*_spread(material, summary), *_empty(material)]
     if figures:
         blocks += [Heading("Figures"), *figures]

@@ -11,15 +11,7 @@ import pandas as pd
 from benchmark.metrics import Metric
 from benchmark.report.document import Block, Cell, Heading, Table
 from benchmark.report.tables import Metrics, number, p_value, title, verdict
-from benchmark.stats import (
-    TWO_LEVEL,
-    compare_methods,
-    paired_spreads,
-    patient_ranks,
-    patients_needed,
-    rank_models,
-)
-from benchmark.stats import compare as compare_models
+from benchmark.stats import TWO_LEVEL, paired_spreads, patients_needed
 
 LARGEST_EFFECT = 2.0
 """Standard deviations of the differences from which on a plan of patients says nothing."""
@@ -68,12 +60,10 @@ def _enumerated(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
-def ranking_blocks(scores: pd.DataFrame, names: Sequence[str], metrics: Metrics, prefix: str = "") -> list[Block]:
-    """A section with the BraTS-style ranking of the models by the declared metrics and how stable it is."""
-    if scores["model"].nunique() < 2:
+def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Metrics, prefix: str = "") -> list[Block]:
+    """A section with ``stats.rank_models`` of the declared metrics ``names``: the ranking and how stable it is."""
+    if found is None:
         return []
-    better = {name: metrics[name].better for name in names}
-    found = rank_models(patient_ranks(scores, names, better))
     rows: list[list[str | Cell]] = [
         [str(row["rank"]), row["model"], f"{row['mean_rank']:.2f}", f"{row['rank_low']} to {row['rank_high']}",
          f"{100 * row['p_first']:.0f} %", f"{100 * row['patients_first']:.0f} %"]
@@ -93,28 +83,22 @@ def ranking_blocks(scores: pd.DataFrame, names: Sequence[str], metrics: Metrics,
 
 
 def method_blocks(
-    scores: pd.DataFrame, compare: Mapping[str, Any], metrics: Metrics, models: Sequence[str], prefix: str = ""
+    found: pd.DataFrame | None, compare: Mapping[str, Any], metrics: Metrics, prefix: str = ""
 ) -> list[Block]:
     """A section on the declared pairs as methods, trained anew: the part of seeds, and how often one beats the other.
 
-    Of the primary metric; nothing where there is one seed only. Where the declared test is over patients alone, the
-    two-level test of the methods stands beside it; else the test over patients does.
+    ``found`` is what ``stats.compare_methods`` gave; shown is the primary metric. Where the declared test is over
+    patients alone, the two-level test of the methods is in it; else the test over patients is.
     """
-    if scores["seed"].nunique() < 2 or len(models) < 2:
+    if found is None:
         return []
     metric, tested = metrics[compare["metrics"][0]], compare["test"] == TWO_LEVEL
-    better = {name: one.better for name, one in metrics.items()}
-    found = compare_methods(scores, compare, better, models)
-    if tested:
-        # The rows of both tables are metrics, regions and pairs in the declared order.
-        found["p_patients"] = compare_models(scores, {**compare, "test": "wilcoxon"}, better, models)["p_holm"]
     rows: list[list[str | Cell]] = []
     for row in found[found["metric"] == metric.name].to_dict("records"):
         share, low, high = (_percent(row[f"p_superior{end}"]) for end in ("", "_low", "_high"))
         ends = f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}"
-        test = (
-            [p_value(row["p_patients"])] if tested else [ends, p_value(row["p"]), p_value(row["p_holm"]), verdict(row)]
-        )
+        ours = [ends, p_value(row["p"]), p_value(row["p_holm"]), verdict(row)]
+        test = [p_value(row["p_patients_holm"])] if tested else ours
         rows.append(
             [row["region"], row["model_a"], row["model_b"], number(row["difference"], metric, True), *test,
              _percent(row["share_seed"]), _percent(row["share_of_error"]), f"{share} ({low} to {high})"]
@@ -122,7 +106,8 @@ def method_blocks(
     note = (
         "Seeds: share of the variance of one run's difference on one patient that comes from training anew. Error: "
         "share of the mean difference's variance that more seeds would lower (more patients lower some of it too). A "
-        "beats B: probability that A is better on a new patient, both trained anew, with an approximate 95% interval."
+        "beats B: probability that A is better on a new patient, both trained anew, with an approximate 95% interval. "
+        "All rows are in methods.csv."
     )
     if tested:
         note += (

@@ -10,15 +10,16 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from benchmark.patients import pivot_patients, with_models
+from benchmark.stats.compare import compare as compare_models
 from benchmark.stats.compare import declared_pairs
 from benchmark.stats.seeds import Block, blocks, estimate, patient_differences, superiority
-from benchmark.stats.two_level import ONE_SEED
+from benchmark.stats.two_level import ONE_SEED, TWO_LEVEL
 from benchmark.stats.verdicts import winner
 
 METHOD_COLUMNS = (
     *("metric", "region", "model_a", "model_b", "n_patients", "n_checkpoints_a", "n_checkpoints_b", "difference"),
     *("ci_low", "ci_high", "statistic", "p", "p_holm", "share_patient", "share_seed", "share_patient_seed"),
-    *("share_of_error", "p_superior", "p_superior_low", "p_superior_high", "verdict", "note"),
+    *("share_of_error", "p_superior", "p_superior_low", "p_superior_high", "p_patients_holm", "verdict", "note"),
 )
 
 
@@ -32,8 +33,9 @@ def compare_methods(
     ``share_patient_seed`` split the variance of the difference of one run each on one patient: what patients prefer,
     the luck of training on all patients alike, and that on single patients; ``share_of_error`` is the part of the mean
     difference's own variance that more seeds would lower (more patients lower some of it too). ``p_superior`` is the
-    probability that a beats b on a new patient, both newly trained. With one seed all but the difference and the share
-    of wins is NaN, as ``note`` says, and its p counts as 1.
+    probability that a beats b on a new patient, both newly trained. ``p_patients_holm`` is Holm's p of the declared
+    test over patients alone, or of Wilcoxon's where the declared one is ``two_level``: of these checkpoints. With one
+    seed all but that, the difference and the share of wins is NaN, as ``note`` says, and its p counts as 1.
     """
     alpha = float(compare.get("alpha", 0.05))
     table = with_models(scores)
@@ -52,6 +54,9 @@ def compare_methods(
                     found.append(row | _pair(own[a], own[b], better[metric] == "higher"))
     result = pd.DataFrame(found).reindex(columns=[*METHOD_COLUMNS])
     result["p_holm"] = multipletests(result["p"], alpha=alpha, method="holm")[1] if len(result) else np.nan
+    test = "wilcoxon" if compare.get("test") == TWO_LEVEL else compare.get("test", "wilcoxon")
+    # Both tables have a row for every declared metric, region and pair, in the declared order.
+    result["p_patients_holm"] = compare_models(scores, {**compare, "test": test}, better, models)["p_holm"]
     result["verdict"] = [_verdict(row, alpha, better) for row in result.to_dict("records")]
     return result
 
