@@ -70,6 +70,20 @@ def test_an_estimate_of_a_hand_worked_example():
     assert found.interval() == pytest.approx((3.5 - half, 3.5 + half))
 
 
+def test_a_missing_run_leaves_the_others_to_speak():
+    # Three patients as above; two more of another fold, where a has one run: V = (1 x 2 + 2 x 1/4) / 3 = 5/6 with
+    # 3 degrees of freedom, in the mean by a: .6^2 / 2 + .4^2 and b: .6^2 / 2 + .4^2 / 2; M of b = 1 / 3.
+    rest = np.arange(3, 5)
+    a = [Block(np.arange(3), np.array([[1.0, 3], [3, 5], [5, 7]])), Block(rest, np.array([[1.0], [1]]))]
+    b = [Block(np.arange(3), np.array([[0.0, 0], [0, 2], [0, 1]])), Block(rest, np.zeros((2, 2)))]
+    found, parts = judged(a, b)
+    assert found.mean == 2.5 and (found.patients_df, found.seeds_df) == (4, 3)
+    assert found.seeds == pytest.approx(5 / 6 * (0.34 + 0.26))
+    assert found.patients == pytest.approx((3.5 - 1 / 3 / 2) / 5) and parts.patient_seed == pytest.approx(1 / 3)
+    alone = [Block(block.places, block.values[:, :1]) for block in a]
+    assert np.isnan(judged(alone, b)[0].seeds) and judged(alone, b)[0].p == 1
+
+
 def test_p_and_interval_say_the_same():
     found = Estimate(mean=0.02, patients=1e-5, patients_df=199, seeds=2e-5, seeds_df=2)
     low, high = found.interval()
@@ -82,12 +96,16 @@ def test_p_and_interval_say_the_same():
     assert Estimate(0.02, 1e-12, 300, 0.0, 2).p < 1e-200
 
 
-@pytest.mark.parametrize(("seeds", "folds", "spread"), [(2, 1, 0.0), (2, 1, 0.02), (3, 1, 0.02), (2, 5, 0.02)])
-def test_two_names_of_one_method_differ_in_no_more_than_one_of_twenty_trials(seeds, folds, spread):
+@pytest.mark.parametrize(
+    ("seeds", "folds", "spread", "missing"),
+    [(2, 1, 0.0, 0), (2, 1, 0.02, 0), (3, 1, 0.02, 0), (2, 5, 0.02, 0), (2, 3, 0.02, 1), (2, 3, 0.02, 2)],
+)
+def test_two_names_of_one_method_differ_in_no_more_than_one_of_twenty_trials(seeds, folds, spread, missing):
     random, wrong, trials = np.random.default_rng(9), [0, 0], 500
     for _ in range(trials):
         patients = random.normal(0.8, 0.1, 60)
         pair = [model(random, patients, seeds, seed=spread, folds=folds) for _ in range(2)]
+        pair[0] = [Block(own.places, own.values[:, at < missing :]) for at, own in enumerate(pair[0])]
         wrong[0] += judged(*pair)[0].p < 0.05
         wrong[1] += scipy_stats.ttest_1samp(patient_differences(*pair), 0).pvalue < 0.05
     # The SD of 5% in 500 trials is 1%.
@@ -171,12 +189,12 @@ def test_methods_are_compared_with_their_family():
 def test_one_seed_says_nothing_of_methods():
     scores = pd.concat([scored("unet", seeds=(1,), folds=1), scored("other", gain=0.05, folds=1)], ignore_index=True)
     row = compare_methods(scores, {"metrics": ["dice"]}, BETTER, models=["unet", "other", "gone"]).iloc[0]
-    assert row["note"].startswith("one seed") and row["verdict"] == "no difference shown"
+    assert row["note"].startswith("a model has no fold with two seeds") and row["verdict"] == "no difference shown"
     assert np.isnan(row["ci_low"]) and np.isnan(row["p_superior_low"]) and np.isnan(row["share_seed"])
     assert row["difference"] < -0.03 and row["p_superior"] < 0.1 and row["p"] == 1
     found = compare(scores, {"metrics": ["dice"], "test": "two_level", "margin": 0.1}, BETTER).iloc[0]
     assert (found["verdict"], found["p"], found["p_equivalent"]) == ("no difference shown", 1, 1)
-    assert found["note"].startswith("one seed")
+    assert found["note"].startswith("a model has no fold with two seeds")
 
 
 def test_the_two_level_test_can_be_the_declared_one():

@@ -140,7 +140,7 @@ def estimate(first: list[Block], second: list[Block], differences: np.ndarray) -
     w is a block's share of patients. V is pooled over both models, so that two seeds of either leave 2 degrees of
     freedom; where the luck of one model's training is ten times the other's, errors at 2 seeds rise to 9%.
 
-    All but the mean is NaN where a model has a block of one checkpoint.
+    All but the mean is NaN where a model has no block of two checkpoints and two patients.
     """
     count, mean = len(differences), float(differences.mean())
     parts = [_model_parts(own, count) for own in (first, second)]
@@ -167,7 +167,7 @@ def superiority(first: list[Block], second: list[Block], higher: bool) -> tuple[
     The share of patients and pairs of checkpoints where a is better, a tie counting half. Each model's part is its
     share of wins against all checkpoints of the other (the projection of a U statistic), analysed like any score;
     the interval is symmetric in log odds. Where a wins always or never there is no variance, and the bound is that of
-    n patients won by chance alone; it then says nothing of seeds. The interval is NaN with one checkpoint.
+    n patients won by chance alone; it then says nothing of seeds. The interval is NaN where ``estimate`` has none.
     """
     count = sum(len(block.places) for block in first)
     wins = {side: [np.full(block.values.shape, np.nan) for block in own] for side, own in enumerate((first, second))}
@@ -205,23 +205,31 @@ class _Parts(NamedTuple):
 
 
 def _model_parts(found: list[Block], count: int) -> _Parts:
-    """Mean squares of one model pooled over its blocks, and the weights with which they enter the mean's variance."""
-    sizes, nan = [(len(block.places), block.values.shape[1]) for block in found], float("nan")
-    if any(checkpoints < 2 or patients < 2 for patients, checkpoints in sizes):
-        return _Parts(nan, nan, 0, nan, nan, nan)
-    between, residual, left = 0.0, 0.0, 0
+    """Mean squares of one model pooled over its blocks, and the weights with which they enter the mean's variance.
+
+    A block of one checkpoint (a run is missing) or of one patient tells nothing of the mean squares, but has its weight
+    in the mean.
+    """
+    between, residual, left, df, per_block = 0.0, 0.0, 0, 0, 0.0
     for block in found:
+        patients, checkpoints = block.values.shape
+        if min(patients, checkpoints) < 2:
+            continue
         means = block.values.mean(axis=0)
         between += ((means - means.mean()) ** 2).sum()
         rest = block.values - means - block.values.mean(axis=1, keepdims=True) + block.values.mean()
         residual += (rest**2).sum()
-        left += (block.values.shape[0] - 1) * (block.values.shape[1] - 1)
-    df = sum(checkpoints - 1 for _, checkpoints in sizes)
+        left += (patients - 1) * (checkpoints - 1)
+        df += checkpoints - 1
+        per_block += (checkpoints - 1) / patients
+    sizes, nan = [(len(block.places), block.values.shape[1]) for block in found], float("nan")
+    if not df or not all(checkpoints for _, checkpoints in sizes):
+        return _Parts(nan, nan, 0, nan, nan, nan)
     return _Parts(
         between=between / df,
         residual=residual / left,
         df=df,
         weight=sum((patients / count) ** 2 / checkpoints for patients, checkpoints in sizes),
         per_patient=sum(patients / count / checkpoints for patients, checkpoints in sizes),
-        per_block=sum((checkpoints - 1) / patients for patients, checkpoints in sizes) / df,
+        per_block=per_block / df,
     )

@@ -11,7 +11,7 @@ from benchmark.stats.seeds import blocks, estimate, patient_differences
 
 TWO_LEVEL = "two_level"
 """Name of the test in study.json, beside those of ``paired.TESTS``, which are over patients alone."""
-ONE_SEED = "one seed, or a fold with one run or one patient: what differs may be these checkpoints, not the methods"
+ONE_SEED = "a model has no fold with two seeds and two patients: what differs may be these checkpoints, not the methods"
 
 
 def two_level(
