@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from benchmark import bundle, pooled, report, score_table, stats
-from benchmark.metrics import COUNTS
+from benchmark.metrics import COUNTS, LESION_COUNTS
+from benchmark.patients import model_names
 from benchmark.records import InputError, declared_name
 from benchmark.study import Study
 
@@ -21,7 +24,8 @@ class Compared:
     in parts joined; ``own`` is
     what the study's models have to compare and ``apart`` the rest without counts, such as models under another split,
     None where there is none; ``others`` are other tools' tables by the model's name. ``scores`` is what is compared,
-    on the patients that every model was scored on, and ``left_out`` says in sentences who is missing there.
+    on the patients that every model was scored on, ``lesions`` the counts of lesions there (``lesion_counts``), and
+    ``left_out`` says in sentences who is missing there.
     """
 
     raw: pd.DataFrame
@@ -30,6 +34,7 @@ class Compared:
     apart: pd.DataFrame | None
     others: dict[str, pd.DataFrame]
     scores: pd.DataFrame
+    lesions: pd.DataFrame
     left_out: list[str]
 
 
@@ -40,7 +45,8 @@ def compared_scores(study: Study) -> Compared:
         InputError: if there is no such table, no score of a segmentation, or no patient that all models have.
     """
     raw, others = score_table.read(study.folder / "scores.csv"), external(study)
-    every = score_table.tidy(pooled.merge_parts(raw), str(study.folder / "scores.csv"))
+    merged = pooled.merge_parts(raw)
+    every = score_table.tidy(merged, str(study.folder / "scores.csv"))
     own = own_scores(study, every)
     # Only the cases that the study tested; a tool may have been scored on more.
     tables = [
@@ -48,7 +54,14 @@ def compared_scores(study: Study) -> Compared:
         *(table[table["case_id"].isin(own["case_id"]) & ~table["metric"].isin(COUNTS)] for table in others.values()),
     ]
     scores, left_out = stats.shared_patients(pd.concat(tables, ignore_index=True))
-    return Compared(raw, every, own, apart_scores(every, own), others, scores, left_out)
+    files = [score_table.read(path) for path in external_files(study)]
+    lesions = lesion_counts([merged, *files], scores)
+    return Compared(raw, every, own, apart_scores(every, own), others, scores, lesions, left_out)
+
+
+def external_files(study: Study) -> list[Path]:
+    """Files of other tools' scores."""
+    return sorted((study.folder / "external").glob("*.csv"))
 
 
 def external(study: Study) -> dict[str, pd.DataFrame]:
@@ -58,7 +71,7 @@ def external(study: Study) -> dict[str, pd.DataFrame]:
         InputError: if a model there is named like one of the study's, or is in two files; then seeds would be mixed.
     """
     tables: dict[str, pd.DataFrame] = {}
-    for path in sorted((study.folder / "external").glob("*.csv")):
+    for path in external_files(study):
         for name, rows in score_table.read_tidy(path).groupby("model"):
             if name in (*models(study), *tables):
                 raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
@@ -98,3 +111,13 @@ def apart_scores(every: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame | None:
     rest = every.drop(own.index)
     rest = rest[~rest["metric"].isin(COUNTS)]
     return rest if len(rest) else None
+
+
+def lesion_counts(tables: Iterable[pd.DataFrame], scores: pd.DataFrame) -> pd.DataFrame:
+    """Counts of lesions in rows of score files, of the models and on the cases and regions of ``scores``.
+
+    Columns: model, patient_id, case_id, region and LESION_COUNTS, as far as the files have them.
+    """
+    columns = ["model", "patient_id", "case_id", "region", *LESION_COUNTS]
+    every = pd.concat([table.assign(model=model_names(table)) for table in tables], ignore_index=True)
+    return every.filter(columns).merge(scores[["model", "case_id", "region"]].drop_duplicates())

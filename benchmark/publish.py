@@ -68,6 +68,7 @@ def publish(study: Study) -> Path:
         missing=_missing(runs, done, table.raw),
         provenance=_summary(provenance, histories),
         warnings=[*study.notes, *cases.warnings, *table.left_out, *_cautions(study, provenance, done, others)],
+        lesions=table.lesions,
         apart=table.apart,
         paper=paper(study, runs, cases, table.every, comparisons),
     )

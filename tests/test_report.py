@@ -19,7 +19,8 @@ from benchmark.report.content import cautions
 from benchmark.report.deviations import deviations, in_words
 from benchmark.report.document import Bullets, Cell, Heading, Table, Text, table_to_markdown, to_markdown
 from benchmark.report.latex import escape, to_latex
-from benchmark.report.tables import comparison_table, metric_groups, notes_table, pairwise_table, rules_table
+from benchmark.report.mask_tables import notes_table, rules_table
+from benchmark.report.tables import comparison_table, metric_groups, pairwise_table
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
 STUDY = {

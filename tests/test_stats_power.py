@@ -3,8 +3,9 @@ import pytest
 from statsmodels.stats.power import TTestPower
 from synthetic_scores import realistic
 
-from benchmark.stats import compare, patients_needed, sample_size, wilcoxon
+from benchmark.stats import compare, method_sample_size, methods_needed, patients_needed, sample_size, wilcoxon
 from benchmark.stats.power import TARGETS
+from benchmark.stats.seeds import Block, estimate, patient_differences
 
 BETTER = {"dice": "higher", "hd95": "lower"}
 
@@ -59,3 +60,52 @@ def test_a_pair_without_scores_has_no_plan():
     compared = compare(scores, {"metrics": ["dice"]}, BETTER, models=["unet", "la_resunet", "gone"])
     found = patients_needed(compared).groupby("model_b")["patients"].count()
     assert (found["la_resunet"], found["gone"]) == (9, 0)
+
+
+def methods_sample(target, patient, seed, patient_seed, folds, checkpoints):
+    parts = (np.array([float(part)]) for part in (target, patient, seed, patient_seed))
+    return float(method_sample_size(*parts, folds=np.array([folds]), checkpoints=np.array([checkpoints]))[0])
+
+
+def test_without_luck_of_training_methods_need_what_the_t_test_needs():
+    assert [methods_sample(effect, 1, 0, 0, 1, 5) for effect in (0.1, 0.2, 0.5)] == sample_size(
+        [0.1, 0.2, 0.5], 0.05
+    ).tolist()
+
+
+def test_no_number_of_patients_averages_out_the_luck_of_few_trainings():
+    # With ever more patients the mean of two trainings of either keeps the variance .02^2 / 2: .02 is 1.4 errors.
+    assert methods_sample(0.02, 0.01, 0.02**2, 0, 1, 2) == np.inf
+    assert methods_sample(0.02, 0.01, 0.02**2, 0, 1, 20) < 1000
+    sizes = [methods_sample(0.03, 0.01, 0.02**2, 0.01, 3, checkpoints) for checkpoints in (2, 3, 5, 10)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize(("folds", "checkpoints", "target"), [(1, 5, 0.05), (3, 2, 0.03)])
+def test_a_planted_difference_of_methods_is_found_with_the_promised_power(folds, checkpoints, target):
+    random, variances, trials = np.random.default_rng(3), (0.01, 0.0003, 0.01), 600
+    count, hits = int(methods_sample(target, *variances, folds, checkpoints)), 0
+    patient, seed, rest = (np.sqrt(one / 2) for one in variances)
+    for _ in range(trials):
+        pair = [
+            [
+                Block(own, shift + random.normal(0, patient, (len(own), 1)) + random.normal(0, seed, checkpoints)
+                      + random.normal(0, rest, (len(own), checkpoints)))
+                for own in np.array_split(np.arange(count), folds)
+            ]
+            for shift in (target, 0.0)
+        ]  # fmt: skip
+        hits += estimate(*pair, patient_differences(*pair))[0].p < 0.05
+    # The SD of a share of 80% in 600 trials is 1.6%.
+    assert hits / trials == pytest.approx(0.8, abs=0.05)
+
+
+def test_methods_are_planned_from_the_seeds_at_hand_on():
+    found = methods_needed(realistic(), ["dice"], [("unet", "la_resunet")], targets={"dice": (0.05, 0.1)})
+    assert len(found) == 3 * 3 * 2 and set(found["seeds"]) == {2, 3, 5}
+    row = found.iloc[0]
+    own = methods_sample(0.05, row["patient"], row["seed"], row["patient_seed"], row["n_folds"], 2)
+    assert (row["patients"], row["target"]) == (own, 0.05)
+    one_seed = realistic()
+    one_seed = one_seed[one_seed["seed"] == 1]
+    assert methods_needed(one_seed, ["dice"], [("unet", "la_resunet")]).empty

@@ -11,7 +11,7 @@ import pandas as pd
 from benchmark import implied
 from benchmark.metrics import METRICS
 from benchmark.records import declared_name
-from benchmark.report import evidence, tables
+from benchmark.report import evidence, mask_tables, tables
 from benchmark.report import paper as papers
 from benchmark.report.deviations import Deviation, deviations, in_words
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
@@ -31,12 +31,12 @@ class Material:
 
     ``study`` is study.json, ``manifest`` the data set's, ``scores`` and ``comparisons`` are the two tables (the latter
     by ``stats.compare``), ``ranking`` is by ``stats.rank_models`` and ``methods`` by ``stats.compare_methods``, None
-    where there is nothing to rank or one seed only; ``histories`` maps a run's id to its training history, ``panels``
-    are cases to show, ``folds`` is the folds file, ``missing`` maps the id of a run without scores to the reason,
-    ``differences`` maps an id of the configs to each model's value, ``provenance`` maps
-    names to values (nested mappings are flattened), ``warnings`` are sentences on the data or the runs. ``apart`` are
-    scores of what is not compared with the others: of slices, and of models under another split. ``paper`` holds the
-    printed numbers of the paper that the study is on.
+    where there is nothing to rank or one seed only, and ``lesions`` are counts of lesions beside ``scores``;
+    ``histories`` maps a run's id to its training history, ``panels`` are cases to show, ``folds`` is the folds file,
+    ``missing`` maps the id of a run without scores to the reason, ``differences`` an id of the configs to each model's
+    value, ``provenance`` names to values (nested mappings are flattened); ``warnings`` are sentences on the data or the
+    runs. ``apart`` are scores of what is not compared with the others: of slices, and of models under another split.
+    ``paper`` holds the printed numbers of the paper that the study is on.
     """
 
     study: Mapping[str, Any]
@@ -52,6 +52,7 @@ class Material:
     warnings: Sequence[str] = ()
     ranking: pd.DataFrame | None = None
     methods: pd.DataFrame | None = None
+    lesions: pd.DataFrame | None = None
     apart: pd.DataFrame | None = None
     paper: Paper | None = None
     metrics: tables.Metrics = field(default_factory=lambda: METRICS)
@@ -113,7 +114,7 @@ def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Bloc
     metrics, prefix = material.metrics, material.prefix
     blocks += evidence.ranking_blocks(material.ranking, material.declared, metrics, prefix)
     blocks += evidence.method_blocks(material.methods, material.study["compare"], metrics, prefix)
-    blocks += [*_spread(material, summary), *_empty(material)]
+    blocks += [*_spread(material, summary), *_masks(material)]
     if figures:
         blocks += [Heading("Figures"), *figures]
     return [*blocks, *_provenance(material)]
@@ -225,10 +226,13 @@ def _comparison(material: Material, summary: pd.DataFrame) -> list[Block]:
     blocks: list[Block] = [Heading("Comparison")]
     tests, scored = material.comparisons, list(pd.unique(summary["metric"]))
     compare, family = material.study["compare"], len(tests)
-    power = evidence.power_notes(with_models(material.scores), compare, scored, material.metrics, family)
+    scores = with_models(material.scores)
+    plans = evidence.plans(scores, compare, scored, family) if scores["model"].nunique() > 1 else None
     for names in tables.metric_groups(material.declared, scored, material.metrics):
         blocks.append(tables.comparison_table(summary, tests, names, material.metrics, material.prefix))
-        blocks += [Bullets(found)] if (found := [power[name] for name in names if name in power]) else []
+        own = family if names[0] in material.declared else None
+        power = plans and evidence.power_table(plans, names, own, material.metrics, material.prefix)
+        blocks += [power] if power else []
     if tests.empty:
         return blocks
     primary = material.metrics[material.declared[0]]
@@ -271,12 +275,15 @@ def _spread(material: Material, summary: pd.DataFrame) -> list[Block]:
     ]
 
 
-def _empty(material: Material) -> list[Block]:
+def _masks(material: Material) -> list[Block]:
     found = set(pd.unique(material.scores["metric"]))
     scored = [name for name in material.metrics if name in found]
-    counts = tables.notes_table(material.scores, material.prefix)
+    counts = mask_tables.notes_table(material.scores, material.prefix)
     known: Block = counts or Text("No mask of this study was empty or full, and no prediction missing.")
-    return [Heading("Empty masks and missing predictions"), tables.rules_table(scored, material.metrics), known]
+    rules = mask_tables.rules_table(scored, material.metrics)
+    blocks: list[Block] = [Heading("Empty masks and missing predictions"), rules, known]
+    lesions = None if material.lesions is None else mask_tables.lesion_table(material.lesions, material.prefix)
+    return blocks if lesions is None else [Heading("Lesions"), lesions, *blocks]
 
 
 def _provenance(material: Material) -> list[Block]:

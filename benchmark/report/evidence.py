@@ -2,62 +2,99 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.metrics import Metric
 from benchmark.report.document import Block, Cell, Heading, Table
 from benchmark.report.tables import Metrics, number, p_value, title, verdict
-from benchmark.stats import TWO_LEVEL, paired_spreads, patients_needed
+from benchmark.stats import TWO_LEVEL, methods_needed, paired_spreads, patients_needed
 
 LARGEST_EFFECT = 2.0
 """Standard deviations of the differences from which on a plan of patients says nothing."""
+MOST_PATIENTS = 10_000
+"""Patients from which on a plan only says that it takes more: no set of such scans has as many."""
 
 
-def power_notes(
-    scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str], metrics: Metrics, family: int
-) -> dict[str, str]:
-    """One sentence a metric: how many patients a small true difference would need, from the differences at hand.
+class Plans(NamedTuple):
+    """How many patients small true differences would need, a row a pair and region: of networks and of methods.
 
-    ``family`` is the number of declared comparisons, for the worst case of Holm's correction.
+    ``networks`` comes from ``stats.patients_needed``, ``methods`` from ``stats.methods_needed``, with no row where the
+    declared test is over patients alone.
     """
-    models = list(pd.unique(scores["model"]))
-    if len(models) < 2:
-        return {}
-    spreads = paired_spreads(scores, names, list(combinations(models, 2)), compare["test"])
-    needed = patients_needed(spreads, float(compare.get("alpha", 0.05)), family=family)
+
+    networks: pd.DataFrame
+    methods: pd.DataFrame
+
+
+def plans(scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str], family: int) -> Plans:
+    """Plans for every pair of models, declared or not; ``family`` is the number of declared comparisons."""
+    models, alpha = list(pd.unique(scores["model"])), float(compare.get("alpha", 0.05))
+    pairs = list(combinations(models, 2))
+    networks = patients_needed(paired_spreads(scores, names, pairs, compare["test"]), alpha, family=family)
     # Where a difference is beyond what patients differ by, any number of patients shows it.
-    needed = needed[needed["patients"].notna() & (needed["target"] < LARGEST_EFFECT * needed["sd_difference"])]
-    declared = {name: family for name in compare["metrics"]}
-    return {
-        name: _power_note(rows, metrics[name], declared.get(name))
-        for name in names
-        if len(rows := needed[needed["metric"] == name])
-    }
+    networks = networks[
+        networks["patients"].notna() & (networks["target"] < LARGEST_EFFECT * networks["sd_difference"])
+    ]
+    tested = compare["metrics"] if compare["test"] == TWO_LEVEL else []
+    return Plans(networks, methods_needed(scores, tested, pairs, alpha))
 
 
-def _power_note(rows: pd.DataFrame, metric: Metric, family: int | None) -> str:
-    medians = rows.groupby("target")[["patients", "patients_family"]].median()
-    unit = f" {metric.unit}" if metric.unit else ""
-    asked = _enumerated([f"{target:g}" for target in medians.index])
-    alone, hardest = (_enumerated([f"{count:.0f}" for count in medians[name]]) for name in medians)
+def power_table(
+    found: Plans, names: Sequence[str], family: int | None, metrics: Metrics, prefix: str = ""
+) -> Table | None:
+    """Patients that would show a true difference of the metrics ``names``, of the median pair and region.
+
+    ``family`` is the number of declared comparisons, None where these metrics have no part in them. None where every
+    difference asked about is beyond what patients differ by.
+    """
+    networks, methods = (rows[rows["metric"].isin(list(names))] for rows in found)
+    if networks.empty:
+        return None
+    columns = {"These networks": _medians(networks)}
+    if family:
+        columns["Hardest"] = _medians(networks, "patients_family")
+    columns |= {f"Methods, {seeds} seeds": _medians(own) for seeds, own in methods.groupby("seeds")}
+    rows: list[list[str | Cell]] = []
+    for name in names:
+        targets = networks.loc[networks["metric"] == name, "target"].drop_duplicates().sort_values()
+        for place, target in enumerate(targets):
+            unit = f" {metrics[name].unit}" if metrics[name].unit else ""
+            counts = [_patients(own.get((name, target), float("nan"))) for own in columns.values()]
+            rows.append(["" if place else metrics[name].title, f"{target:g}{unit}", *counts])
+    caption = (
+        f"{prefix}Power: patients that would show a true difference with 80% power; here there are "
+        f"{networks['n_patients'].max():.0f}."
+    )
+    return Table(caption, ["Metric", "Difference", *columns], rows, notes=[_power_note(family, methods)])
+
+
+def _medians(rows: pd.DataFrame, column: str = "patients") -> pd.Series:
+    return rows.groupby(["metric", "target"])[column].median()
+
+
+def _power_note(family: int | None, methods: pd.DataFrame) -> str:
     said = (
-        f"Power, {metric.title}: to show a true difference of {asked}{unit} between such trained networks with 80% "
-        f"power takes {alone} patients (one pair, the median one, from the differences here)"
+        "Of the median pair and region, by the spread of the differences here, which makes it a rough guide. These "
+        "networks: as they are trained, tested alone on new patients."
     )
     if family:
-        said += f", {hardest} as the hardest of {family} declared comparisons"
-    said += f"; here there are {rows['n_patients'].max():.0f}, which makes these numbers a rough guide."
-    if rows["test"].iloc[0] == TWO_LEVEL:
-        said += " To show it of the methods takes more, and more seeds before more patients."
+        said += f" Hardest: the same where Holm's correction over {family} comparisons asks most."
+    if len(methods):
+        said += (
+            " Methods: trained anew with so many seeds in the folds of this study, tested alone by the two-level test. "
+            "None: with so few seeds no number of patients is enough."
+        )
     return said
 
 
-def _enumerated(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+def _patients(count: float) -> str:
+    if not math.isfinite(count):
+        return "-" if math.isnan(count) else "none"
+    return f"{count:.0f}" if count <= MOST_PATIENTS else f">{MOST_PATIENTS}"
 
 
 def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Metrics, prefix: str = "") -> list[Block]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmark.metrics import Metric
 from benchmark.report.document import Cell, Table, table_to_markdown
-from benchmark.stats import summarise, with_models
+from benchmark.stats import summarise
 
 WORSE, UNTESTED = "†", "‡"
 TEST_NAMES = {
@@ -272,31 +272,6 @@ def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics, pr
     groups = [(title(metrics[name], arrow=False), len(regions)) for name in names]
     caption = f"{prefix}SD over {summary['n_seeds'].max()} seeds of the mean over patients."
     return Table(caption, ["Model", *regions * len(names)], rows, groups)
-
-
-def rules_table(names: Sequence[str], metrics: Metrics) -> Table:
-    """Metrics with their direction, version and what they are worth for empty masks and missing predictions."""
-    rows: list[list[str | Cell]] = []
-    for metric in (metrics[name] for name in names):
-        rules = [rule(value, metric) for value in (metric.both_empty, metric.one_empty, metric.worst)]
-        rows.append([title(metric, arrow=False), metric.better, metric.version, *rules])
-    header = ["Metric", "Better", "Version", "Both masks empty", "One mask empty", "Prediction missing"]
-    return Table("What a metric is worth where a mask is empty or a prediction is missing.", header, rows)
-
-
-def notes_table(scores: pd.DataFrame, prefix: str = "") -> Table | None:
-    """Cases by region and note, a column a model; None where no row has a note."""
-    table = with_models(scores)
-    models, noted = list(pd.unique(table["model"])), table[table["note"] != ""]
-    if noted.empty:
-        return None
-    counts = noted.groupby(["region", "note", "model"], sort=False)["case_id"].nunique().unstack("model", fill_value=0)
-    rows: list[list[str | Cell]] = [
-        [region, note, *[str(counts.at[(region, note), model]) if model in counts else "0" for model in models]]
-        for region, note in counts.index
-    ]
-    caption = f"{prefix}Cases with an empty or full mask or a missing prediction, under any seed."
-    return Table(caption, ["Region", "Note", *models], rows)
 
 
 def headline_table(

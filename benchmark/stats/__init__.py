@@ -4,6 +4,7 @@ from benchmark.patients import patient_means, patient_values, shared_patients, w
 from benchmark.stats.compare import COMPARISON_COLUMNS, compare, declared_pairs, paired_spreads
 from benchmark.stats.equivalence import holm_one_sided, tost
 from benchmark.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, mean_interval
+from benchmark.stats.method_power import method_sample_size, methods_needed
 from benchmark.stats.methods import METHOD_COLUMNS, compare_methods
 from benchmark.stats.paired import TESTS, cohen_dz, paired_differences, paired_t, permutation, rank_biserial, wilcoxon
 from benchmark.stats.power import patients_needed, sample_size
@@ -36,6 +37,8 @@ __all__ = [
     "friedman",
     "holm_one_sided",
     "mean_interval",
+    "method_sample_size",
+    "methods_needed",
     "nemenyi",
     "paired_differences",
     "paired_spreads",

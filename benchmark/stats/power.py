@@ -37,7 +37,7 @@ def patients_needed(
     in the family of m that was declared: ``family``, or all rows of ``comparisons``. Both are as sure as the SD of the
     differences that they come from, which on n patients is itself off by about 1 / sqrt(2 n) of its size. NaN where
     there is no such SD. Of the test ``two_level`` they are for these checkpoints alone: patients do not average out the
-    luck of training (``share_of_error``).
+    luck of training (``methods_needed``).
     """
     asked = [
         tuple((targets or {}).get(metric, TARGETS.get(METRICS[metric].unit if metric in METRICS else "", ())))

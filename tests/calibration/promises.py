@@ -28,21 +28,30 @@ MOST = 4000
 
 
 def population(real: Seeds, outcome: str, difference: float, seeds: int = 1) -> np.ndarray:
-    """Return 40,000 patients' differences of two names, the first better by ``difference`` of Dice on average.
+    """Return 40,000 patients' differences of two names, the first better by ``difference`` of Dice on average."""
+    return _shifted(real, outcome, planted_shift(real, outcome, difference, seeds), seeds)
 
-    The difference is planted by a shift on the latent scale, found by bisection: it is larger where a score has room.
+
+def planted_shift(real: Seeds, outcome: str, difference: float, seeds: int = 1) -> np.ndarray:
+    """Shift on the latent scale (names, outcomes) that makes the first name better by ``difference`` of Dice.
+
+    Found by bisection; what it adds to a score is larger where there is room.
     """
     low, high = 0.0, 4.0
     for _ in range(18):
         size = (low + high) / 2
-        found = _shifted(real, outcome, size, seeds)
+        found = _shifted(real, outcome, _shift(size), seeds)
         low, high = (size, high) if found.mean() < difference else (low, size)
-    return _shifted(real, outcome, high, seeds)
+    return _shift(high)
 
 
-def _shifted(real: Seeds, outcome: str, size: float, seeds: int) -> np.ndarray:
+def _shift(size: float) -> np.ndarray:
     shift = np.zeros((2, len(OUTCOMES)))
     shift[0] = np.where(DICE, size, -size)
+    return shift
+
+
+def _shifted(real: Seeds, outcome: str, shift: np.ndarray, seeds: int) -> np.ndarray:
     drawn = modelled(np.random.default_rng(7), real, 0.0, 400, 100, 2, seeds, shift=shift)
     values = drawn.mean(axis=3)[..., LABELS.index(outcome)]
     return np.round(values[..., 0] - values[..., 1], 12).ravel()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import candidates
+import checkpoints
 import numpy as np
 import pandas as pd
 from drawing import modelled, shuffled
@@ -39,7 +40,7 @@ NAMES = 3
 PATIENTS, SEEDS = (10, 18, 50, 250), (1, 2, 3, 5)
 PARTS = (
     *("nulls", "partial", "designs", "power", "pilot", "seeds", "equivalence", "equivalent_methods", "superiority"),
-    "intervals",
+    *("intervals", "methods_power", "missing"),
 )
 STRESSED = (18, 250)
 """Patients in the designs that go beyond what the two seeds say."""
@@ -162,6 +163,8 @@ def main() -> None:
         "equivalent_methods": lambda: equivalent_methods(real, trials, PATIENTS[1:], SEEDS[1:], random),
         "superiority": lambda: superiority_rows(real, trials, PATIENTS[1:], SEEDS[1:], random),
         "intervals": lambda: interval_rows(small, trials, PATIENTS, random),
+        "methods_power": lambda: checkpoints.power_rows(real, trials, random),
+        "missing": lambda: checkpoints.missing_rows(real, trials, random),
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name in chosen.parts:

@@ -6,9 +6,18 @@ import pandas as pd
 
 ORDER = (
     *("shuffled", "shuffled_networks", "no_shift", "third_differs"),
-    *("shift", "shift_upper", "shift_folds", "shift_shared", "shift_methods", "shift_unequal", "third_differs_shift"),
+    *(
+        "shift",
+        "shift_upper",
+        "shift_folds",
+        "shift_folds_gap",
+        "shift_shared",
+        "shift_methods",
+        "shift_unequal",
+        "third_differs_shift",
+    ),
 )
-NULLS = {"nulls", "partial"}
+NULLS = {"nulls", "partial", "missing"}
 EQUIVALENCE = {"equivalence", "equivalent_methods"}
 INTERVALS = {"intervals", "superiority"}
 
@@ -23,7 +32,7 @@ def markdown(rates: pd.DataFrame) -> str:
         ("False differences of one test, its worst outcome of three", _wide, worst),
         ("Designs for new seeds: family", _wide, rates[(part == "designs") & family]),
         ("Designs for new seeds: one test, mean over outcomes and pairs", _wide, rates[(part == "designs") & ~family]),
-        ("Planted differences found", _long, rates[part.isin(["power", "pilot", "seeds"])]),
+        ("Planted differences found", _long, rates[part.isin(["power", "methods_power", "pilot", "seeds"])]),
         ("Called equivalent at a true difference of the margin", _by_scope, rates[part.isin(EQUIVALENCE)]),
         ("95% intervals that miss", _by_scope, rates[part.isin(INTERVALS)]),
     )
