@@ -15,6 +15,7 @@ from scipy.stats import kendalltau, spearmanr
 from benchmark.formulas import NSD_TOLERANCE
 from benchmark.lesions import HD95_PENALTY
 from benchmark.metrics import METRICS
+from benchmark.report.evidence import plans, power_table
 from benchmark.report.tables import p_value, rule
 from benchmark.score_table import read, read_tidy
 from benchmark.stats import (
@@ -244,6 +245,15 @@ def methods() -> str:
     )
 
 
+def power() -> str:
+    found, asked, primary = _compared()
+    asked["test"] = TWO_LEVEL
+    family = len(compare(found, asked, BETTER))
+    shown = power_table(plans(found, asked, [primary], family), [primary], family, METRICS)
+    assert shown is not None
+    return f"{table(shown.header, shown.rows, 1)}\n\n{FEW}, {found['patient_id'].nunique()} patients."
+
+
 def _interval(row: dict[Any, Any]) -> str:
     return f"{row['ci_low']:+.3f} to {row['ci_high']:+.3f}"
 
@@ -264,7 +274,7 @@ def ranking() -> str:
 
 EXAMPLES: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (definitions, background, small, empty, distances, orders, checkpoints, methods, ranking)
+    for function in (definitions, background, small, empty, distances, orders, checkpoints, power, methods, ranking)
 }
 
 
