@@ -17,6 +17,7 @@ patients if that is more; a margin above what chance moves the mean by makes it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from scipy import stats
 from benchmark.metrics import METRICS
 from benchmark.records import InputError
 from benchmark.stats import CONFIDENCE, paired_differences, patient_means, with_models
+from benchmark.stats.equivalence import margin_of
 
 FEWEST = 3
 """Patients below which an interval says nothing and the mean alone decides."""
@@ -95,10 +97,10 @@ def _rules(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]
         known = sorted(set(old["metric"]) & set(better))
         if metric not in known:
             raise InputError(f"check.metrics names {metric}: expected a metric of the baseline, {', '.join(known)}.")
-        margin = rule["margin"].get(metric) if isinstance(rule["margin"], Mapping) else rule["margin"]
-        if not isinstance(margin, int | float) or not margin >= 0:
-            raise InputError(f"check.margin for {metric} is {margin}: expected a number from 0 up.")
-        yield metric, float(margin)
+        margin = margin_of(rule["margin"], metric, "check.margin", zero=True)
+        if math.isnan(margin):
+            raise InputError(f"check.margin has no number for {metric}: expected one from 0 up.")
+        yield metric, margin
 
 
 def _compare(

@@ -148,7 +148,7 @@ def test_a_metric_of_another_version_is_not_compared():
     [
         ({"metrics": ["dice"]}, "metrics and a margin"),
         ({"metrics": ["iou"], "margin": 0.1}, "names iou"),
-        ({"metrics": ["dice"], "margin": {"hd95": 1}}, "margin for dice is None"),
+        ({"metrics": ["dice"], "margin": {"hd95": 1}}, "no number for dice"),
         ({"metrics": ["dice"], "margin": -0.1}, "from 0 up"),
     ],
 )

@@ -10,22 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.files import replacing
 from benchmark.metrics import Metric
 from benchmark.records import model_name
+from benchmark.report.canvas import MODEL_COLOURS, colours, new_figure, plot_runs, save, styled
 from benchmark.report.tables import title
 from benchmark.stats import patient_means, with_models
 
-MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6E6E6E", "#B8A900")
-"""Okabe and Ito's palette, told apart with every common colour blindness; black and yellow are greyed for paper."""
 LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
-LARGEST = 300_000
-MOST_PIXELS = 3_000_000
-STYLE: dict[Any, Any] = {
-    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
-    "axes.axisbelow": True, "text.parse_math": False, "legend.frameon": False, "figure.constrained_layout.use": True,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,52 +39,7 @@ class Panel:
     sequences: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Any, np.ndarray]:
-    # The object interface, without pyplot: no global state, no display, no figure left open.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, **settings)
-
-
-def _save(figure: Any, path: Path) -> Path:
-    from PIL import Image
-
-    with replacing(path) as temporary:
-        inches = figure.get_figwidth() * figure.get_figheight()
-        for dpi in (dpi for dpi in (160, 130, 110, 90, 70, 50) if dpi == 50 or inches * dpi**2 < MOST_PIXELS):
-            figure.savefig(temporary, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
-            if temporary.stat().st_size >= LARGEST:
-                # Grey scans with a few colours lose nothing visible in a palette, unlike by fewer pixels.
-                with Image.open(temporary) as picture:
-                    few = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
-                few.save(temporary, optimize=True, dpi=(dpi, dpi))
-            if temporary.stat().st_size < LARGEST:
-                break
-    return path
-
-
-def _styled(draw: Any) -> Any:
-    from functools import wraps
-
-    @wraps(draw)
-    def inner(*args: Any, **kwargs: Any) -> Any:
-        import matplotlib
-
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return inner
-
-
-def colours(models: Sequence[str]) -> dict[str, str]:
-    """Give each model a colour, the same in every figure of a report; they repeat after eight."""
-    return {model: MODEL_COLOURS[index % len(MODEL_COLOURS)] for index, model in enumerate(models)}
-
-
-@_styled
+@styled
 def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: Sequence[str] = ()) -> Path:
     """Draw loss and validation Dice by epoch, a column a model, a thin line a run and a thick one their mean.
 
@@ -107,12 +53,12 @@ def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: S
     shown = [model for model, tables in by_model.items() if tables]
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
-    figure, axes = _figure(1.2 + 2.1 * columns, 3.8 * rows, 2 * rows, columns, sharex=True)
+    figure, axes = new_figure(1.2 + 2.1 * columns, 3.8 * rows, 2 * rows, columns, sharex=True)
     for index, model in enumerate(shown):
         upper, lower = axes[2 * (index // columns), index % columns], axes[2 * (index // columns) + 1, index % columns]
-        _curves(upper, by_model[model], "train_loss", palette[model], "-", "training")
-        _curves(upper, by_model[model], "val_loss", palette[model], "--", "validation")
-        _curves(lower, by_model[model], "val_dice", palette[model], "-", "")
+        plot_runs(upper, by_model[model], "train_loss", palette[model], "-", "training")
+        plot_runs(upper, by_model[model], "val_loss", palette[model], "--", "validation")
+        plot_runs(lower, by_model[model], "val_dice", palette[model], "-", "")
         count = len(by_model[model])
         upper.set_title(f"{model} ({count} run{'s' if count > 1 else ''})")
         lower.set(ylim=(0, 1), xlabel="Epoch")
@@ -123,27 +69,17 @@ def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: S
         upper.legend(loc="upper right", handlelength=2.4)
     for axis in axes.flat:
         axis.set_visible(bool(axis.lines))
-    return _save(figure, path)
+    return save(figure, path)
 
 
-def _curves(axis: Any, tables: list[pd.DataFrame], column: str, colour: str, style: str, label: str) -> None:
-    tables = [table for table in tables if column in table and table[column].notna().any()]
-    if not tables:
-        return
-    for table in tables:
-        axis.plot(table["epoch"], table[column], style, color=colour, alpha=0.35, linewidth=0.7)
-    whole = pd.concat([table.set_index("epoch")[column] for table in tables], axis=1).dropna()
-    axis.plot(whole.index, whole.mean(axis=1), style, color=colour, linewidth=1.8, label=label)
-
-
-@_styled
+@styled
 def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
     """Draw one metric by region: a box a model (quartiles, whiskers to 1.5 IQR), a point a patient."""
     table = with_models(scores)
     table = table[table["metric"] == metric.name]
     models, regions = list(pd.unique(table["model"])), list(pd.unique(table["region"]))
     values, palette = patient_means(table, ("region", "model")), colours(models)
-    figure, axes = _figure(max(3.6, 1.4 + 0.42 * len(models) * len(regions)), 3.4)
+    figure, axes = new_figure(max(3.6, 1.4 + 0.42 * len(models) * len(regions)), 3.4)
     axis, step, random = axes[0, 0], 0.8 / len(models), np.random.default_rng(0)
     for index, model in enumerate(models):
         places = np.arange(len(regions)) - 0.4 + step * (index + 0.5)
@@ -164,7 +100,7 @@ def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
     count = table["patient_id"].nunique()
     axis.set_title(f"{count} patients; a point is a patient, averaged over seeds", loc="left", color="#555555")
     figure.legend(loc="outside lower center", ncols=min(len(models), max(2, len(regions) + 1)))
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _value_axis(axis: Any, values: np.ndarray, metric: Metric) -> None:
@@ -182,7 +118,7 @@ def _value_axis(axis: Any, values: np.ndarray, metric: Metric) -> None:
         axis.set_ylim(bottom=0)
 
 
-@_styled
+@styled
 def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
     """Draw the paired differences of one metric with their 95% intervals, a column a region, filled where shown."""
     own = comparisons[(comparisons["metric"] == metric.name) & comparisons["difference"].notna()]
@@ -190,7 +126,7 @@ def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
         list(dict.fromkeys(zip(own["model_a"], own["model_b"], strict=True))),
         list(pd.unique(own["region"])),
     )
-    figure, axes = _figure(1.9 + 2.0 * len(regions), 1.35 + 0.42 * len(pairs), 1, len(regions), sharey=True)
+    figure, axes = new_figure(1.9 + 2.0 * len(regions), 1.35 + 0.42 * len(pairs), 1, len(regions), sharey=True)
     for axis, region in zip(axes[0], regions, strict=True):
         axis.axvline(0, color="#333333", linewidth=0.9)
         for row in own[own["region"] == region].to_dict("records"):
@@ -211,10 +147,10 @@ def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
         f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B, mean over patients and 95% interval", fontsize=9
     )
     figure.legend(loc="outside lower center", ncols=2)
-    return _save(figure, path)
+    return save(figure, path)
 
 
-@_styled
+@styled
 def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None = None) -> Path:
     """Draw image, truth and prediction of cases, a row a case; ``labels`` maps a label value to its name.
 
@@ -225,7 +161,7 @@ def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None 
     found = {int(value) for panel in shown for array in (panel.truth, panel.prediction) for value in np.unique(array)}
     named = sorted(({int(value) for value in labels} if labels else set()) | found)
     palette = {value: LABEL_COLOURS[index % len(LABEL_COLOURS)] for index, value in enumerate(v for v in named if v)}
-    figure, axes = _figure(6.4, 2.12 * len(shown) + 0.5, len(shown), 3)
+    figure, axes = new_figure(6.4, 2.12 * len(shown) + 0.5, len(shown), 3)
     for row, panel in zip(axes, shown, strict=True):
         box = _brain_box(panel)
         picture = _windowed(panel.image[box])
@@ -239,21 +175,21 @@ def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None 
         axis.set_title(name)
     handles = [Patch(color=palette[value], label=(labels or {}).get(str(value), f"label {value}")) for value in palette]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return _save(figure, path)
+    return save(figure, path)
 
 
-@_styled
+@styled
 def sequences(path: Path, panel: Panel) -> Path:
     """Draw all modalities of a case side by side, one slice, each windowed by itself and cropped to the brain."""
     box = _brain_box(panel)
-    figure, axes = _figure(0.4 + 1.9 * len(panel.sequences), 2.3, 1, len(panel.sequences))
+    figure, axes = new_figure(0.4 + 1.9 * len(panel.sequences), 2.3, 1, len(panel.sequences))
     for axis, (name, image) in zip(axes[0], panel.sequences.items(), strict=True):
         axis.imshow(_windowed(image[box]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set(title=name, xticks=[], yticks=[])
         axis.grid(visible=False)
         axis.spines[:].set_visible(False)
     axes[0, 0].set_ylabel(panel.case_id, fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _windowed(image: np.ndarray) -> np.ndarray:

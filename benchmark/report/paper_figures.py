@@ -15,8 +15,8 @@ from benchmark import pooled
 from benchmark.implied import enumerated, printed_report
 from benchmark.published import cell
 from benchmark.records import model_name
+from benchmark.report.canvas import MODEL_COLOURS, new_figure, plot_runs, save, styled
 from benchmark.report.document import Block, Figure, Text
-from benchmark.report.figures import MODEL_COLOURS, _curves, _figure, _save, _styled
 from benchmark.report.paper_values import Paper, ours
 
 CURVE_STYLES = {"train": "-", "val": "--"}
@@ -78,7 +78,7 @@ def _drawn_curves(
     return Figure(f"figures/{path.name}", caption)
 
 
-@_styled
+@styled
 def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
     """Draw a table's columns, one a panel: a hatched bar as printed, a filled one with its interval of ours, by row."""
     from matplotlib.patches import Patch
@@ -86,7 +86,7 @@ def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
     table = paper.published.table(figure["table"])
     columns = [(i, c) for i, c in enumerate(table["columns"]) if c["name"] in figure["columns"]]
     labels = [row["label"] for row in table["rows"]]
-    sheet, axes = _figure(1.4 + 2.2 * len(columns), 1.5 + 0.36 * len(labels), 1, len(columns), sharey=True)
+    sheet, axes = new_figure(1.4 + 2.2 * len(columns), 1.5 + 0.36 * len(labels), 1, len(columns), sharey=True)
     for axis, (index, column) in zip(axes[0], columns, strict=True):
         for place, row in enumerate(table["rows"]):
             printed = cell(column, row["values"][index])
@@ -110,7 +110,7 @@ def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
         Patch(color=MODEL_COLOURS[0], label="ours, with 95% interval"),
     ]
     sheet.legend(handles=handles, loc="outside lower center", ncols=2)
-    return _save(sheet, path)
+    return save(sheet, path)
 
 
 def missing_columns(histories: list[pd.DataFrame], figure: Mapping[str, Any]) -> list[str]:
@@ -119,22 +119,22 @@ def missing_columns(histories: list[pd.DataFrame], figure: Mapping[str, Any]) ->
     return [name for name in wanted if not any(name in h and h[name].notna().any() for h in histories)]
 
 
-@_styled
+@styled
 def curves(path: Path, histories: list[pd.DataFrame], figure: Mapping[str, Any]) -> Path:
     """Draw columns of histories by epoch, a panel a group: a thin line a run, a thick one their mean."""
     lacking = missing_columns(histories, figure)
     panels = [[name for name in panel if name not in lacking] for panel in figure["curves"]]
     panels = [panel for panel in panels if panel]
-    sheet, axes = _figure(1.0 + 2.9 * len(panels), 2.7, 1, len(panels))
+    sheet, axes = new_figure(1.0 + 2.9 * len(panels), 2.7, 1, len(panels))
     for axis, panel in zip(axes[0], panels, strict=True):
         for index, name in enumerate(panel):
             side = name.partition("_")[0]
             label = {"train": "training", "val": "validation"}.get(side, side)
-            _curves(axis, histories, name, MODEL_COLOURS[index], CURVE_STYLES.get(side, "-"), label)
+            plot_runs(axis, histories, name, MODEL_COLOURS[index], CURVE_STYLES.get(side, "-"), label)
         axis.set(xlabel="Epoch", ylabel=panel[0].partition("_")[2].replace("_", " ").capitalize())
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend()
-    return _save(sheet, path)
+    return save(sheet, path)
 
 
 def confusion(path: Path, paper: Paper, figure: Mapping[str, Any]) -> str:
@@ -162,9 +162,9 @@ def confusion(path: Path, paper: Paper, figure: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
-@_styled
+@styled
 def _matrices(path: Path, shown: list[tuple[str, np.ndarray]]) -> Path:
-    sheet, axes = _figure(3.0 * max(len(shown), 1), 2.9, 1, max(len(shown), 1))
+    sheet, axes = new_figure(3.0 * max(len(shown), 1), 2.9, 1, max(len(shown), 1))
     for axis, (name, matrix) in zip(axes[0], shown, strict=False):
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -175,4 +175,4 @@ def _matrices(path: Path, shown: list[tuple[str, np.ndarray]]) -> Path:
         axis.set_yticks([0, 1], ["no tumour", "tumour"])
         axis.set(title=name, xlabel="Predicted", ylabel="True")
         axis.grid(visible=False)
-    return _save(sheet, path)
+    return save(sheet, path)

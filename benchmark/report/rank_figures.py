@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from benchmark.metrics import Metric
-from benchmark.report.figures import _figure, _save, _styled
+from benchmark.report.canvas import new_figure, save, styled
 from benchmark.stats import nemenyi, patient_values
 from benchmark.stats.ranking import CriticalDifference
 
 
-@_styled
+@styled
 def critical_differences(path: Path, scores: pd.DataFrame, metric: Metric, alpha: float) -> Path:
     """Draw a critical-difference diagram of each region: mean ranks on a line, bars join models that do not differ.
 
@@ -23,12 +23,12 @@ def critical_differences(path: Path, scores: pd.DataFrame, metric: Metric, alpha
     regions = list(pd.unique(rows["region"]))
     found = [nemenyi(patient_values(rows, metric.name, region), metric.better == "higher", alpha) for region in regions]
     lines = -(-len(found[0].ranks) // 2)
-    figure, axes = _figure(
+    figure, axes = new_figure(
         7.0, len(regions) * (0.9 + 0.2 * (lines + max(len(one.groups) for one in found))), len(regions)
     )
     for axis, region, one in zip(axes[:, 0], regions, found, strict=True):
         _diagram(axis, one, f"{region}, {metric.title} (Friedman p = {one.friedman.p:.3g})")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _diagram(axis: Any, found: CriticalDifference, heading: str) -> None:

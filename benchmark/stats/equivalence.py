@@ -75,15 +75,17 @@ def holm_one_sided(found: OneSided) -> OneSided:
     return OneSided(adjusted[0], adjusted[1])
 
 
-def margin_of(declared: Any, metric: str) -> float:
-    """Margin of a metric, in its unit, from ``compare.margin`` of study.json, a number or one by metric; NaN if none.
+def margin_of(declared: Any, metric: str, entry: str = "compare.margin", zero: bool = False) -> float:
+    """Margin of a metric, in its unit, from an entry of study.json, a number or one by metric; NaN if there is none.
 
     Raises:
-        InputError: if it is not a number above 0.
+        InputError: if it is not a number above 0, or from 0 up where ``zero`` may be.
     """
     margin = declared.get(metric) if isinstance(declared, Mapping) else declared
     if margin is None:
         return float("nan")
-    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < float("inf"):
-        raise InputError(f"compare.margin for {metric} is {margin}: expected a number above 0.")
+    number = isinstance(margin, int | float) and not isinstance(margin, bool)
+    if not number or not 0 <= margin < float("inf") or (margin == 0 and not zero):
+        expected = "a number from 0 up" if zero else "a number above 0"
+        raise InputError(f"{entry} for {metric} is {margin}: expected {expected}.")
     return float(margin)
