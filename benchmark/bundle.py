@@ -62,9 +62,12 @@ def native(name: str) -> dict[str, Any]:
     """Return the ids that a model's own recipe sets on top of the composed configs; empty where it has none.
 
     Raises:
-        InputError: for an unknown bundle.
+        InputError: for an unknown bundle, or a recipe that sets the split, which a study declares.
     """
-    return dict(_model(name).get("native", {}))
+    own = dict(_model(name).get("native", {}))
+    if "split" in own:
+        raise InputError(f"The recipe of bundle {name} sets 'split': expected it in study.json, which reports go by.")
+    return own
 
 
 def write(name: str) -> list[Path]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark import bundle, pooled, report, score_table, stats
+from benchmark import bundle, pooled, score_table, stats
 from benchmark.metrics import COUNTS, LESION_COUNTS
 from benchmark.patients import model_names
 from benchmark.records import InputError, declared_name
-from benchmark.study import Study
+from benchmark.study import Study, apart
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def external(study: Study) -> dict[str, pd.DataFrame]:
 
 def models(study: Study, compared: bool = False) -> list[str]:
     """Names of a study's models; with ``compared`` those that segment, under the split of the study."""
-    left_out = set(report.apart(dataclasses.asdict(study))) if compared else set()
+    left_out = set(apart(dataclasses.asdict(study))) if compared else set()
     return [
         name for model in study.models
         if (name := declared_name(model)) not in left_out
@@ -97,7 +97,7 @@ def own_scores(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
     """
     scores = stats.with_models(scores)
     left_out = scores["metric"].isin(COUNTS) | (scores["region"] == pooled.SLICE)
-    kept = scores[~(left_out | scores["model"].isin(report.apart(dataclasses.asdict(study))))]
+    kept = scores[~(left_out | scores["model"].isin(apart(dataclasses.asdict(study))))]
     if kept.empty:
         raise InputError(
             f"Study {study.name} has no scores of a segmentation: expected a finished run of a model that segments "

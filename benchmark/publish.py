@@ -24,7 +24,7 @@ from benchmark.metrics import METRICS
 from benchmark.panels import panels
 from benchmark.records import InputError, Run
 from benchmark.reproduce import paper
-from benchmark.study import Study
+from benchmark.study import Study, split_of
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
 TABLES = ("scores.csv", "histories.csv", "provenance.json")
@@ -180,7 +180,7 @@ def _missing(runs: Sequence[Run], done: Sequence[Run], scores: pd.DataFrame) -> 
 
 def _provenance(study: Study, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
     declared = dataclasses.asdict(study)
-    splits = sorted({report.split_of(declared, model) for model in study.models})
+    splits = sorted({split_of(declared, model) for model in study.models})
     shown = ("fingerprint", "commit", "platform", "overrides", "started", "stages")
     return {
         "gathered": time.strftime("%Y-%m-%d"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +141,23 @@ class Study:
         known = {declared_name(other): other for other in self.models}
         return [known[name] for name in model.get("stages", ())]
 
-    def split(self, model: Mapping[str, Any]) -> str:
-        """The split that a trained model is trained and tested on."""
-        own = self._settings(model)
-        return str(own["split"] if "split" in own else bundle.compose(model["bundle"])["train"]["split"])
-
     def _settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
         own = {**bundle.native(model["bundle"]), **self.set_native} if model.get("track") == "native" else {}
         return {**self.set, **own, **model.get("set", {})}
+
+
+def split_of(study: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    """The split that a model of a study is trained and tested on; of one with ``stages``, that of its segmenter."""
+    named = {declared_name(other): other for other in study["models"]}
+    trained = named[model["stages"][-1]] if model.get("stages") else model
+    native = study.get("set_native", {}) if trained.get("track") == "native" else {}
+    return str({"split": "patient", **study.get("set", {}), **native, **trained.get("set", {})}["split"])
+
+
+def apart(study: Mapping[str, Any]) -> list[str]:
+    """Names of models under another split than the study's: they are compared with themselves only."""
+    base = str(study.get("set", {}).get("split", "patient"))
+    return [declared_name(m) for m in study["models"] if split_of(study, m) != base]
 
 
 def _by_bundle(changes: Mapping[str, Any], bundles: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -233,7 +242,7 @@ def _check_stages(path: Path, study: Study) -> None:
             raise InputError(f"{where}: expected bundles for classification and segmentation, found {tasks}.")
         if model["bundle"] != segmenter or {"set", "track"} & set(model):
             raise InputError(f"{where}: expected bundle {segmenter!r} and no settings of its own, found others.")
-        splits = [study.split(stage) for stage in study.stages(model)]
+        splits = [split_of(asdict(study), stage) for stage in study.stages(model)]
         if splits[0] != splits[1]:
             raise InputError(f"{where}: expected two models of one split, found {' and '.join(splits)}.")
 

@@ -445,3 +445,10 @@ def test_a_native_recipe_is_a_file_of_its_own_and_only_known_ids(project):
         path.write_text(json.dumps({**model, "native": {wrong: 0.5}}))
         with pytest.raises(InputError, match=message):
             bundle.compose("unet")
+
+
+def test_a_native_recipe_cannot_set_the_split_that_reports_go_by(project):
+    path = project / "bundles/unet/configs/model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "native": {"split": "slice"}}))
+    with pytest.raises(InputError, match="recipe of bundle unet sets 'split'"):
+        bundle.native("unet")

@@ -19,10 +19,10 @@ from benchmark.report.document import Figure, Text
 from benchmark.report.paper import paper_table
 from benchmark.report.paper_figures import draw
 from benchmark.report.paper_layers import layer_table
-from benchmark.report.paper_leaks import Pair, apart, leak_pairs, leak_table
+from benchmark.report.paper_leaks import Pair, leak_pairs, leak_table
 from benchmark.report.paper_tracks import native_of, tracks
 from benchmark.report.paper_values import Ours, difference, ours, verdict
-from benchmark.study import Study
+from benchmark.study import Study, apart
 
 REPORTS = Path(__file__).parents[1] / "reports"
 BETTER = {name: metric.better for name, metric in METRICS.items()}

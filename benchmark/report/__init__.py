@@ -13,7 +13,6 @@ from benchmark.report.content import Material, build
 from benchmark.report.document import Block, Figure, Text, to_markdown
 from benchmark.report.figures import Panel
 from benchmark.report.latex import to_latex
-from benchmark.report.paper_leaks import apart, split_of
 from benchmark.report.paper_values import Paper
 from benchmark.report.tables import headline_table, in_unit
 from benchmark.stats import with_models
@@ -21,7 +20,7 @@ from benchmark.stats import with_models
 MOST_PAIRS = 40
 """Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
 
-__all__ = ["Material", "Panel", "Paper", "apart", "headline_table", "split_of", "write_report"]
+__all__ = ["Material", "Panel", "Paper", "headline_table", "write_report"]
 
 
 def write_report(folder: Path, material: Material, private_figures: Path | None = None) -> Path:

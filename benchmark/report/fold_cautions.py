@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.records import patient_known
-from benchmark.report.paper_leaks import apart
+from benchmark.study import apart
 
 
 def fold_cautions(

@@ -18,6 +18,7 @@ from benchmark.report.document import Block, Cell, Heading, Table
 from benchmark.report.paper_cells import NONE, gap_cells
 from benchmark.report.paper_values import Ours, difference, patient_values
 from benchmark.stats import mean_interval, with_models
+from benchmark.study import split_of
 
 
 def _rate(counts: np.ndarray, cell: tuple[str, str]) -> np.ndarray:
@@ -57,20 +58,6 @@ class Pair(NamedTuple):
     honest: str
     other: str
     split: str
-
-
-def split_of(study: Mapping[str, Any], model: Mapping[str, Any]) -> str:
-    """The split that a model of a study is trained and tested on; of one with ``stages``, that of its segmenter."""
-    named = {declared_name(other): other for other in study["models"]}
-    trained = named[model["stages"][-1]] if model.get("stages") else model
-    native = study.get("set_native", {}) if trained.get("track") == "native" else {}
-    return str({"split": "patient", **study.get("set", {}), **native, **trained.get("set", {})}["split"])
-
-
-def apart(study: Mapping[str, Any]) -> list[str]:
-    """Names of models under another split than the study's: they are compared with themselves only."""
-    base = str(study.get("set", {}).get("split", "patient"))
-    return [declared_name(m) for m in study["models"] if split_of(study, m) != base]
 
 
 def leak_pairs(study: Mapping[str, Any]) -> list[Pair]:

@@ -11,9 +11,9 @@ from benchmark.published import cell
 from benchmark.records import declared_name
 from benchmark.report.document import Block, Cell, Table
 from benchmark.report.paper_cells import NONE, NOT_RUN, Reasons, gap_cells
-from benchmark.report.paper_leaks import apart
 from benchmark.report.paper_values import Paper, columns_of, decimals, declared_tests, difference, ours
 from benchmark.report.tables import p_value
+from benchmark.study import apart
 
 HEADER = ("Row", "Column", "Printed", "Identical", "Native", "Native - identical", "95% CI", "Holm p", "Verdict")
 NOTES = (
