@@ -132,13 +132,21 @@ def report(name: StudyName = study.DEFAULT) -> None:
 def explain(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a study.json.")],
     bundle_: Annotated[str, typer.Option("--bundle", help="The model, as the tables name it.")],
-    region: Annotated[str, typer.Option(help="A region of the tables: WT.")],
+    region: Annotated[
+        str | None, typer.Option(help="A region of the tables: WT, or slice; by default all of them.")
+    ] = None,
     variant: Annotated[str, typer.Option(help="Its variant, if not in --bundle.")] = "default",
-    metric: Annotated[str, typer.Option(help="A metric by its name in scores.csv.")] = "dice",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="A metric or count by its name in scores.csv (dice; of slices accuracy), a measure that papers pool "
+            "(GlobalAccuracy, of slices f1), and without --region also rank or a column of histories.csv."
+        ),
+    ] = None,
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="Show the paired differences too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object with all of it.")] = False,
 ) -> None:
-    """Follow a number of a study's tables to its runs, patients, cases and seeds."""
+    """Follow a number of a study's report to its runs, patients, cases, seeds and counts."""
     from benchmark import explain as explaining
     from benchmark.explain.text import show
     from benchmark.records import model_name

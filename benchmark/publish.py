@@ -23,7 +23,7 @@ from benchmark.files import read_json, write_json, write_text
 from benchmark.metrics import METRICS
 from benchmark.panels import panels
 from benchmark.records import InputError, Run
-from benchmark.reproduce import paper
+from benchmark.reproduce import histories, paper
 from benchmark.study import Study, split_of
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -53,7 +53,7 @@ def publish(study: Study) -> Path:
     declared = dataclasses.asdict(study)
     cases = load_cases(study.data)
     provenance = read_json(study.folder / "provenance.json", "where the scores come from")
-    histories = _histories(study)
+    trained = histories(study)
     material = report.Material(
         study=declared,
         manifest=dataclasses.asdict(cases.manifest),
@@ -61,12 +61,12 @@ def publish(study: Study) -> Path:
         comparisons=comparisons,
         ranking=_write(study.folder / "ranking.csv", _ranking(study, table.scores)),
         methods=_write(study.folder / "methods.csv", _methods(study, table.scores, compared_models)),
-        histories=histories,
+        histories=trained,
         panels=panels([run for run in done if run.model in names], cases, table.every),
         differences=_differences(runs, study.data),
         folds=read_json(folds_path(study.data, study.set.get("split", "patient")), "folds"),
         missing=_missing(runs, done, table.raw),
-        provenance=_summary(provenance, histories),
+        provenance=_summary(provenance, trained),
         warnings=[*study.notes, *cases.warnings, *table.left_out, *_cautions(study, provenance, done, others)],
         lesions=table.lesions,
         apart=table.apart,
@@ -160,11 +160,6 @@ def _supersede(study: Study, path: Path) -> None:
         shutil.copy2(path, target)
 
 
-def _histories(study: Study) -> dict[str, pd.DataFrame]:
-    table = pd.read_csv(study.folder / "histories.csv")
-    return {str(run): rows.drop(columns="run").reset_index(drop=True) for run, rows in table.groupby("run", sort=False)}
-
-
 def _differences(runs: Sequence[Run], dataset: str) -> dict[str, dict[str, Any]]:
     first = {run.model: run for run in reversed(runs)}
     return bundle.differences({name: bundle.frozen(run, dataset)["train"] for name, run in reversed(first.items())})
@@ -194,10 +189,10 @@ def _provenance(study: Study, records: dict[str, dict[str, Any]]) -> dict[str, A
     }
 
 
-def _summary(provenance: dict[str, Any], histories: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def _summary(provenance: dict[str, Any], trained: dict[str, pd.DataFrame]) -> dict[str, Any]:
     runs = provenance["runs"].values()
     # Epochs from the history: what a killed and resumed run noted of training is its last process only.
-    seconds = sum(float(history["seconds"].sum()) for history in histories.values())
+    seconds = sum(float(history["seconds"].sum()) for history in trained.values())
     seconds += sum(stages["predict"]["seconds"] for run in runs if "predict" in (stages := run["stages"] or {}))
     stages = [stage for run in runs for stage in (run["stages"] or {}).values()]
     return {

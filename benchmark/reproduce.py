@@ -29,14 +29,15 @@ def paper(
         settings=_settings(study, runs, cases, printed),
         layers=None if layers is None else pd.read_csv(layers),
         why_not=study.not_comparable,
-        histories=_histories(study),
+        histories=histories(study),
     )
 
 
-def _histories(study: Study) -> dict[str, pd.DataFrame]:
+def histories(study: Study) -> dict[str, pd.DataFrame]:
     """Training histories of a study's table by the id of their run; none where it has no such table."""
     path = study.folder / "histories.csv"
-    return {str(run): rows for run, rows in pd.read_csv(path).groupby("run", sort=False)} if path.is_file() else {}
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"run": []})
+    return {str(run): rows.drop(columns="run").reset_index(drop=True) for run, rows in table.groupby("run", sort=False)}
 
 
 def _settings(

@@ -1,18 +1,27 @@
-"""A model of a study to the files and runs that its scores came from."""
+"""A study to the tables that its report's numbers are from, and a model to the files and runs of its scores."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from benchmark import score_table, store
-from benchmark.compared import Compared
+from benchmark import pooled, published, score_table, stats, store
+from benchmark.compared import Compared, compared_scores, external_files, models
+from benchmark.data.manifest import manifest_of
 from benchmark.files import read_json
-from benchmark.records import Run, model_name
+from benchmark.metrics import METRICS
+from benchmark.records import InputError, Run, model_name
+from benchmark.report import Paper
+from benchmark.report.tables import Metrics, in_unit
+from benchmark.reproduce import histories
 from benchmark.study import Study
+
+BETTER = {name: metric.better for name, metric in METRICS.items()}
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,109 @@ class RunUsed:
     folder: str
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What a study's report is made from, as far as numbers go.
+
+    ``comparisons`` is empty where ``comparisons.csv`` is not there, which ``warnings`` says. ``metrics`` are in the
+    unit of the data. ``paper`` has no tables in a study on no paper.
+    """
+
+    study: Study
+    compared: Compared
+    comparisons: pd.DataFrame
+    metrics: Metrics
+    paper: Paper
+    warnings: list[str]
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """The study as its report reads it."""
+        return dataclasses.asdict(self.study)
+
+    @property
+    def known(self) -> list[str]:
+        """Models that are compared."""
+        return models_of(self.compared.scores)
+
+    @property
+    def apart(self) -> list[str]:
+        """Models that have scores and are not compared."""
+        rest = self.compared.apart
+        return [name for name in models_of(rest) if name not in self.known] if rest is not None else []
+
+    @cached_property
+    def counted(self) -> pd.DataFrame:
+        """All scores with their counts as files have them, a row a region, cases tested in parts joined."""
+        files = map(score_table.read, external_files(self.study))
+        return pd.concat([pooled.merge_parts(self.compared.raw), *files], ignore_index=True)
+
+    @cached_property
+    def ranking(self) -> pd.DataFrame:
+        """The ranking of the compared models, made as the report makes it."""
+        return stats.rank_models(self.ranks)
+
+    @cached_property
+    def ranks(self) -> pd.DataFrame:
+        """Mean rank of each model for each patient."""
+        return stats.patient_ranks(self.compared.scores, self.study.compare["metrics"], BETTER)
+
+    @cached_property
+    def methods(self) -> pd.DataFrame | None:
+        """Comparison of methods: ``methods.csv``, or made as the report makes it; None with one seed or one model."""
+        path, scores = self.study.folder / "methods.csv", self.compared.scores
+        if path.exists():
+            return pd.read_csv(path)
+        names = [*models(self.study, compared=True), *self.compared.others]
+        if len(names) < 2 or scores["seed"].nunique() < 2:
+            return None
+        return stats.compare_methods(scores, self.study.compare, BETTER, names)
+
+    def paper_of(self, model: str) -> Paper:
+        """What papers' numbers of a model are computed from: the study's scores, or another tool's own."""
+        others = self.compared.others
+        return dataclasses.replace(self.paper, scores=others[model]) if model in others else self.paper
+
+    @property
+    def report_scores(self) -> pd.DataFrame:
+        """Scores that tables on two splits are made from; only a paper's have counts."""
+        if self.paper.published.tables or self.compared.apart is None:
+            return self.compared.every
+        return pd.concat([self.compared.scores, self.compared.apart], ignore_index=True)
+
+
+def load(study: Study) -> Tables:
+    """Read a study's tables.
+
+    Raises:
+        InputError: for a study without scores, or whose ``comparisons.csv`` is none.
+    """
+    compared, metrics = compared_scores(study), in_unit(METRICS, str(manifest_of(study.data).unit))
+    comparisons, warnings = _comparisons(study)
+    path = published.find(study.folder)
+    printed = published.load(path) if path else published.Published({"tables": []})
+    paper = Paper(
+        published=printed,
+        scores=compared.every,
+        comparisons=comparisons,
+        why_not=study.not_comparable,
+        histories=histories(study),
+    )
+    return Tables(study, compared, comparisons, metrics, paper, warnings)
+
+
+def _comparisons(study: Study) -> tuple[pd.DataFrame, list[str]]:
+    path = study.folder / "comparisons.csv"
+    if not path.exists():
+        said = f"{path} does not exist: no comparison was made yet; run `benchmark report {study.name}`."
+        return pd.DataFrame(columns=list(stats.COMPARISON_COLUMNS)), [said]
+    table = pd.read_csv(path)
+    needed = ("metric", "region", "model_a", "model_b", "mean_a", "sd_a", "mean_b", "sd_b", "n_patients", "difference")
+    if lacking := [column for column in needed if column not in table]:
+        raise InputError(f"{path} is not a table of comparisons: expected a column {lacking[0]!r}, found none.")
+    return table, []
+
+
 def models_of(scores: pd.DataFrame) -> list[str]:
     """Names of the models of a score table, in order of appearance."""
     pairs = scores[["bundle", "variant"]].drop_duplicates()
@@ -43,13 +155,14 @@ def source_of(study: Study, table: Compared, model: str) -> str:
     """File that the model's rows are in."""
     if model not in table.others:
         return str(study.folder / "scores.csv")
-    files = sorted((study.folder / "external").glob("*.csv"))
-    return next(str(f) for f in files if model in models_of(score_table.read(f)))
+    return next(str(f) for f in external_files(study) if model in models_of(score_table.read(f)))
 
 
-def runs_used(study: Study, raw: pd.DataFrame, model: str, own: pd.DataFrame) -> list[RunUsed]:
-    """Every run that the study declares of a model, and any other that it has scores of."""
-    path = study.folder / "provenance.json"
+def runs_used(study: Study, table: Compared, model: str, own: pd.DataFrame) -> list[RunUsed]:
+    """Every run that the study declares of a model, and any other that it has scores of; none of another tool's."""
+    if model in table.others:
+        return []
+    raw, path = table.raw, study.folder / "provenance.json"
     known = read_json(path, "where the scores come from")["runs"] if path.exists() else {}
     keys = ["bundle", "variant", "fold", "seed"]
     scored = {Run(study.name, *key).id for key in raw[keys].drop_duplicates().itertuples(index=False)}

@@ -65,7 +65,7 @@ def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
             text = row["values"][index]
             if text is None:
                 continue
-            printed, place = cell(column, text), _place(row, name)
+            printed, place = cell(column, text), place_of(row, name)
             found = ours(paper, model, column, place) if model and _measured(column) else None
             why = _reason(paper, row, column, model, found, printed)
             label = "Accuracy" if place == ("accuracy", "accuracy") else column["name"]
@@ -79,7 +79,8 @@ def _measured(column: Mapping[str, Any]) -> bool:
     return "history" in column or "metric" in column or column.get("aggregate") == "slices"
 
 
-def _place(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+def place_of(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Metric and region that a number of a row stands for, by the role of its column ``name``."""
     kind = row.get("role", "")
     if kind == "class":
         return str(row["class"]), name
