@@ -80,7 +80,7 @@ def _measured(column: Mapping[str, Any]) -> bool:
 
 
 def place_of(row: Mapping[str, Any], name: str) -> tuple[str, str]:
-    """Metric and region that a number of a row stands for, by the role of its column ``name``."""
+    """Line and column of a classifier's report that a number stands for, by its row's role and its column ``name``."""
     kind = row.get("role", "")
     if kind == "class":
         return str(row["class"]), name
