@@ -1,7 +1,8 @@
 """Two masks to what other libraries say of them, each by its own definition; keys are the metrics of ours it defines.
 
-Masks are boolean and neither is empty, unless said; ``spacing`` is in mm. Panoptica's releases pin older numpy, pandas
-and rich than this project runs on, so it is asked only where somebody installed it (``pip install --no-deps``).
+Masks are boolean and neither is empty, unless said; ``spacing`` is in mm. Panoptica's releases pin older numpy, pandas,
+rich and connected-components-3d than this project is tested with, so it is asked only in an environment of its own
+(``tox -e panoptica``); elsewhere tests read what it said there (``panoptica_table``).
 """
 
 import warnings
@@ -142,7 +143,10 @@ def panoptica_evaluator():
 
 
 def panoptica(evaluator, truth, guess, spacing):
-    """Its evaluator takes distances over the whole image in voxels whatever the spacing; its function does not."""
+    """Its evaluator takes distances over the whole image in voxels whatever the spacing; its function does not.
+
+    Either mask may be empty: what the evaluator leaves out is NaN then, and a distance to nothing infinite.
+    """
     from panoptica.metrics.hausdorff_distance import _compute_hausdorff_distance95
 
     with warnings.catch_warnings():
@@ -151,7 +155,9 @@ def panoptica(evaluator, truth, guess, spacing):
         found = evaluator.evaluate(*masks, voxelspacing=spacing, verbose=False)["ungrouped"]
         return {
             "dice": found.global_bin_dsc,
-            "hd95_pooled": _compute_hausdorff_distance95(truth, guess, spacing),
+            "hd95_pooled": _compute_hausdorff_distance95(truth, guess, spacing)
+            if truth.any() and guess.any()
+            else found.global_bin_hd95,
             "lesion_pq": found.pq_dsc,
             "instance_tp": found.tp,
             "instance_fp": found.fp,

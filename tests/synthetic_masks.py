@@ -39,3 +39,12 @@ SHAPES = {
     "far islands": (volume(np.s_[0:2, 0:2, 0:2]), volume(np.s_[0:2, 0:2, 0:2], np.s_[7, 8, 9])),
 }
 """Degenerate pairs of label maps, by what is unusual about them."""
+
+
+ISLANDS = volume(np.s_[2:4, 2:4, 2:4], np.s_[6:8, 6:8, 6:8])
+EMPTY = {
+    "both empty": (volume(), volume()),
+    "prediction empty": (ISLANDS, volume()),
+    "reference empty": (volume(), ISLANDS),
+}
+"""Pairs of label maps that lack a mask or two."""
