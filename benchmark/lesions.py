@@ -85,11 +85,11 @@ def match_lesions(reference: np.ndarray, prediction: np.ndarray, voxel: float) -
     components, predicted = _components(prediction)
     touching = _overlaps(extents, lesions, components, predicted)[1:] > 0
     touching[:, 0] = False
-    sizes = np.bincount(groups.ravel(), minlength=lesions + 1)[1:]
+    sizes = np.bincount(groups[reference], minlength=lesions + 1)[1:]
     counted = sizes * voxel > SMALLEST_LESION
     found = counted & touching.any(axis=1)
     shared = np.bincount(groups[prediction], minlength=lesions + 1)[1:]
-    dice = 2 * shared / (sizes + touching @ np.bincount(components.ravel(), minlength=predicted + 1))
+    dice = 2 * shared / (sizes + touching @ np.bincount(components[prediction], minlength=predicted + 1))
     return Lesions(
         tp=int(found.sum()),
         fp=predicted - int(touching.any(axis=0).sum()),
@@ -106,9 +106,7 @@ def match_instances(reference: np.ndarray, prediction: np.ndarray) -> Instances:
     first, found = _components(reference)
     second, predicted = _components(prediction)
     shared = _overlaps(first, found, second, predicted)[1:, 1:]
-    sizes = [
-        np.bincount(labels.ravel(), minlength=count + 1)[1:] for labels, count in ((first, found), (second, predicted))
-    ]
+    sizes = np.bincount(first[reference])[1:], np.bincount(second[prediction])[1:]
     dice = 2 * shared / np.add.outer(*sizes)
     dice[dice < SMALLEST_MATCH] = 0
     matched = dice[linear_sum_assignment(dice, maximize=True)]
@@ -148,6 +146,6 @@ def _components(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _overlaps(first: np.ndarray, rows: int, second: np.ndarray, columns: int) -> np.ndarray:
     # Voxels by label of both, of shape (rows + 1, columns + 1); only what the second has is counted.
-    inside = np.flatnonzero(second)
+    inside = np.flatnonzero(second > 0)
     joint = first.ravel()[inside].astype(np.int64) * (columns + 1) + second.ravel()[inside]
     return np.bincount(joint, minlength=(rows + 1) * (columns + 1)).reshape(rows + 1, columns + 1)
