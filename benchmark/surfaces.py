@@ -49,8 +49,7 @@ WORTHWHILE = 1 / 400
 """Share of points that a shell must have found, per offset tried, before a tree is asked for the rest."""
 
 LEAF = 64
-"""Points in a leaf of the tree: of 16 to 256, the fastest on surfaces; with scipy's 10 the tree takes half as long again.
-"""
+"""Points in a leaf of the tree: the fastest on surfaces of 16 to 256; scipy's 10 takes half as long again."""
 
 
 def surface(mask: np.ndarray) -> np.ndarray:
