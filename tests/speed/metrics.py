@@ -4,8 +4,9 @@ Run ``python tests/speed/metrics.py [--cases 3] [--folder FOLDER]``; FOLDER hold
 ``tests/test_metrics_real.py`` takes them. Generated predictions are close to the reference (Dice of WT 0.93) or far
 off. Every side gets label maps in memory, makes the masks of three regions of them in the same way and is timed in
 turns in this one process, one thread each: the best of three, in seconds of the processor, which other programs on the
-machine disturb least. Panoptica is left out where it is not installed. The last lines say how our time grows with the
-tumour, and that it does not with the volume around it.
+machine disturb least. Panoptica is left out where it is not installed; ``tox -e panoptica`` makes an environment that
+has it, ``.tox/panoptica/bin/python``. The last lines say how our time grows with the tumour, and that it does not with
+the volume around it.
 """
 
 from __future__ import annotations
