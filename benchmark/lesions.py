@@ -136,10 +136,11 @@ def _spread(mask: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _components(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    if mask.ndim == 3:
+    if mask.ndim == 3 and mask.size:
         labels, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
     else:
-        # In two dimensions cc3d 4.1 joins and counts 8-connected components wrongly, or fails.
+        # In two dimensions cc3d 4.1 joins and counts 8-connected components wrongly, or fails; up to 4.1.0 it gives an
+        # empty box back with one axis.
         labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
     return labels, int(count)
 
