@@ -1,18 +1,19 @@
 """Scores and a baseline's scores to findings: which model got worse, is missing, or cannot be compared.
 
-A model's scores are set against its baseline's patient by patient, and one 95% interval of the mean paired difference
-(Student's t) decides, with the margin that was declared:
+A model's scores are set against its baseline's patient by patient. One 95% interval of the mean paired difference and
+the declared margin decide. With two seeds or more the interval is over patients and runs, so that a network which was
+merely trained anew is no regression; with one it is Student's t over patients, and speaks of these checkpoints.
 
-- The mean is worse by more than the margin, and the interval is on the worse side of zero: a regression. So is a mean
-  beyond the margin where every patient is, which no interval on three or four patients would say.
+- The mean is worse by more than the margin, and worse at all by Holm's correction over all comparisons of the check, at
+  2.5% one-sided: a regression. So is a mean beyond the margin where every patient is under every seed, which no
+  interval on three or four patients would say.
 - The interval ends within the margin on its worse side: no worse, which is no finding. It is the one-sided test
   against the margin at 2.5%.
 - Neither: not shown, which is information and fails nothing. The scores may be as good or not; there are too few
-  patients to tell, or they differ too much.
+  patients or runs to tell, or they differ too much.
 
-Nothing is corrected for the number of comparisons: a gate that misses a regression costs more than one that asks for a
-second look. Where nothing changed and the margin is 0, a comparison fails by chance in one of forty, or in 2^-n on n
-patients if that is more; a margin above what chance moves the mean by makes it rare.
+Where nothing is worse, a whole check fails by chance in one of forty at most, or in 2^-n on n patients under one seed
+if that is more; a margin above what chance moves a mean by makes it rare.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from benchmark.metrics import METRICS
 from benchmark.records import InputError
 from benchmark.stats import CONFIDENCE, paired_differences, patient_means, with_models
 from benchmark.stats.equivalence import margin_of
+from benchmark.stats.seeds import Block, blocks, estimate_change
 
 FEWEST = 3
 """Patients below which an interval says nothing and the mean alone decides."""
@@ -76,6 +79,7 @@ def compare_with_baseline(
     for model in pd.unique(new["model"]):
         if model not in set(old["model"]):
             findings.append(Finding("new", f"{model}: not in the baseline", model))
+    losses: list[_Loss] = []
     for metric, margin in _rules(rule, old, better):
         rows, reference = new[new["metric"] == metric], old[old["metric"] == metric]
         versions = [sorted(set(table["metric_version"].astype(str))) for table in (reference, rows)]
@@ -84,9 +88,17 @@ def compare_with_baseline(
             findings.append(Finding("not comparable", f"{message}{'/'.join(versions[1])} now", metric=metric))
             continue
         for (model, region), before in reference.groupby(["model", "region"], sort=False):
-            if model not in absent:
-                now = rows[(rows["model"] == model) & (rows["region"] == region)]
-                findings += _compare(now, before, (str(model), str(region), metric), margin, better[metric])
+            if model in absent:
+                continue
+            place = (str(model), str(region), metric)
+            now = rows[(rows["model"] == model) & (rows["region"] == region)]
+            kept, lost = _kept(now, before, place)
+            findings += lost
+            if len(kept):
+                losses.append(_loss(now, kept, place, margin, better[metric]))
+    p = [loss.p for loss in losses]
+    corrected = multipletests(p, method="holm")[1] if p else []
+    findings += [finding for loss, own in zip(losses, corrected, strict=True) for finding in _judged(loss, own, len(p))]
     return sorted(findings, key=lambda finding: not finding.failed)
 
 
@@ -103,59 +115,98 @@ def _rules(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]
         yield metric, margin
 
 
-def _compare(
-    now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str], margin: float, better: str
-) -> Iterator[Finding]:
+class _Loss(NamedTuple):
+    """How much worse a model is in a region by a metric: mean and 95% interval of the loss, p of there being none.
+
+    ``patients`` holds each patient's loss and ``every`` that under each seed, where seeds are those of the baseline.
+    """
+
+    place: tuple[str, str, str]
+    better: str
+    margin: float
+    old: float
+    new: float
+    patients: np.ndarray
+    every: np.ndarray
+    low: float
+    high: float
+    p: float
+
+
+def _kept(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str]) -> tuple[pd.DataFrame, list[Finding]]:
+    """Rows of the baseline whose cases are still scored, and a finding where some are not."""
     model, region, metric = place
     # A case under another patient is another sample: both ids must agree.
     there = (before["patient_id"] + "/" + before["case_id"]).isin(now["patient_id"] + "/" + now["case_id"])
     lost, kept = before[~there], before[there]
-    if len(lost):
-        patients = list(pd.unique(lost["patient_id"]))
-        shown = ", ".join(patients[:3]) + (", ..." if len(patients) > 3 else "")
-        message = (
-            f"{model}: no {region} {metric} now for {lost['case_id'].nunique()} of {before['case_id'].nunique()} cases "
-            f"of the baseline (patients {shown})"
-        )
-        yield Finding("missing", message, model, region, metric)
-    if kept.empty:
-        return
-    pairs = pd.DataFrame(
-        {"old": patient_means(kept), "new": patient_means(now[now["case_id"].isin(kept["case_id"])])}
-    ).dropna()
-    differences = paired_differences(pairs["new"].to_numpy(), pairs["old"].to_numpy())
-    kind, reason = _judge(-differences if better == "higher" else differences, margin)
+    if lost.empty:
+        return kept, []
+    patients = list(pd.unique(lost["patient_id"]))
+    shown = ", ".join(patients[:3]) + (", ..." if len(patients) > 3 else "")
+    message = (
+        f"{model}: no {region} {metric} now for {lost['case_id'].nunique()} of {before['case_id'].nunique()} cases "
+        f"of the baseline (patients {shown})"
+    )
+    return kept, [Finding("missing", message, model, region, metric)]
+
+
+def _loss(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str], margin: float, better: str) -> _Loss:
+    """Pair each run of the baseline with that of the same fold and seed; patients alone where seeds are others."""
+    keys = ["patient_id", "case_id", "fold", "seed"]
+    both = before[[*keys, "model", "value"]].merge(now[[*keys, "value"]], on=keys, suffixes=("_old", "_new"))
+    paired = set(both["case_id"]) == set(before["case_id"])
+    tables = (
+        [both.assign(value=both[f"value_{side}"]) for side in ("old", "new")]
+        if paired
+        else [before, now[now["case_id"].isin(before["case_id"])]]
+    )
+    old, new = (patient_means(table).droplevel("model") for table in tables)
+    sign = -1 if better == "higher" else 1
+    patients = sign * paired_differences(new.reindex(old.index).to_numpy(), old.to_numpy())
+    changes = blocks(both.assign(value=sign * (both["value_new"] - both["value_old"])), old.index) if paired else []
+    every = np.concatenate([block.values.ravel() for block in changes]) if paired else patients
+    return _Loss(place, better, margin, old.mean(), new.mean(), patients, every, *_interval(patients, changes))
+
+
+def _interval(patients: np.ndarray, changes: list[Block]) -> tuple[float, float, float]:
+    """95% interval of the mean loss and one-sided p of none; the one value where all are equal, NaN below ``FEWEST``.
+
+    Over patients and runs where a fold in ``changes`` has two runs (``seeds.estimate_change``), else over patients.
+    """
+    mean, nan = float(patients.mean()), float("nan")
+    if len(patients) < FEWEST:
+        return nan, nan, 1.0
+    found = estimate_change(changes, patients) if changes else None
+    if found and found.seeds_df:
+        return *found.interval(), found.p_above(0.0)
+    if np.ptp(patients) == 0:
+        return mean, mean, float(mean <= 0)
+    low, high = stats.t.interval(CONFIDENCE, len(patients) - 1, mean, stats.sem(patients))
+    return float(low), float(high), float(stats.ttest_1samp(patients, 0.0, alternative="greater").pvalue)
+
+
+def _judged(loss: _Loss, p: float, family: int) -> Iterator[Finding]:
+    """A finding, or none where the loss is shown to be within the margin; ``p`` is Holm's over the ``family``."""
+    kind, reason = _verdict(loss, p, family)
     if kind:
-        low, high = _interval(differences)
-        numbers = {"baseline": pairs["old"].mean(), "new": pairs["new"].mean(), "difference": differences.mean(),
-                   "ci_low": low, "ci_high": high, "margin": margin, "n_patients": len(differences)}  # fmt: skip
-        yield Finding(kind, _message(place, numbers) + reason, model, region, metric, numbers)
+        low, high = (loss.low, loss.high) if loss.better == "lower" else (-loss.high, -loss.low)
+        numbers = {"baseline": loss.old, "new": loss.new, "difference": loss.new - loss.old, "ci_low": low,
+                   "ci_high": high, "margin": loss.margin, "n_patients": len(loss.patients)}  # fmt: skip
+        yield Finding(kind, _message(loss.place, numbers) + reason, *loss.place, numbers)
 
 
-def _judge(worse: np.ndarray, margin: float) -> tuple[Literal["regression", "not shown", ""], str]:
-    """Kind of a finding, empty for none, and what its message ends in; ``worse`` is how much each patient lost."""
-    low, high = _interval(worse)
-    few, beyond = len(worse) < FEWEST, worse.mean() > margin
-    if beyond and (few or low > 0 or (worse > margin).all()):
+def _verdict(loss: _Loss, p: float, family: int) -> tuple[Literal["regression", "not shown", ""], str]:
+    few, beyond = len(loss.patients) < FEWEST, loss.patients.mean() > loss.margin
+    if beyond and (few or p < (1 - CONFIDENCE) / 2 or (loss.every > loss.margin).all()):
         return "regression", ""
-    if high <= margin or (few and worse.max() <= 0):
+    if loss.high <= loss.margin or (few and loss.patients.max() <= 0):
         return "", ""
     if few:
         return "not shown", ": too few patients to show that it is no worse"
     if beyond:
-        return "not shown", ": beyond the margin, but it may be chance"
-    return "not shown", ": worse, but perhaps within the margin" if low > 0 else ": not shown to be no worse"
-
-
-def _interval(differences: np.ndarray) -> tuple[float, float]:
-    """95% t interval of the mean; the one value where all are equal, NaN below ``FEWEST``."""
-    mean = float(differences.mean())
-    if len(differences) < FEWEST:
-        return float("nan"), float("nan")
-    if np.ptp(differences) == 0:
-        return mean, mean
-    low, high = stats.t.interval(CONFIDENCE, len(differences) - 1, mean, stats.sem(differences))
-    return float(low), float(high)
+        among = f" among {family} comparisons" if loss.low > 0 else ""
+        return "not shown", f": beyond the margin, but it may be chance{among}"
+    return "not shown", ": worse, but perhaps within the margin" if loss.low > 0 else ": not shown to be no worse"
 
 
 def _message(place: tuple[str, str, str], numbers: Mapping[str, float]) -> str:

@@ -142,8 +142,23 @@ def estimate(first: list[Block], second: list[Block], differences: np.ndarray) -
 
     All but the mean is NaN where a model has no block of two checkpoints and two patients.
     """
+    return _estimate([first, second], differences)
+
+
+def estimate_change(changes: list[Block], differences: np.ndarray) -> Estimate:
+    """Mean change of one model over patients and checkpoints, from what each checkpoint's scores changed by.
+
+    ``changes`` holds a value a patient and checkpoint, new less old under the same fold and seed, and ``differences``
+    their mean a patient. As ``estimate`` with one side: where a checkpoint was trained anew its change is the luck of
+    two trainings, and where only what follows training is new, checkpoints change alike and hardly add to the variance.
+    """
+    return _estimate([changes], differences)[0]
+
+
+def _estimate(sides: list[list[Block]], differences: np.ndarray) -> tuple[Estimate, Components]:
+    """Mean of ``differences`` between two models' sides, or of one side that holds differences already."""
     count, mean = len(differences), float(differences.mean())
-    parts = [_model_parts(own, count) for own in (first, second)]
+    parts = [_model_parts(own, count) for own in sides]
     if min(part.df for part in parts) == 0:
         nan = float("nan")
         return Estimate(mean, nan, count - 1, nan, 0), Components(nan, nan, nan)
@@ -185,7 +200,7 @@ def superiority(first: list[Block], second: list[Block], higher: bool) -> tuple[
     shares = np.full(count, np.nan)
     for block in sides[0]:
         shares[block.places] = block.values.mean(axis=1) if block.values.size else np.nan
-    found, _ = estimate(sides[0], sides[1], shares)
+    found, _ = _estimate(sides, shares)
     tail = (1 - CONFIDENCE) / 2
     if found.mean in (0.0, 1.0) and found.seeds_df:
         reach = tail ** (1 / count)
