@@ -63,9 +63,21 @@ def test_a_plan_for_methods_says_where_patients_are_no_help():
     assert "none" in {cell for row in found.rows for cell in row} and "None: with so few seeds" in found.notes[0]
 
 
-def test_no_plan_is_made_of_differences_far_below_what_is_asked():
-    assert power_of(two(np.array([1e-4, -1e-4, 2e-4]))) is None
-    assert power_of(two(np.zeros(5))) is None
+def test_a_difference_far_beyond_the_spread_takes_few_patients_and_one_patient_has_no_plan():
+    for differences in (np.array([1e-4, -1e-4, 2e-4]), np.zeros(5)):
+        assert {cell for row in power_of(two(differences)).rows for cell in row[2:]} == {"<10"}
+    assert power_of(two(np.array([0.1]))) is None
+
+
+def test_seeds_in_a_plan_are_those_of_the_pair():
+    # A tool with one run under a seed of its own is no third seed of the models.
+    scores = with_models(realistic())
+    tool = scores[(scores["model"] == "unet") & (scores["seed"] == 1)].assign(bundle="tool", model="tool", seed=0)
+    compare = {**COMPARE, "test": "two_level"}
+    alone, found = (power_of(rows, compare, family=None) for rows in (scores, pd.concat([scores, tool])))
+    assert found.header == alone.header
+    assert [row[3:] for row in found.rows] == [row[3:] for row in alone.rows]
+    assert "(the 9 of 18 pairs and regions with two seeds of both)" in found.notes[0]
 
 
 def test_a_metric_that_is_not_declared_has_no_part_in_the_family():
@@ -82,6 +94,10 @@ def test_lesions_are_means_over_patients_not_over_runs_or_cases():
     found = lesion_table(counts)
     assert found.rows == [["ET", "unet", "1.5", "1.0", "0.0", "2.0", "0.0", "7.0"]]
     assert [title for title, _ in found.groups] == ["", "BraTS 2023", "panoptica"]
+    more = [counts, counts.assign(region="WT"), counts.assign(model="other"), counts.assign(region="WT", model="other")]
+    assert [row[:2] for row in lesion_table(pd.concat(more)).rows] == [
+        ["ET", "unet"], ["", "other"], ["WT", "unet"], ["", "other"]
+    ]  # fmt: skip
     assert lesion_table(counts.drop(columns="instance_fp")) is None
     assert lesion_table(counts.assign(**{name: np.nan for name in LESION_COUNTS})) is None
 

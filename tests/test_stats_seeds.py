@@ -189,12 +189,28 @@ def test_methods_are_compared_with_their_family():
 def test_one_seed_says_nothing_of_methods():
     scores = pd.concat([scored("unet", seeds=(1,), folds=1), scored("other", gain=0.05, folds=1)], ignore_index=True)
     row = compare_methods(scores, {"metrics": ["dice"]}, BETTER, models=["unet", "other", "gone"]).iloc[0]
-    assert row["note"].startswith("a model has no fold with two seeds") and row["verdict"] == "no difference shown"
+    assert row["note"].startswith("a model has no fold with two seeds") and row["verdict"] == "not tested"
     assert np.isnan(row["ci_low"]) and np.isnan(row["p_superior_low"]) and np.isnan(row["share_seed"])
     assert row["difference"] < -0.03 and row["p_superior"] < 0.1 and row["p"] == 1
     found = compare(scores, {"metrics": ["dice"], "test": "two_level", "margin": 0.1}, BETTER).iloc[0]
-    assert (found["verdict"], found["p"], found["p_equivalent"]) == ("no difference shown", 1, 1)
+    assert (found["verdict"], found["p"], found["p_equivalent"]) == ("not tested", 1, 1)
     assert found["note"].startswith("a model has no fold with two seeds")
+
+
+def test_equal_scores_are_equivalent_by_the_signs_of_the_patients():
+    alike = pd.concat([scored(name) for name in ("unet", "other")])
+    alike["value"] = alike.groupby("patient_id")["value"].transform("mean")
+    found = compare(alike, {"metrics": ["dice"], "test": "two_level", "margin": 0.02}, BETTER).iloc[0]
+    assert (found["verdict"], found["p"]) == ("equivalent", 1)
+    assert found["p_equivalent"] == 0.5 ** found["n_patients"]
+
+
+def test_a_run_that_lacks_a_score_is_left_out_and_said_to_be():
+    scores = pd.concat([scored("unet"), scored("other", gain=0.05)], ignore_index=True)
+    declared = {"metrics": ["dice"], "test": "two_level"}
+    assert compare(scores, declared, BETTER)["note"].tolist() == [""]
+    found = compare(scores.drop(0), declared, BETTER).iloc[0]
+    assert found["note"].startswith("a run that lacks scores of some patients is left out")
 
 
 def test_the_two_level_test_can_be_the_declared_one():

@@ -20,6 +20,7 @@ from benchmark.report.fold_cautions import fold_cautions
 from benchmark.report.paper_leaks import leak_blocks
 from benchmark.report.paper_values import Paper
 from benchmark.stats import TWO_LEVEL, declared_pairs, summarise, with_models
+from benchmark.stats.verdicts import NOT_TESTED
 
 FEW = 50
 """Patients from which on bootstrap intervals were found to hold what they promise (reports/calibration)."""
@@ -183,7 +184,8 @@ def findings(material: Material, summary: pd.DataFrame) -> list[str]:
         sentence = f"{region}: {word} mean {metric.title} by {best['model']}, {tables.number(best['mean'], metric)}"
         sentence += f" (95% CI {low} to {high})." if low != "-" else "."
         here = tests[(tests["metric"] == metric.name) & (tests["region"] == region)].to_dict("records")
-        own_pairs = [row for row in here if best["model"] in (row["model_a"], row["model_b"])]
+        of_best = [row for row in here if best["model"] in (row["model_a"], row["model_b"])]
+        own_pairs = [row for row in of_best if row["verdict"] != NOT_TESTED]
         beaten = [row for row in own_pairs if tables.verdict(row) == f"{best['model']} better"]
         names = [row["model_b"] if row["model_a"] == best["model"] else row["model_a"] for row in beaten]
         if names:
@@ -191,6 +193,8 @@ def findings(material: Material, summary: pd.DataFrame) -> list[str]:
         open_pairs = len(own_pairs) - len(names)
         if open_pairs:
             sentence += f" No advantage was shown over {open_pairs} of {len(own_pairs)} models it was compared with."
+        if untested := len(of_best) - len(own_pairs):
+            sentence += f" Against {untested} models it could not be tested."
         sentences.append(sentence)
     return sentences
 

@@ -13,8 +13,8 @@ from benchmark.report.document import Block, Cell, Heading, Table
 from benchmark.report.tables import Metrics, number, p_value, title, verdict
 from benchmark.stats import TWO_LEVEL, methods_needed, paired_spreads, patients_needed
 
-LARGEST_EFFECT = 2.0
-"""Standard deviations of the differences from which on a plan of patients says nothing."""
+FEWEST_PATIENTS = 10
+"""Patients below which a plan only says that it takes fewer: the spread of so few says nothing."""
 MOST_PATIENTS = 10_000
 """Patients from which on a plan only says that it takes more: no set of such scans has as many."""
 
@@ -35,12 +35,8 @@ def plans(scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str]
     models, alpha = list(pd.unique(scores["model"])), float(compare.get("alpha", 0.05))
     pairs = list(combinations(models, 2))
     networks = patients_needed(paired_spreads(scores, names, pairs, compare["test"]), alpha, family=family)
-    # Where a difference is beyond what patients differ by, any number of patients shows it.
-    networks = networks[
-        networks["patients"].notna() & (networks["target"] < LARGEST_EFFECT * networks["sd_difference"])
-    ]
     tested = compare["metrics"] if compare["test"] == TWO_LEVEL else []
-    return Plans(networks, methods_needed(scores, tested, pairs, alpha))
+    return Plans(networks.dropna(subset="patients"), methods_needed(scores, tested, pairs, alpha))
 
 
 def power_table(
@@ -48,8 +44,8 @@ def power_table(
 ) -> Table | None:
     """Patients that would show a true difference of the metrics ``names``, of the median pair and region.
 
-    ``family`` is the number of declared comparisons, None where these metrics have no part in them. None where every
-    difference asked about is beyond what patients differ by.
+    ``family`` is the number of declared comparisons, None where these metrics have no part in them. None where there
+    are not two patients.
     """
     networks, methods = (rows[rows["metric"].isin(list(names))] for rows in found)
     if networks.empty:
@@ -69,24 +65,27 @@ def power_table(
         f"{prefix}Power: patients that would show a true difference with 80% power; here there are "
         f"{networks['n_patients'].max():.0f}."
     )
-    return Table(caption, ["Metric", "Difference", *columns], rows, notes=[_power_note(family, methods)])
+    return Table(caption, ["Metric", "Difference", *columns], rows, notes=[_power_note(family, networks, methods)])
 
 
 def _medians(rows: pd.DataFrame, column: str = "patients") -> pd.Series:
     return rows.groupby(["metric", "target"])[column].median()
 
 
-def _power_note(family: int | None, methods: pd.DataFrame) -> str:
+def _power_note(family: int | None, networks: pd.DataFrame, methods: pd.DataFrame) -> str:
     said = (
-        "Of the median pair and region, by the spread of the differences here, which makes it a rough guide. These "
-        "networks: as they are trained, tested alone on new patients."
+        "Of the median pair of models, declared or not, and region, by the spread of the differences here, which makes "
+        "it a rough guide. These networks: as they are trained, tested alone on new patients."
     )
     if family:
         said += f" Hardest: the same where Holm's correction over {family} comparisons asks most."
     if len(methods):
+        keys = ["metric", "region", "model_a", "model_b"]
+        some, every = (len(rows[keys].drop_duplicates()) for rows in (methods, networks))
         said += (
-            " Methods: trained anew with so many seeds in the folds of this study, tested alone by the two-level test. "
-            "None: with so few seeds no number of patients is enough."
+            " Methods: trained anew with so many seeds in the folds of this study, tested alone by the two-level test"
+            + (f" (the {some} of {every} pairs and regions with two seeds of both)" if some < every else "")
+            + ". None: with so few seeds no number of patients is enough."
         )
     return said
 
@@ -94,6 +93,8 @@ def _power_note(family: int | None, methods: pd.DataFrame) -> str:
 def _patients(count: float) -> str:
     if not math.isfinite(count):
         return "-" if math.isnan(count) else "none"
+    if count < FEWEST_PATIENTS:
+        return f"<{FEWEST_PATIENTS}"
     return f"{count:.0f}" if count <= MOST_PATIENTS else f">{MOST_PATIENTS}"
 
 

@@ -50,12 +50,13 @@ def lesion_table(counts: pd.DataFrame, prefix: str = "") -> Table | None:
         return None
     cases = counts.groupby(["region", "model", "patient_id", "case_id"], sort=False)[names].mean()
     patients = cases.groupby(["region", "model", "patient_id"], sort=False).mean()
-    means = patients.groupby(["region", "model"], sort=False).mean().reset_index()
-    repeated = means["region"].duplicated()
-    rows: list[list[str | Cell]] = [
-        ["" if again else row["region"], row["model"], *(f"{row[name]:.1f}" for name in names)]
-        for again, row in zip(repeated, means.to_dict("records"), strict=True)
-    ]
+    means = patients.groupby(["region", "model"]).mean()
+    rows: list[list[str | Cell]] = []
+    for region in pd.unique(counts["region"]):
+        own = [model for model in pd.unique(counts["model"]) if (region, model) in means.index]
+        for place, model in enumerate(own):
+            found = means.loc[(region, model), names]
+            rows.append(["" if place else region, model, *(f"{one:.1f}" for one in found)])
     return Table(
         caption=f"{prefix}Lesions a patient by region, model and rule: found (TP), missed (FN) and made up (FP).",
         header=["Region", "Model", *["TP", "FN", "FP"] * len(LESION_RULES)],

@@ -12,6 +12,7 @@ import pandas as pd
 from benchmark.metrics import Metric
 from benchmark.report.document import Cell, Table, table_to_markdown
 from benchmark.stats import summarise
+from benchmark.stats.verdicts import NOT_TESTED
 
 WORSE, UNTESTED = "†", "‡"
 TEST_NAMES = {
@@ -158,7 +159,7 @@ def _mark(comparisons: pd.DataFrame, metric: str, region: str, model: str, best:
         return ""
     a, b = rows["model_a"], rows["model_b"]
     pair = rows[((a == model) & (b == best)) | ((a == best) & (b == model))]
-    if pair.empty:
+    if pair.empty or pair["verdict"].iloc[0] == NOT_TESTED:
         return UNTESTED
     return WORSE if bool(pair["significant"].iloc[0]) else ""
 
@@ -183,7 +184,7 @@ def _mark_notes(comparisons: pd.DataFrame, names: Sequence[str], models: int, ma
             "comparisons, no difference from the best was shown, which does not mean that they are equal."
         ]
     if UNTESTED in marks:
-        sentences.append(f"{UNTESTED}: its comparison with the best was not declared, so it was not tested.")
+        sentences.append(f"{UNTESTED}: its comparison with the best was not declared or could not be tested.")
     return [" ".join([base, *sentences])]
 
 

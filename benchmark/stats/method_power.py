@@ -37,7 +37,7 @@ def methods_needed(
     ``seeds.estimate``), target, power, alpha, patients. ``patients`` is infinite where no number of them is enough with
     so few seeds, and the row is absent where a pair's variances cannot be estimated. Folds are as at hand. The
     variances of a few seeds are themselves rough: with 6 degrees of freedom that of checkpoints is off by a factor of
-    2 once in five times.
+    2 or more once in four times.
     """
     rows = with_models(scores)
     parts: list[dict[str, Any]] = []
@@ -46,10 +46,11 @@ def methods_needed(
         for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
             patients = pivot_patients(own, metric, str(region)).index
             found = {str(model): blocks(part, patients) for model, part in own.groupby("model")}
+            seeds = own.groupby("model")["seed"].nunique()
             for a, b in pairs:
                 if a in found and b in found:
                     base = {"metric": metric, "region": region, "model_a": a, "model_b": b}
-                    parts += _plans(found[a], found[b], own["seed"].nunique(), asked, base)
+                    parts += _plans(found[a], found[b], int(max(seeds[a], seeds[b])), asked, base)
     columns = ("metric", "region", "model_a", "model_b", "n_patients", "n_folds", "seeds", "patient", "seed")
     table = pd.DataFrame(parts, columns=[*columns, "patient_seed", "target", "checkpoints"])
     size = method_sample_size(
@@ -127,8 +128,7 @@ def _plans(
     """Rows of one pair, before anything is planned; none where its variances cannot be estimated."""
     differences = patient_differences(first, second)
     found, parts = estimate(first, second, differences)
-    # Without any variance a plan of patients says nothing.
-    if not found.seeds_df or not sum(parts) > 1e-24:
+    if not found.seeds_df:
         return []
     most = max(block.values.shape[1] for block in (*first, *second))
     base |= {"n_patients": len(differences), "n_folds": len(first), **parts._asdict()}

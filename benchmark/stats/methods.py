@@ -14,7 +14,7 @@ from benchmark.stats.compare import compare as compare_models
 from benchmark.stats.compare import declared_pairs
 from benchmark.stats.seeds import Block, blocks, estimate, patient_differences, superiority
 from benchmark.stats.two_level import ONE_SEED, TWO_LEVEL
-from benchmark.stats.verdicts import winner
+from benchmark.stats.verdicts import NOT_TESTED, winner
 
 METHOD_COLUMNS = (
     *("metric", "region", "model_a", "model_b", "n_patients", "n_checkpoints_a", "n_checkpoints_b", "difference"),
@@ -83,6 +83,8 @@ def _checkpoints(found: list[Block]) -> int:
 
 
 def _verdict(row: Mapping[Any, Any], alpha: float, better: Mapping[str, str]) -> str:
+    if pd.isna(row["ci_low"]):
+        return NOT_TESTED
     if not row["p_holm"] < alpha:
         return "no difference shown"
     return winner(row["difference"], better[row["metric"]])

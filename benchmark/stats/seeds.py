@@ -65,23 +65,26 @@ class Estimate:
         return self.mean - half, self.mean + half
 
     def p_above(self, bound: float) -> float:
-        """One-sided p of a mean at or below ``bound``; 1 where there is no variance, or none can be estimated."""
+        """One-sided p of a mean at or below ``bound``; 1 where no variance can be estimated."""
         return self._tail(self.mean - bound)
 
     def p_below(self, bound: float) -> float:
-        """One-sided p of a mean at or above ``bound``; 1 where there is no variance, or none can be estimated."""
+        """One-sided p of a mean at or above ``bound``; 1 where no variance can be estimated."""
         return self._tail(bound - self.mean)
 
     @property
     def p(self) -> float:
-        """Two-sided p of a mean of zero; 1 where there is no variance, or none can be estimated."""
+        """Two-sided p of a mean of zero; 1 where no variance can be estimated."""
         return min(1.0, 2 * self._tail(abs(self.mean)))
 
     def _tail(self, away: float) -> float:
         """Tail at which the interval reaches ``away`` from the mean: its p against the side that it is away from."""
-        # Rounding is no variance.
-        if not self.patients + self.seeds > 1e-24:
+        variance = self.patients + self.seeds
+        if np.isnan(variance):
             return 1.0
+        # Rounding is no variance: what is left are the signs of the patients, as in ``equivalence.tost``.
+        if variance <= 1e-24:
+            return 0.5 ** (self.patients_df + 1) if away > 0 else 1.0
         low, high = np.log(1e-300), np.log(0.5)
         # The half width falls as the tail grows: halve the range of its logarithm until it is the distance.
         for _ in range(50):

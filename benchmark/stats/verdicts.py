@@ -3,6 +3,7 @@
 ``a better`` and ``b better``: a difference is shown. Where none is, and a margin was declared, three more answers:
 ``equivalent`` (the mean difference is shown to be within the margin), ``a no worse`` or ``b no worse`` (that model is
 shown not to be worse by the margin or more; it may be better), and ``no difference shown``, which shows nothing.
+``not tested``: the pair has no scores of both, or too few runs for the declared test.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 
 from benchmark.stats.equivalence import OneSided, holm_one_sided
 
+NOT_TESTED = "not tested"
 COUNTS = ("n_patients", "n_ties", "n_empty")
 
 
@@ -49,6 +51,8 @@ def _direction(row: Mapping[Any, Any]) -> float:
 
 
 def _verdict(row: Mapping[Any, Any], alpha: float, better: str) -> str:
+    if row["p_smallest"] >= 1 and pd.isna(row["ci_low"]):
+        return NOT_TESTED
     if row["significant"]:
         return winner(_direction(row), better)
     if row["p_equivalent_holm"] < alpha:
