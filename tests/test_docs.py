@@ -254,6 +254,16 @@ def power() -> str:
     return f"{table(shown.header, shown.rows, 1)}\n\n{FEW}, {found['patient_id'].nunique()} patients."
 
 
+def planned() -> str:
+    rates = pd.read_csv("reports/calibration/rates.csv")
+    rates = rates[rates["part"].isin(["power", "methods_power"])].assign(region=rates["scope"].str.split(" ").str[1])
+    rows = []
+    for test, own in rates.groupby("test", sort=False):
+        found = own.groupby("region")["rate"].agg(["min", "max"])
+        rows.append([f"`{test}`", *(f"{100 * low:.0f} to {100 * high:.0f} %" for low, high in found.to_numpy()[::-1])])
+    return table(["Test", "Dice of WT", "Dice of ET"], rows)
+
+
 def _interval(row: dict[Any, Any]) -> str:
     return f"{row['ci_low']:+.3f} to {row['ci_high']:+.3f}"
 
@@ -274,7 +284,19 @@ def ranking() -> str:
 
 EXAMPLES: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (definitions, background, small, empty, distances, orders, checkpoints, power, methods, ranking)
+    for function in (
+        definitions,
+        background,
+        small,
+        empty,
+        distances,
+        orders,
+        checkpoints,
+        power,
+        planned,
+        methods,
+        ranking,
+    )
 }
 
 

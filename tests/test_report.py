@@ -15,11 +15,11 @@ from benchmark.data.manifest import load_manifest
 from benchmark.metrics import METRICS
 from benchmark.published import load
 from benchmark.report import Material, Panel, Paper, headline_table, tables, write_report
-from benchmark.report.content import cautions
 from benchmark.report.deviations import deviations, in_words
 from benchmark.report.document import Bullets, Cell, Heading, Table, Text, table_to_markdown, to_markdown
 from benchmark.report.latex import escape, to_latex
 from benchmark.report.mask_tables import notes_table, rules_table
+from benchmark.report.opening import cautions
 from benchmark.report.tables import comparison_table, metric_groups, pairwise_table
 from benchmark.study import apart
 

@@ -107,13 +107,14 @@ def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Me
          f"{100 * row['p_first']:.0f} %", f"{100 * row['patients_first']:.0f} %"]
         for row in found.to_dict("records")
     ]  # fmt: skip
-    by = " and ".join(metrics[name].title for name in names)
+    by, tau = " and ".join(metrics[name].title for name in names), found["kendall_tau"].iloc[0]
+    order = "Kendall's tau of this order and those of the resamples"
+    stable = "" if math.isnan(tau) else f" {order}: {tau:.2f} on average, where 1 is the same order every time."
     note = (
         f"Of the networks as trained here: each patient ranks them by {by} in every region, 1 the best, ties sharing "
         "ranks; a patient's ranks are averaged, then patients', as BraTS ranks its participants. Resamples: "
-        f"{found['n_patients'].iloc[0]} patients drawn with replacement. Kendall's tau of this order and those of the "
-        f"resamples: {found['kendall_tau'].iloc[0]:.2f} on average, where 1 is the same order every time. A ranking "
-        "always has a first; whether it differs from the next is what the declared comparisons say."
+        f"{found['n_patients'].iloc[0]} patients drawn with replacement.{stable} A ranking always has a first; whether "
+        "it differs from the next is what the declared comparisons say."
     )
     header = ["Rank", "Model", "Mean rank", "95% of ranks in resamples", "First in resamples", "First of patients"]
     table = Table(f"{prefix}Ranking by {by}.", header, rows, notes=[note])
