@@ -17,7 +17,7 @@ from benchmark.stats.method_power import method_sample_size
 from benchmark.stats.power import POWER
 from benchmark.stats.seeds import Block, Components, estimate, patient_differences
 
-PLANTED = {"dice WT": (0.02, 0.04), "dice ET": (0.05, 0.1)}
+PLANTED = {"dice WT": (0.02, 0.04, 0.08), "dice ET": (0.05, 0.1, 0.2)}
 """True mean differences of Dice between methods to find, by outcome."""
 FOLDS, SEEDS = (1, 3), (2, 3, 5)
 MOST = 1000
