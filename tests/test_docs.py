@@ -16,6 +16,8 @@ from benchmark.formulas import NSD_TOLERANCE
 from benchmark.lesions import HD95_PENALTY
 from benchmark.metrics import METRICS
 from benchmark.report.evidence import plans, power_table
+from benchmark.report.opening import FEW as FEW_PATIENTS
+from benchmark.report.opening import MISSES
 from benchmark.report.tables import p_value, rule
 from benchmark.score_table import read, read_tidy
 from benchmark.stats import (
@@ -31,6 +33,7 @@ from benchmark.stats import (
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scores_and_tests.md"
+RATES = Path("reports/calibration/rates.csv")
 MARKED = re.compile(r"(<!-- example (\w+) -->\n).*?(<!-- /example -->)", flags=re.DOTALL)
 FEW, MANY = "brats_small", "mandekar2025/small"
 """Studies by what they have: few models under two seeds, many models under one."""
@@ -255,7 +258,7 @@ def power() -> str:
 
 
 def planned() -> str:
-    rates = pd.read_csv("reports/calibration/rates.csv")
+    rates = pd.read_csv(RATES)
     rates = rates[rates["part"].isin(["power", "methods_power"])].assign(region=rates["scope"].str.split(" ").str[1])
     rows = []
     for test, own in rates.groupby("test", sort=False):
@@ -312,6 +315,14 @@ def test_the_page_shows_each_example_once() -> None:
 def test_an_example_is_what_the_committed_scores_give(name: str) -> None:
     shown = {found[2]: found[0].removeprefix(found[1]).removesuffix(found[3]) for found in MARKED.finditer(page())}
     assert shown[name] == f"{EXAMPLES[name]()}\n", "run python tests/test_docs.py"
+
+
+def test_reports_cite_how_often_intervals_were_found_to_miss() -> None:
+    rates = pd.read_csv(RATES)
+    rates = rates[(rates["part"] == "intervals") & (rates["design"] == "interval_mean") & (rates["test"] == "bca")]
+    kept = rates["n_patients"] >= FEW_PATIENTS
+    found = [rates.loc[rows, "rate"].agg(["min", "max"]) for rows in (rates["n_patients"] == 10, kept)]
+    assert [f"{100 * low:.0f} to {100 * high:.0f}%" for low, high in found] == list(MISSES)
 
 
 @pytest.mark.parametrize("name", [*METRICS, *TESTS, TWO_LEVEL])

@@ -11,6 +11,8 @@ from benchmark.report.material import Material
 from benchmark.stats import TWO_LEVEL
 from benchmark.stats.verdicts import NOT_TESTED
 
+MISSES = ("9 to 35%", "4 to 7%")
+"""Share of 95% intervals of a mean that missed on 10 patients and from 50 on, by metric and region (``rates.csv``)."""
 FEW = 50
 """Patients from which on bootstrap intervals were found to hold what they promise (reports/calibration)."""
 
@@ -27,8 +29,8 @@ def cautions(material: Material) -> list[str]:
     found += _too_few(material)
     if (count := material.scores["patient_id"].nunique()) < FEW:
         found.append(
-            f"Bootstrap intervals on {count} patients are too narrow (simulated, one of 95% for a mean misses in 9 to "
-            "34% of studies of 10 patients, and in 5 to 7% from 50 on)."
+            f"Bootstrap intervals on {count} patients are too narrow (simulated, one of 95% for a mean misses in "
+            f"{MISSES[0]} of studies of 10 patients, and in {MISSES[1]} from 50 on)."
         )
     lost = material.scores[material.scores["note"] == "missing prediction"]
     if len(lost):
