@@ -6,14 +6,25 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from benchmark import bundle, pooled, score_table, stats
-from benchmark.metrics import COUNTS, LESION_COUNTS
-from benchmark.patients import model_names
+from benchmark.metrics import COUNTS, LESION_COUNTS, METRICS
+from benchmark.patients import incomplete_runs, model_names
 from benchmark.records import InputError, declared_name
 from benchmark.study import Study, apart
+
+BETTER = {name: metric.better for name, metric in METRICS.items()}
+
+
+class External(NamedTuple):
+    """Another tool's scores of one model: their file, the model's rows as they are there, and a row for each score."""
+
+    path: Path
+    raw: pd.DataFrame
+    scores: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -25,14 +36,14 @@ class Compared:
     what the study's models have to compare and ``apart`` the rest without counts, such as models under another split,
     None where there is none; ``others`` are other tools' tables by the model's name. ``scores`` is what is compared,
     on the patients that every model was scored on, ``lesions`` the counts of lesions there (``lesion_counts``), and
-    ``left_out`` says in sentences who is missing there.
+    ``left_out`` says in sentences who is missing there, and which runs lack what others have.
     """
 
     raw: pd.DataFrame
     every: pd.DataFrame
     own: pd.DataFrame
     apart: pd.DataFrame | None
-    others: dict[str, pd.DataFrame]
+    others: dict[str, External]
     scores: pd.DataFrame
     lesions: pd.DataFrame
     left_out: list[str]
@@ -46,36 +57,66 @@ def compared_scores(study: Study) -> Compared:
     """
     raw, others = score_table.read(study.folder / "scores.csv"), external(study)
     merged = pooled.merge_parts(raw)
-    every = score_table.tidy(merged, str(study.folder / "scores.csv"))
+    every = score_table.tidy(merged)
     own = own_scores(study, every)
-    # Only the cases that the study tested; a tool may have been scored on more.
-    tables = [
-        own,
-        *(table[table["case_id"].isin(own["case_id"]) & ~table["metric"].isin(COUNTS)] for table in others.values()),
-    ]
+    tables = [own, *(_on_cases_of(own, other) for other in others.values())]
     scores, left_out = stats.shared_patients(pd.concat(tables, ignore_index=True))
-    files = [score_table.read(path) for path in external_files(study)]
-    lesions = lesion_counts([merged, *files], scores)
+    left_out += incomplete_runs(scores)
+    lesions = lesion_counts([merged, *(other.raw for other in others.values())], scores)
     return Compared(raw, every, own, apart_scores(every, own), others, scores, lesions, left_out)
 
 
-def external_files(study: Study) -> list[Path]:
-    """Files of other tools' scores."""
-    return sorted((study.folder / "external").glob("*.csv"))
+def _on_cases_of(own: pd.DataFrame, other: External) -> pd.DataFrame:
+    """Another tool's scores on the cases that the study tested, without counts; it may have been scored on more.
+
+    Raises:
+        InputError: if there is no such case, or one of another patient.
+    """
+    patients = own.drop_duplicates("case_id").set_index("case_id")["patient_id"]
+    theirs = other.scores.drop_duplicates("case_id").set_index("case_id")["patient_id"]
+    shared = theirs[theirs.index.isin(patients.index)]
+    if shared.empty:
+        raise InputError(
+            f"{other.path}: expected cases of the study, such as {patients.index[0]}, found {len(theirs)} others, such "
+            f"as {theirs.index[0]}."
+        )
+    wrong = shared[shared != patients[shared.index]]
+    if len(wrong):
+        case = wrong.index[0]
+        raise InputError(f"{other.path}: expected case {case} of patient {patients[case]}, found {wrong[case]}.")
+    return other.scores[other.scores["case_id"].isin(shared.index) & ~other.scores["metric"].isin(COUNTS)]
 
 
-def external(study: Study) -> dict[str, pd.DataFrame]:
+def comparisons(study: Study, table: Compared) -> pd.DataFrame:
+    """Compare what is declared, as ``comparisons.csv`` has it (``stats.compare``)."""
+    return stats.compare(table.scores, study.compare, BETTER, _names(study, table))
+
+
+def methods(study: Study, table: Compared) -> pd.DataFrame | None:
+    """Declared pairs over patients and seeds, as ``methods.csv`` has them; None where no model has two seeds."""
+    names, seeds = _names(study, table), table.scores.groupby("model")["seed"].nunique()
+    if len(names) < 2 or seeds.max() < 2:
+        return None
+    return stats.compare_methods(table.scores, study.compare, BETTER, names)
+
+
+def _names(study: Study, table: Compared) -> list[str]:
+    return [*models(study, compared=True), *table.others]
+
+
+def external(study: Study) -> dict[str, External]:
     """Read the tables of ``reports/<study>/external/``, made by ``benchmark score``, by the model's name.
 
     Raises:
         InputError: if a model there is named like one of the study's, or is in two files; then seeds would be mixed.
     """
-    tables: dict[str, pd.DataFrame] = {}
-    for path in external_files(study):
-        for name, rows in score_table.read_tidy(path).groupby("model"):
+    tables: dict[str, External] = {}
+    for path in sorted((study.folder / "external").glob("*.csv")):
+        raw = score_table.read(path)
+        for name, rows in raw.groupby(model_names(raw)):
             if name in (*models(study), *tables):
                 raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
-            tables[str(name)] = rows
+            tables[str(name)] = External(path, rows, score_table.tidy(rows))
     return tables
 
 

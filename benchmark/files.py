@@ -7,13 +7,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.records import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -83,6 +86,36 @@ def read_json(path: Path, what: str) -> Any:
         raise InputError(f"{path} does not exist: expected {what}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not JSON: expected {what}, found {error}.") from error
+
+
+def read_table(
+    path: Path, what: str, columns: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any
+) -> pd.DataFrame:
+    """Read a CSV file that has ``columns`` and, unless it has no rows, ``numbers``; ``what`` names it in the error.
+
+    ``options`` are those of ``pandas.read_csv``. A blank number is NaN.
+
+    Raises:
+        InputError: if the file is missing, is no such table, or holds something else in one of ``numbers``.
+    """
+    # The command line reads JSON before it needs any table.
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, **options)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: expected {what}.") from error
+    except (ValueError, OSError) as error:  # those of a parser and of a codec too
+        raise InputError(f"{path} is not {what}: {str(error).strip().rstrip('.')}.") from error
+    needed = [*columns, *(numbers if len(table) else ())]
+    if lacking := [name for name in needed if name not in table]:
+        found = ", ".join(map(str, table.columns))
+        raise InputError(f"{path} is not {what}: expected the columns {', '.join(lacking)} too, found {found}.")
+    for name in numbers if len(table) else ():
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()]
+            raise InputError(f"{path}: expected numbers in the column {name}, found {wrong.iloc[0]!r}.")
+    return table
 
 
 @lru_cache(maxsize=1)

@@ -84,18 +84,51 @@ def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         InputError: if no patient is left.
     """
     rows = with_models(scores)
-    sizes = rows.groupby(["patient_id", "model", "case_id", "region", "metric"]).size().groupby(level=[0, 1]).size()
-    counts = sizes.unstack("model", fill_value=0)
-    whole = counts.eq(counts.max(axis=1), axis=0)
+    keys = ["patient_id", "case_id", "region", "metric"]
+    there = rows.groupby([*keys, "model"], sort=False).size().unstack("model").notna()
+    whole = there.groupby(level="patient_id").all()
     keep = whole.index[whole.all(axis=1)]
     if not len(keep):
-        raise InputError(f"no patient was scored for all of {', '.join(counts.columns)}: expected at least one.")
-    lost = {model: int((~whole[model]).sum()) for model in pd.unique(rows["model"]) if not whole[model].all()}
+        lacking = "; ".join(_lacking(there[model]) for model in there if not there[model].all())
+        raise InputError(
+            f"no patient was scored for all of {', '.join(there.columns)}: expected at least one, found that {lacking}."
+        )
     warnings = [
-        f"{model} has no complete scores for {count} of {len(counts)} patients; they were left out for every model."
-        for model, count in lost.items()
-    ]
+        f"{model} has no complete scores for {(~whole[model]).sum()} of {len(whole)} patients; they were left out for "
+        "every model."
+        for model in pd.unique(rows["model"]) if not whole[model].all()
+    ]  # fmt: skip
     return scores[rows["patient_id"].isin(keep).to_numpy()], warnings
+
+
+def _lacking(there: pd.Series) -> str:
+    """Say what a model lacks of all that was scored: a metric or region everywhere, else patients."""
+    for levels in (["metric"], ["region"], ["metric", "region"]):
+        has = there.groupby(level=levels, sort=False).any()
+        if not has.all():
+            lost = has.index[~has]
+            return f"{there.name} has no {', '.join(name if len(levels) == 1 else ' of '.join(name) for name in lost)}"
+    whole = there.groupby(level="patient_id").all()
+    lost = whole.index[~whole]
+    return f"{there.name} lacks {len(lost)} of {len(whole)} patients ({', '.join(lost[:3])}{', ...' * (len(lost) > 3)})"
+
+
+def incomplete_runs(scores: pd.DataFrame) -> list[str]:
+    """Say of each run how many scores it lacks that another seed of its model and fold has, such as of a lost case."""
+    found, keys = [], ["case_id", "region", "metric"]
+    for (model, fold), rows in with_models(scores).groupby(["model", "fold"], sort=False):
+        if rows["seed"].nunique() < 2:
+            continue
+        there = rows.groupby([*keys, "seed"], sort=False).size().unstack("seed").notna()
+        for seed in there.columns[~there.all()]:
+            lost = there.index[~there[seed]]
+            cases = lost.unique("case_id")
+            shown = ", ".join(cases[:3]) + (", ..." if len(cases) > 3 else "")
+            found.append(
+                f"{model}, fold {fold}, seed {seed} lacks {len(lost)} of {len(there)} scores that other seeds have, of "
+                f"{len(cases)} case{'s' if len(cases) > 1 else ''} ({shown}): means are over what is there."
+            )
+    return found
 
 
 def seed_sd(rows: pd.DataFrame) -> pd.Series:

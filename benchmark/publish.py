@@ -7,26 +7,24 @@ import hashlib
 import json
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark import bundle, compared, pooled, project, report, score_table, stats, store
+from benchmark import bundle, compared, pooled, project, provenance, report, score_table, stats, store
 from benchmark import check as checking
 from benchmark.data.folds import folds_path
-from benchmark.data.manifest import cases_path, load_cases
+from benchmark.data.manifest import load_cases
 from benchmark.data.prepare import DataSet
 from benchmark.files import read_json, write_json, write_text
-from benchmark.metrics import METRICS
 from benchmark.panels import panels
 from benchmark.records import InputError, Run
+from benchmark.report import evidence
 from benchmark.reproduce import histories, paper
-from benchmark.study import Study, split_of
+from benchmark.study import Study
 
-BETTER = {name: metric.better for name, metric in METRICS.items()}
 TABLES = ("scores.csv", "histories.csv", "provenance.json")
 """What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
 
@@ -45,57 +43,73 @@ def publish(study: Study) -> Path:
         _gather(study, done)
     elif not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
+    material, tables = _material(study, runs, done)
+    # All is read and computed before anything is written: no table is newer than the report beside it.
+    for name, rows in tables.items():
+        _write(study.folder / name, rows)
+    return report.write_report(study.folder, material, project.runs() / study.name / "figures")
+
+
+def _material(
+    study: Study, runs: Sequence[Run], done: Sequence[Run]
+) -> tuple[report.Material, dict[str, pd.DataFrame | None]]:
+    """What the report is made of, and the tables beside it by file name, None for one that the scores do not give."""
     table = compared.compared_scores(study)
-    names, others = compared.models(study, compared=True), list(table.others)
-    compared_models = [*names, *others]
-    comparisons = stats.compare(table.scores, study.compare, BETTER, compared_models)
-    _write(study.folder / "comparisons.csv", comparisons)
-    declared = dataclasses.asdict(study)
-    cases = load_cases(study.data)
-    provenance = read_json(study.folder / "provenance.json", "where the scores come from")
-    trained = histories(study)
+    cases, found, trained = load_cases(study.data), provenance.read(study), histories(study)
+    comparisons = compared.comparisons(study, table)
+    ranking, methods = _ranking(study, table.scores), compared.methods(study, table)
+    segmenters, others = compared.models(study, compared=True), list(table.others)
     material = report.Material(
-        study=declared,
+        study=dataclasses.asdict(study),
         manifest=dataclasses.asdict(cases.manifest),
         scores=table.scores,
         comparisons=comparisons,
-        ranking=_write(study.folder / "ranking.csv", _ranking(study, table.scores)),
-        methods=_write(study.folder / "methods.csv", _methods(study, table.scores, compared_models)),
+        ranking=ranking,
+        methods=methods,
         histories=trained,
-        panels=panels([run for run in done if run.model in names], cases, table.every),
+        panels=panels([run for run in done if run.model in segmenters], cases, table.every),
         differences=_differences(runs, study.data),
         folds=read_json(folds_path(study.data, study.set.get("split", "patient")), "folds"),
         missing=_missing(runs, done, table.raw),
-        provenance=_summary(provenance, trained),
-        warnings=[*study.notes, *cases.warnings, *table.left_out, *_cautions(study, provenance, done, others)],
+        provenance=provenance.summary(found, trained),
+        warnings=[*study.notes, *cases.warnings, *table.left_out, *_cautions(study, found, done, others)],
         lesions=table.lesions,
         apart=table.apart,
         paper=paper(study, runs, cases, table.every, comparisons),
     )
-    return report.write_report(study.folder, material, project.runs() / study.name / "figures")
+    tables = {"comparisons.csv": comparisons, "methods.csv": methods, "ranking.csv": ranking}
+    return material, {**tables, "power.csv": _power(study, table.scores, len(comparisons))}
 
 
 def _ranking(study: Study, scores: pd.DataFrame) -> pd.DataFrame | None:
     """Order of the compared models; None where there is one."""
     if len(scores[["bundle", "variant"]].drop_duplicates()) < 2:
         return None
-    return stats.rank_models(stats.patient_ranks(scores, study.compare["metrics"], BETTER))
+    return stats.rank_models(stats.patient_ranks(scores, study.compare["metrics"], compared.BETTER))
 
 
-def _methods(study: Study, scores: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame | None:
-    """Declared pairs over patients and seeds; None with one seed or one model."""
-    if len(models) < 2 or scores["seed"].nunique() < 2:
+def _power(study: Study, scores: pd.DataFrame, family: int) -> pd.DataFrame | None:
+    """Rows behind the medians of the report's table of power, by the declared metrics; None where there are none.
+
+    ``of`` says whether a row is of these networks or of the methods; what is the same in every row is left out.
+    """
+    plans = evidence.plans(scores, study.compare, study.compare["metrics"], family)._asdict()
+    rows = pd.concat([rows.assign(of=of) for of, rows in plans.items() if len(rows)] or [pd.DataFrame()])
+    if rows.empty:
         return None
-    return stats.compare_methods(scores, study.compare, BETTER, models)
+    kept = [
+        name for name in rows if name not in ("of", "test", "n_patients", "n_folds", "power", "alpha", "alpha_family")
+    ]
+    # A size of samples from an estimated spread has no more digits than this.
+    return rows[["of", *kept]].map(lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
 
 
-def _write(path: Path, rows: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Write a table that the report is made of, or remove the one of scores that are no more; return it."""
+def _write(path: Path, rows: pd.DataFrame | None) -> None:
+    """Write a table that the report is made of, or remove the one of scores that are no more."""
     if rows is None:
         path.unlink(missing_ok=True)
     else:
         write_text(path, rows.to_csv(index=False))
-    return rows
 
 
 def check_pairs(study: Study) -> None:
@@ -127,7 +141,7 @@ def check(study: Study, accept: bool = False) -> list[checking.Finding]:
             f"{baseline} does not exist: expected a baseline; make one by `benchmark check {study.name} --accept`."
         )
     old = score_table.read_tidy(baseline)
-    return checking.compare_with_baseline(score_table.tidy(scores), old, study.check, BETTER)
+    return checking.compare_with_baseline(score_table.tidy(scores), old, study.check, compared.BETTER)
 
 
 def _gather(study: Study, done: Sequence[Run]) -> None:
@@ -137,7 +151,7 @@ def _gather(study: Study, done: Sequence[Run]) -> None:
     for name in TABLES:
         _supersede(study, study.folder / name)
     before = study.folder / "provenance.json"
-    lost = set(read_json(before, "provenance")["runs"]) - set(records) if before.exists() else set()
+    lost = set(provenance.read(study)["runs"]) - set(records) if before.exists() else set()
     if lost:
         print(
             f"{study.folder / 'scores.csv'} had {len(lost)} runs that are not finished here; the tables with them are "
@@ -146,7 +160,7 @@ def _gather(study: Study, done: Sequence[Run]) -> None:
         )
     score_table.write(study.folder / "scores.csv", store.collect(done))
     write_text(study.folder / "histories.csv", histories.round(6).to_csv(index=False))
-    write_json(study.folder / "provenance.json", _provenance(study, records))
+    write_json(study.folder / "provenance.json", provenance.of_runs(study, records))
 
 
 def _supersede(study: Study, path: Path) -> None:
@@ -173,45 +187,7 @@ def _missing(runs: Sequence[Run], done: Sequence[Run], scores: pd.DataFrame) -> 
     return {run.id: store.last_error(run) if store.state(run) == "failed" else "not run" for run in lost}
 
 
-def _provenance(study: Study, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    declared = dataclasses.asdict(study)
-    splits = sorted({split_of(declared, model) for model in study.models})
-    shown = ("fingerprint", "commit", "platform", "overrides", "started", "stages")
-    return {
-        "gathered": time.strftime("%Y-%m-%d"),
-        "cases_sha256": hashlib.sha256(cases_path(study.data).read_bytes()).hexdigest(),
-        "folds_sha256": {
-            split: hashlib.sha256(folds_path(study.data, split).read_bytes()).hexdigest() for split in splits
-        },
-        "versions": [dict(t) for t in {tuple(r["identity"]["versions"].items()) for r in records.values()}],
-        "code": sorted({r["identity"]["code"] for r in records.values()}),
-        "runs": {run: {key: record.get(key) for key in shown} for run, record in records.items()},
-    }
-
-
-def _summary(provenance: dict[str, Any], trained: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    runs = provenance["runs"].values()
-    # Epochs from the history: what a killed and resumed run noted of training is its last process only.
-    seconds = sum(float(history["seconds"].sum()) for history in trained.values())
-    seconds += sum(stages["predict"]["seconds"] for run in runs if "predict" in (stages := run["stages"] or {}))
-    stages = [stage for run in runs for stage in (run["stages"] or {}).values()]
-    return {
-        "gathered": provenance["gathered"],
-        "runs": len(runs),
-        "commit": ", ".join(sorted({run["commit"] for run in runs})),
-        "commit of the scores": ", ".join(sorted({(r["stages"] or {}).get("score", r)["commit"] for r in runs})),
-        "device": ", ".join(sorted({stage["device"] for stage in stages})),
-        "platform": ", ".join(sorted({run["platform"] for run in runs})),
-        "compute time, all runs": f"{seconds / 60:.1f} min",
-        "peak memory of a run": f"{max((stage['peak_memory_mb'] for stage in stages), default=0)} MB",
-        "cases sha256": provenance["cases_sha256"],
-        "folds sha256": provenance["folds_sha256"],
-        "code": ", ".join(provenance["code"]),
-        "versions": {name: value for versions in provenance["versions"] for name, value in versions.items()},
-    }
-
-
-def _cautions(study: Study, provenance: dict[str, Any], done: Sequence[Run], others: Sequence[str]) -> list[str]:
+def _cautions(study: Study, recorded: dict[str, Any], done: Sequence[Run], others: Sequence[str]) -> list[str]:
     found = []
     if others:
         found.append(
@@ -226,14 +202,14 @@ def _cautions(study: Study, provenance: dict[str, Any], done: Sequence[Run], oth
         found.append(
             f"{len(stale)} runs were made before a change in {parts}: {', '.join(stale)}. Do not compare them."
         )
-    if len(provenance["versions"]) > 1 or len(provenance["code"]) > 1:
+    if len(recorded["versions"]) > 1 or len(recorded["code"]) > 1:
         found.append("The runs were made with different library versions or different code (provenance.json).")
-    if any(run["commit"].endswith("-dirty") or run["commit"] == "unknown" for run in provenance["runs"].values()):
+    if any(run["commit"].endswith("-dirty") or run["commit"] == "unknown" for run in recorded["runs"].values()):
         found.append("Some runs were made from a working tree with changes that no commit holds.")
     declared = {run.id: run.overrides for run in study.runs()}
-    changed = [id_ for id_, run in provenance["runs"].items() if run["overrides"] != declared.get(id_)]
+    changed = [id_ for id_, run in recorded["runs"].items() if run["overrides"] != declared.get(id_)]
     if changed:
-        first = provenance["runs"][changed[0]]["overrides"]
+        first = recorded["runs"][changed[0]]["overrides"]
         extra = {k: v for k, v in first.items() if declared.get(changed[0], {}).get(k) != v}
         found.append(
             f"{len(changed)} runs were made with other settings than study.json declares: {json.dumps(extra)}."

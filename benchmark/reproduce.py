@@ -9,7 +9,9 @@ import pandas as pd
 
 from benchmark import bundle, published, report
 from benchmark.data.manifest import CaseList
+from benchmark.files import read_table
 from benchmark.records import Run
+from benchmark.report.paper_layers import LAYER_COLUMNS
 from benchmark.study import Study
 
 
@@ -27,16 +29,22 @@ def paper(
         scores=scores,
         comparisons=comparisons,
         settings=_settings(study, runs, cases, printed),
-        layers=None if layers is None else pd.read_csv(layers),
+        layers=None if layers is None else read_table(layers, "a list of layers", LAYER_COLUMNS),
         why_not=study.not_comparable,
         histories=histories(study),
     )
 
 
 def histories(study: Study) -> dict[str, pd.DataFrame]:
-    """Training histories of a study's table by the id of their run; none where it has no such table."""
+    """Training histories of a study's table by the id of their run; none where it has no such table.
+
+    Raises:
+        InputError: if the file is no table of histories.
+    """
     path = study.folder / "histories.csv"
-    table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"run": []})
+    if not path.exists():
+        return {}
+    table = read_table(path, "a table of training histories", ["run"], ["epoch", "seconds"])
     return {str(run): rows.drop(columns="run").reset_index(drop=True) for run, rows in table.groupby("run", sort=False)}
 
 

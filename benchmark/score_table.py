@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.files import write_text
+from benchmark.files import read_table, write_text
 from benchmark.metrics import COUNTS, LESION_COUNTS, METRICS
 from benchmark.patients import model_names
 from benchmark.records import SCORE_COLUMNS, InputError, model_name
@@ -67,45 +67,36 @@ def read(path: Path) -> pd.DataFrame:
     """Read a file of scores as it stands.
 
     Raises:
-        InputError: if the file is missing, has other columns, or holds what is no number in one of a score.
+        InputError: if the file is missing, has other columns or no rows, or holds what cannot be: no number in one of
+            a score, a blank id, a case of two patients, a row twice, a score beyond its metric's range, a metric in two
+            versions.
     """
-    try:
-        table = pd.read_csv(path, dtype=_TYPES, keep_default_na=False, na_values=_blank_numbers(path))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: expected a table of scores.") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a table of scores: {error}.") from error
-    numbers = table.columns.difference([*HEAD])
+    what = "a table of scores"
+    names = [str(name) for name in read_table(path, what, nrows=0)]
+    numbers = [name for name in names if name not in HEAD]
     found = [name for name in numbers if metric_of(name)[0] not in (*COUNTS, *LESION_COUNTS, *METRICS)]
-    if found or tuple(table.columns[: len(KEYS) + 1]) != HEAD:
+    if found or tuple(names[: len(HEAD)]) != HEAD:
         raise InputError(
-            f"{path}: expected the columns {', '.join((*KEYS, 'note'))} and columns of metrics, found "
-            f"{', '.join(table.columns)}."
+            f"{path}: expected the columns {', '.join(HEAD)} and columns of metrics, found {', '.join(names)}."
         )
-    for name in numbers:
-        if table[name].dtype == object or not pd.api.types.is_numeric_dtype(table[name]):
-            wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna()].iloc[0]
-            raise InputError(f"{path}: expected numbers in the column {name}, found {wrong!r}.")
-    return table.astype(dict.fromkeys(numbers, float))
+    # Only a blank number is absent; the texts that pandas takes for absent are ids like any other.
+    blank = {name: [""] for name in numbers}
+    table = read_table(path, what, numbers=numbers, dtype=_TYPES, keep_default_na=False, na_values=blank)
+    if table.empty:
+        raise InputError(f"{path} has no rows: expected one per run, case and region, found none.")
+    table = table.astype(dict.fromkeys(numbers, float))
+    _check_keys(table, path)
+    _check_numbers(table, numbers, path)
+    return table
 
 
-def _blank_numbers(path: Path) -> dict[str, list[str]]:
-    """Only a blank number is absent; the texts that pandas takes for absent are ids like any other."""
-    header = pd.read_csv(path, nrows=0).columns
-    return {name: [""] for name in header if name not in _TYPES}
-
-
-def tidy(table: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
+def tidy(table: pd.DataFrame) -> pd.DataFrame:
     """Turn each score of a table into a row with SCORE_COLUMNS and ``model``, a region's scores one after the other.
 
     COUNTS are rows too, of version "1"; LESION_COUNTS stay in the file. A row's note is that of its case and region:
     which of the two masks was empty or full, or that the prediction was missing; METRICS says what follows for a
     metric.
-
-    Raises:
-        InputError: if a score is infinite, a row is there twice, or a metric has two versions.
     """
-    _check(table, source)
     names = [name for name in table.columns if name not in (*HEAD, *LESION_COUNTS)]
     split = [metric_of(name) for name in names]
     values = table[names].to_numpy(dtype=float)
@@ -123,34 +114,61 @@ def read_tidy(path: Path) -> pd.DataFrame:
     """Read a file of scores as rows with SCORE_COLUMNS and ``model``.
 
     Raises:
-        InputError: as ``read`` and ``tidy``.
+        InputError: as ``read``.
     """
-    return tidy(read(path), str(path))
+    return tidy(read(path))
 
 
-def _check(table: pd.DataFrame, source: str) -> None:
-    metrics = [name for name in table.columns if name not in HEAD]
-    wrong = np.isinf(table[metrics].to_numpy(dtype=float))
-    if wrong.any():
-        row, column_ = np.argwhere(wrong)[0]
-        raise InputError(
-            f"{source} has {int(wrong.sum())} infinite scores: expected numbers, found one in {metrics[column_]} of "
-            f"{_place(table.iloc[row])}."
-        )
+def _check_keys(table: pd.DataFrame, path: Path) -> None:
+    for key in ("bundle", "variant", "patient_id", "case_id", "region"):
+        blank = [name for name in pd.unique(table[key]) if pd.isna(name) or not name.strip()]
+        if blank:
+            first = table[table[key].isin(blank)].iloc[0]
+            raise InputError(f"{path}: expected a {key} in every row, found none in {_place(first)}.")
+    people = table[["case_id", "patient_id"]].drop_duplicates()
+    several = people[people["case_id"].duplicated(keep=False)]
+    if len(several):
+        case = several["case_id"].iloc[0]
+        found = " and ".join(several.loc[several["case_id"] == case, "patient_id"])
+        raise InputError(f"{path}: expected one patient of case {case}, found {found}.")
     twice = table.duplicated([key for key in KEYS if key != "patient_id"])
     if twice.any():
         raise InputError(
-            f"{source} has {int(twice.sum())} rows twice: expected one per run, case and region, found "
+            f"{path} has {int(twice.sum())} rows twice: expected one per run, case and region, found "
             f"{_place(table[twice].iloc[0])} again."
         )
+
+
+def _check_numbers(table: pd.DataFrame, names: Sequence[str], path: Path) -> None:
     by_metric: dict[str, list[str]] = {}
-    for name in metrics:
-        by_metric.setdefault(metric_of(name)[0], []).append(name)
+    for name in names:
+        metric, _ = metric_of(name)
+        by_metric.setdefault(metric, []).append(name)
+        values = table[name].to_numpy()
+        possible, expected = _range(metric, values)
+        wrong = ~(possible | np.isnan(values))
+        if wrong.any():
+            row = np.argmax(wrong)
+            raise InputError(
+                f"{path}: expected {name} to be {expected}, found {values[row]:.12g} in {_place(table.iloc[row])}"
+                f"{f' and {wrong.sum() - 1} more rows' if wrong.sum() > 1 else ''}."
+            )
     for metric, columns in by_metric.items():
         if len(columns) > 1 and sum(table[name].notna().any() for name in columns) > 1:
             found = " and ".join(metric_of(name)[1] for name in columns)
-            raise InputError(f"{source} mixes versions of {metric}: expected one, found {found}; score anew.")
+            raise InputError(f"{path} mixes versions of {metric}: expected one, found {found}; score anew.")
+
+
+def _range(metric: str, values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Which values a count or metric may have, and that in words: a share is of no unit."""
+    finite = (values >= 0) & (values < np.inf)
+    if metric not in METRICS:
+        return finite & (np.floor(values) == values), "a whole number from 0 up"
+    if METRICS[metric].unit:
+        return finite, "a finite number from 0 up"
+    return finite & (values <= 1), "from 0 to 1"
 
 
 def _place(row: pd.Series) -> str:
-    return f"{row['region']} in case {row['case_id']} of {model_name(row['bundle'], row['variant'])}"
+    run = f"{model_name(row['bundle'], row['variant'])}, fold {row['fold']}, seed {row['seed']}"
+    return f"{row['region']} of case {row['case_id']} ({run})"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, copy_manifests
+from conftest import REPOSITORY, TINY, copy_manifests
 from matplotlib.cbook import boxplot_stats
 from sklearn.metrics import classification_report
 from synthetic_scores import rows, table, wide
@@ -37,17 +37,18 @@ def demo(tmp_path, monkeypatch):
     """A study of the two models above, as its report would leave it, in a project without anything else."""
     monkeypatch.chdir(tmp_path)
     copy_manifests(tmp_path)
-    for name in ("bundles", "reports/demo"):
-        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "bundles").symlink_to(REPOSITORY / "bundles")
+    (tmp_path / "reports/demo").mkdir(parents=True)
     models = [{"bundle": "unet"}, {"bundle": "la_resunet"}]
     declared = {**TINY, "models": models, "folds": [0, 1], "seeds": [1, 2]}
-    declared["compare"] = {"metrics": ["dice"], "pairs": [["unet", "la_resunet"]]}
+    declared["compare"] = {"metrics": ["dice"], "test": "wilcoxon", "pairs": [["unet", "la_resunet"]]}
     Path("reports/demo/study.json").write_text(json.dumps(declared), encoding="utf-8")
+    run = {"commit": "c0ffee", "started": "today", "platform": "p", "overrides": {}, "stages": None}
     runs = {
-        run.id: {"commit": "c0ffee", "fingerprint": f"of {run.id}", "started": "today"}
-        for run in study.load("demo").runs() if run.bundle == "unet"
-    }  # fmt: skip
-    Path("reports/demo/provenance.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
+        made.id: {**run, "fingerprint": f"of {made.id}"} for made in study.load("demo").runs() if made.bundle == "unet"
+    }
+    told = {"gathered": "today", "cases_sha256": "1", "folds_sha256": {}, "versions": [], "code": [], "runs": runs}
+    Path("reports/demo/provenance.json").write_text(json.dumps(told), encoding="utf-8")
     score_table.write(Path("reports/demo/scores.csv"), wide(SCORES))
     compared, _ = stats.shared_patients(SCORES)
     made = {

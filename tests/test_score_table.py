@@ -59,21 +59,53 @@ def test_a_later_version_of_a_metric_is_another_column():
     assert set(tidy.loc["dice", "metric_version"]) == {"2"} and set(tidy.loc["iou", "metric_version"]) == {"1"}
 
 
+def with_value(column, value):
+    """Change one column of the first row, which is WT of case NA."""
+    return lambda t: t.assign(**{column: [value, *t[column].iloc[1:]]})
+
+
+PLACE = r"of case NA \(la_resunet/plain, fold 0, seed 1\)"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lambda t: t.assign(hd95=np.inf),
-            "2 infinite scores: .* found one in hd95 of WT in case NA",
-        ),
-        (lambda t: pd.concat([t, t.iloc[1:]]), "1 rows twice: .* found ET in case NA of la_resunet/plain again"),
+        (lambda t: pd.concat([t, t.iloc[1:]]), f"1 rows twice: .* found ET {PLACE} again"),
         (lambda t: t.assign(**{"dice.2": t["dice"]}), "mixes versions of dice: expected one, found 1 and 2"),
+        (lambda t: t.iloc[:0], "has no rows: expected one per run, case and region"),
+        (lambda t: t.assign(hd95=np.inf), f"hd95 to be a finite number from 0 up, found inf in WT {PLACE} and 1 more"),
+        (with_value("hd95", -1.0), f"hd95 to be a finite number from 0 up, found -1 in WT {PLACE}\\."),
+        (with_value("dice", 1.7), f"dice to be from 0 to 1, found 1.7 in WT {PLACE}\\."),
+        (with_value("lesion_pq", -3.0), f"lesion_pq to be from 0 to 1, found -3 in WT {PLACE}"),
+        (with_value("tp", 1.5), f"tp to be a whole number from 0 up, found 1.5 in WT {PLACE}"),
+        (with_value("instance_fn", -5.0), f"instance_fn to be a whole number from 0 up, found -5 in WT {PLACE}"),
+        (with_value("region", ""), f"expected a region in every row, found none in  {PLACE}"),
+        (with_value("case_id", " "), "expected a case_id in every row, found none in WT of case  "),
+        (with_value("patient_id", ""), f"expected a patient_id in every row, found none in WT {PLACE}"),
+        (with_value("patient_id", "8"), "expected one patient of case NA, found 8 and 007"),
     ],
 )
-def test_a_table_that_cannot_be_trusted_is_refused(change, message):
-    table = score_table.frame(scored(bundle="la_resunet", variant="plain"))
-    with pytest.raises(InputError, match=message):
-        score_table.tidy(change(table))
+def test_a_table_that_cannot_be_trusted_is_refused(tmp_path, change, message):
+    path = tmp_path / "scores.csv"
+    score_table.write(path, change(score_table.frame(scored(bundle="la_resunet", variant="plain"))))
+    with pytest.raises(InputError, match=rf"scores\.csv.*{message}"):
+        score_table.read(path)
+
+
+def test_the_best_and_the_worst_that_any_metric_gives_are_in_its_range(tmp_path):
+    truth = np.zeros((4, 5, 6), np.uint8)
+    truth[1:3, 1:3, 1:3] = 1
+    masks = (truth, np.zeros_like(truth), np.ones_like(truth), np.roll(truth, 2, 0), None)
+    who = {"bundle": "unet", "variant": "default", "fold": 0, "seed": 1, "patient_id": "p"}
+    rows = [
+        {**who, "case_id": f"{one} {two}", **row}
+        for one in range(4) for two in range(5)
+        for row in score_case(masks[one], masks[two], (1, 2, 3), {"WT": (1,)})
+    ]  # fmt: skip
+    score_table.write(tmp_path / "scores.csv", score_table.frame(rows))
+    found = score_table.read(tmp_path / "scores.csv")
+    shares = [name for name, metric in METRICS.items() if not metric.unit]
+    assert (found[shares].min().max(), found[shares].max().min()) == (0, 1)
 
 
 @pytest.mark.parametrize(

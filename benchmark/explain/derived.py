@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from benchmark import pooled, stats
+from benchmark.compared import BETTER
 from benchmark.explain import printed
 from benchmark.explain.counts import FORMULAS, case_counts, filled, plain, report_formula
 from benchmark.explain.found import Derived, Result
-from benchmark.explain.means import other_scores
+from benchmark.explain.means import check_region, other_scores
 from benchmark.explain.pairs import paired
-from benchmark.explain.sources import BETTER, Tables, runs_used, source_of
+from benchmark.explain.sources import Tables, runs_used, source_of
+from benchmark.files import read_table
 from benchmark.metrics import COUNTS
 from benchmark.records import InputError
 from benchmark.report.paper_values import WATCHED, kept_epoch, ours, patient_values
@@ -62,7 +64,8 @@ def _stale_ranking(tables: Tables) -> list[str]:
     path = tables.study.folder / "ranking.csv"
     if not path.exists():
         return []
-    said, found = pd.read_csv(path).set_index("model")["mean_rank"], tables.ranking.set_index("model")["mean_rank"]
+    table = read_table(path, "a ranking", ["model"], ["mean_rank"])
+    said, found = table.set_index("model")["mean_rank"], tables.ranking.set_index("model")["mean_rank"]
     for model in found.index:
         if model not in said or not np.isclose(said[model], found[model]):
             text = f"a mean rank of {said[model]:.6g}" if model in said else "no rank"
@@ -114,6 +117,7 @@ def pooled_measure(tables: Tables, model: str, region: str | None, metric: str) 
         InputError: for a model without counts there.
     """
     slices, rows = region == pooled.SLICE, rows_of(tables, model)
+    check_region(tables, model, region, rows)
     column = _column(tables, model, metric) or {"metric": metric, "aggregate": "pooled", "regions": "mean"}
     column = {**column, "regions": [region]} if region and not slices else column
     regions = [pooled.SLICE] if slices else printed.regions_of(tables, model, column)

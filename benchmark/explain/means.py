@@ -70,11 +70,7 @@ def value_rows(tables: Tables, model: str, region: str, metric: str) -> pd.DataF
     table = tables.compared
     parts = [table.scores] if table.apart is None else [table.scores, table.apart]
     there = [part[part["model"] == model] for part in parts]
-    regions = [str(name) for part in there for name in pd.unique(part["region"])]
-    if region not in regions:
-        raise InputError(
-            f"Study {tables.study.name} scores {model} in no region {region!r}: expected one of {_listed(regions)}."
-        )
+    check_region(tables, model, region, pd.concat(there))
     rows = next(part for part in there if region in set(part["region"]))
     rows = rows[rows["region"] == region]
     if metric in (*COUNTS, *LESION_COUNTS):
@@ -93,6 +89,15 @@ def value_rows(tables: Tables, model: str, region: str, metric: str) -> pd.DataF
             f"{_listed(known)}{pool}."
         )
     return found
+
+
+def check_region(tables: Tables, model: str, region: str | None, rows: pd.DataFrame) -> None:
+    """Raise InputError for a region that ``rows`` of a model have not, saying which there are."""
+    regions = [str(name) for name in pd.unique(rows["region"])]
+    if region is not None and region not in regions:
+        raise InputError(
+            f"Study {tables.study.name} scores {model} in no region {region!r}: expected one of {_listed(regions)}."
+        )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -153,13 +158,50 @@ def _warnings(tables: Tables, row: Mapping[Any, Any], runs: Sequence[RunUsed], p
     found = comparisons[(comparisons["metric"] == row["metric"]) & (comparisons["region"] == row["region"])]
     warnings = [f"{run.id}: {run.state}." for run in runs if run.state not in ("here", "not here")]
     warnings += _stale(found, row)
-    if pair:
-        for name, made in (("comparisons.csv", pair.row), ("methods.csv", pair.methods)):
-            sign = 1 if made and made["model_a"] == pair.model_a else -1
-            if made and not _close(sign * made["difference"], pair.difference):
-                said = f"a difference of {sign * made['difference']:.6g}"
-                warnings.append(other_scores(name, said, f"{pair.difference:.6g}"))
-    return warnings
+    if row["metric"] not in tables.study.compare["metrics"]:
+        return warnings
+    cell = (row["metric"], row["region"])
+    # A mean's marks are of comparisons with any other model.
+    others = [pair.model_b if row["model"] == pair.model_a else pair.model_a] if pair else tables.known
+    pairs = [(row["model"], other) for other in others if other != row["model"]]
+    if (tables.study.folder / "comparisons.csv").exists():
+        warnings += _stale_pairs("comparisons.csv", comparisons, tables.made_comparisons, cell, pairs)
+    return warnings + (_stale_pairs("methods.csv", tables.methods, tables.made_methods, cell, pairs) if pair else [])
+
+
+DECIDED = ("difference", "test", "margin", "p", "p_holm", "p_patients_holm", "significant", "verdict")
+"""Columns of ``comparisons.csv`` and ``methods.csv`` that change with the scores, or with ``compare`` of study.json."""
+
+
+def _stale_pairs(
+    name: str,
+    said: pd.DataFrame | None,
+    made: pd.DataFrame | None,
+    cell: tuple[str, str],
+    pairs: Sequence[tuple[str, str]],
+) -> list[str]:
+    """Say where a table on disk has another row on a pair than the scores and study.json give now; the first such."""
+    for pair in pairs if said is not None else ():
+        old, new = pair_row(said, *cell, pair), pair_row(made, *cell, pair)
+        if old is None or new is None:
+            if old is not new:
+                there = ("no row", "one") if old is None else ("a row", "none")
+                return [other_scores(name, f"{there[0]} on {' and '.join(pair)}", there[1])]
+            continue
+        for column in DECIDED:
+            if column in new and not _same(old.get(column), new[column]):
+                text = f"{column} {_shown(old.get(column))} for {' and '.join(pair)}"
+                return [other_scores(name, text, _shown(new[column]))]
+    return []
+
+
+def _same(first: Any, second: Any) -> bool:
+    numbers = all(isinstance(value, int | float | np.number) for value in (first, second))
+    return _close(first, second) if numbers else str(first) == str(second)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _stale(comparisons: pd.DataFrame, row: Mapping[Any, Any]) -> list[str]:
@@ -175,8 +217,10 @@ def _stale(comparisons: pd.DataFrame, row: Mapping[Any, Any]) -> list[str]:
 
 
 def other_scores(name: str, said: str, found: str) -> str:
-    """Say that a table on disk was made from other scores than those there now."""
-    return f"{name} has {said}, the scores give {found}: it was made from others; run `benchmark report`."
+    """Say that a table on disk was made from other scores or another declaration than those there now."""
+    return (
+        f"{name} has {said}, the scores and study.json give {found}: it was made from others; run `benchmark report`."
+    )
 
 
 def _close(first: float, second: float) -> bool:

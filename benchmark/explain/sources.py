@@ -10,18 +10,19 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark import pooled, published, score_table, stats, store
-from benchmark.compared import Compared, compared_scores, external_files, models
+from benchmark import compared, pooled, provenance, published, stats, store
+from benchmark.compared import BETTER, Compared
 from benchmark.data.manifest import manifest_of
-from benchmark.files import read_json
+from benchmark.files import read_json, read_table
 from benchmark.metrics import METRICS
-from benchmark.records import InputError, Run, model_name
+from benchmark.records import Run, model_name
 from benchmark.report import Paper
 from benchmark.report.tables import Metrics, in_unit
 from benchmark.reproduce import histories
 from benchmark.study import Study
 
-BETTER = {name: metric.better for name, metric in METRICS.items()}
+PAIR = ("metric", "region", "model_a", "model_b")
+"""Columns that name a row of ``comparisons.csv`` and ``methods.csv``."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Tables:
     @cached_property
     def counted(self) -> pd.DataFrame:
         """All scores with their counts as files have them, a row a region, cases tested in parts joined."""
-        files = map(score_table.read, external_files(self.study))
-        return pd.concat([pooled.merge_parts(self.compared.raw), *files], ignore_index=True)
+        others = (other.raw for other in self.compared.others.values())
+        return pd.concat([pooled.merge_parts(self.compared.raw), *others], ignore_index=True)
 
     @cached_property
     def ranking(self) -> pd.DataFrame:
@@ -90,20 +91,27 @@ class Tables:
         return stats.patient_ranks(self.compared.scores, self.study.compare["metrics"], BETTER)
 
     @cached_property
+    def made_comparisons(self) -> pd.DataFrame:
+        """The declared comparisons, made as the report makes them."""
+        return compared.comparisons(self.study, self.compared)
+
+    @cached_property
+    def made_methods(self) -> pd.DataFrame | None:
+        """The comparison of methods, made as the report makes it."""
+        return compared.methods(self.study, self.compared)
+
+    @cached_property
     def methods(self) -> pd.DataFrame | None:
-        """Comparison of methods: ``methods.csv``, or made as the report makes it; None with one seed or one model."""
-        path, scores = self.study.folder / "methods.csv", self.compared.scores
-        if path.exists():
-            return pd.read_csv(path)
-        names = [*models(self.study, compared=True), *self.compared.others]
-        if len(names) < 2 or scores["seed"].nunique() < 2:
-            return None
-        return stats.compare_methods(scores, self.study.compare, BETTER, names)
+        """Comparison of methods: ``methods.csv``, or made as the report makes it; None where there is none."""
+        path = self.study.folder / "methods.csv"
+        if not path.exists():
+            return self.made_methods
+        return read_table(path, "a table of methods", PAIR, ["difference", "p", "p_holm"])
 
     def paper_of(self, model: str) -> Paper:
         """What papers' numbers of a model are computed from: the study's scores, or another tool's own."""
         others = self.compared.others
-        return dataclasses.replace(self.paper, scores=others[model]) if model in others else self.paper
+        return dataclasses.replace(self.paper, scores=others[model].scores) if model in others else self.paper
 
     @property
     def report_scores(self) -> pd.DataFrame:
@@ -119,18 +127,18 @@ def load(study: Study) -> Tables:
     Raises:
         InputError: for a study without scores, or whose ``comparisons.csv`` is none.
     """
-    compared, metrics = compared_scores(study), in_unit(METRICS, str(manifest_of(study.data).unit))
+    table, metrics = compared.compared_scores(study), in_unit(METRICS, str(manifest_of(study.data).unit))
     comparisons, warnings = _comparisons(study)
     path = published.find(study.folder)
     printed = published.load(path) if path else published.Published({"tables": []})
     paper = Paper(
         published=printed,
-        scores=compared.every,
+        scores=table.every,
         comparisons=comparisons,
         why_not=study.not_comparable,
         histories=histories(study),
     )
-    return Tables(study, compared, comparisons, metrics, paper, warnings)
+    return Tables(study, table, comparisons, metrics, paper, warnings)
 
 
 def _comparisons(study: Study) -> tuple[pd.DataFrame, list[str]]:
@@ -138,11 +146,8 @@ def _comparisons(study: Study) -> tuple[pd.DataFrame, list[str]]:
     if not path.exists():
         said = f"{path} does not exist: no comparison was made yet; run `benchmark report {study.name}`."
         return pd.DataFrame(columns=list(stats.COMPARISON_COLUMNS)), [said]
-    table = pd.read_csv(path)
-    needed = ("metric", "region", "model_a", "model_b", "mean_a", "sd_a", "mean_b", "sd_b", "n_patients", "difference")
-    if lacking := [column for column in needed if column not in table]:
-        raise InputError(f"{path} is not a table of comparisons: expected a column {lacking[0]!r}, found none.")
-    return table, []
+    numbers = ("mean_a", "sd_a", "mean_b", "sd_b", "n_patients", "difference", "p", "p_holm")
+    return read_table(path, "a table of comparisons", [*PAIR, *numbers], numbers), []
 
 
 def models_of(scores: pd.DataFrame) -> list[str]:
@@ -155,7 +160,7 @@ def source_of(study: Study, table: Compared, model: str) -> str:
     """File that the model's rows are in."""
     if model not in table.others:
         return str(study.folder / "scores.csv")
-    return next(str(f) for f in external_files(study) if model in models_of(score_table.read(f)))
+    return str(table.others[model].path)
 
 
 def runs_used(study: Study, table: Compared, model: str, own: pd.DataFrame) -> list[RunUsed]:
@@ -163,7 +168,7 @@ def runs_used(study: Study, table: Compared, model: str, own: pd.DataFrame) -> l
     if model in table.others:
         return []
     raw, path = table.raw, study.folder / "provenance.json"
-    known = read_json(path, "where the scores come from")["runs"] if path.exists() else {}
+    known = provenance.read(study)["runs"] if path.exists() else {}
     keys = ["bundle", "variant", "fold", "seed"]
     scored = {Run(study.name, *key).id for key in raw[keys].drop_duplicates().itertuples(index=False)}
     rows = raw[raw["case_id"].isin(own["case_id"])]
