@@ -18,17 +18,22 @@ from benchmark.study import Study, split_of
 
 _TEXT, _OBJECT = {"type": "string"}, {"type": "object"}
 _NUMBER = {"type": "number", "minimum": 0}
-_STAGE = {
+_STAGE: dict[str, Any] = {
     "type": "object",
     "properties": {"seconds": _NUMBER, "peak_memory_mb": _NUMBER, "device": _TEXT, "commit": _TEXT},
-    "required": ["seconds", "peak_memory_mb", "device", "commit"],
+    "required": ["seconds", "peak_memory_mb", "device"],
 }
-_RUN = {
+_RUN: dict[str, Any] = {
     "type": "object",
     "properties": {
         **dict.fromkeys(("fingerprint", "commit", "platform", "started"), _TEXT),
         "overrides": _OBJECT,
-        "stages": {"anyOf": [{"type": "null"}, {"type": "object", "additionalProperties": _STAGE}]},
+        # Only what scored says of which commit it was in runs of any age.
+        "stages": {
+            "type": ["object", "null"],
+            "additionalProperties": _STAGE,
+            "properties": {"score": {**_STAGE, "required": [*_STAGE["required"], "commit"]}},
+        },
     },
     "required": ["fingerprint", "commit", "platform", "overrides", "started", "stages"],
 }

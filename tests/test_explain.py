@@ -250,7 +250,7 @@ def test_a_pair_comes_with_its_row_of_methods_and_the_patients_it_would_need(dem
     assert pair.methods["p_superior"] == pytest.approx((0 + 0.5 + 0) / 3)
     assert pair.power.sd_difference == pytest.approx(np.std([-0.1, 0, -0.3], ddof=1))
     effect = np.array([row["target"] for row in pair.power.rows]) / pair.power.sd_difference
-    needed = stats.sample_size(effect, 0.05, test="two_level")
+    needed = stats.sample_size(effect, 0.05, test="wilcoxon")
     rows = [(row["these networks"], row["hardest"]) for row in pair.power.rows]
     assert rows == [(count, count) for count in needed]  # one comparison is declared
     # One pair in one region is its own median.
