@@ -148,6 +148,48 @@ def test_one_patient_may_decide_the_sign(demo):
     assert len(found.warnings) == 3 and all("it was made from others" in warning for warning in found.warnings)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"test": "paired_t"}, ["comparisons.csv has test wilcoxon for unet and la_resunet", "give paired_t"]),
+        ({"margin": 0.05}, ["comparisons.csv has margin nan for unet and la_resunet", "give 0.05"]),
+        ({"alpha": 0.7}, ["comparisons.csv has significant False for unet and la_resunet", "give True"]),
+        ({"metrics": ["dice", "hd95"]}, ["comparisons.csv has p_holm 0.5 for unet and la_resunet", "give 1"]),
+    ],
+)
+def test_a_table_of_another_declaration_is_named(demo, change, said):
+    path = Path("reports/demo/study.json")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "compare": {**content["compare"], **change}}), encoding="utf-8")
+    distances = SCORES.assign(metric="hd95", value=9 * SCORES["value"])
+    score_table.write(Path("reports/demo/scores.csv"), wide(pd.concat([SCORES, distances])))
+    for against in ("la_resunet", None):
+        warning = explain(study.load("demo"), "unet", "WT", against=against).warnings[0]
+        assert all(text in warning for text in said) and warning.endswith("run `benchmark report`.")
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert explain(study.load("demo"), "unet", "WT", against="la_resunet").warnings == []
+
+
+def test_rows_of_other_scores_with_the_same_means_are_named(demo):
+    moved = SCORES.copy()
+    for case, change in (("A/1", 0.05), ("A/2", 0.05), ("B/1", -0.05)):
+        moved.loc[(moved["bundle"] == "unet") & (moved["case_id"] == case), "value"] += change
+    moved = moved[moved["patient_id"] != "D"]
+    score_table.write(Path("reports/demo/scores.csv"), wide(moved))
+    # The differences were -0.1, 0 and -0.3, and are -0.05, -0.05 and -0.3.
+    mean, comparison, methods = explain(demo, "unet", "WT", against="la_resunet").warnings
+    assert mean.startswith("comparisons.csv has sd 0.360555 for unet")
+    assert comparison.startswith("comparisons.csv has ci_high 0 for unet and la_resunet")
+    assert methods.startswith("methods.csv has ci_low ")
+
+
+def test_a_pair_that_is_declared_later_has_no_row_yet(demo):
+    path = Path("reports/demo/comparisons.csv")
+    pd.read_csv(path).iloc[:0].to_csv(path, index=False)
+    (warning,) = explain(demo, "unet", "WT", against="la_resunet").warnings
+    assert warning.startswith("comparisons.csv has no row on unet and la_resunet, the scores and study.json give one")
+
+
 def test_leaving_one_out_of_one_leaves_nothing():
     assert leave_one_out(np.array([3.0, -1.0, -1.0])) == pytest.approx([-1, 1, 1])
     assert np.isnan(leave_one_out(np.array([3.0]))).all()
@@ -385,6 +427,8 @@ def test_a_count_is_followed_like_a_metric(splits):
         (("unet", "WT", "hd95", "unet/by_slice"), "expected --region one of WT and --metric one of dice, found WT"),
         (("resnet50_classifier",), "by slices only: expected --region slice"),
         (("resnet50_classifier", None, "rank"), "no rank of resnet50_classifier"),
+        (("unet", "slice"), "scores unet in no region 'slice': expected one of WT."),
+        (("unet", "slice", "f1"), "scores unet in no region 'slice': expected one of WT."),
         (("resnet50_classifier", "slice", "GlobalAccuracy"), "or pooled over cases one of accuracy, precision"),
         (("unet", "WT", "IoU", "la_resunet"), "IoU is followed for one model at a time"),
     ],

@@ -169,7 +169,10 @@ def _warnings(tables: Tables, row: Mapping[Any, Any], runs: Sequence[RunUsed], p
     return warnings + (_stale_pairs("methods.csv", tables.methods, tables.made_methods, cell, pairs) if pair else [])
 
 
-DECIDED = ("difference", "test", "margin", "p", "p_holm", "p_patients_holm", "significant", "verdict")
+DECIDED = (
+    *("difference", "test", "margin", "ci_low", "ci_high", "p", "p_holm", "p_patients_holm"),
+    *("significant", "verdict"),
+)
 """Columns of ``comparisons.csv`` and ``methods.csv`` that change with the scores, or with ``compare`` of study.json."""
 
 
