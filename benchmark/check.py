@@ -1,8 +1,9 @@
 """Scores and a baseline's scores to findings: which model got worse, is missing, or cannot be compared.
 
 A model's scores are set against its baseline's patient by patient. One 95% interval of the mean paired difference and
-the declared margin decide. With two seeds or more the interval is over patients and runs, so that a network which was
-merely trained anew is no regression; with one it is Student's t over patients, and speaks of these checkpoints.
+the declared margin decide. With two seeds of three folds, or as many runs otherwise, the interval is over patients and
+runs, so that a network which was merely trained anew is no regression; with fewer it is Student's t over patients, and
+speaks of these checkpoints.
 
 - The mean is worse by more than the margin, and worse at all by Holm's correction over all comparisons of the check, at
   2.5% one-sided: a regression. So is a mean beyond the margin where every patient is under every seed, which no
@@ -36,6 +37,9 @@ from benchmark.stats.seeds import Block, blocks, estimate_change
 
 FEWEST = 3
 """Patients below which an interval says nothing and the mean alone decides."""
+FEWEST_FREE = 3
+"""Degrees of freedom of runs (two seeds of three folds, four of one) below which their luck cannot be told: with one,
+the interval of a model of Dice 0.9 was as wide as 8."""
 
 
 @dataclass(frozen=True)
@@ -171,13 +175,13 @@ def _loss(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str], 
 def _interval(patients: np.ndarray, changes: list[Block]) -> tuple[float, float, float]:
     """95% interval of the mean loss and one-sided p of none; the one value where all are equal, NaN below ``FEWEST``.
 
-    Over patients and runs where a fold in ``changes`` has two runs (``seeds.estimate_change``), else over patients.
+    Over patients and runs where ``changes`` has enough runs (``seeds.estimate_change``), else over patients.
     """
     mean, nan = float(patients.mean()), float("nan")
     if len(patients) < FEWEST:
         return nan, nan, 1.0
     found = estimate_change(changes, patients) if changes else None
-    if found and found.seeds_df:
+    if found and found.seeds_df >= FEWEST_FREE:
         return *found.interval(), found.p_above(0.0)
     if np.ptp(patients) == 0:
         return mean, mean, float(mean <= 0)

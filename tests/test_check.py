@@ -135,6 +135,18 @@ def test_a_loss_under_the_same_checkpoints_is_found_however_much_checkpoints_dif
     assert found.kind == "regression" and found.numbers["ci_high"] < -0.02
 
 
+def test_two_seeds_of_one_fold_are_too_few_to_tell_luck_and_patients_decide():
+    before, after = (
+        table(
+            *(rows("unet", {f"P{i}": one + seed / 100 for i, one in enumerate(values)}, seed=seed) for seed in (1, 2))
+        )
+        for values in (BEFORE, [0.95, *WORSE[1:]])
+    )
+    (found,) = compare_with_baseline(after, before, RULE, BETTER)
+    alone = scipy_stats.ttest_1samp(np.subtract([0.95, *WORSE[1:]], BEFORE), 0).confidence_interval()
+    assert (found.numbers["ci_low"], found.numbers["ci_high"]) == pytest.approx(tuple(alone))
+
+
 def test_other_seeds_are_compared_over_patients():
     before, after = wt(BEFORE, seed=1), wt(WORSE, seed=2)
     (found,) = compare_with_baseline(after, before, RULE, BETTER)
