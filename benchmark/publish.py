@@ -58,6 +58,9 @@ def _material(
     cases, found, trained = load_cases(study.data), provenance.read(study), histories(study)
     comparisons = compared.comparisons(study, table)
     ranking, methods = _ranking(study, table.scores), compared.methods(study, table)
+    scored = list(pd.unique(table.scores["metric"]))
+    several = table.scores["model"].nunique() > 1
+    plans = evidence.plans(table.scores, study.compare, scored, len(comparisons)) if several else None
     segmenters, others = compared.models(study, compared=True), list(table.others)
     material = report.Material(
         study=dataclasses.asdict(study),
@@ -66,6 +69,7 @@ def _material(
         comparisons=comparisons,
         ranking=ranking,
         methods=methods,
+        plans=plans,
         histories=trained,
         panels=panels([run for run in done if run.model in segmenters], cases, table.every),
         differences=_differences(runs, study.data),
@@ -78,7 +82,7 @@ def _material(
         paper=paper(study, runs, cases, table.every, comparisons),
     )
     tables = {"comparisons.csv": comparisons, "methods.csv": methods, "ranking.csv": ranking}
-    return material, {**tables, "power.csv": _power(study, table.scores, len(comparisons))}
+    return material, {**tables, "power.csv": _power(study, plans)}
 
 
 def _ranking(study: Study, scores: pd.DataFrame) -> pd.DataFrame | None:
@@ -88,13 +92,15 @@ def _ranking(study: Study, scores: pd.DataFrame) -> pd.DataFrame | None:
     return stats.rank_models(stats.patient_ranks(scores, study.compare["metrics"], compared.BETTER))
 
 
-def _power(study: Study, scores: pd.DataFrame, family: int) -> pd.DataFrame | None:
+def _power(study: Study, plans: evidence.Plans | None) -> pd.DataFrame | None:
     """Rows behind the medians of the report's table of power, by the declared metrics; None where there are none.
 
     ``of`` says whether a row is of these networks or of the methods; what is the same in every row is left out.
     """
-    plans = evidence.plans(scores, study.compare, study.compare["metrics"], family)._asdict()
-    rows = pd.concat([rows.assign(of=of) for of, rows in plans.items() if len(rows)] or [pd.DataFrame()])
+    if plans is None:
+        return None
+    tables = [rows[rows["metric"].isin(study.compare["metrics"])].assign(of=of) for of, rows in plans._asdict().items()]
+    rows = pd.concat([rows for rows in tables if len(rows)] or tables)
     if rows.empty:
         return None
     kept = [

@@ -17,6 +17,7 @@ from benchmark.published import load
 from benchmark.report import Material, Panel, Paper, headline_table, tables, write_report
 from benchmark.report.deviations import deviations, in_words
 from benchmark.report.document import Bullets, Cell, Heading, Table, Text, table_to_markdown, to_markdown
+from benchmark.report.evidence import plans
 from benchmark.report.latex import escape, to_latex
 from benchmark.report.mask_tables import notes_table, rules_table
 from benchmark.report.opening import cautions
@@ -55,7 +56,8 @@ def material():
     ranking = stats.rank_models(stats.patient_ranks(scores, STUDY["compare"]["metrics"], BETTER))
     methods = stats.compare_methods(scores, STUDY["compare"], BETTER)
     return Material(STUDY, MANIFEST, scores, comparisons, histories(epochs=4), shown, folds, provenance=provenance,
-                    ranking=ranking, methods=methods)  # fmt: skip
+                    ranking=ranking, methods=methods,
+                    plans=plans(stats.with_models(scores), STUDY["compare"], ["dice", "hd95"], 18))  # fmt: skip
 
 
 @pytest.fixture(scope="module")

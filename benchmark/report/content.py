@@ -14,7 +14,7 @@ from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Tab
 from benchmark.report.material import Material
 from benchmark.report.opening import cautions, findings
 from benchmark.report.paper_leaks import leak_blocks
-from benchmark.stats import declared_pairs, summarise, with_models
+from benchmark.stats import declared_pairs, summarise
 
 
 def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Block] = ()) -> list[Block]:
@@ -79,13 +79,10 @@ def _runs(material: Material) -> list[Block]:
 def _comparison(material: Material, summary: pd.DataFrame) -> list[Block]:
     blocks: list[Block] = [Heading("Comparison")]
     tests, scored = material.comparisons, list(pd.unique(summary["metric"]))
-    compare, family = material.study["compare"], len(tests)
-    scores = with_models(material.scores)
-    plans = evidence.plans(scores, compare, scored, family) if scores["model"].nunique() > 1 else None
     for names in tables.metric_groups(material.declared, scored, material.metrics):
         blocks.append(tables.comparison_table(summary, tests, names, material.metrics, material.prefix))
-        own = family if names[0] in material.declared else None
-        power = plans and evidence.power_table(plans, names, own, material.metrics, material.prefix)
+        own = len(tests) if names[0] in material.declared else None
+        power = material.plans and evidence.power_table(material.plans, names, own, material.metrics, material.prefix)
         blocks += [power] if power else []
     if tests.empty:
         return blocks

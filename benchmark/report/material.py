@@ -12,6 +12,7 @@ from benchmark.metrics import METRICS
 from benchmark.records import declared_name
 from benchmark.report import tables
 from benchmark.report.deviations import Deviation, deviations
+from benchmark.report.evidence import Plans
 from benchmark.report.figures import Panel
 from benchmark.report.paper_values import Paper
 
@@ -21,12 +22,13 @@ class Material:
     """All that a report is made from; nothing else is read.
 
     ``study`` is study.json, ``manifest`` the data set's, ``scores`` and ``comparisons`` are the two tables (the latter
-    by ``stats.compare``), ``ranking`` is by ``stats.rank_models`` and ``methods`` by ``stats.compare_methods``, None
-    where there is nothing to rank or one seed only, and ``lesions`` are counts of lesions beside ``scores``;
-    ``histories`` maps a run's id to its training history, ``panels`` are cases to show, ``folds`` is the folds file,
-    ``missing`` maps the id of a run without scores to the reason, ``differences`` an id of the configs to each model's
-    value, ``provenance`` names to values (nested mappings are flattened); ``warnings`` are sentences on the data or the
-    runs. ``apart`` are scores of what is not compared with the others: of slices, and of models under another split.
+    by ``stats.compare``), ``plans`` are by ``evidence.plans``, ``ranking`` by ``stats.rank_models`` and ``methods`` by
+    ``stats.compare_methods``, None where there is one model or, for methods, one seed. ``lesions`` are counts of
+    lesions beside ``scores``, ``histories`` maps a run's id to its training history, ``panels`` are cases to show,
+    ``folds`` is the folds file, ``missing`` maps the id of a run without scores to the reason, ``differences`` an id of
+    the configs to each model's value, ``provenance`` names to values (nested mappings are flattened); ``warnings`` are
+    sentences on the data or the runs. ``apart`` are scores of what is not compared with the others: of slices, and of
+    models under another split.
     ``paper`` holds the printed numbers of the paper that the study is on.
     """
 
@@ -41,6 +43,7 @@ class Material:
     differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    plans: Plans | None = None
     ranking: pd.DataFrame | None = None
     methods: pd.DataFrame | None = None
     lesions: pd.DataFrame | None = None
