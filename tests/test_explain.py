@@ -241,7 +241,10 @@ def test_the_terminal_and_json_say_the_same(demo, command):
         (("demo", "--bundle", "unet", "--metric", "hd95"), "no metric 'hd95': expected rank, "),
         (("demo", "--bundle", "unet", "--region", "WT", "--against", "unet"), "expected another of unet, la_resunet"),
         (("demo", "--bundle", "unet", "--region", "WT", "--metric", "rank"), "the ranking is over all regions"),
-        (("demo", "--bundle", "unet", "--region", "WT", "--metric", "IoU"), "no counts of unet in WT to pool IoU from"),
+        (
+            ("demo", "--bundle", "unet", "--region", "WT", "--metric", "Dice"),
+            "WT of unet by no metric 'Dice': expected one of dice.",
+        ),
     ],
 )
 def test_unknown_names_are_answered_with_what_is_there(demo, command, arguments, message):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from benchmark import pooled
 from benchmark.explain import derived, means, splits
-from benchmark.explain.counts import REPORT
 from benchmark.explain.found import Derived, Explanation
 from benchmark.explain.means import fences
 from benchmark.explain.sources import Tables, load
@@ -20,10 +19,10 @@ def explain(
     """Follow one number of a study's report; ``model`` and ``against`` are named as its tables name them.
 
     In a ``region``, ``metric`` is a metric or a count of scores.csv (by default dice, of slices accuracy): the mean
-    over patients. It may also be a measure that papers pool from counts: one of ``pooled.MEASURES``, or of slices one
-    of a classification report. Without a region it is such a metric or measure as the mean over regions, ``rank``, or a
-    column of histories.csv. ``against`` adds the paired differences from another model; from the same model under
-    another split it follows the table of the two.
+    over patients. In a study on a paper it may also be a measure that papers pool from counts: one of
+    ``pooled.MEASURES``, or of slices one of a classification report. Without a region it is such a metric or measure as
+    the mean over regions, ``rank``, or a column of histories.csv. ``against`` adds the paired differences from another
+    model; from the same model under another split it follows the table of the two.
 
     Raises:
         InputError: for a study without scores, or a model, region or metric that it has no such number of.
@@ -38,7 +37,7 @@ def explain(
             raise InputError(f"--region {region}: expected none, as the ranking is over all regions.")
         return derived.ranks(tables, model, against)
     of_training = region is None and name in derived.history_columns(tables, model)
-    is_pooled = name in (REPORT if region == pooled.SLICE else pooled.MEASURES)
+    is_pooled = name in tables.pooled_names(region)
     if against and (of_training or is_pooled):
         raise InputError(f"--against {against}: expected none, as {name} is followed for one model at a time.")
     if of_training:

@@ -103,7 +103,8 @@ def over_regions(tables: Tables, model: str, metric: str, against: str | None) -
         warnings=tables.warnings, title=f"{title(tables.metrics[metric])}, mean over {', '.join(regions)}", unit=unit,
         parts=_records(table.sort_values("mean", kind="stable"), "patient"),
         how="A row is a patient: the value in each region, seeds averaged within a case and cases within the patient, "
-        "and the mean of the regions.",
+        "and the mean of the regions."
+        + (" No difference of such means is declared, so none is tested." if against else ""),
         results=[Result("mean", "mean over patients", found.value, found.low, found.high),
                  Result("SD", "over patients, n - 1", found.sd)],
         paired=paired(pd.DataFrame(values).dropna()) if against else None,

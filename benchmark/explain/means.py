@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmark import pooled, stats
 from benchmark.explain import printed
-from benchmark.explain.counts import REPORT, count_metric, count_names, count_rows
+from benchmark.explain.counts import count_metric, count_names, count_rows
 from benchmark.explain.found import CaseValue, Explanation, Paired, PatientValue
 from benchmark.explain.pairs import pair_row, paired, power
 from benchmark.explain.sources import RunUsed, Tables, runs_used, source_of
@@ -82,8 +82,8 @@ def value_rows(tables: Tables, model: str, region: str, metric: str) -> pd.DataF
     if found.empty:
         counted = tables.counted[tables.counted["case_id"].isin(rows["case_id"]) & (tables.counted["region"] == region)]
         known = [*(str(name) for name in pd.unique(rows["metric"])), *count_names(counted)]
-        measures = REPORT if region == pooled.SLICE else pooled.MEASURES
-        pool = f", or pooled over cases one of {', '.join(measures)}" if set(COUNTS) & set(known) else ""
+        measures = tables.pooled_names(region) if set(COUNTS) & set(known) else ()
+        pool = f", or pooled over cases one of {', '.join(measures)}" if measures else ""
         raise InputError(
             f"Study {tables.study.name} scores {region} of {model} by no metric {metric!r}: expected one of "
             f"{_listed(known)}{pool}."

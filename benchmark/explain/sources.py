@@ -13,6 +13,7 @@ import pandas as pd
 from benchmark import compared, pooled, provenance, published, stats, store
 from benchmark.compared import BETTER, Compared
 from benchmark.data.manifest import manifest_of
+from benchmark.explain.counts import REPORT
 from benchmark.files import read_json, read_table
 from benchmark.metrics import METRICS
 from benchmark.records import Run, model_name
@@ -112,6 +113,15 @@ class Tables:
         """What papers' numbers of a model are computed from: the study's scores, or another tool's own."""
         others = self.compared.others
         return dataclasses.replace(self.paper, scores=others[model].scores) if model in others else self.paper
+
+    def pooled_names(self, region: str | None) -> tuple[str, ...]:
+        """Measures of pooled counts that a report prints: of slices those of a classifier's report, else its paper's.
+
+        Elsewhere "Dice" is a mistyped "dice", and not the Dice of all cases together.
+        """
+        if region == pooled.SLICE:
+            return REPORT
+        return tuple(pooled.MEASURES) if self.paper.published.tables else ()
 
     @property
     def report_scores(self) -> pd.DataFrame:

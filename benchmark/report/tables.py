@@ -252,7 +252,7 @@ def _margin_note(rows: Sequence[Mapping[Any, Any]], metric: Metric) -> list[str]
         return ["No margin was declared, so nothing here says that two models are equivalent."]
     return [
         f"Margin {number(margin, metric)}: equivalent, the mean difference is shown to lie within it; no worse, shown "
-        "not to be worse by as much; no difference shown, neither is (two one-sided tests, Holm over the same family)."
+        "not to be worse by as much; no difference shown, neither is (two one-sided tests, corrected over the family)."
     ]
 
 
