@@ -58,7 +58,7 @@ def write_study(folder: Path, runs: int, metrics: int) -> int:
                             "learning_rate": 1e-4, "seconds": 10.0})  # fmt: skip
     pd.concat([history.assign(run=run) for run in run_ids]).to_csv(place / "histories.csv", index=False)
     record = {"fingerprint": "0", "commit": "0", "platform": "", "overrides": {}, "started": "", "stages": {}}
-    provenance = {"gathered": "", "cases_sha256": "", "folds_sha256": "", "versions": [], "code": [],
+    provenance = {"gathered": "", "cases_sha256": "", "folds_sha256": {}, "versions": [], "code": [],
                   "runs": dict.fromkeys(run_ids, record)}  # fmt: skip
     (place / "provenance.json").write_text(json.dumps(provenance))
     study = {"title": "Large", "data": "phantom", "folds": [*range(FOLDS)], "seeds": [*range(1, seeds + 1)],
