@@ -69,8 +69,7 @@ def pair_row(table: pd.DataFrame | None, metric: str, region: str, pair: Sequenc
 def power(tables: Tables, metric: str, region: str, pair: Sequence[str]) -> Power | None:
     """Patients that true differences of a pair would need, and the rows of the report's table, which has medians.
 
-    None where the report plans nothing: of counts, and where every difference asked about is beyond what patients
-    differ by.
+    None where the report plans nothing: of counts, and on one patient.
     """
     compare, family = tables.study.compare, len(tables.comparisons)
     if metric not in tables.metrics:

@@ -50,12 +50,11 @@ def _lesions(made: Tables, model: str, region: str, metric: str) -> list[Printed
     """The cell of a count of lesions."""
     rows = made.compared.lesions
     table = mask_tables.lesion_table(rows[(rows["model"] == model) & (rows["region"] == region)])
-    names = [f"{rule}_{kind}" for rule in mask_tables.LESION_RULES for kind in ("tp", "fn", "fp")]
-    if table is None or metric not in names:
+    if table is None or metric not in mask_tables.LESION_NAMES:
         return []
     rule, _, kind = metric.rpartition("_")
     where = f"Lesions, {region}, {model}, {mask_tables.LESION_RULES[rule]} {kind.upper()}"
-    return [Printed(where, cell_text(table.rows[0][2 + names.index(metric)]))]
+    return [Printed(where, cell_text(table.rows[0][2 + mask_tables.LESION_NAMES.index(metric)]))]
 
 
 def _beside(made: Tables, model: str, metric: str) -> list[Printed]:

@@ -12,6 +12,8 @@ from benchmark.stats import with_models
 
 LESION_RULES = {"lesion": "BraTS 2023", "instance": "panoptica"}
 """Rules by which lesions are counted, by the first word of their counts in ``metrics.LESION_COUNTS``."""
+LESION_NAMES = tuple(f"{rule}_{kind}" for rule in LESION_RULES for kind in ("tp", "fn", "fp"))
+"""Those counts in the order of the table's columns."""
 
 
 def rules_table(names: Sequence[str], metrics: Metrics) -> Table:
@@ -45,7 +47,7 @@ def lesion_table(counts: pd.DataFrame, prefix: str = "") -> Table | None:
     ``counts`` has columns model, patient_id, case_id, region and ``metrics.LESION_COUNTS``, a row a run and case. Runs
     are averaged within a case, cases within a patient, and then patients.
     """
-    names = [f"{rule}_{kind}" for rule in LESION_RULES for kind in ("tp", "fn", "fp")]
+    names = list(LESION_NAMES)
     if not set(names) <= set(counts) or counts[names].isna().all(axis=None):
         return None
     cases = counts.groupby(["region", "model", "patient_id", "case_id"], sort=False)[names].mean()

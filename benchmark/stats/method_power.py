@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from benchmark.metrics import METRICS
 from benchmark.patients import pivot_patients, with_models
-from benchmark.stats.power import POWER, TARGETS
-from benchmark.stats.seeds import Block, blocks, estimate, patient_differences
+from benchmark.stats.power import POWER, targets_of
+from benchmark.stats.seeds import Block, estimate, model_blocks, patient_differences
 
 SEEDS = (2, 3, 5, 10)
 """Seeds that are planned for, from the number at hand on."""
@@ -42,15 +41,14 @@ def methods_needed(
     rows = with_models(scores)
     parts: list[dict[str, Any]] = []
     for metric in metrics:
-        asked = (targets or {}).get(metric, TARGETS.get(METRICS[metric].unit if metric in METRICS else "", ()))
         for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
             patients = pivot_patients(own, metric, str(region)).index
-            found = {str(model): blocks(part, patients) for model, part in own.groupby("model")}
+            found = model_blocks(own, patients)
             seeds = own.groupby("model")["seed"].nunique()
             for a, b in pairs:
                 if a in found and b in found:
                     base = {"metric": metric, "region": region, "model_a": a, "model_b": b}
-                    parts += _plans(found[a], found[b], int(max(seeds[a], seeds[b])), asked, base)
+                    parts += _plans(found[a], found[b], int(max(seeds[a], seeds[b])), targets_of(metric, targets), base)
     columns = ("metric", "region", "model_a", "model_b", "n_patients", "n_folds", "seeds", "patient", "seed")
     table = pd.DataFrame(parts, columns=[*columns, "patient_seed", "target", "checkpoints"])
     size = method_sample_size(
@@ -79,10 +77,9 @@ def method_sample_size(
     low, high = np.maximum(2, 2 * folds) - 1, np.full(len(target), MOST)
     while (high - low > 1).any():
         # By the logarithm: most plans are far below the most.
-        middle = np.where(high - low > 1, np.clip(np.sqrt(low * high).astype(int), low + 1, high - 1), high)
+        middle = np.clip(np.sqrt(low * high).astype(int), low + 1, np.maximum(high - 1, low + 1))
         enough = method_power(middle, target, patient, seed, patient_seed, folds, checkpoints, alpha) >= power
-        low, high = np.where(enough | (middle == high), low, middle), np.where(enough, middle, high)
-        low = np.where(high - low > 1, low, high - 1)
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return np.where(high >= MOST, np.inf, high)
 
 

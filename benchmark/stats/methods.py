@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from benchmark.patients import pivot_patients, with_models
 from benchmark.stats.compare import compare as compare_models
 from benchmark.stats.compare import declared_pairs
-from benchmark.stats.seeds import Block, blocks, estimate, patient_differences, superiority
+from benchmark.stats.seeds import Block, estimate, model_blocks, patient_differences, superiority
 from benchmark.stats.two_level import ONE_SEED, TWO_LEVEL
 from benchmark.stats.verdicts import NOT_TESTED, winner
 
@@ -44,7 +44,7 @@ def compare_methods(
     for metric in compare["metrics"]:
         for region, rows in table[table["metric"] == metric].groupby("region", sort=False):
             patients = pivot_patients(rows, metric, str(region)).index
-            own = {str(model): blocks(part, patients) for model, part in rows.groupby("model")}
+            own = model_blocks(rows, patients)
             for a, b in pairs:
                 row = {"metric": metric, "region": region, "model_a": a, "model_b": b, "p": 1.0}
                 absent = [model for model in (a, b) if model not in own]

@@ -39,10 +39,7 @@ def patients_needed(
     there is no such SD. Of the test ``two_level`` they are for these checkpoints alone: patients do not average out the
     luck of training (``methods_needed``).
     """
-    asked = [
-        tuple((targets or {}).get(metric, TARGETS.get(METRICS[metric].unit if metric in METRICS else "", ())))
-        for metric in comparisons["metric"]
-    ]
+    asked = [targets_of(metric, targets) for metric in comparisons["metric"]]
     result = (
         comparisons[[*NEEDED]]
         .assign(target=pd.Series(asked, index=comparisons.index, dtype=object))
@@ -58,6 +55,11 @@ def patients_needed(
                 effect = part["target"].to_numpy() / part["sd_difference"].to_numpy()
             result.loc[part.index, f"patients{ending}"] = sample_size(effect, level, power, str(test))
     return result
+
+
+def targets_of(metric: str, targets: Mapping[str, Sequence[float]] | None = None) -> tuple[float, ...]:
+    """Differences to ask about a metric: its own in ``targets``, else ``TARGETS`` by its unit."""
+    return tuple((targets or {}).get(metric, TARGETS.get(METRICS[metric].unit if metric in METRICS else "", ())))
 
 
 def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "paired_t") -> np.ndarray:

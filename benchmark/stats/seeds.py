@@ -122,6 +122,11 @@ def blocks(rows: pd.DataFrame, patients: pd.Index) -> list[Block]:
     return result
 
 
+def model_blocks(rows: pd.DataFrame, patients: pd.Index) -> dict[str, list[Block]]:
+    """``blocks`` of each model in rows of one metric and region."""
+    return {str(model): blocks(own, patients) for model, own in rows.groupby("model")}
+
+
 def patient_differences(first: list[Block], second: list[Block]) -> np.ndarray:
     """Difference of each patient's values, each averaged over the checkpoints of its block."""
     differences = np.zeros(sum(len(block.places) for block in first))

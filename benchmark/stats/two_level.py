@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.stats.seeds import Block, blocks, estimate, patient_differences
+from benchmark.stats.seeds import Block, estimate, model_blocks, patient_differences
 
 TWO_LEVEL = "two_level"
 """Name of the test in study.json, beside those of ``paired.TESTS``, which are over patients alone."""
@@ -24,9 +24,8 @@ def two_level(
     and +margin (NaN without one). With one seed p is 1 and the note says so, as it does where a run lacks scores of
     some of its patients: such a checkpoint is left out.
     """
-    tables = {str(model): part for model, part in rows.groupby("model")}
-    own = {model: blocks(part, patients) for model, part in tables.items()}
-    whole = {model: _whole(tables[model], own[model]) for model in own}
+    own = model_blocks(rows, patients)
+    whole = {str(model): _whole(part, own[str(model)]) for model, part in rows.groupby("model")}
     found = [estimate(own[a], own[b], patient_differences(own[a], own[b]))[0] for a, b in pairs]
     intervals = np.array([one.interval() for one in found])
     none = np.full(len(found), np.nan)
