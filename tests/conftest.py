@@ -4,59 +4,13 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers.project import GENERATOR, REPOSITORY, copy_manifests, shell, write_study
 
 # One thread in this process and in those that tests start: numbers must not depend on the machine.
 os.environ["OMP_NUM_THREADS"] = "1"
-
-REPOSITORY = Path(__file__).parents[1]
-CHANNELS = [4, 8, 16, 32, 64]
-GENERATOR = {"seed": 2026, "patients": 8, "spacing": 6.0}
-TINY = {
-    "title": "Tiny",
-    "data": "phantom",
-    "folds": [0],
-    "seeds": [1],
-    "models": [{"bundle": "unet"}, {"bundle": "resunet_tversky"}, {"bundle": "la_resunet"}],
-    "set": {
-        "spatial_size": [32, 32],
-        "channels": CHANNELS,
-        "max_epochs": 2,
-        "epoch_images": 32,
-        "batch_size": 8,
-        "learning_rate": 0.001,
-    },
-    "deviations": "As small as it can be, for tests.",
-    "compare": {"metrics": ["dice", "hd95"], "pairs": "all", "test": "wilcoxon", "alpha": 0.05},
-    "check": {"metrics": ["dice"], "margin": 0.02},
-}
-
-
-def write_study(name, **changes):
-    """Write ``reports/<name>/study.json`` into the project of the working directory: ``TINY`` with changes."""
-    path = Path("reports", name, "study.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**TINY, **changes}), encoding="utf-8")
-    return path
-
-
-def shell(*arguments, **options):
-    """Run ``benchmark`` as a process of its own in the working directory; returns the finished process."""
-    return subprocess.run(
-        [sys.executable, "-m", "benchmark", *arguments], capture_output=True, text=True, timeout=300, **options
-    )
-
-
-def copy_manifests(root):
-    """Copy what is known of the published sets into a project, without any set's cases and folds."""
-    (root / "data_manifests").mkdir()
-    for path in (REPOSITORY / "data_manifests").glob("*.json"):
-        if path.name.count(".") == 1:
-            shutil.copy(path, root / "data_manifests")
 
 
 @pytest.fixture(scope="session")

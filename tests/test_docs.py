@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from benchmark.formulas import NSD_TOLERANCE
-from benchmark.lesions import HD95_PENALTY
-from benchmark.metrics import METRICS
 from benchmark.report.evidence import plans, power_table
 from benchmark.report.opening import FEW as FEW_PATIENTS
 from benchmark.report.opening import MISSES
 from benchmark.report.tables import p_value, rule
-from benchmark.score_table import read, read_tidy
+from benchmark.scoring.formulas import NSD_TOLERANCE
+from benchmark.scoring.lesions import HD95_PENALTY
+from benchmark.scoring.metrics import METRICS
+from benchmark.scoring.score_table import read, read_tidy
 from benchmark.stats import (
     TESTS,
     TWO_LEVEL,
@@ -33,7 +33,7 @@ from benchmark.stats import (
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scores_and_tests.md"
-RATES = Path("reports/calibration/rates.csv")
+RATES = Path("research/calibration/rates.csv")
 MARKED = re.compile(r"(<!-- example (\w+) -->\n).*?(<!-- /example -->)", flags=re.DOTALL)
 FEW, MANY = "brats_small", "mandekar2025/small"
 """Studies by what they have: few models under two seeds, many models under one."""

@@ -7,9 +7,9 @@ import pandas as pd
 import typer.main
 
 from benchmark.cli import app
-from benchmark.metrics import METRICS
 from benchmark.report import headline_table
-from benchmark.score_table import read_tidy
+from benchmark.scoring.metrics import METRICS
+from benchmark.scoring.score_table import read_tidy
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,9 +11,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from benchmark.base.progress import Progress
+from benchmark.base.records import InputError
 from benchmark.data.manifest import Manifest, load_manifest
-from benchmark.progress import Progress
-from benchmark.records import InputError
 
 CHUNK = 1 << 20
 """Bytes read at a time."""

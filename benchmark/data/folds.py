@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmark import project
+from benchmark.base import project
+from benchmark.base.files import read_json, write_json
+from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import CaseList, data_folder, load_cases
 from benchmark.data.volumes import read_image
-from benchmark.files import read_json, write_json
-from benchmark.records import Case, InputError
 
 SIDES = ("train", "validation", "test")
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark import project
-from benchmark.files import read_json, write_json, write_text
-from benchmark.progress import Progress
-from benchmark.records import Case, InputError
+from benchmark.base import project
+from benchmark.base.files import read_json, write_json, write_text
+from benchmark.base.progress import Progress
+from benchmark.base.records import Case, InputError
 
 ACCESS = ("registration", "open", "generated")
 UNITS = ("mm", "pixels")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.files import read_json
-from benchmark.records import InputError
+from benchmark.base.files import read_json
+from benchmark.base.records import InputError
 
 MARGIN = 1.0
 """How far, in pixels, a point may lie outside its picture: some tools round a border outwards."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.records import InputError
+from benchmark.base.records import InputError
 
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """File endings of pictures, in small or capital letters."""

@@ -13,23 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import project
+from benchmark.base import project
+from benchmark.base.files import replacing_folder, write_json
+from benchmark.base.progress import Progress
+from benchmark.base.records import Case, InputError
 from benchmark.data.folds import SIDES, Fold, folds_path, load_folds
-from benchmark.data.manifest import (
-    CaseList,
-    Manifest,
-    cases_path,
-    data_folder,
-    folder_here,
-    load_cases,
-    manifest_of,
-)
+from benchmark.data.manifest import CaseList, Manifest, cases_path, data_folder, folder_here, load_cases, manifest_of
 from benchmark.data.prepared import PreparedCase, canonical
 from benchmark.data.scan import scan
 from benchmark.data.volumes import parse_path, read_image, read_images, sha256_of
-from benchmark.files import replacing_folder, write_json
-from benchmark.progress import Progress
-from benchmark.records import Case, InputError
 
 SETTINGS = {"version": 1, "orientation": "RAS", "normalisation": "z-score over non-zero voxels", "crop": "non-zero"}
 """What preparation does; part of a prepared case's key, so that changing it never mixes old and new volumes."""

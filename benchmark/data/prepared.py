@@ -10,8 +10,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from benchmark.files import read_json
-from benchmark.records import Case, InputError
+from benchmark.base.files import read_json
+from benchmark.base.records import Case, InputError
 
 CANONICAL = nib.orientations.axcodes2ornt("RAS")
 

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from benchmark.base.progress import Progress
+from benchmark.base.records import Case, InputError, patient_known
 from benchmark.data import folds
 from benchmark.data.manifest import (
     CaseList,
@@ -29,8 +31,6 @@ from benchmark.data.manifest import (
 )
 from benchmark.data.pictures import files_of
 from benchmark.data.volumes import parse_path, read_images, sha256_of, spacing_of
-from benchmark.progress import Progress
-from benchmark.records import Case, InputError, patient_known
 
 AFFINE_TOLERANCE = 1e-3
 """Largest difference between the affines of one case's files, in mm."""

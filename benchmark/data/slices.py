@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from benchmark.base.records import InputError
 from benchmark.data.prepared import PreparedCase
-from benchmark.records import InputError
 
 
 class SliceDataset(Dataset):

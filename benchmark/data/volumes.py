@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.base.files import replacing
+from benchmark.base.records import InputError
 from benchmark.data import outlines, pictures
-from benchmark.files import replacing
-from benchmark.records import InputError
 
 ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 """File endings of volumes; pictures have theirs in ``pictures.ENDINGS``."""

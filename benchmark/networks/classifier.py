@@ -12,7 +12,7 @@ import torch
 from monai.networks.nets import ResNet
 from torch import nn
 
-from benchmark.records import InputError
+from benchmark.base.records import InputError
 
 WIDTHS = (64, 128, 256, 512)
 """Channels of ResNet-50's four stages, before each block's expansion by 4."""

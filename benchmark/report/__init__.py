@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.files import write_text
-from benchmark.report import figures, paper_figures, rank_figures
+from benchmark.base.files import write_text
+from benchmark.papers import figures as paper_figures
+from benchmark.papers.values import Paper
+from benchmark.report import figures, rank_figures
 from benchmark.report.content import build
 from benchmark.report.document import Block, Figure, Text, to_markdown
 from benchmark.report.figures import Panel
 from benchmark.report.latex import to_latex
 from benchmark.report.material import Material
-from benchmark.report.paper_values import Paper
 from benchmark.report.tables import headline_table, in_unit
 from benchmark.stats import with_models
 

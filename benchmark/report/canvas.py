@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.files import replacing
+from benchmark.base.files import replacing
 
 MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6E6E6E", "#B8A900")
 """Okabe and Ito's palette, told apart with every common colour blindness; black and yellow are greyed for paper."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark import implied
+from benchmark.papers import implied
+from benchmark.papers import tables as papers
 from benchmark.report import evidence, mask_tables, tables
-from benchmark.report import paper as papers
 from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Table, Text
 from benchmark.report.material import Material
 from benchmark.report.opening import cautions, findings
-from benchmark.report.paper_leaks import leak_blocks
+from benchmark.report.splits import leak_blocks
 from benchmark.stats import declared_pairs, summarise
 
 

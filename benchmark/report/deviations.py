@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmark.records import declared_name
+from benchmark.base.records import declared_name
 from benchmark.report.tables import short
 
 

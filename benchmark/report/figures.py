@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics import Metric
-from benchmark.records import model_name
+from benchmark.base.records import model_name
 from benchmark.report.canvas import MODEL_COLOURS, colours, new_figure, plot_runs, save, styled
 from benchmark.report.tables import title
+from benchmark.scoring.metrics import Metric
 from benchmark.stats import patient_means, with_models
 
 LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.records import patient_known
-from benchmark.study import apart
+from benchmark.base.records import patient_known
+from benchmark.studies.study import apart
 
 
 def fold_cautions(

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.metrics import METRICS
-from benchmark.records import declared_name
+from benchmark.base.records import declared_name
+from benchmark.papers.values import Paper
 from benchmark.report import tables
 from benchmark.report.deviations import Deviation, deviations
 from benchmark.report.evidence import Plans
 from benchmark.report.figures import Panel
-from benchmark.report.paper_values import Paper
+from benchmark.scoring.metrics import METRICS
 
 
 @dataclass(frozen=True)

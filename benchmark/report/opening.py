@@ -14,7 +14,7 @@ from benchmark.stats.verdicts import NOT_TESTED
 MISSES = ("9 to 35%", "4 to 7%")
 """Share of 95% intervals of a mean that missed on 10 patients and from 50 on, by metric and region (``rates.csv``)."""
 FEW = 50
-"""Patients from which on bootstrap intervals were found to hold what they promise (reports/calibration)."""
+"""Patients from which on bootstrap intervals were found to hold what they promise (research/calibration)."""
 
 
 def cautions(material: Material) -> list[str]:
@@ -43,7 +43,7 @@ def cautions(material: Material) -> list[str]:
     elif material.study["compare"]["test"] != TWO_LEVEL:
         found.append(
             "The declared test is over patients alone: a difference that is shown is of these trained networks and "
-            "may be the luck of training (reports/calibration). The test two_level is of the methods."
+            "may be the luck of training (research/calibration). The test two_level is of the methods."
         )
     if material.deviations:
         why = str(material.study.get("deviations", "")).strip().rstrip(".")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.metrics import Metric
 from benchmark.report.canvas import new_figure, save, styled
+from benchmark.scoring.metrics import Metric
 from benchmark.stats import nemenyi, patient_values
 from benchmark.stats.ranking import CriticalDifference
 

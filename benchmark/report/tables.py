@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.metrics import Metric
 from benchmark.report.document import Cell, Table, table_to_markdown
+from benchmark.scoring.metrics import Metric
 from benchmark.stats import summarise
 from benchmark.stats.verdicts import NOT_TESTED
 

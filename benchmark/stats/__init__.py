@@ -1,12 +1,12 @@
 """Score tables to what they show: summaries, paired comparisons, equivalence, power, ranks and the part of seeds."""
 
-from benchmark.patients import patient_means, patient_values, shared_patients, with_models
 from benchmark.stats.compare import COMPARISON_COLUMNS, compare, declared_pairs, paired_spreads
 from benchmark.stats.equivalence import holm_one_sided, tost
 from benchmark.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, mean_interval
 from benchmark.stats.method_power import method_sample_size, methods_needed
 from benchmark.stats.methods import METHOD_COLUMNS, compare_methods
 from benchmark.stats.paired import TESTS, cohen_dz, paired_differences, paired_t, permutation, rank_biserial, wilcoxon
+from benchmark.stats.patients import patient_means, patient_values, shared_patients, with_models
 from benchmark.stats.power import patients_needed, sample_size
 from benchmark.stats.ranking import (
     RANKING_COLUMNS,

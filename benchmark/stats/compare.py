@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.patients import pivot_patients, seed_sd, with_models
-from benchmark.records import InputError, model_name
+from benchmark.base.records import InputError, model_name
 from benchmark.stats.equivalence import OneSided, margin_of, tost
 from benchmark.stats.intervals import difference_intervals
 from benchmark.stats.paired import TESTS, cohen_dz, paired_differences, rank_biserial
+from benchmark.stats.patients import pivot_patients, seed_sd, with_models
 from benchmark.stats.power import NEEDED
 from benchmark.stats.ranking import friedman
 from benchmark.stats.two_level import TWO_LEVEL, two_level

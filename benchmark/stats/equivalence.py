@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from benchmark.records import InputError
+from benchmark.base.records import InputError
 
 
 class OneSided(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from benchmark.patients import pivot_patients, with_models
+from benchmark.stats.patients import pivot_patients, with_models
 from benchmark.stats.power import POWER, targets_of
 from benchmark.stats.seeds import Block, estimate, model_blocks, patient_differences
 

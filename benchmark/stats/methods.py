@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from benchmark.patients import pivot_patients, with_models
 from benchmark.stats.compare import compare as compare_models
 from benchmark.stats.compare import declared_pairs
+from benchmark.stats.patients import pivot_patients, with_models
 from benchmark.stats.seeds import Block, estimate, model_blocks, patient_differences, superiority
 from benchmark.stats.two_level import ONE_SEED, TWO_LEVEL
 from benchmark.stats.verdicts import NOT_TESTED, winner

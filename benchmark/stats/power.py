@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmark.metrics import METRICS
+from benchmark.scoring.metrics import METRICS
 
 TARGETS: dict[str, tuple[float, ...]] = {"": (0.005, 0.01, 0.02), "mm": (0.5, 1.0, 2.0), "ml": (0.5, 1.0, 2.0)}
 """Differences asked about, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""

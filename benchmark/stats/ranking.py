@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmark.patients import pivot_patients, with_models
-from benchmark.records import InputError
+from benchmark.base.records import InputError
 from benchmark.stats.intervals import CONFIDENCE, resampled_means
+from benchmark.stats.patients import pivot_patients, with_models
 
 RANKING_COLUMNS = (
     *("rank", "model", "mean_rank", "n_patients", "rank_low", "rank_high", "p_first", "patients_first"),

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.patients import patient_means, seed_sd, with_models
 from benchmark.stats.intervals import mean_interval
+from benchmark.stats.patients import patient_means, seed_sd, with_models
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:

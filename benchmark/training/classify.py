@@ -12,10 +12,10 @@ import torch
 from ignite.engine import Engine, Events
 from monai.inferers import Inferer
 
+from benchmark.base.files import write_text
+from benchmark.base.records import SLICE_COLUMNS
 from benchmark.data.prepare import PreparedCase
 from benchmark.data.slices import centred
-from benchmark.files import write_text
-from benchmark.records import SLICE_COLUMNS
 from benchmark.training.augment import Augmentation, PrepareBatch
 
 

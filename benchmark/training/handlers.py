@@ -16,11 +16,11 @@ import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 
+from benchmark.base.files import replacing, write_text
+from benchmark.base.records import InputError
 from benchmark.data.prepare import PreparedCase
 from benchmark.data.slices import EpochSampler
 from benchmark.data.volumes import write_label_map
-from benchmark.files import replacing, write_text
-from benchmark.records import InputError
 
 
 def save(path: Path, content: Any) -> None:

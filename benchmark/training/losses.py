@@ -14,7 +14,7 @@ import torch
 from monai.losses import TverskyLoss
 from torch import nn
 
-from benchmark.records import InputError
+from benchmark.base.records import InputError
 
 
 class FocalTverskyLoss(TverskyLoss):

@@ -13,8 +13,8 @@ from functools import cached_property
 import nibabel as nib
 import numpy as np
 
+from benchmark.base.records import InputError
 from benchmark.data.prepare import DataSet
-from benchmark.records import InputError
 
 MIN_EDGE = 4
 """No feature map has a shorter edge, pixels."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.records import InputError
+from benchmark.base.records import InputError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

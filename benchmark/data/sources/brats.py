@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
 from benchmark.data.volumes import ENDINGS, ending_of
-from benchmark.records import Case, InputError
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:

@@ -6,10 +6,10 @@ import csv
 import re
 from pathlib import Path
 
+from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
 from benchmark.data.outlines import Outlined, read_coco, read_numbered
 from benchmark.data.volumes import ImagePath
-from benchmark.records import Case, InputError
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:

@@ -6,10 +6,10 @@ import os
 import re
 from pathlib import Path
 
+from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
 from benchmark.data.pictures import ENDINGS
 from benchmark.data.volumes import ImagePath
-from benchmark.records import Case, InputError
 
 _PICTURE = re.compile(rf"(?P<case>.+)_(?P<number>\d+)(?P<mask>_mask)?(?P<ending>{'|'.join(map(re.escape, ENDINGS))})")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.base.files import read_json
+from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
-from benchmark.files import read_json
-from benchmark.records import Case, InputError
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:

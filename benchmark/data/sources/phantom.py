@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.base.records import InputError
 from benchmark.data.sources._phantom_brain import Anatomy, Array, anatomy, grid, smooth_field
-from benchmark.records import InputError
 
 VERSION = "1"
 """Raised whenever the same seed gives other voxels than before."""

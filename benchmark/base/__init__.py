@@ -1,0 +1,1 @@
+"""Hold what every room shares: records, files, project folders and progress."""

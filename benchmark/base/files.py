@@ -1,0 +1,142 @@
+"""Content to whole files and folders: everything is written beside its place and moved in when complete."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.base.records import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` (same ending) and move it there when the block ends without an error.
+
+    Raises:
+        InputError: if the disk is full or the place cannot be written.
+    """
+    handle, name = _beside(path, lambda folder, prefix: tempfile.mkstemp(dir=folder, prefix=prefix, suffix=path.name))
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path`` and move it there when the block ends without an error.
+
+    Where another process put the same folder there meanwhile, that one stays and this one is dropped.
+
+    Raises:
+        InputError: if the disk is full or the place cannot be written.
+    """
+    temporary = Path(_beside(path, lambda folder, prefix: tempfile.mkdtemp(dir=folder, prefix=prefix)))
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as indented JSON to ``path``, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file; ``what`` names it in the error.
+
+    Raises:
+        InputError: if the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: expected {what}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON: expected {what}, found {error}.") from error
+
+
+def read_table(
+    path: Path, what: str, columns: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any
+) -> pd.DataFrame:
+    """Read a CSV file that has ``columns`` and, unless it has no rows, ``numbers``; ``what`` names it in the error.
+
+    ``options`` are those of ``pandas.read_csv``. A blank number is NaN.
+
+    Raises:
+        InputError: if the file is missing, is no such table, or holds something else in one of ``numbers``.
+    """
+    # The command line reads JSON before it needs any table.
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, **options)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: expected {what}.") from error
+    except (ValueError, OSError) as error:  # those of a parser and of a codec too
+        raise InputError(f"{path} is not {what}: {str(error).strip().rstrip('.')}.") from error
+    needed = [*columns, *(numbers if len(table) else ())]
+    if lacking := [name for name in needed if name not in table]:
+        found = ", ".join(map(str, table.columns))
+        raise InputError(f"{path} is not {what}: expected the columns {', '.join(lacking)} too, found {found}.")
+    for name in numbers if len(table) else ():
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()]
+            raise InputError(f"{path}: expected numbers in the column {name}, found {wrong.iloc[0]!r}.")
+    return table
+
+
+@lru_cache(maxsize=1)
+def _umask() -> int:
+    # tempfile makes things private; results are as readable as anything the user makes. The mask can only be read by
+    # setting it, which other threads would notice: once is enough.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def _beside(path: Path, make: Any) -> Any:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return make(path.parent, f".{os.getpid()}-")
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+def _explained(error: OSError, path: Path) -> InputError:
+    # numpy says how much it could not write, without an error number.
+    if error.errno == errno.ENOSPC or (error.errno is None and "requested and" in str(error)):
+        return InputError(f"{path} was not written: the disk is full; free some space and run the same command again.")
+    return InputError(f"{path} was not written: {error.strerror or error}.")

@@ -1,0 +1,43 @@
+"""The working directory to the project's folders: bundles, data_manifests, reports and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.base.records import InputError
+
+
+def root() -> Path:
+    """Return the nearest folder at or above the working directory that holds ``bundles`` and ``data_manifests``.
+
+    Raises:
+        InputError: if there is none.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "bundles").is_dir() and (folder / "data_manifests").is_dir():
+            return folder
+    raise InputError(
+        f"{here} is not inside a benchmark project: expected a folder with bundles/ and data_manifests/ at or above "
+        "it, found none; change to the cloned repository and try again."
+    )
+
+
+def bundles() -> Path:
+    """Folder with one bundle a model."""
+    return root() / "bundles"
+
+
+def manifests() -> Path:
+    """Folder with data set manifests, cases and folds."""
+    return root() / "data_manifests"
+
+
+def reports() -> Path:
+    """Folder with one study each."""
+    return root() / "reports"
+
+
+def runs() -> Path:
+    """Git-ignored folder with prepared volumes and run folders."""
+    return root() / "runs"

@@ -1,0 +1,306 @@
+"""Command lines to calls: arguments, progress and exit codes (0 done, 1 a run failed or got worse, 2 bad input)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmark.base.records import InputError
+from benchmark.cli import data as cli_data
+from benchmark.studies import study
+
+app = typer.Typer(
+    help="Train, score and compare brain tumour segmentation models that are MONAI bundles.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cli_data.app, name="data")
+
+StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A folder of reports/ with a study.json.")]
+Select = Annotated[
+    list[str], typer.Option(metavar="KEY=VALUE ...", help="Only runs with bundle=, variant=, fold=, seed=.")
+]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="[BUNDLE:]ID=VALUE ...", help="Set an id of the bundles' configs, or of one's."),
+]
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one sentence and exit code 2."""
+    try:
+        app(args=_spread(sys.argv[1:]))
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+@app.command()
+def plan(
+    name: StudyName = study.DEFAULT,
+    select: Select = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects with id, state and folder.")] = False,
+) -> None:
+    """List a study's runs, what state they are in and where their folders are."""
+    from benchmark.studies import store
+
+    runs = study.select(study.load(name).runs(), select)
+    rows = [{"id": run.id, "state": store.state(run), "folder": str(store.folder(run))} for run in runs]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(f"{row['state']:8} {row['id']}")
+    done = sum(row["state"] == "done" for row in rows)
+    print(f"{len(rows)} runs, {done} done; folders below {store.folder(runs[0]).parents[2]}")
+
+
+@app.command()
+def run_all(
+    name: StudyName = study.DEFAULT,
+    select: Select = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+    jobs: Annotated[int | None, typer.Option(help="Runs at once; by default one a GPU, or one a processor.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="GPUs to use, such as 0,1; by default all.")] = None,
+) -> None:
+    """Do every run of a study that is not done, then write its report. Repeat the command to resume."""
+    from rich.console import Console
+
+    from benchmark.base.progress import reporting
+    from benchmark.data.prepare import prepare
+    from benchmark.results import publish
+    from benchmark.studies import bundle, execute
+    from benchmark.studies.watch import Watch
+
+    chosen_gpus = gpus.split(",") if gpus else execute.visible_gpus()
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs is {jobs}: expected at least 1.")
+    declared, changes = study.load(name), _changes(set_)
+    runs = study.select(declared.runs(changes), select)
+    for chosen in runs:
+        # A mistyped id is refused before the long work, not after it.
+        bundle.frozen(chosen, declared.data)
+    execute.check_stages(runs)
+    publish.check_pairs(declared)
+    with reporting("preparing") as progress:
+        prepare(declared.data, progress=progress)
+    execute.check(runs, declared.data)
+    with Watch(runs, declared.data, Console()) as watch:
+        at_once = jobs or len(chosen_gpus) or os.cpu_count() or 1
+        outcomes = execute.execute(runs, changes, min(at_once, len(runs)), chosen_gpus, watch)
+    failed = [outcome for outcome in outcomes if outcome.state != "done"]
+    for outcome in failed:
+        print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)
+    if len(failed) < len(outcomes):
+        _report(declared)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(metavar="STUDY")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN", help="As `benchmark plan` lists it: unet/default/fold0-seed1.")
+    ],
+    set_: Set = [],  # noqa: B006
+) -> None:
+    """Do one run: train, predict, score."""
+    from benchmark.studies import execute
+
+    execute.end_with_parent()
+    declared = study.load(name)
+    runs = {run.id: run for run in declared.runs(_changes(set_))}
+    if run_id not in runs:
+        raise InputError(f"Study {name} has no run {run_id!r}: expected one of {', '.join(runs)}.")
+    from benchmark.studies.run import run as do
+
+    do(runs[run_id], declared.data)
+
+
+@app.command()
+def report(name: StudyName = study.DEFAULT) -> None:
+    """Write a study's scores.csv, comparisons.csv, report.md, report.tex and figures from its finished runs."""
+    _report(study.load(name))
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a study.json.")],
+    bundle_: Annotated[str, typer.Option("--bundle", help="The model, as the tables name it.")],
+    region: Annotated[
+        str | None, typer.Option(help="A region of the tables: WT, or slice; by default all of them.")
+    ] = None,
+    variant: Annotated[str, typer.Option(help="Its variant, if not in --bundle.")] = "default",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="A metric or count by its name in scores.csv (dice; of slices accuracy), a measure that papers pool "
+            "(GlobalAccuracy, of slices f1), and without --region also rank or a column of histories.csv."
+        ),
+    ] = None,
+    against: Annotated[str | None, typer.Option(metavar="MODEL", help="Show the paired differences too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object with all of it.")] = False,
+) -> None:
+    """Follow a number of a study's report to its runs, patients, cases, seeds and counts."""
+    from benchmark.base.records import model_name
+    from benchmark.results import explain as explaining
+    from benchmark.results.explain.text import show
+
+    model = model_name(bundle_, variant)
+    found = explaining.explain(study.load(name), model, region, metric, against)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+    else:
+        show(found)
+
+
+@app.command()
+def check(
+    name: StudyName = study.DEFAULT,
+    accept: Annotated[bool, typer.Option(help="Make the present scores the baseline.")] = False,
+) -> None:
+    """Compare a study's scores with its baseline; exit code 1 when a model got worse."""
+    from benchmark.results import publish
+
+    declared = study.load(name)
+    findings = publish.check(declared, accept)
+    for finding in findings:
+        print(f"{name} on {declared.data}: {finding.message}")
+    if any(finding.failed for finding in findings):
+        raise typer.Exit(1)
+    print(
+        f"{name}: baseline accepted."
+        if accept
+        else f"{name} on {declared.data}: no regression shown (scores.csv against baseline.csv in {declared.folder})."
+    )
+
+
+@app.command()
+def score(
+    manifest: Annotated[str, typer.Option(help="Data set whose labels and regions apply.")],
+    reference: Annotated[Path, typer.Option(help="Folder of reference label maps.")],
+    prediction: Annotated[Path, typer.Option(help="Folder of predicted label maps, <case>.nii.gz.")],
+    name: Annotated[str, typer.Option(help="Name of the model in tables.")],
+    out: Annotated[
+        Path, typer.Option(help="CSV file to write; put it into reports/STUDY/external/ to compare it there.")
+    ],
+    force: Annotated[bool, typer.Option(help="Replace a different file.")] = False,
+) -> None:
+    """Score label maps that any other tool made, by the same code."""
+    from benchmark.base.progress import reporting
+    from benchmark.scoring.external import save_scores, score_folder
+
+    with reporting("scoring") as progress:
+        scores = score_folder(reference, prediction, manifest, name, progress=progress)
+    save_scores(scores, out, force=force)
+    print(f"Wrote {out}: {len(scores)} rows of {scores['case_id'].nunique()} cases.")
+
+
+@app.command()
+def compose(names: Annotated[list[str] | None, typer.Argument(metavar="[BUNDLE]...")] = None) -> None:
+    """Write bundles' full configs from the protocol and their model.json."""
+    from benchmark.studies import bundle
+
+    for name in names or bundle.names():
+        changed = bundle.write(name)
+        print(f"{name}: {', '.join(path.name for path in changed) or 'unchanged'}")
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the bundle, its folder and its rows in tables.")],
+    network: Annotated[str, typer.Option(help="Import path of a network class: monai.networks.nets.SegResNet.")],
+    set_: Annotated[list[str], typer.Option("--set", metavar="ARG=VALUE ...", help="Arguments of the class.")] = [],  # noqa: B006
+) -> None:
+    """Make a bundle of any network that can be imported, ready to be listed in a study."""
+    from benchmark.studies import new_bundle as scaffold
+
+    for path in scaffold.new(name, network, _changes(set_)):
+        print(f"Wrote {path}")
+    print(f'To train it, list {{"bundle": "{name}"}} among a study\'s models.')
+
+
+@app.command()
+def implied(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a published.json.")],
+) -> None:
+    """Print what a paper's printed numbers imply about each other."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from benchmark.base import project
+    from benchmark.papers import implied as relations
+    from benchmark.papers import published
+
+    path = published.find(project.reports() / name)
+    if path is None:
+        raise InputError(
+            f"{project.reports() / name} has no published.json: expected one there or in the folder above."
+        )
+    table = Table("Verdict", "Relation", "Where", "Printed", "Follows", "Why")
+    findings = relations.findings(published.load(path))
+    for found in findings:
+        cells = (found.verdict, found.relation, found.where, found.printed, found.follows, found.sentence)
+        table.add_row(*map(Text, cells))
+    # Six columns of sentences cannot be read in 80 characters; a file or a pipe has no width of its own.
+    Console(width=max(Console().width, 160)).print(table)
+    print(relations.summary(findings))
+
+
+@app.command()
+def layers(
+    name: Annotated[str, typer.Argument(metavar="BUNDLE")],
+    out: Annotated[Path, typer.Option(help="CSV file to write; beside published.json it joins the paper's listing.")],
+    in_channels: Annotated[int, typer.Option(min=1)] = 4,
+    out_channels: Annotated[int, typer.Option(min=1)] = 3,
+    size: Annotated[int, typer.Option(min=1, help="Pixels along each side of the image.")] = 240,
+) -> None:
+    """List a network's layers with output shapes and parameters, counted as Keras counts them."""
+    from benchmark.base.files import write_text
+    from benchmark.papers.layers import layers as listed
+
+    table = listed(name, in_channels, out_channels, (size, size))
+    write_text(out, table.to_csv(index=False))
+    print(f"Wrote {out}: {len(table) - 1} layers, {table['parameters'].iloc[-1]:,} parameters.")
+
+
+def _report(declared: study.Study) -> None:
+    from benchmark.results import publish
+
+    print(f"Report: {publish.publish(declared)}")
+
+
+def _changes(texts: list[str]) -> dict[str, Any]:
+    changes = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {text!r}: expected ID=VALUE.")
+        try:
+            changes[key] = json.loads(value)
+        except json.JSONDecodeError:
+            changes[key] = value
+    return changes
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """Repeat --select and --set before every further KEY=VALUE, so that one flag may be followed by several."""
+    spread: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if flag and "=" in argument and not argument.startswith("-") and spread[-1] != flag:
+            spread.append(flag)
+        if argument.startswith("-"):
+            flag = argument if argument in ("--select", "--set") else ""
+        elif "=" not in argument:
+            flag = ""
+        spread.append(argument)
+    return spread

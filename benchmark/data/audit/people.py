@@ -1,0 +1,217 @@
+"""A set, the other sets and a user's files to findings: the same person under two ids, other masks of one picture."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from benchmark.base.records import Case, InputError, patient_known
+from benchmark.data.audit.cases import finding
+from benchmark.data.audit.measures import CaseFacts, Finding, mask_digest, slice_dice
+from benchmark.data.manifest import CaseList, folder_here, known, load_cases
+from benchmark.data.volumes import parse_path, read_image
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another scanned set, and where its files are on this machine, if they are."""
+
+    listed: CaseList
+    folder: Path | None
+
+
+def canonical(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Turn and mirror a volume to RAS orientation."""
+    return nib.orientations.apply_orientation(voxels, nib.orientations.io_orientation(affine))
+
+
+def other_sets(name: str) -> list[Other]:
+    """Return every scanned set but this one."""
+    rows = [row for row in known() if row.cases is not None and row.name != name]
+    return [Other(load_cases(row.name), folder_here(row.name, row.manifest)) for row in rows]
+
+
+def audit_other(listed: CaseList, folder: Path, facts: Sequence[CaseFacts], other: Other) -> list[Finding]:
+    """Look for this set's patients in another: by id, by hash of a file, and by label map, voxel for voxel."""
+    name, total = other.listed.name, len(listed.patients)
+    ids = sorted(set(listed.patients) & set(other.listed.patients))
+    same = f"{len(ids)} of {total} patients are in {name} under the same id: the two are no independent sets."
+    if not ids and not (_known(listed) and _known(other.listed)):
+        total, same = 0, f"Nothing says whose the cases of this set or of {name} are: their ids say nothing."
+    theirs = {digest: case for case in other.listed.cases for path, digest in case.sha256.items() if _image(case, path)}
+    pairs = {}
+    for case in listed.cases:
+        digests = (digest for path, digest in case.sha256.items() if _image(case, path))
+        found = next((theirs[digest] for digest in digests if digest in theirs), None)
+        if found is not None:
+            pairs[case.case_id] = found
+    twins = {case: found for case, found in _same_masks(listed, facts, other).items() if case not in pairs}
+    patients = {case.case_id: case.patient_id for case in listed.cases}
+    renamed = [
+        f"{case} = {found.case_id}" for case, found in (pairs | twins).items() if found.patient_id != patients[case]
+    ]
+    sentence = (
+        f"{len(renamed)} of {len(listed.cases)} cases are in {name} under another patient id, by equal image files"
+    )
+    sentence += " or equal label maps." if other.folder else f"; label maps were not compared, {name} is not here."
+    return [
+        finding("same ids in another set", "note", ids, total, same, name),
+        finding("same person in another set", "warning", renamed, len(listed.cases), sentence, name),
+        *_other_masks(listed, folder, other, pairs),
+    ]
+
+
+def audit_labels(
+    listed: CaseList, folder: Path, facts: Sequence[CaseFacts], labels: Mapping[str, Path]
+) -> list[Finding]:
+    """Compare this set's label maps with those of a folder, by content whatever their ids, and by Dice at equal ids."""
+    digests = {case.mask_digest: case.case_id for case in facts if case.mask_digest}
+    own = {case.case_id: case for case in listed.cases}
+    hits, dice = [], []
+    for case_id, path in sorted(labels.items()):
+        theirs = canonical(*read_image(path.parent, path.name))
+        twin = digests.get(mask_digest(theirs) or b"")
+        if twin and twin != case_id:
+            hits.append(f"{case_id} = {twin}")
+        if case_id in own and own[case_id].label:
+            dice += _dice(folder, own[case_id], theirs)
+    sentence = f"{len(hits)} of {len(labels)} label maps of the folder are those of this set under another id."
+    found = [finding("same person in another set", "warning", hits, len(labels), sentence, "--labels")]
+    return found + ([_outlines("--labels", dice)] if dice else [])
+
+
+def audit_patients(
+    listed: CaseList, path: Path, others: Sequence[Other], labels: Mapping[str, Path]
+) -> tuple[list[Finding], dict[str, str]]:
+    """Look for the ids of a user's CSV file, a row a case or patient of this set, in the other sets.
+
+    Returns:
+        Findings, and the patient of each case by a column whose name has "patient" in it (empty without one).
+
+    Raises:
+        InputError: if the file is no table, or no column names the set's cases or patients.
+    """
+    rows = read_rows(path)
+    ours = {_plain(known_as): case for case in listed.cases for known_as in _names(case)}
+    best = max(rows[0], key=lambda column: sum(_plain(row[column]) in ours for row in rows))
+    matched = [(row, ours[_plain(row[best])]) for row in rows if _plain(row[best]) in ours]
+    if not matched:
+        raise InputError(
+            f"{path}: expected a column with cases, files or patients of {listed.name}, found {', '.join(rows[0])}."
+        )
+    places = {f"{other.listed.name}": _ids(other.listed.cases) for other in others} | {"--labels": {*labels}}
+    found = []
+    for place, ids in places.items():
+        hits = []
+        for row, case in matched:
+            links = [f"{case.case_id} = {i} ({c})" for c in row for i in _linked(row[c], ids) if c != best]
+            hits += links[:1]
+        if ids:
+            sentence = f"By {path.name}, {len(hits)} of {len(matched)} cases are in {place} under another id."
+            found.append(finding("other ids in another set", "warning", hits, len(matched), sentence, place))
+    for column in (column for column in rows[0] if column.lower().startswith("also_in")):
+        hits = [f"{case.case_id} ({row[column]})" for row, case in matched if row[column].strip()]
+        sentence = f"{path.name} says {column} of {len(hits)} of {len(matched)} cases."
+        found.append(finding("declared overlap", "warning", hits, len(matched), sentence, column))
+    grouping = max((c for c in rows[0] if "patient" in c.lower() and c != best), key=len, default=None)
+    return found, {case.case_id: row[grouping] for row, case in matched} if grouping else {}
+
+
+def _same_masks(listed: CaseList, facts: Sequence[CaseFacts], other: Other) -> dict[str, Case]:
+    """Pair cases whose masks are equal; only those with as many labelled voxels are read."""
+    if other.folder is None:
+        return {}
+    digests = {case.case_id: case.mask_digest for case in facts if case.mask_digest}
+    sizes: dict[int, list[Case]] = {}
+    for case in other.listed.cases:
+        if case.label:
+            sizes.setdefault(_labelled(case), []).append(case)
+    read: dict[str, bytes | None] = {}
+    found = {}
+    for case in listed.cases:
+        for twin in sizes.get(_labelled(case), []) if case.case_id in digests else []:
+            if twin.case_id not in read:
+                read[twin.case_id] = mask_digest(canonical(*read_image(other.folder, str(twin.label))))
+            if read[twin.case_id] == digests[case.case_id]:
+                found[case.case_id] = twin
+    return found
+
+
+def _other_masks(listed: CaseList, folder: Path, other: Other, pairs: Mapping[str, Case]) -> list[Finding]:
+    """Compare the masks of cases that have the same image files in another set."""
+    dice = []
+    for case in listed.cases:
+        twin = pairs.get(case.case_id)
+        if twin and other.folder and case.label and twin.label and case.shape == twin.shape:
+            dice += _dice(folder, case, canonical(*read_image(other.folder, twin.label)))
+    return [_outlines(other.listed.name, dice)] if dice else []
+
+
+def _dice(folder: Path, case: Case, theirs: np.ndarray) -> list[tuple[str, float]]:
+    mine = canonical(*read_image(folder, str(case.label)))
+    return [(case.case_id, value) for value in slice_dice(mine, theirs)] if mine.shape == theirs.shape else []
+
+
+def _outlines(place: str, dice: Sequence[tuple[str, float]]) -> Finding:
+    values = [value for _, value in dice]
+    differ = [f"{case} ({value:.3f})" for case, value in sorted(dice, key=lambda pair: pair[1]) if value < 1]
+    mean = float(np.mean(values))
+    sentence = (
+        f"Mean Dice of this set's masks with those of {place} on the same pictures is {mean:.3f} "
+        f"(SD {np.std(values):.3f}) over {len(values)} slices with a mask."
+    )
+    return finding(
+        "other masks of the same pictures", "error" if mean < 0.7 else "warning", differ, len(values), sentence, place
+    )
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file with a header, a dict a row; InputError if it is none."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: expected a CSV file with a header, found: {error}.") from error
+    if not rows:
+        raise InputError(f"{path}: expected a CSV file with a header and rows, found none.")
+    return rows
+
+
+def _names(case: Case) -> list[str]:
+    """Return what a table may call a case: its id, its patient's, and the names of its images' files."""
+    return [case.patient_id, *(Path(parse_path(path).file).name for path in case.images.values()), case.case_id]
+
+
+def _ids(cases: Sequence[Case]) -> set[str]:
+    return {case.case_id for case in cases} | {case.patient_id for case in cases}
+
+
+def _linked(value: str, ids: set[str]) -> list[str]:
+    """Return the ids that a value names: equal, or longer by a part, as TCGA_XX_NNNN_19990101 is of TCGA-XX-NNNN."""
+    plain = _plain(value)
+    # Short values are numbers and flags, no ids.
+    return [i for i in sorted(ids) if len(plain) > 4 and (_plain(i) + "-").startswith(plain + "-")]
+
+
+def _known(listed: CaseList) -> bool:
+    return all(patient_known(listed.manifest.source, case.case_id, case.patient_id) for case in listed.cases)
+
+
+def _plain(value: str) -> str:
+    return re.sub(r"[^A-Z0-9]+", "-", value.strip().upper())
+
+
+def _image(case: Case, path: str) -> bool:
+    """Say whether a hashed file of a case is one of its images; a file of many labels is shared by all cases."""
+    label = parse_path(case.label).file if case.label else None
+    return path != label and not path.endswith(".json")
+
+
+def _labelled(case: Case) -> int:
+    return sum(count for value, count in case.voxels.items() if value != "0")

@@ -1,0 +1,222 @@
+"""The splits of a set and its measured cases to findings: who and what is in training and held out at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.base import project
+from benchmark.base.files import read_json
+from benchmark.base.records import InputError
+from benchmark.data.audit.measures import THUMBNAIL, CaseFacts, Finding
+from benchmark.data.folds import SIDES
+
+ALIKE = 0.95
+"""Correlation of two slices' thumbnails from which they count as near-duplicates.
+
+Chosen on two public sets, where it parts one patient from another: of 1074 slices of 30 glioma patients, 48 % have a
+neighbour (z+1) above it and 0.2 % a slice of another patient; of 786 pictures of 54 patients, 30 % have one of the same
+patient and none one of another.
+"""
+
+CHANCE = 0.01
+"""Share of held-out slices that may look like a slice of another patient's before that says something."""
+
+SEARCHED = 10_000
+"""Slices of a set up to which every pair is compared; above, only neighbours in one case are."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One folds file: its name, what its units are ("patient", "case" or "slice"), and unit ids by side and fold."""
+
+    name: str
+    by: str
+    folds: tuple[dict[str, tuple[str, ...]], ...]
+
+
+def read_splits(name: str, wanted: Sequence[str] | None = None) -> list[Split]:
+    """Read ``<name>.folds.json`` (the split "patient") and every ``<name>.<split>.folds.json``, unchecked.
+
+    Raises:
+        InputError: if a wanted split has no file, or a file is not a list of folds.
+    """
+    paths = {_split_name(path, name): path for path in sorted(project.manifests().glob(f"{name}.*folds.json"))}
+    for split in wanted or ():
+        if split not in paths:
+            raise InputError(f"--split {split}: expected one of {', '.join(paths) or 'no split'}, found no such file.")
+    return [_read(path, split) for split, path in paths.items() if not wanted or split in wanted]
+
+
+def audit_split(split: Split, facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Check one split for patients, pixels and look-alikes that are in training and held out."""
+    masks = [side_masks(split, fold, facts) for fold in split.folds]
+    known = all(case.patient_known for case in facts)
+    patients = {case.case_id: case.patient_id for case in facts}
+    return [
+        leaking_patients(split, masks, facts, patients) if known else _unknown(split),
+        identical_across(split, masks, facts),
+        *near_duplicates(split, masks, facts),
+    ]
+
+
+def leaking_patients(
+    split: Split, masks: list[dict[str, np.ndarray]], facts: Sequence[CaseFacts], patients: Mapping[str, str]
+) -> Finding:
+    """Count held-out slices (or cases) whose patient is in training too; ``patients`` maps case id to patient."""
+    case_of = np.repeat(np.arange(len(facts)), [len(case.masked) for case in facts])
+    names = np.array([patients[case.case_id] for case in facts])
+    what = "slices" if split.by == "slice" else "cases"
+    counts, leaked = {}, Counter[str]()
+    for side in SIDES[1:]:
+        held = trained = 0
+        for mask in masks:
+            in_training = np.isin(names[case_of], names[case_of[mask["train"]]])
+            # A case of a split by case or patient is one unit, however many slices it has.
+            first = mask[side] & (np.diff(case_of, prepend=-1) != 0 if what == "cases" else True)
+            held += int(first.sum())
+            trained += int((first & in_training).sum())
+            leaked.update(names[case_of[first & in_training]])
+        counts[side] = (trained, held)
+    shares = " and ".join(f"{a} of {b} {side} {what}" for side, (a, b) in counts.items() if b)
+    where = f"split {split.name} ({_folds(len(split.folds))} by {split.by})"
+    sentence = f"In {where}, {shares or 'no held-out case'} are of patients who are in training as well."
+    found, total = (sum(pair[i] for pair in counts.values()) for i in range(2))
+    examples = tuple(str(patient) for patient, _ in leaked.most_common(5))
+    return Finding(
+        "patients across a split", "error" if found else "clean", found, total, examples, sentence, split.name
+    )
+
+
+def identical_across(split: Split, masks: list[dict[str, np.ndarray]], facts: Sequence[CaseFacts]) -> Finding:
+    """Count held-out slices of which training holds the very same pixels."""
+    digests = [digest for case in facts for digest in case.pictures]
+    held = found = 0
+    examples: list[str] = []
+    for mask in masks:
+        train = {digests[i] for i in np.flatnonzero(mask["train"]) if digests[i]}
+        outside = np.flatnonzero(mask["validation"] | mask["test"])
+        same = [i for i in outside if digests[i] in train]
+        held, found = held + len(outside), found + len(same)
+        examples += [_unit(facts, int(i)) for i in same[:5]]
+    sentence = f"Of {held} held-out slices of split {split.name}, {found} are in training pixel for pixel."
+    severity = "error" if found else "clean"
+    return Finding("identical images across a split", severity, found, held, tuple(examples[:5]), sentence, split.name)
+
+
+def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Count held-out slices that correlate by at least ALIKE with a training slice; nothing where it was not measured.
+
+    Every pair is compared where the cases have their thumbnails, neighbours in one case otherwise.
+    """
+    if any(case.with_next is None for case in facts):
+        return []
+    with_next = np.concatenate([case.with_next for case in facts if case.with_next is not None])
+    kept = [case.thumbnails for case in facts if case.thumbnails is not None]
+    thumbnails = np.concatenate(kept) if len(kept) == len(facts) else None
+    patients = np.unique([case.patient_id for case in facts], return_inverse=True)[1]
+    owner = np.repeat(patients, [len(case.masked) for case in facts])
+    known = all(case.patient_known for case in facts)
+    held, beside, own, other = 0, 0, 0, 0
+    examples: list[str] = []
+    for mask in masks:
+        outside = np.flatnonzero(mask["validation"] | mask["test"])
+        near = _beside(with_next, mask["train"])[outside]
+        same, others = near, np.zeros_like(near)
+        if thumbnails is not None:
+            same, others = _searched(thumbnails, owner, outside, np.flatnonzero(mask["train"]))
+        held, beside, own = held + len(outside), beside + int(near.sum()), own + int(same.sum())
+        other += int(others.sum())
+        examples += [_unit(facts, int(i)) for i in outside[near | same | (others & (not known))][:5]]
+    parts = [f"{beside} a neighbour (z-1 or z+1)"] if any(len(case.masked) > 1 for case in facts) else []
+    if thumbnails is not None and known:
+        parts += [f"{own} a slice of the same patient", f"{other} one of another patient"]
+    elif thumbnails is not None:
+        parts += [f"{other} another picture (of whom, is not known)"]
+    check = "near-duplicates across a split"
+    if not parts:
+        sentence = f"With more than {SEARCHED} pictures, those of split {split.name} were not compared with each other."
+        return [Finding(check, "not checked", 0, 0, (), sentence, split.name)]
+    sentence = (
+        f"Of {held} held-out slices of split {split.name}, training holds for {', for '.join(parts)} that correlates "
+        f"by {ALIKE} or more at {THUMBNAIL}x{THUMBNAIL} pixels."
+    )
+    # Where patients are not known, a picture that looks alike may be of the same one.
+    found = max(own, beside) if known else max(beside, other)
+    # As many slices of other patients as CHANCE look alike where nothing is wrong.
+    severity = "error" if found else "warning" if other > CHANCE * held else "note" if other else "clean"
+    return [Finding(check, severity, found or other, held, tuple(examples[:5]), sentence, split.name)]
+
+
+def _beside(with_next: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Mark slices with a neighbour in their case that is in training and alike."""
+    alike = with_next >= ALIKE
+    marked = alike & np.roll(train, -1)
+    return marked | np.roll(alike & train, 1)
+
+
+def _searched(
+    thumbnails: np.ndarray, owner: np.ndarray, outside: np.ndarray, train: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mark which held-out slices have a training slice alike of the same patient, and of another."""
+    same, other = np.zeros(len(outside), bool), np.zeros(len(outside), bool)
+    training = thumbnails[train].T
+    # A few hundred rows at a time keep the product of a large set small.
+    for start in range(0, len(outside), 512):
+        rows = outside[start : start + 512]
+        alike = thumbnails[rows] @ training >= ALIKE
+        mine = owner[rows][:, None] == owner[train][None]
+        same[start : start + 512] = (alike & mine).any(axis=1)
+        other[start : start + 512] = (alike & ~mine).any(axis=1)
+    return same, other
+
+
+def side_masks(split: Split, fold: Mapping[str, tuple[str, ...]], facts: Sequence[CaseFacts]) -> dict[str, np.ndarray]:
+    """Return, for each side, which of the set's slices (case after case) are on it."""
+    masks = {}
+    for side in SIDES:
+        units = set(fold[side])
+        parts = []
+        for case in facts:
+            depth = len(case.masked)
+            if split.by == "slice":
+                parts.append(np.array([f"{case.case_id}/{z}" in units for z in range(depth)]))
+            else:
+                parts.append(np.full(depth, (case.case_id if split.by == "case" else case.patient_id) in units))
+        masks[side] = np.concatenate(parts)
+    return masks
+
+
+def _unknown(split: Split) -> Finding:
+    sentence = f"Nothing says whose each case is: whether a patient is on two sides of split {split.name} is not known."
+    return Finding("patients across a split", "not checked", 0, 0, (), sentence, split.name)
+
+
+def _read(path: Path, split: str) -> Split:
+    data = read_json(path, "folds")
+    try:
+        folds = tuple({side: tuple(fold[side]) for side in SIDES} for fold in data["folds"])
+        return Split(split, data.get("by", "patient"), folds)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: expected folds with train, validation and test, found {error}.") from error
+
+
+def _split_name(path: Path, name: str) -> str:
+    return path.name.removeprefix(f"{name}.").removesuffix("folds.json").removesuffix(".") or "patient"
+
+
+def _unit(facts: Sequence[CaseFacts], index: int) -> str:
+    """Name the slice at a position in the set."""
+    for case in facts:
+        if index < len(case.masked):
+            return f"{case.case_id}/{index}"
+        index -= len(case.masked)
+    raise IndexError(index)
+
+
+def _folds(count: int) -> str:
+    return "1 fold" if count == 1 else f"{count} folds, summed up,"

@@ -1,0 +1,1 @@
+"""Set what papers print beside our numbers, and derive what it implies."""

@@ -1,0 +1,83 @@
+"""A printed number, our counterpart and what sets them apart to the cells of a row, each with text or a reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from benchmark.papers.published import Interval, Value
+from benchmark.papers.values import Ours, decimals, verdict
+
+NOT_RUN = "not run"
+NONE = "none"
+"""Stands where there can be nothing because there is no number of ours; the row says why."""
+INLINE = 34
+"""Longest reason that stands in a cell; longer ones are numbered and stand below the table."""
+
+
+class Reasons:
+    """Reasons why numbers are not comparable, numbered below a table where they are long."""
+
+    def __init__(self, why_not: str) -> None:
+        self.why_not, self.long = why_not, list[str]()
+
+    def cell(self, reason: str, would_be: str = "") -> str:
+        """Verdict of a number that is not comparable; ``would_be`` is what the rule says of it."""
+        also = would_be.removeprefix("not comparable: ")
+        rule = "" if not would_be else f" (would be: {would_be})" if also == would_be else f" (and {also})"
+        if reason == self.why_not:
+            return f"not comparable{rule}"
+        short = self.short(reason)
+        return f"not comparable{': ' if short == reason else ' '}{short}{rule}"
+
+    def short(self, reason: str) -> str:
+        """The reason, or where it is long its number."""
+        if len(reason) <= INLINE:
+            return reason
+        if reason not in self.long:
+            self.long.append(reason)
+        return f"[{self.long.index(reason) + 1}]"
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for below the table."""
+        found = [f"not comparable, all of this study: {self.why_not}"] if self.why_not else []
+        return [*found, *(f"[{number}] {reason}." for number, reason in enumerate(self.long, 1))]
+
+
+def value_cells(
+    printed: Value | None, column: Mapping[str, Any], found: Ours | None, why: str, reasons: Reasons
+) -> list[str]:
+    """Ours, its interval, the difference and the verdict, each with the reason where there is none.
+
+    ``why`` is the reason why the two are not comparable, empty where they are.
+    """
+    if found is None:
+        return [reasons.short(why), NONE, NONE, reasons.cell(why)]
+    would_be = verdict(printed, found, column) if printed and "none" not in column else ""
+    percent = printed.percent if printed else column.get("unit") == "%"
+    scale, digits = (100.0 if percent else 1.0), decimals(printed, column)
+    gap = "nothing printed" if printed is None else f"{(found.value - printed.number) * scale:+.{digits}f}"
+    said = reasons.cell(why, would_be) if why else would_be
+    return [f"{found.value * scale:.{digits}f}", interval_cell(found, column, scale, digits), gap, said]
+
+
+def interval_cell(found: Ours, column: Mapping[str, Any], scale: float, digits: int) -> str:
+    """Our 95% interval, or why there is none."""
+    if not math.isnan(found.low):
+        return f"{found.low * scale:.{digits}f} to {found.high * scale:.{digits}f}"
+    if "history" in column:
+        return "none: of a training"
+    return "none: a count" if digits == 0 else "none: fewer than two patients"
+
+
+def gap_cells(gap: Ours, name: str, scale: float = 1.0, digits: int = 3) -> list[str]:
+    """A difference, its interval, and whether the interval shows that ``name`` is higher or lower."""
+    if math.isnan(gap.low):
+        return [f"{gap.value * scale:+.{digits}f}", NONE, "no interval: fewer than two patients"]
+    shown = "no difference shown"
+    if not Interval(gap.low, gap.high).meets(Interval(0.0, 0.0)):
+        shown = f"{name} higher" if gap.low > 0 else f"{name} lower"
+    interval = f"{gap.low * scale:+.{digits}f} to {gap.high * scale:+.{digits}f}"
+    return [f"{gap.value * scale:+.{digits}f}", interval, shown]

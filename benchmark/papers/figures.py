@@ -1,0 +1,178 @@
+"""A paper's figures made anew: bars printed beside ours, curves by epoch, confusion matrices."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.base.records import model_name
+from benchmark.papers.implied import enumerated, printed_report
+from benchmark.papers.published import cell
+from benchmark.papers.values import Paper, ours
+from benchmark.report.canvas import MODEL_COLOURS, new_figure, plot_runs, save, styled
+from benchmark.report.document import Block, Figure, Text
+from benchmark.stats import pooled
+
+CURVE_STYLES = {"train": "-", "val": "--"}
+
+
+def file_name(figure: Mapping[str, Any]) -> str:
+    """Name of the file of a figure that is made anew: ``paper_<id>.png``."""
+    return f"paper_{re.sub(r'[^a-z0-9]+', '_', figure['id'].lower()).strip('_')}.png"
+
+
+def draw(
+    folder: Path,
+    paper: Paper,
+    histories: Mapping[str, pd.DataFrame],
+    pictures: str,
+    scans: Mapping[str, Block] | None = None,
+) -> list[Block]:
+    """Draw every figure of the paper that numbers can make, as ``paper_<id>.png`` in ``folder``.
+
+    A figure that cannot be drawn is a sentence that says why; ``pictures`` says where panels of scans are. ``scans``
+    maps the id of a figure of a subject's sequences to what stands for it.
+    """
+    blocks: list[Block] = []
+    for figure in paper.published.figures:
+        path = folder / file_name(figure)
+        caption = f"{figure['id']}, made anew: {figure['shows']}."
+        match figure["kind"]:
+            case "bars":
+                bars(path, paper, figure)
+            case "curves":
+                blocks.append(_drawn_curves(path, histories, figure, caption))
+                continue
+            case "confusion":
+                caption += " " + confusion(path, paper, figure)
+            case "sequences" if scans and figure["id"] in scans:
+                blocks.append(scans[figure["id"]])
+                continue
+            case "drawing":
+                blocks.append(Text(f"{figure['id']}: {figure['shows']}. It shows no result, so nothing is made anew."))
+                continue
+            case _:
+                blocks.append(Text(f"{figure['id']}: {figure['shows']}. {pictures}"))
+                continue
+        blocks.append(Figure(f"figures/{path.name}", caption))
+    return blocks
+
+
+def _drawn_curves(
+    path: Path, histories: Mapping[str, pd.DataFrame], figure: Mapping[str, Any], caption: str
+) -> Figure | Text:
+    own = [h for run, h in histories.items() if model_name(*run.split("/")[:2]) == figure["model"]]
+    lacking = missing_columns(own, figure)
+    if not own or len(lacking) == sum(map(len, figure["curves"])):
+        why = f"no history of {figure['model']} has {', '.join(lacking)}" if own else "not run"
+        return Text(f"{caption} Not drawn: {figure['model']}: {why}.")
+    curves(path, own, figure)
+    caption += f" {figure['model']}, {len(own)} run{'s' if len(own) > 1 else ''}."
+    caption += f" Not recorded: {', '.join(lacking)}." if lacking else ""
+    return Figure(f"figures/{path.name}", caption)
+
+
+@styled
+def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
+    """Draw a table's columns, one a panel: a hatched bar as printed, a filled one with its interval of ours, by row."""
+    from matplotlib.patches import Patch
+
+    table = paper.published.table(figure["table"])
+    columns = [(i, c) for i, c in enumerate(table["columns"]) if c["name"] in figure["columns"]]
+    labels = [row["label"] for row in table["rows"]]
+    sheet, axes = new_figure(1.4 + 2.2 * len(columns), 1.5 + 0.36 * len(labels), 1, len(columns), sharey=True)
+    for axis, (index, column) in zip(axes[0], columns, strict=True):
+        for place, row in enumerate(table["rows"]):
+            printed = cell(column, row["values"][index])
+            found = ours(paper, row["model"], column) if "model" in row and "none" not in column else None
+            scale = 100.0 if printed and printed.percent else 1.0
+            if printed:
+                axis.barh(
+                    place - 0.2, printed.number * scale, 0.36, facecolor="white", edgecolor="#555555", hatch="////"
+                )
+            if found:
+                axis.barh(place + 0.2, found.value * scale, 0.36, color=MODEL_COLOURS[0])
+                if not math.isnan(found.low):
+                    axis.plot([found.low * scale, found.high * scale], [place + 0.2] * 2, color="black", linewidth=1.1)
+            else:
+                axis.text(0, place + 0.2, " not run", va="center", fontsize=7, color="#777777")
+        axis.set(title=column["name"], ylim=(len(labels) - 0.5, -0.5))
+        axis.grid(visible=False, axis="y")
+    axes[0, 0].set_yticks(range(len(labels)), labels, fontsize=8)
+    handles = [
+        Patch(facecolor="white", edgecolor="#555555", hatch="////", label="printed"),
+        Patch(color=MODEL_COLOURS[0], label="ours, with 95% interval"),
+    ]
+    sheet.legend(handles=handles, loc="outside lower center", ncols=2)
+    return save(sheet, path)
+
+
+def missing_columns(histories: list[pd.DataFrame], figure: Mapping[str, Any]) -> list[str]:
+    """Columns of a figure that no history has."""
+    wanted = [name for panel in figure["curves"] for name in panel]
+    return [name for name in wanted if not any(name in h and h[name].notna().any() for h in histories)]
+
+
+@styled
+def curves(path: Path, histories: list[pd.DataFrame], figure: Mapping[str, Any]) -> Path:
+    """Draw columns of histories by epoch, a panel a group: a thin line a run, a thick one their mean."""
+    lacking = missing_columns(histories, figure)
+    panels = [[name for name in panel if name not in lacking] for panel in figure["curves"]]
+    panels = [panel for panel in panels if panel]
+    sheet, axes = new_figure(1.0 + 2.9 * len(panels), 2.7, 1, len(panels))
+    for axis, panel in zip(axes[0], panels, strict=True):
+        for index, name in enumerate(panel):
+            side = name.partition("_")[0]
+            label = {"train": "training", "val": "validation"}.get(side, side)
+            plot_runs(axis, histories, name, MODEL_COLOURS[index], CURVE_STYLES.get(side, "-"), label)
+        axis.set(xlabel="Epoch", ylabel=panel[0].partition("_")[2].replace("_", " ").capitalize())
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
+    return save(sheet, path)
+
+
+def confusion(path: Path, paper: Paper, figure: Mapping[str, Any]) -> str:
+    """Draw the matrix that the printed report implies beside ours; return what the caption must say of them."""
+    cells = printed_report(paper.published.table(figure["table"]))
+    shown, said = [], []
+    if cells:
+        negatives, positives = (int(cells[name, "support"].number) for name in ("0", "1"))
+        found = enumerated.matrices(negatives, positives, cells)
+        tn, fp, fn, tp = (found.fitting if len(found.fitting) else found.best)[0]
+        shown.append(("implied by the printed report", np.array([[tn, fp], [fn, tp]])))
+        said.append(
+            f"{len(found.fitting)} matrices give every printed cell; the first is shown."
+            if len(found.fitting)
+            else f"No matrix gives every printed cell; one that misses the fewest, {len(found.missed)}, is shown."
+        )
+    counts = pooled.patient_counts(paper.rows, figure["model"], pooled.SLICE)
+    if len(counts):
+        tp, fp, fn, tn = counts.sum(axis=0)
+        shown.append((f"ours: {figure['model']}, slices", np.array([[tn, fp], [fn, tp]])))
+        said.append("Ours is pooled over the test set, seeds averaged.")
+    else:
+        said.append(f"Ours is not drawn: {figure['model']} was not run.")
+    _matrices(path, shown)
+    return " ".join(said)
+
+
+@styled
+def _matrices(path: Path, shown: list[tuple[str, np.ndarray]]) -> Path:
+    sheet, axes = new_figure(3.0 * max(len(shown), 1), 2.9, 1, max(len(shown), 1))
+    for axis, (name, matrix) in zip(axes[0], shown, strict=False):
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, f"{count:,.0f}\n{shares[row, column]:.1%}", ha="center", va="center", color=colour)
+        axis.set_xticks([0, 1], ["no tumour", "tumour"])
+        axis.set_yticks([0, 1], ["no tumour", "tumour"])
+        axis.set(title=name, xlabel="Predicted", ylabel="True")
+        axis.grid(visible=False)
+    return save(sheet, path)

@@ -1,0 +1,55 @@
+"""A paper's printed numbers to what they imply: relations among them that hold, hold by rounding only, or do not hold.
+
+Relations are found from the roles of a table's columns (``automatic``) and from the paper's ``relations``
+(``declared``). One that does not hold is a contradiction only where nothing is taken for granted that the paper leaves
+open, such as that counts are pooled; else it is ``conditional``, and its sentence ends with the condition. Nothing
+here says why a number is off: a slip of the pen and another definition look alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmark.papers.implied.declared import KINDS, equal
+from benchmark.papers.implied.relations import VERDICTS
+from benchmark.papers.implied.reports import printed_report, report, runs
+from benchmark.papers.implied.rows import Finding, joint_shares, layer_rows, row_findings
+from benchmark.papers.published import Published, role
+
+__all__ = ["VERDICTS", "Finding", "automatic", "declared", "findings", "printed_report", "summary"]
+
+
+def findings(published: Published) -> list[Finding]:
+    """All that the printed numbers imply, by table, then what is declared."""
+    found = [finding for table in published.tables for finding in automatic(table)]
+    for claim in published.claims:
+        if "same_as" in claim:
+            found.append(equal(published, [claim["same_as"], claim["id"]], "text and table", claim["states"]))
+    for relation in published.relations:
+        found += declared(published, relation)
+    return found
+
+
+def automatic(table: Mapping[str, Any]) -> list[Finding]:
+    """Relations of one table that its columns' roles are enough to find."""
+    if table["kind"] == "settings":
+        return []
+    if table["kind"] == "layers":
+        return layer_rows(table)
+    found = [finding for row in table["rows"] for finding in row_findings(table, row)] + joint_shares(table)
+    cells = printed_report(table)
+    found += report(table, cells) if cells else []
+    return found + (runs(table) if "p" in {role(column) for column in table["columns"]} else [])
+
+
+def declared(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
+    """Relations of numbers that stand in different places, as ``published.json`` names them."""
+    return KINDS[relation["kind"]](published, relation)
+
+
+def summary(found: Sequence[Finding]) -> str:
+    """How many findings there are, and how many of each verdict, in a sentence."""
+    contradictions, *others = (sum(finding.verdict == verdict for finding in found) for verdict in VERDICTS)
+    counts = ", ".join(f"{count} {verdict}" for count, verdict in zip(others, VERDICTS[1:], strict=True))
+    return f"{len(found)} relations: {contradictions} contradiction{'s' * (contradictions != 1)}, {counts}."

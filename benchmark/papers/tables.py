@@ -1,0 +1,200 @@
+"""A paper's printed tables and a study's scores to tables that set each printed number beside ours, with a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmark.papers.cells import NONE, NOT_RUN, Reasons, value_cells
+from benchmark.papers.implied import VERDICTS, Finding, summary
+from benchmark.papers.published import Value, cell
+from benchmark.papers.settings import layer_table, settings_table
+from benchmark.papers.tracks import tracks
+from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, decimals, declared_tests, ours
+from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
+from benchmark.report.tables import p_value
+from benchmark.scoring.metrics import METRICS
+
+RULE = (
+    "A printed number stands for all that round to its last digit. lower, higher: our 95% interval lies wholly below "
+    "or above these numbers. reproduced: the two meet, and half of our interval's width is at most "
+    f"{WIDEST['']:g} (of percent {100 * WIDEST['']:g} points, of distances {WIDEST['mm']:g} mm); a wider interval "
+    "would meet nearly anything, so it is no verdict. Ours: bootstrap intervals over patients, seeds averaged first."
+)
+HEADER = ("Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference", "Verdict")
+NO_MODEL = "none of ours"
+
+
+def sections(
+    paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Mapping[str, Any]
+) -> list[Block]:
+    """The paper's tables and figures beside ours, and what its numbers imply, as sections of a report."""
+    about = paper.published.content["paper"]
+    blocks: list[Block] = [
+        Heading("The paper's tables"),
+        Bullets([f"{', '.join(about['authors'])}: {about['title']}.", f"Its data: {about['data']}.",
+                 f"Its split: {about['split']}."]),
+    ]  # fmt: skip
+    blocks += [paper_table(paper, table) for table in paper.published.tables]
+    blocks += tracks(paper, study)
+    if figures:
+        blocks += [Heading("The paper's figures"), *figures]
+    return [*blocks, Heading("What the printed numbers imply"), *implied_blocks(findings)]
+
+
+def paper_table(paper: Paper, table: Mapping[str, Any]) -> Table:
+    """One printed table beside ours, by its kind."""
+    match table["kind"]:
+        case "layers":
+            return layer_table(table, paper.layers)
+        case "settings":
+            return settings_table(table, paper.settings.get(table.get("model", ""), {}))
+        case "significance":
+            return significance_table(paper, table)
+        case _:
+            return score_table(paper, table)
+
+
+def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
+    """A row for every printed number: as printed, ours with its interval, the difference and the verdict."""
+    reasons, rows = Reasons(paper.why_not), list[list[str | Cell]]()
+    for row in table["rows"]:
+        model = row.get("model") or ("" if "none" in row else table.get("model", ""))
+        for index, column, name in columns_of(table):
+            text = row["values"][index]
+            if text is None:
+                continue
+            printed, place = cell(column, text), place_of(row, name)
+            found = ours(paper, model, column, place) if model and _measured(column) else None
+            why = _reason(paper, row, column, model, found, printed)
+            label = "Accuracy" if place == ("accuracy", "accuracy") else column["name"]
+            cells = value_cells(printed, column, found, why, reasons)
+            rows.append([row["label"], model or NO_MODEL, label, text, *cells])
+    return Table(_caption(table), HEADER, rows, notes=[RULE, *_how(table), *reasons.notes])
+
+
+def _measured(column: Mapping[str, Any]) -> bool:
+    """Whether ours can be computed for a column, be it comparable or not."""
+    return "history" in column or "metric" in column or column.get("aggregate") == "slices"
+
+
+def place_of(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Line and column of a classifier's report that a number stands for, by its row's role and its column ``name``."""
+    kind = row.get("role", "")
+    if kind == "class":
+        return str(row["class"]), name
+    # The accuracy of a report stands in one of the columns of its measures.
+    return (kind, "accuracy") if kind == "accuracy" and name in ("precision", "recall", "f1") else (kind, name)
+
+
+def _reason(
+    paper: Paper,
+    row: Mapping[str, Any],
+    column: Mapping[str, Any],
+    model: str,
+    found: Ours | None,
+    printed: Value | None,
+) -> str:
+    if "none" in column:
+        return str(column["none"])
+    if "none" in row:
+        return str(row["none"])
+    if not model:
+        return "no model of ours"
+    if found is None:
+        return NOT_RUN if model not in paper.models else "not scored"
+    if printed is None:
+        return "nothing printed"
+    return paper.why_not or ("measure not sure, see below" if "if" in column else "")
+
+
+def _caption(table: Mapping[str, Any]) -> str:
+    return f"{table['id']} ({table['where']}): {table['caption']}; printed beside ours."
+
+
+def _how(table: Mapping[str, Any]) -> list[str]:
+    kinds = {column.get("aggregate") for column in table["columns"]}
+    means = any(column.get("regions") == "mean" for column in table["columns"] if column.get("aggregate") == "patients")
+    return [
+        *(
+            ["Ours is the mean over patients" + (" of the mean over regions." if means else ".")]
+            * ("patients" in kinds)
+        ),
+        *(["Ours is computed from counts of pixels that are pooled over the test set."] * ("pooled" in kinds)),
+        *(["Ours is computed from counts of slices that are pooled over the test set."] * ("slices" in kinds)),
+        *(f"{c['name']}: the same measure as ours only if {c['if']}." for c in table["columns"] if "if" in c),
+    ]
+
+
+def significance_table(paper: Paper, table: Mapping[str, Any]) -> Table:
+    """Mean and SD beside ours, and the printed p beside Holm's p of our paired tests against the reference."""
+    reasons, rows, reference = Reasons(paper.why_not), list[list[str | Cell]](), table["reference"]
+    for row in table["rows"]:
+        model = row.get("model", "")
+        for index, column, name in columns_of(table):
+            text, label = row["values"][index], column["name"]
+            if name == "p":
+                cells = _tested(paper, column, text, model, reference, reasons)
+                label += " (ours: over patients)"
+            else:
+                printed = cell(column, text)
+                found = ours(paper, model, column) if model else None
+                why = _reason(paper, row, column, model, found, printed)
+                cells = value_cells(printed, column, found, why, reasons)
+                if found and not math.isnan(found.sd):
+                    cells[0] += f" ± {found.sd:.{decimals(printed, column)}f}"
+            rows.append([row["label"], model or NO_MODEL, label, text, *cells])
+    notes = [
+        RULE, *_how(table), "The printed SD is said to be over runs, ours is over patients.",
+        "The paper's means are said to be over runs, and nothing else is said of what its p is over; ours is over "
+        "patients, which is another question.",
+        f"Ours for p: the study's paired test against {reference}, by region, corrected by Holm; against: the mean "
+        f"difference is not in favour of {reference}. reproduced: in every region p meets the printed bound in favour "
+        f"of {reference}; contrary: in one it meets it against {reference}; higher: in one it does not meet it.",
+        *reasons.notes,
+    ]  # fmt: skip
+    return Table(_caption(table), HEADER, rows, notes=notes)
+
+
+def _tested(
+    paper: Paper, column: Mapping[str, Any], text: str, model: str, reference: str, reasons: Reasons
+) -> list[str]:
+    """Ours for a printed p, the two cells that it has nothing for, and the verdict."""
+    bound, own = cell(column, text), declared_tests(paper.comparisons, model, reference, column)
+    if model == reference or own.empty:
+        run = {model, reference} <= set(paper.models)
+        why = "the reference itself" if model == reference else "this pair was not declared" if run else NOT_RUN
+        return [why, NONE, NONE, reasons.cell(why)]
+    sign = 1 if METRICS[column["metric"]].better == "higher" else -1
+    shown, met, contrary = [], [], []
+    for row in own.to_dict("records"):
+        gain = sign * (row["difference"] if row["model_a"] == reference else -row["difference"])
+        shown.append(f"{row['region']} {p_value(row['p_holm'])}{'' if gain > 0 else ' against'}")
+        met.append(bound is not None and row["p_holm"] < bound.number)
+        contrary += [row["region"]] * (met[-1] and gain <= 0)
+    would_be = "reproduced" if all(met) else "higher"
+    if contrary:
+        would_be = f"contrary in {', '.join(contrary)}"
+    why = "nothing printed" if bound is None else paper.why_not
+    said = reasons.cell(why, would_be if bound else "") if why else would_be
+    return [", ".join(shown), "none: a p", "none: a p", said]
+
+
+def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
+    """All findings in one table, contradictions first, and how many there are of each verdict."""
+    if not findings:
+        return [Text("The printed numbers stand in no relation that is checked.")]
+    rows: list[list[str | Cell]] = [
+        [finding.verdict, finding.relation,
+         f"{finding.where}. Printed: {finding.printed}. Follows: {finding.follows}. {finding.sentence}"]
+        for verdict in VERDICTS for finding in findings if finding.verdict == verdict
+    ]  # fmt: skip
+    return [
+        Text(
+            f"{summary(findings)} A contradiction says that the printed numbers cannot all be what they are called. A "
+            "conditional one says so only if the assumption that ends its sentence holds, which the paper does not "
+            "state. Neither says which number is off, or why."
+        ),
+        Table("Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True),
+    ]

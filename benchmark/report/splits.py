@@ -1,0 +1,183 @@
+"""Scores of one model under two splits to a table that sets the two beside each other, on the patients of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from benchmark.base.records import declared_name
+from benchmark.papers.cells import NONE, gap_cells
+from benchmark.papers.values import Ours, difference, patient_values
+from benchmark.report.document import Block, Cell, Heading, Table
+from benchmark.scoring.metrics import COUNTS
+from benchmark.stats import mean_interval, pooled, with_models
+from benchmark.stats.pooled import SLICE
+from benchmark.studies.study import split_of
+
+
+def _rate(counts: np.ndarray, cell: tuple[str, str]) -> np.ndarray:
+    return pooled.classification_report(counts)[cell]
+
+
+POOLED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "dice": pooled.MEASURES["Dice"],
+    "iou": pooled.MEASURES["IoU"],
+    "accuracy": pooled.global_accuracy,
+    "sensitivity": partial(_rate, cell=("1", "recall")),
+    "specificity": partial(_rate, cell=("0", "recall")),
+    "precision": partial(_rate, cell=("1", "precision")),
+}
+"""Metrics as measures of counts that are summed over patients."""
+OF_NEGATIVES = ("accuracy", "specificity")
+"""Metrics of true negatives: under a split by slice the rest of a volume is empty in both masks and counts as such."""
+NO_TUMOUR = ("both empty", "reference empty")
+"""Notes of a case without tumour in what was tested: there a rule decides the score, 1 or 0, and no overlap does."""
+HEADER = ("Measure", "Region", "By patient", "By {split}", "Difference", "95% CI", "Verdict", "n")
+NOTES = (
+    "By {split}: patients may be on both sides of the split. All rows are on patients who were tested under both "
+    "splits, but not on the same slices of them: by {split} {share}.",
+    "Pooled: counts summed over these patients, then the measure, with a percentile bootstrap over patients; a patient "
+    "of whom little was tested weighs little. Mean: of each patient's own score; patients without tumour in what was "
+    "tested of them under either split are left out, as a rule decides their score.",
+    "A difference here does not say what it comes from: the two trainings differ in what they saw, the tests in their "
+    "slices, and each is one training or few. To see what the split alone does, the model of the split by patient "
+    "would have to be scored on the other's slices, and scores by slice are not kept. Such pairs are in no family of "
+    "declared comparisons.",
+)
+
+
+class Pair(NamedTuple):
+    """One model under two splits, by the names of its two trainings: by patient, and by ``split``."""
+
+    honest: str
+    other: str
+    split: str
+
+
+def leak_pairs(study: Mapping[str, Any]) -> list[Pair]:
+    """Pairs of one model under two splits: the one by patient first, then the other and the name of its split.
+
+    The two have the same bundle, track and settings but for the split.
+    """
+    by_recipe: dict[str, list[tuple[str, str]]] = {}
+    for model in study["models"]:
+        settings = {key: value for key, value in model.get("set", {}).items() if key != "split"}
+        recipe = json.dumps([model["bundle"], model.get("track"), model.get("stages"), settings], sort_keys=True)
+        name = declared_name(model)
+        by_recipe.setdefault(recipe, []).append((split_of(study, model), name))
+    return [
+        Pair(honest, name, split)
+        for models in by_recipe.values()
+        for honest in [name for split, name in models if split == "patient"][:1]
+        for split, name in models
+        if split != "patient"
+    ]
+
+
+def leak_table(scores: pd.DataFrame, pair: Pair, metrics: Sequence[str], titles: Mapping[str, str]) -> Table:
+    """One model under a split by patient and under another, on patients tested under both: pooled, and as a mean.
+
+    ``scores`` holds both models with their counts; a classifier is compared by its accuracy over slices.
+    """
+    table = with_models(scores)
+    own = table[table["model"].isin(pair[:2])]
+    rows: list[list[str | Cell]] = []
+    for metric, region in _measures(own, metrics):
+        name = titles.get(metric, metric.capitalize())
+        if pair.split == SLICE and region != SLICE and metric in OF_NEGATIVES:
+            why = "not comparable: slices that are not tested count as right"
+            rows.append([name, region, *[NONE] * 4, why, "0"])
+            continue
+        rows.append([f"{name}, pooled", region, *_pooled_cells(own, pair, metric, region)])
+        rows.append([f"{name}, mean", region, *_mean_cells(own, pair, metric, region)])
+    if not rows:
+        absent = [name for name in pair[:2] if name not in set(own["model"])]
+        why = f"not comparable: {' and '.join(absent)} not run" if absent else "not comparable: not scored"
+        rows = [[*[NONE] * 6, why, "0"]]
+    return Table(
+        f"{pair.honest} under two splits ({pair.other}: by {pair.split}).",
+        [name.format(split=pair.split) for name in HEADER],
+        rows,
+        notes=[note.format(split=pair.split, share=_share(own, pair)) for note in NOTES],
+    )
+
+
+def _measures(own: pd.DataFrame, metrics: Sequence[str]) -> list[tuple[str, str]]:
+    """Metrics and regions that the models were scored by; of slices the accuracy only."""
+    found = [
+        (metric, region)
+        for metric in metrics
+        for region in pd.unique(own.loc[own["metric"] == metric, "region"])
+        if region != SLICE
+    ]
+    return [*found, *([("accuracy", SLICE)] if (own["region"] == SLICE).any() else [])]
+
+
+def _shared_counts(own: pd.DataFrame, pair: Pair, region: str) -> np.ndarray:
+    """Counts of the patients tested under both splits, shape (patients, 2, 4); empty where there are none."""
+    rows = own[(own["region"] == region) & own["metric"].isin(COUNTS)]
+    tested = [set(rows.loc[rows["model"] == model, "patient_id"]) for model in pair[:2]]
+    rows = rows[rows["patient_id"].isin(tested[0] & tested[1])]
+    if rows.empty:
+        return np.zeros((0, 2, len(COUNTS)))
+    return np.stack([pooled.patient_counts(rows, model, region) for model in pair[:2]], axis=1)
+
+
+def _share(own: pd.DataFrame, pair: Pair) -> str:
+    """How much of the tumour of the same patients the other split tests, in words."""
+    for region in pd.unique(own["region"]):
+        counts = _shared_counts(own, pair, region).sum(axis=0)
+        first, second = (counts[:, COUNTS.index("tp")] + counts[:, COUNTS.index("fn")]).tolist()
+        if first and second:
+            what = "slices with tumour" if region == SLICE else "tumour's voxels"
+            return f"{second / first:.0%} of the {what} are tested that are tested by patient"
+    return "how many of them are tested is not known"
+
+
+def _pooled_cells(own: pd.DataFrame, pair: Pair, metric: str, region: str) -> list[str]:
+    counts = _shared_counts(own, pair, region)
+    if not len(counts):
+        return [NONE] * 4 + ["not comparable: no counts of a patient under both", "0"]
+    measure = POOLED[metric]
+    sides = [_side(Ours(*pooled.estimate(counts[:, index], measure))) for index in (0, 1)]
+    gap = Ours(*pooled.estimate(counts, lambda summed: measure(summed[:, 1]) - measure(summed[:, 0])))
+    return [*sides, *gap_cells(gap, f"by {pair.split}"), str(len(counts))]
+
+
+def _mean_cells(own: pd.DataFrame, pair: Pair, metric: str, region: str) -> list[str]:
+    rows = own[(own["region"] == region) & (own["metric"] == metric)]
+    column = {"metric": metric, "regions": [region]}
+    tested = [set(rows.loc[rows["model"] == model, "patient_id"]) for model in pair[:2]]
+    both = tested[0] & tested[1]
+    ruled = set() if metric in OF_NEGATIVES else set(rows.loc[rows["note"].isin(NO_TUMOUR), "patient_id"])
+    kept = both - ruled
+    count = f"{len(kept)}" + (f" ({len(both) - len(kept)} left out)" if len(kept) < len(both) else "")
+    rows = rows[rows["patient_id"].isin(kept)]
+    gap = difference(rows, *pair[:2], column)
+    if gap is None:
+        return [NONE] * 4 + ["not comparable: no patient with tumour tested under both", count]
+    sides = []
+    for model in pair[:2]:
+        values = patient_values(rows, model, column).to_numpy()
+        low, high = mean_interval(values)
+        sides.append(_side(Ours(float(values.mean()), float(low[0]), float(high[0]))))
+    return [*sides, *gap_cells(gap, f"by {pair.split}"), count]
+
+
+def _side(found: Ours) -> str:
+    return f"{found.value:.3f}" + ("" if np.isnan(found.low) else f" ({found.low:.3f} to {found.high:.3f})")
+
+
+def leak_blocks(
+    scores: pd.DataFrame, study: Mapping[str, Any], metrics: Sequence[str], titles: Mapping[str, str]
+) -> list[Block]:
+    """A section with one table for every model that a study runs under two splits; nothing where it does not."""
+    pairs = leak_pairs(study)
+    if not pairs:
+        return []
+    return [Heading("One model under two splits"), *[leak_table(scores, pair, metrics, titles) for pair in pairs]]

@@ -1,0 +1,1 @@
+"""Turn a finished study into its report, answers and a verdict."""

@@ -1,0 +1,229 @@
+"""Scores and a baseline's scores to findings: which model got worse, is missing, or cannot be compared.
+
+A model's scores are set against its baseline's patient by patient. One 95% interval of the mean paired difference and
+the declared margin decide. With two seeds of three folds, or as many runs otherwise, the interval is over patients and
+runs, so that a network which was merely trained anew is no regression; with fewer it is Student's t over patients, and
+speaks of these checkpoints.
+
+- The mean is worse by more than the margin, and worse at all by Holm's correction over all comparisons of the check, at
+  2.5% one-sided: a regression. So is a mean beyond the margin where every patient is under every seed, which no
+  interval on three or four patients would say.
+- The interval ends within the margin on its worse side: no worse, which is no finding. It is the one-sided test
+  against the margin at 2.5%.
+- Neither: not shown, which is information and fails nothing. The scores may be as good or not; there are too few
+  patients or runs to tell, or they differ too much.
+
+Where nothing is worse, a whole check fails by chance in one of forty at most, or in 2^-n on n patients under one seed
+if that is more; a margin above what chance moves a mean by makes it rare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from benchmark.base.records import InputError
+from benchmark.scoring.metrics import METRICS
+from benchmark.stats import CONFIDENCE, paired_differences, patient_means, with_models
+from benchmark.stats.equivalence import margin_of
+from benchmark.stats.seeds import Block, blocks, estimate_change
+
+FEWEST = 3
+"""Patients below which an interval says nothing and the mean alone decides."""
+FEWEST_FREE = 3
+"""Degrees of freedom of runs (two seeds of three folds, four of one) below which their luck cannot be told: with one,
+the interval of a model of Dice 0.9 was as wide as 8."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that changed against the baseline; ``message`` names the model and holds the numbers.
+
+    ``numbers`` of a regression and of what is not shown: baseline, new, difference (new - baseline), ci_low, ci_high,
+    margin, n_patients; below ``FEWEST`` patients the interval is NaN.
+    """
+
+    kind: Literal["regression", "missing", "not comparable", "new", "not shown"]
+    message: str
+    model: str = ""
+    region: str = ""
+    metric: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a check with this finding fails; what is new or not shown is information only."""
+        return self.kind not in ("new", "not shown")
+
+
+def compare_with_baseline(
+    scores: pd.DataFrame, baseline: pd.DataFrame, rule: Mapping[str, Any], better: Mapping[str, str]
+) -> list[Finding]:
+    """Compare scores with a baseline's, patient by patient; both tables have SCORE_COLUMNS.
+
+    ``rule`` is the part ``check`` of study.json: metrics, and margin, a number or one by metric. ``better`` maps a
+    metric to "higher" or "lower". What a regression is, and what is not shown, stands above; below three patients the
+    mean alone decides on a regression. What the baseline has and the scores lack is a finding too. Failing findings
+    come first.
+
+    Raises:
+        InputError: if the rule lacks metrics or a margin, or names a metric that the baseline lacks.
+    """
+    new, old = with_models(scores), with_models(baseline, "the baseline")
+    findings: list[Finding] = []
+    absent = [model for model in pd.unique(old["model"]) if model not in set(new["model"])]
+    findings += [Finding("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
+    for model in pd.unique(new["model"]):
+        if model not in set(old["model"]):
+            findings.append(Finding("new", f"{model}: not in the baseline", model))
+    losses: list[_Loss] = []
+    for metric, margin in _rules(rule, old, better):
+        rows, reference = new[new["metric"] == metric], old[old["metric"] == metric]
+        versions = [sorted(set(table["metric_version"].astype(str))) for table in (reference, rows)]
+        if len(rows) and versions[0] != versions[1]:
+            message = f"{metric}: not comparable, version {'/'.join(versions[0])} in the baseline and "
+            findings.append(Finding("not comparable", f"{message}{'/'.join(versions[1])} now", metric=metric))
+            continue
+        for (model, region), before in reference.groupby(["model", "region"], sort=False):
+            if model in absent:
+                continue
+            place = (str(model), str(region), metric)
+            now = rows[(rows["model"] == model) & (rows["region"] == region)]
+            kept, lost = _kept(now, before, place)
+            findings += lost
+            if len(kept):
+                losses.append(_loss(now, kept, place, margin, better[metric]))
+    p = [loss.p for loss in losses]
+    corrected = multipletests(p, method="holm")[1] if p else []
+    findings += [finding for loss, own in zip(losses, corrected, strict=True) for finding in _judged(loss, own, len(p))]
+    return sorted(findings, key=lambda finding: not finding.failed)
+
+
+def _rules(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    if not rule.get("metrics") or "margin" not in rule:
+        raise InputError(f"check of study.json must have metrics and a margin, found {dict(rule)}.")
+    for metric in rule["metrics"]:
+        known = sorted(set(old["metric"]) & set(better))
+        if metric not in known:
+            raise InputError(f"check.metrics names {metric}: expected a metric of the baseline, {', '.join(known)}.")
+        margin = margin_of(rule["margin"], metric, "check.margin", zero=True)
+        if math.isnan(margin):
+            raise InputError(f"check.margin has no number for {metric}: expected one from 0 up.")
+        yield metric, margin
+
+
+class _Loss(NamedTuple):
+    """How much worse a model is in a region by a metric: mean and 95% interval of the loss, p of there being none.
+
+    ``patients`` holds each patient's loss and ``every`` that under each seed, where seeds are those of the baseline.
+    """
+
+    place: tuple[str, str, str]
+    better: str
+    margin: float
+    old: float
+    new: float
+    patients: np.ndarray
+    every: np.ndarray
+    low: float
+    high: float
+    p: float
+
+
+def _kept(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str]) -> tuple[pd.DataFrame, list[Finding]]:
+    """Rows of the baseline whose cases are still scored, and a finding where some are not."""
+    model, region, metric = place
+    # A case under another patient is another sample: both ids must agree.
+    there = (before["patient_id"] + "/" + before["case_id"]).isin(now["patient_id"] + "/" + now["case_id"])
+    lost, kept = before[~there], before[there]
+    if lost.empty:
+        return kept, []
+    patients = list(pd.unique(lost["patient_id"]))
+    shown = ", ".join(patients[:3]) + (", ..." if len(patients) > 3 else "")
+    message = (
+        f"{model}: no {region} {metric} now for {lost['case_id'].nunique()} of {before['case_id'].nunique()} cases "
+        f"of the baseline (patients {shown})"
+    )
+    return kept, [Finding("missing", message, model, region, metric)]
+
+
+def _loss(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str], margin: float, better: str) -> _Loss:
+    """Pair each run of the baseline with that of the same fold and seed; patients alone where seeds are others."""
+    keys = ["patient_id", "case_id", "fold", "seed"]
+    both = before[[*keys, "model", "value"]].merge(now[[*keys, "value"]], on=keys, suffixes=("_old", "_new"))
+    paired = set(both["case_id"]) == set(before["case_id"])
+    tables = (
+        [both.assign(value=both[f"value_{side}"]) for side in ("old", "new")]
+        if paired
+        else [before, now[now["case_id"].isin(before["case_id"])]]
+    )
+    old, new = (patient_means(table).droplevel("model") for table in tables)
+    sign = -1 if better == "higher" else 1
+    patients = sign * paired_differences(new.reindex(old.index).to_numpy(), old.to_numpy())
+    changes = blocks(both.assign(value=sign * (both["value_new"] - both["value_old"])), old.index) if paired else []
+    every = np.concatenate([block.values.ravel() for block in changes]) if paired else patients
+    return _Loss(place, better, margin, old.mean(), new.mean(), patients, every, *_interval(patients, changes))
+
+
+def _interval(patients: np.ndarray, changes: list[Block]) -> tuple[float, float, float]:
+    """95% interval of the mean loss and one-sided p of none; the one value where all are equal, NaN below ``FEWEST``.
+
+    Over patients and runs where ``changes`` has enough runs (``seeds.estimate_change``), else over patients.
+    """
+    mean, nan = float(patients.mean()), float("nan")
+    if len(patients) < FEWEST:
+        return nan, nan, 1.0
+    found = estimate_change(changes, patients) if changes else None
+    if found and found.seeds_df >= FEWEST_FREE:
+        return *found.interval(), found.p_above(0.0)
+    if np.ptp(patients) == 0:
+        return mean, mean, float(mean <= 0)
+    low, high = stats.t.interval(CONFIDENCE, len(patients) - 1, mean, stats.sem(patients))
+    return float(low), float(high), float(stats.ttest_1samp(patients, 0.0, alternative="greater").pvalue)
+
+
+def _judged(loss: _Loss, p: float, family: int) -> Iterator[Finding]:
+    """A finding, or none where the loss is shown to be within the margin; ``p`` is Holm's over the ``family``."""
+    kind, reason = _verdict(loss, p, family)
+    if kind:
+        low, high = (loss.low, loss.high) if loss.better == "lower" else (-loss.high, -loss.low)
+        numbers = {"baseline": loss.old, "new": loss.new, "difference": loss.new - loss.old, "ci_low": low,
+                   "ci_high": high, "margin": loss.margin, "n_patients": len(loss.patients)}  # fmt: skip
+        yield Finding(kind, _message(loss.place, numbers) + reason, *loss.place, numbers)
+
+
+def _verdict(loss: _Loss, p: float, family: int) -> tuple[Literal["regression", "not shown", ""], str]:
+    few, beyond = len(loss.patients) < FEWEST, loss.patients.mean() > loss.margin
+    if beyond and (few or p < (1 - CONFIDENCE) / 2 or (loss.every > loss.margin).all()):
+        return "regression", ""
+    if loss.high <= loss.margin or (few and loss.patients.max() <= 0):
+        return "", ""
+    if few:
+        return "not shown", ": too few patients to show that it is no worse"
+    if beyond:
+        among = f" among {family} comparisons" if loss.low > 0 else ""
+        return "not shown", f": beyond the margin, but it may be chance{among}"
+    return "not shown", ": worse, but perhaps within the margin" if loss.low > 0 else ": not shown to be no worse"
+
+
+def _message(place: tuple[str, str, str], numbers: Mapping[str, float]) -> str:
+    model, region, metric = place
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    digits = 1 if unit else 3
+    count, change = int(numbers["n_patients"]), numbers["difference"]
+    went = "fell" if change < 0 else "rose" if change > 0 else "stayed, on average,"
+    interval = f"95% CI {numbers['ci_low']:+.{digits}f} to {numbers['ci_high']:+.{digits}f}"
+    if count < FEWEST:
+        interval = f"no interval on fewer than {FEWEST} patients"
+    return (
+        f"{model}: {region} {metric} {went} from {numbers['baseline']:.{digits}f} to "
+        f"{numbers['new']:.{digits}f}{f' {unit}' if unit else ''} on {count} patient{'s' if count > 1 else ''} "
+        f"({change:+.{digits}f}, {interval}, margin {numbers['margin']:g})"
+    )

@@ -1,0 +1,60 @@
+"""One number of a report to all that it was made from: runs, patients, cases, seeds, counts, rules and tests."""
+
+from __future__ import annotations
+
+from benchmark.base.records import InputError
+from benchmark.results.explain import derived, means, splits
+from benchmark.results.explain.found import Derived, Explanation
+from benchmark.results.explain.means import fences
+from benchmark.results.explain.sources import Tables, load
+from benchmark.stats import pooled
+from benchmark.studies.study import Study
+
+__all__ = ["Derived", "Explanation", "explain", "fences"]
+
+
+def explain(
+    study: Study, model: str, region: str | None = None, metric: str | None = None, against: str | None = None
+) -> Explanation | Derived:
+    """Follow one number of a study's report; ``model`` and ``against`` are named as its tables name them.
+
+    In a ``region``, ``metric`` is a metric or a count of scores.csv (by default dice, of slices accuracy): the mean
+    over patients. In a study on a paper it may also be a measure that papers pool from counts: one of
+    ``pooled.MEASURES``, or of slices one of a classification report. Without a region it is such a metric or measure as
+    the mean over regions, ``rank``, or a column of histories.csv. ``against`` adds the paired differences from another
+    model; from the same model under another split it follows the table of the two.
+
+    Raises:
+        InputError: for a study without scores, or a model, region or metric that it has no such number of.
+    """
+    tables = load(study)
+    _check(tables, model, against)
+    name = metric or ("accuracy" if region == pooled.SLICE else "dice")
+    if against and {model, against} & set(tables.apart):
+        return splits.two_splits(tables, model, against, region, name)
+    if name == derived.RANK:
+        if region is not None:
+            raise InputError(f"--region {region}: expected none, as the ranking is over all regions.")
+        return derived.ranks(tables, model, against)
+    of_training = region is None and name in derived.history_columns(tables, model)
+    is_pooled = name in tables.pooled_names(region)
+    if against and (of_training or is_pooled):
+        raise InputError(f"--against {against}: expected none, as {name} is followed for one model at a time.")
+    if of_training:
+        return derived.training(tables, model, name)
+    if is_pooled:
+        return derived.pooled_measure(tables, model, region, name)
+    if region is None:
+        return derived.over_regions(tables, model, name, against)
+    return means.mean(tables, model, region, name, against)
+
+
+def _check(tables: Tables, model: str, against: str | None) -> None:
+    known, apart = tables.known, tables.apart
+    for name in (model, *([against] if against else [])):
+        if name not in [*known, *apart]:
+            rest = f"; scores that stand apart from the comparison: {', '.join(apart)}" if apart else ""
+            expected = f"expected one of {', '.join(known)}{rest}"
+            raise InputError(f"Study {tables.study.name} scores no model {name!r}: {expected}.")
+    if against == model:
+        raise InputError(f"--against names {model} itself: expected another of {', '.join([*known, *apart])}.")

@@ -1,0 +1,51 @@
+"""Finished runs to the cases that a report shows: the best, median and worst of every model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmark import report
+from benchmark.base.records import Run
+from benchmark.data.manifest import CaseList
+from benchmark.data.prepare import PreparedCase, case_key, store_folder
+from benchmark.data.volumes import read_volume
+from benchmark.studies import store
+
+
+def panels(done: Sequence[Run], cases: CaseList, scores: pd.DataFrame) -> list[report.Panel]:
+    """The best, median and worst case of every model by Dice, mean over regions and seeds; the first seed is shown.
+
+    ``scores`` are the rows of ``score_table.tidy`` of these runs, and perhaps of others.
+    """
+    shown_cases = []
+    known = {case.case_id: case for case in cases.cases}
+    for name in dict.fromkeys(run.model for run in done):
+        runs = [run for run in done if run.model == name]
+        shown = {run.fold: run for run in reversed(runs)}
+        own = scores[(scores["model"] == name) & (scores["metric"] == "dice")]
+        dice = own.groupby(["case_id", "fold"])["value"].mean().sort_values()
+        for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
+            case_id, fold = dice.index[position]
+            prepared = PreparedCase(
+                known[case_id], store_folder() / case_key(known[case_id], cases.manifest.modalities)
+            )
+            path = store.folder(shown[fold]) / "predictions" / f"{case_id}.nii.gz"
+            if prepared.folder.is_dir() and path.exists():
+                shown_cases.append(_panel(prepared, path, rank, float(dice.iloc[position]), name, cases))
+    return shown_cases
+
+
+def _panel(case: PreparedCase, path: Path, rank: str, dice: float, model: str, cases: CaseList) -> report.Panel:
+    truth, prediction = np.asarray(case.label), case.crop(read_volume(path)[0])
+    z = int(np.argmax((truth > 0).sum(axis=(1, 2)) * 1000 + (prediction > 0).sum(axis=(1, 2))))
+    modalities = cases.manifest.modalities
+    channel = modalities.index("FLAIR") if "FLAIR" in modalities else len(modalities) - 1
+    # (x, y) with x to the right of the patient becomes rows from front to back, the way radiologists look at it.
+    truth, prediction = (np.rot90(a[z][::-1]) for a in (truth, prediction))
+    sequences = {name: np.rot90(case.image[z, index][::-1]).astype(np.float32) for index, name in enumerate(modalities)}
+    image = sequences[modalities[channel]]
+    return report.Panel(case.case.case_id, rank, dice, image, truth, prediction, model, sequences=sequences)

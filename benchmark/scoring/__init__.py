@@ -1,0 +1,1 @@
+"""Turn two label maps into scores."""

@@ -1,0 +1,67 @@
+"""A classifier's table of slices to its scores, and with it a segmenter's label map to one of those slices only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.base.records import SLICE_COLUMNS, InputError
+from benchmark.data.prepare import PreparedCase
+from benchmark.scoring.metrics import METRICS, score_case
+
+THRESHOLD = 0.5
+"""A slice counts as one with tumour from this probability on."""
+
+OVERLAP = {name: metric for name, metric in METRICS.items() if metric.needs == "counts"}
+"""The metrics of slices that are right or wrong; distances in mm have no meaning there."""
+
+
+def read_slices(path: Path) -> pd.DataFrame:
+    """Read a case's table with ``SLICE_COLUMNS``: whole z, truth 0 or 1 (NaN where unknown), probability 0 to 1.
+
+    Raises:
+        InputError: if the file is missing or is no such table.
+    """
+    expected = f"a row a slice with {', '.join(SLICE_COLUMNS)}"
+    try:
+        table = pd.read_csv(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: expected {expected}.") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no table: expected {expected}, found {error}.") from error
+    if tuple(table.columns) != SLICE_COLUMNS:
+        raise InputError(f"{path}: expected {expected}, found the columns {', '.join(table.columns)}.")
+    probability = pd.to_numeric(table["probability"], errors="coerce")
+    if table["z"].duplicated().any() or not probability.between(0, 1).all():
+        raise InputError(f"{path}: expected each z once and probabilities from 0 to 1, found others.")
+    return table
+
+
+def score_slices(path: Path) -> list[dict[str, Any]]:
+    """Score a classifier on one case over its slices, as ``metrics.score_case`` does; the region is "slice".
+
+    Raises:
+        InputError: as ``read_slices``, and if the truth is not known.
+    """
+    table = read_slices(path)
+    if not table["truth"].isin([0, 1]).all():
+        raise InputError(f"{path}: expected a truth of 0 or 1 for every slice to score it, found others.")
+    predicted = (table["probability"] >= THRESHOLD).to_numpy().astype(np.uint8)
+    return score_case(table["truth"].to_numpy().astype(np.uint8), predicted, (1.0,), {"slice": [1]}, OVERLAP)
+
+
+def gated(case: PreparedCase, labels: np.ndarray, path: Path) -> np.ndarray:
+    """Return a label map on the case's own grid, emptied in every slice in which the classifier's table has no tumour.
+
+    Raises:
+        InputError: as ``read_slices``, and if the table lacks a slice of the case.
+    """
+    probability = read_slices(path).set_index("z")["probability"].reindex(case.z)
+    if probability.isna().any():
+        lacking = probability.index[probability.isna()][0]
+        raise InputError(f"{path}: expected every slice of {case.case.case_id}, found none with z {lacking}.")
+    kept = (probability >= THRESHOLD).to_numpy()
+    return case.restore(np.where(kept[:, None, None], case.crop(labels), 0).astype(np.uint8))

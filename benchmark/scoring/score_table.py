@@ -1,0 +1,174 @@
+"""Score tables as files, a row for a region of a case of a run, to tidy rows of one score each, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.base.files import read_table, write_text
+from benchmark.base.records import SCORE_COLUMNS, InputError, model_name
+from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
+from benchmark.stats.patients import model_names
+
+KEYS = ("bundle", "variant", "fold", "seed", "patient_id", "case_id", "region")
+"""What a row of a file is of: one region of one case of one run."""
+
+HEAD = (*KEYS, "note")
+"""The columns before the numbers."""
+
+_TYPES = {key: int if key in ("fold", "seed") else str for key in HEAD}
+
+
+def column(metric: str, version: str) -> str:
+    """Name of a metric's column: the metric's own for its first version, with the version after a dot from then on."""
+    return metric if version == "1" else f"{metric}.{version}"
+
+
+def metric_of(name: str) -> tuple[str, str]:
+    """Metric and version of a column: the inverse of ``column``."""
+    metric, _, version = name.partition(".")
+    return metric, version or "1"
+
+
+COLUMNS = (
+    *HEAD,
+    *COUNTS,
+    *LESION_COUNTS,
+    *(column(metric.name, metric.version) for metric in METRICS.values()),
+)
+"""Columns of a whole ``scores.csv``, in order. A blank cell is a metric that does not apply, a distance of slices."""
+
+
+def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Put rows of KEYS and what ``metrics.score_case`` gives into a table with COLUMNS; scores to nine digits."""
+    table = pd.DataFrame(rows).rename(columns={name: column(name, m.version) for name, m in METRICS.items()})
+    table = table.reindex(columns=list(COLUMNS)).dropna(axis="columns", how="all")
+    # What a file holds and what was computed are the same numbers.
+    for name in table.columns.difference([*HEAD]):
+        table[name] = [float(f"{value:.9g}") for value in table[name]]
+    return table
+
+
+def write(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as ``frame`` makes it, whole or not at all."""
+    write_text(path, as_text(table))
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """Write a table as ``frame`` makes it to CSV."""
+    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a file of scores as it stands.
+
+    Raises:
+        InputError: if the file is missing, has other columns or no rows, or holds what cannot be: no number in one of
+            a score, a blank id, a case of two patients, a row twice, a score beyond its metric's range, a metric in two
+            versions.
+    """
+    what = "a table of scores"
+    names = [str(name) for name in read_table(path, what, nrows=0)]
+    numbers = [name for name in names if name not in HEAD]
+    found = [name for name in numbers if metric_of(name)[0] not in (*COUNTS, *LESION_COUNTS, *METRICS)]
+    if found or tuple(names[: len(HEAD)]) != HEAD:
+        raise InputError(
+            f"{path}: expected the columns {', '.join(HEAD)} and columns of metrics, found {', '.join(names)}."
+        )
+    # Only a blank number is absent; the texts that pandas takes for absent are ids like any other.
+    blank = {name: [""] for name in numbers}
+    table = read_table(path, what, numbers=numbers, dtype=_TYPES, keep_default_na=False, na_values=blank)
+    if table.empty:
+        raise InputError(f"{path} has no rows: expected one per run, case and region, found none.")
+    table = table.astype(dict.fromkeys(numbers, float))
+    _check_keys(table, path)
+    _check_numbers(table, numbers, path)
+    return table
+
+
+def tidy(table: pd.DataFrame) -> pd.DataFrame:
+    """Turn each score of a table into a row with SCORE_COLUMNS and ``model``, a region's scores one after the other.
+
+    COUNTS are rows too, of version "1"; LESION_COUNTS stay in the file. A row's note is that of its case and region:
+    which of the two masks was empty or full, or that the prediction was missing; METRICS says what follows for a
+    metric.
+    """
+    names = [name for name in table.columns if name not in (*HEAD, *LESION_COUNTS)]
+    split = [metric_of(name) for name in names]
+    values = table[names].to_numpy(dtype=float)
+    there = ~np.isnan(values).ravel()
+    keys = table[[*HEAD]].assign(model=model_names(table))
+    long = {key: np.repeat(keys[key].to_numpy(), len(names))[there] for key in keys}
+    long["metric"] = np.tile(np.array([metric for metric, _ in split], dtype=object), len(table))[there]
+    versions = np.array([version for _, version in split], dtype=object)
+    long["metric_version"] = np.tile(versions, len(table))[there]
+    long["value"] = values.ravel()[there]
+    return pd.DataFrame(long, columns=[*SCORE_COLUMNS, "model"])
+
+
+def read_tidy(path: Path) -> pd.DataFrame:
+    """Read a file of scores as rows with SCORE_COLUMNS and ``model``.
+
+    Raises:
+        InputError: as ``read``.
+    """
+    return tidy(read(path))
+
+
+def _check_keys(table: pd.DataFrame, path: Path) -> None:
+    for key in ("bundle", "variant", "patient_id", "case_id", "region"):
+        blank = [name for name in pd.unique(table[key]) if pd.isna(name) or not name.strip()]
+        if blank:
+            first = table[table[key].isin(blank)].iloc[0]
+            raise InputError(f"{path}: expected a {key} in every row, found none in {_place(first)}.")
+    people = table[["case_id", "patient_id"]].drop_duplicates()
+    several = people[people["case_id"].duplicated(keep=False)]
+    if len(several):
+        case = several["case_id"].iloc[0]
+        found = " and ".join(several.loc[several["case_id"] == case, "patient_id"])
+        raise InputError(f"{path}: expected one patient of case {case}, found {found}.")
+    twice = table.duplicated([key for key in KEYS if key != "patient_id"])
+    if twice.any():
+        raise InputError(
+            f"{path} has {int(twice.sum())} rows twice: expected one per run, case and region, found "
+            f"{_place(table[twice].iloc[0])} again."
+        )
+
+
+def _check_numbers(table: pd.DataFrame, names: Sequence[str], path: Path) -> None:
+    by_metric: dict[str, list[str]] = {}
+    for name in names:
+        metric, _ = metric_of(name)
+        by_metric.setdefault(metric, []).append(name)
+        values = table[name].to_numpy()
+        possible, expected = _range(metric, values)
+        wrong = ~(possible | np.isnan(values))
+        if wrong.any():
+            row = np.argmax(wrong)
+            raise InputError(
+                f"{path}: expected {name} to be {expected}, found {values[row]:.12g} in {_place(table.iloc[row])}"
+                f"{f' and {wrong.sum() - 1} more rows' if wrong.sum() > 1 else ''}."
+            )
+    for metric, columns in by_metric.items():
+        if len(columns) > 1 and sum(table[name].notna().any() for name in columns) > 1:
+            found = " and ".join(metric_of(name)[1] for name in columns)
+            raise InputError(f"{path} mixes versions of {metric}: expected one, found {found}; score anew.")
+
+
+def _range(metric: str, values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Which values a count or metric may have, and that in words: a share is of no unit."""
+    finite = (values >= 0) & (values < np.inf)
+    if metric not in METRICS:
+        return finite & (np.floor(values) == values), "a whole number from 0 up"
+    if METRICS[metric].unit:
+        return finite, "a finite number from 0 up"
+    return finite & (values <= 1), "from 0 to 1"
+
+
+def _place(row: pd.Series) -> str:
+    run = f"{model_name(row['bundle'], row['variant'])}, fold {row['fold']}, seed {row['seed']}"
+    return f"{row['region']} of case {row['case_id']} ({run})"

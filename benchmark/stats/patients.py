@@ -1,0 +1,138 @@
+"""Score tables to one value per patient and model: checked, seeds averaged within cases, cases within patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from benchmark.base.records import SCORE_COLUMNS, InputError
+
+
+def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
+    """Return a table of SCORE_COLUMNS with a column ``model``, text ids and no absent notes.
+
+    A table with that column, as ``score_table.tidy`` gives it, is returned as it is.
+
+    Raises:
+        InputError: if a column is missing or there are no rows.
+    """
+    if "model" in scores.columns:
+        return scores
+    lacking = [column for column in SCORE_COLUMNS if column not in scores.columns]
+    if lacking:
+        raise InputError(f"{source} lacks columns: expected {', '.join(SCORE_COLUMNS)}, missing {', '.join(lacking)}.")
+    if scores.empty:
+        raise InputError(f"{source} is empty: expected one row per run, case, region and metric, found none.")
+    return scores.assign(
+        patient_id=scores["patient_id"].astype(str),
+        case_id=scores["case_id"].astype(str),
+        note=scores["note"].astype(object).where(scores["note"].notna(), "").astype(str),
+        model=model_names(scores),
+    )
+
+
+def model_names(table: pd.DataFrame) -> pd.Series:
+    """``records.model_name`` of each row."""
+    bundle, variant = table["bundle"].astype(str), table["variant"].astype(str)
+    return bundle.where(variant == "default", bundle + "/" + variant)
+
+
+def patient_means(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.Series:
+    """Average seeds within a case, then cases within a patient, so that seeds never count as patients.
+
+    ``rows`` comes from ``with_models``; the result is indexed by ``by`` and ``patient_id``.
+    """
+    keys = [*by, "patient_id"]
+    return rows.groupby([*keys, "case_id"], sort=False)["value"].mean().groupby(level=keys, sort=False).mean()
+
+
+def patient_values(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
+    """Value of each patient (rows, by patient id) under each model (columns, in order of appearance).
+
+    Raises:
+        InputError: if there are no such scores, or a case that one model was scored on is absent for another.
+    """
+    rows = with_models(scores)
+    return pivot_patients(rows[(rows["metric"] == metric) & (rows["region"] == region)], metric, region)
+
+
+def pivot_patients(rows: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
+    """Like ``patient_values``, on rows of one metric and region that ``with_models`` has checked."""
+    if rows.empty:
+        raise InputError(f"the score table has no {metric} of {region}: expected one row per run and case, found none.")
+    models = list(pd.unique(rows["model"]))
+    cases = rows.groupby(["patient_id", "case_id", "model"])["value"].mean().unstack("model")[models]
+    for model in models:
+        absent = cases.index[cases[model].isna()]
+        if len(absent):
+            patients = list(pd.unique(absent.get_level_values("patient_id")))
+            shown = ", ".join(patients[:3]) + (" and more" if len(patients) > 3 else "")
+            raise InputError(
+                f"{model} has no {metric} of {region} for {len(absent)} of {len(cases)} cases (patients {shown}): "
+                "expected every model to be scored on the same cases."
+            )
+    return cases.groupby(level="patient_id").mean()
+
+
+def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the patients that every model in the table was scored on in full, and name what was left out.
+
+    For a study with missing runs: comparing on different patients would compare patients, not models.
+
+    Raises:
+        InputError: if no patient is left.
+    """
+    rows = with_models(scores)
+    keys = ["patient_id", "case_id", "region", "metric"]
+    there = rows.groupby([*keys, "model"], sort=False).size().unstack("model").notna()
+    whole = there.groupby(level="patient_id").all()
+    keep = whole.index[whole.all(axis=1)]
+    if not len(keep):
+        lacking = "; ".join(_lacking(there[model]) for model in there if not there[model].all())
+        raise InputError(
+            f"no patient was scored for all of {', '.join(there.columns)}: expected at least one, found that {lacking}."
+        )
+    warnings = [
+        f"{model} has no complete scores for {(~whole[model]).sum()} of {len(whole)} patients; they were left out for "
+        "every model."
+        for model in pd.unique(rows["model"]) if not whole[model].all()
+    ]  # fmt: skip
+    return scores[rows["patient_id"].isin(keep).to_numpy()], warnings
+
+
+def _lacking(there: pd.Series) -> str:
+    """Say what a model lacks of all that was scored: a metric or region everywhere, else patients."""
+    for levels in (["metric"], ["region"], ["metric", "region"]):
+        has = there.groupby(level=levels, sort=False).any()
+        if not has.all():
+            lost = has.index[~has]
+            return f"{there.name} has no {', '.join(name if len(levels) == 1 else ' of '.join(name) for name in lost)}"
+    whole = there.groupby(level="patient_id").all()
+    lost = whole.index[~whole]
+    return f"{there.name} lacks {len(lost)} of {len(whole)} patients ({', '.join(lost[:3])}{', ...' * (len(lost) > 3)})"
+
+
+def incomplete_runs(scores: pd.DataFrame) -> list[str]:
+    """Say of each run how many scores it lacks that another seed of its model and fold has, such as of a lost case."""
+    found, keys = [], ["case_id", "region", "metric"]
+    for (model, fold), rows in with_models(scores).groupby(["model", "fold"], sort=False):
+        if rows["seed"].nunique() < 2:
+            continue
+        there = rows.groupby([*keys, "seed"], sort=False).size().unstack("seed").notna()
+        for seed in there.columns[~there.all()]:
+            lost = there.index[~there[seed]]
+            cases = lost.unique("case_id")
+            shown = ", ".join(cases[:3]) + (", ..." if len(cases) > 3 else "")
+            found.append(
+                f"{model}, fold {fold}, seed {seed} lacks {len(lost)} of {len(there)} scores that other seeds have, of "
+                f"{len(cases)} case{'s' if len(cases) > 1 else ''} ({shown}): means are over what is there."
+            )
+    return found
+
+
+def seed_sd(rows: pd.DataFrame) -> pd.Series:
+    """SD over seeds of the mean over patients, by model; seeds not run on every patient are left out, NaN below two."""
+    by_seed = patient_means(rows, ("model", "seed")).groupby(level=["model", "seed"]).agg(["mean", "size"])
+    whole = by_seed["size"] == by_seed.groupby(level="model")["size"].transform("max")
+    return by_seed["mean"].where(whole).groupby(level="model", sort=False).std(ddof=1)

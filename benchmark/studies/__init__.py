@@ -1,0 +1,1 @@
+"""Turn a declared study into finished run folders."""

@@ -1,0 +1,196 @@
+"""Committed scores to the rates at which every declared test calls one method two, and finds what was planted.
+
+Run ``PYTHONPATH=. python research/calibration/simulate.py [--trials 1000] [--out research/calibration]``. It needs no
+data, only committed score tables. ``research/calibration/README.md`` says what each design means and what follows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import candidates
+import checkpoints
+import numpy as np
+import pandas as pd
+from drawing import modelled, shuffled
+from promises import (
+    equivalence_rows,
+    equivalent_methods,
+    interval_rows,
+    pilot_rows,
+    power_rows,
+    superiority_rows,
+)
+from rates import ALPHA, NEW_PATIENTS, NEW_SEEDS, null_rows, pair_tests, partial_rows, row, two_sides
+from several import holm
+from sources import OUTCOMES, Seeds, pool, two_seeds
+from tables import markdown
+
+from benchmark import stats
+from benchmark.base.files import read_json, write_json, write_text
+from benchmark.studies import store
+
+NAMES = 3
+PATIENTS, SEEDS = (10, 18, 50, 250), (1, 2, 3, 5)
+PARTS = (
+    *("nulls", "partial", "designs", "power", "pilot", "seeds", "equivalence", "equivalent_methods", "superiority"),
+    *("intervals", "methods_power", "missing"),
+)
+STRESSED = (18, 250)
+"""Patients in the designs that go beyond what the two seeds say."""
+SEED = 20264
+SMALL = Path("reports/brats_small/scores.csv"), Path("reports/mandekar2025/small/scores.csv")
+NETWORKS = Path("research/calibration/scores.csv")
+
+
+def nulls(small: np.ndarray, networks: np.ndarray, real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
+    """One method under several names, and different methods equal on average, at every size."""
+    random = np.random.default_rng(SEED)
+    for n in PATIENTS:
+        for seeds in SEEDS:
+            yield from null_rows("shuffled", NEW_PATIENTS, shuffled(random, small, trials, n, NAMES, seeds))
+            if seeds < 3:
+                drawn = shuffled(random, networks, trials, n, NAMES if seeds == 1 else 2, seeds)
+                yield from null_rows("shuffled_networks", NEW_PATIENTS, drawn)
+            yield from null_rows("no_shift", NEW_PATIENTS, modelled(random, real, 0.0, trials, n, NAMES, seeds))
+            yield from null_rows("shift", NEW_SEEDS, modelled(random, real, real.rho, trials, n, NAMES, seeds))
+            if n not in STRESSED:
+                continue
+            for design, rho, folds, analysed, methods in (
+                ("shift_upper", real.rho_high, 1, 1, False),
+                ("shift_folds", real.rho, 3, 3, False),
+                ("shift_shared", real.rho, 1, 3, False),
+                ("shift_methods", real.rho, 1, 1, True),
+                ("shift_unequal", (0.0, real.rho_high, real.rho), 1, 1, False),
+            ):
+                drawn = modelled(random, real, rho, trials, n, NAMES, seeds, folds, methods=methods)
+                yield from null_rows(design, NEW_SEEDS, drawn, analysed)
+
+
+def partial_nulls(real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
+    """Two names for one method beside another method: a large true difference in four of six tests a region."""
+    random = np.random.default_rng(SEED + 1)
+    shift = np.zeros((NAMES, len(OUTCOMES)))
+    shift[2] = [0.5 if metric == "dice" else -0.5 for metric, _ in OUTCOMES]
+    for n in PATIENTS:
+        for design, answers, rho, seeds in (
+            ("third_differs", NEW_PATIENTS, 0.0, 1), ("third_differs_shift", NEW_SEEDS, real.rho, 3),
+        ):  # fmt: skip
+            drawn = modelled(random, real, rho, trials, n, NAMES, seeds, shift=shift)
+            yield from partial_rows(design, answers, drawn)
+
+
+def designs(real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
+    """Every design that was considered for new seeds: mean rate of one test over outcomes and pairs, and family."""
+    random = np.random.default_rng(SEED + 2)
+    cases = (("no_shift", 0.0, False), ("shift", real.rho, False), ("shift_methods", real.rho, True))
+    for n in (18, 250):
+        for seeds in SEEDS[1:]:
+            for design, rho, methods in cases:
+                drawn = modelled(random, real, rho, trials, n, NAMES, seeds, methods=methods)
+                first, second = two_sides(drawn)
+                found = {name: p.ravel() for name, p in pair_tests(drawn).items()} | {
+                    "satterthwaite": candidates.satterthwaite(first, second),
+                    "seeds_only": candidates.seeds_only(first, second),
+                    "hierarchical_bootstrap": candidates.hierarchical_bootstrap(first, second, random),
+                }
+                for test, p in found.items():
+                    family = (holm(p.reshape(trials, -1)) < ALPHA).any(axis=1)
+                    for scope, hits in (("any one", p < ALPHA), ("family", family)):
+                        yield row(design, NEW_SEEDS, test, scope, (n, seeds), hits, ALPHA, held=test == "two_level")
+
+
+def found_with_seeds(real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
+    """What the two-level test finds of a shift of all Dice by the amounts named, by patients and seeds."""
+    random = np.random.default_rng(SEED + 3)
+    for latent in (0.25, 0.5):
+        shift = np.zeros((2, len(OUTCOMES)))
+        shift[0] = [latent if metric == "dice" else -latent for metric, _ in OUTCOMES]
+        for n in PATIENTS[1:]:
+            for seeds in SEEDS[1:]:
+                drawn = modelled(random, real, real.rho, trials, n, 2, seeds, shift=shift)
+                p = candidates.two_level(*two_sides(drawn)).reshape(trials, -1)
+                gain = drawn[:, :, 0, :, 0].mean() - drawn[:, :, 1, :, 0].mean()
+                scope = f"dice WT +{gain:.3f}"
+                yield row("planted", NEW_SEEDS, "two_level", scope, (n, seeds), p[:, 0] < ALPHA, 0.8, True, held=False)
+
+
+def code_hash() -> str:
+    """Hash of the simulation's modules and of the statistics that it calibrates."""
+    files = sorted([*Path(__file__).parent.glob("*.py"), *Path(stats.__file__).parent.glob("*.py")])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def provenance(real: Seeds, trials: int, seconds: float) -> dict[str, Any]:
+    """What the tables were made from and with."""
+    return {
+        "command": f"PYTHONPATH=. python research/calibration/simulate.py --trials {trials}",
+        "commit": store.commit(), "code_sha256": code_hash(), "seed": SEED, "trials": trials,
+        "processor_seconds": round(seconds),
+        "rho": round(real.rho, 4), "rho_90": [round(real.rho_low, 4), round(real.rho_high, 4)],
+        "shared_f": round(real.shared, 3),
+        "scores": [path.as_posix() for path in (*SMALL, NETWORKS)],
+        "versions": {"python": platform.python_version()} | {
+            name: metadata.version(name) for name in ("numpy", "scipy", "pandas", "statsmodels")
+        },
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Simulate, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=Path("research/calibration"))
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="the others stay as they are")
+    chosen = parser.parse_args()
+    trials = chosen.trials
+    small, networks, real = pool(*SMALL), pool(NETWORKS), two_seeds(SMALL[0])
+    random = np.random.default_rng([SEED, 1])
+    calls: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        "nulls": lambda: nulls(small, networks, real, trials),
+        "partial": lambda: partial_nulls(real, trials),
+        "designs": lambda: designs(real, trials),
+        "power": lambda: power_rows(real, trials, random),
+        "pilot": lambda: pilot_rows(real, trials, random),
+        "seeds": lambda: found_with_seeds(real, trials),
+        "equivalence": lambda: equivalence_rows(real, networks, trials, PATIENTS, random),
+        "equivalent_methods": lambda: equivalent_methods(real, trials, PATIENTS[1:], SEEDS[1:], random),
+        "superiority": lambda: superiority_rows(real, trials, PATIENTS[1:], SEEDS[1:], random),
+        "intervals": lambda: interval_rows(small, trials, PATIENTS, random),
+        "methods_power": lambda: checkpoints.power_rows(real, trials, random),
+        "missing": lambda: checkpoints.missing_rows(real, trials, random),
+    }
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    for name in chosen.parts:
+        begun, random = time.process_time(), np.random.default_rng([SEED, PARTS.index(name)])
+        table = pd.DataFrame(list(calls[name]())).drop(columns="question").assign(part=name)
+        broken = table[table["promised"] & ~table["passes"]]
+        seconds = time.process_time() - begun
+        print(f"{name}: {len(table)} rates, {len(broken)} promises broken, {seconds:.0f} s of processor", flush=True)
+        if len(broken):
+            print(broken.to_string(), flush=True)
+        write(chosen.out, table, provenance(real, trials, seconds))
+
+
+def write(folder: Path, table: pd.DataFrame, made: dict[str, Any]) -> None:
+    """Put one part's rates among those of the other parts, and say what it was made from and with."""
+    name = str(table["part"].iloc[0])
+    path, record = folder / "rates.csv", folder / "provenance.json"
+    before = pd.read_csv(path) if path.exists() else table.iloc[:0]
+    rates = pd.concat([before[before["part"] != name], table]) if len(before) else table
+    rates = rates.sort_values("part", key=lambda parts: parts.map(PARTS.index), kind="stable")
+    known = read_json(record, "what the rates were made from") if record.exists() else {}
+    write_text(path, rates.to_csv(index=False))
+    write_text(folder / "rates.md", markdown(rates))
+    write_json(record, known | {name: made})
+
+
+if __name__ == "__main__":
+    main()

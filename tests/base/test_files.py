@@ -1,0 +1,122 @@
+"""Whole files or nothing: what is left behind when writing fails, and what a reader is told."""
+
+import errno
+import stat
+from pathlib import Path
+
+import pytest
+
+from benchmark.base.files import read_json, replacing, replacing_folder, write_json, write_text
+from benchmark.base.records import InputError
+
+
+def everything(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_file_appears_whole_with_its_folders(tmp_path):
+    path = tmp_path / "a" / "b" / "scores.csv"
+    with replacing(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        assert not path.exists()
+        assert temporary.parent == path.parent and temporary.suffix == ".csv"
+        temporary.write_text("whole", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "whole"
+    assert everything(tmp_path) == ["a", "a/b", "a/b/scores.csv"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "scores.csv"
+    path.write_text("old", encoding="utf-8")
+    with pytest.raises(type(error)), replacing(path) as temporary:
+        temporary.write_text("new", encoding="utf-8")
+        raise error
+    assert everything(tmp_path) == ["scores.csv"]
+    assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_results_are_as_readable_as_any_file(tmp_path):
+    """Temporary files and folders are private; what they become is not."""
+    write_text(tmp_path / "file", "x")
+    (tmp_path / "plain file").write_text("x", encoding="utf-8")
+    with replacing_folder(tmp_path / "folder") as temporary:
+        (temporary / "inside").write_text("x", encoding="utf-8")
+    (tmp_path / "plain folder").mkdir()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes["file"] == modes["plain file"]
+    assert modes["folder"] == modes["plain folder"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with replacing_folder(tmp_path / "case") as temporary:
+        (temporary / "image").write_text("x", encoding="utf-8")
+        assert not (tmp_path / "case").exists()
+    assert everything(tmp_path) == ["case", "case/image"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_an_error_leaves_no_folder(tmp_path, error):
+    with pytest.raises(type(error)), replacing_folder(tmp_path / "case") as temporary:
+        (temporary / "image").write_text("x", encoding="utf-8")
+        raise error
+    assert everything(tmp_path) == []
+
+
+def test_the_folder_of_a_faster_process_stays(tmp_path):
+    with replacing_folder(tmp_path / "case") as temporary:
+        (temporary / "image").write_text("slower", encoding="utf-8")
+        (tmp_path / "case").mkdir()
+        (tmp_path / "case" / "image").write_text("faster", encoding="utf-8")
+    assert everything(tmp_path) == ["case", "case/image"]
+    assert (tmp_path / "case" / "image").read_text(encoding="utf-8") == "faster"
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("call", ["write_text", "replace"])
+def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path, monkeypatch, call):
+    path = tmp_path / "scores.csv"
+    path.write_text("old", encoding="utf-8")
+    monkeypatch.setattr(Path, call, full)
+    with pytest.raises(InputError, match=r"scores\.csv was not written: the disk is full; free some space"):
+        write_text(path, "new")
+    monkeypatch.undo()
+    assert everything(tmp_path) == ["scores.csv"]
+    assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="case was not written: the disk is full"), replacing_folder(tmp_path / "case"):
+        full()
+    assert everything(tmp_path) == []
+    monkeypatch.setattr("benchmark.base.files.tempfile.mkdtemp", full)
+    with pytest.raises(InputError, match="case was not written: the disk is full"), replacing_folder(tmp_path / "case"):
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(InputError, match=r"file/scores\.csv was not written: "):
+        write_text(tmp_path / "file" / "scores.csv", "x")
+
+
+def test_json_comes_back_and_keeps_its_letters(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "Mönch", "list": [1, None]})
+    assert "Mönch" in (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert read_json(tmp_path / "a.json", "x") == {"name": "Mönch", "list": [1, None]}
+
+
+@pytest.mark.parametrize("content", [b'{"half": ', b"", b"\xff\xfe\x00"])
+def test_what_is_not_json_is_refused(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json is not JSON: expected a study, found") as found:
+        read_json(tmp_path / "a.json", "a study")
+    assert "\n" not in str(found.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"a\.json does not exist: expected a study\."):
+        read_json(tmp_path / "a.json", "a study")

@@ -1,0 +1,194 @@
+"""Tables of a study that are not as they should be: one sentence, and no half of a report."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.project import write_study
+from helpers.synthetic_scores import rows, table, wide
+
+from benchmark import stats
+from benchmark.base.files import read_table
+from benchmark.base.records import InputError
+from benchmark.results import compared, publish
+from benchmark.scoring import score_table
+from benchmark.stats.patients import incomplete_runs
+from benchmark.studies import study
+
+PROVENANCE = {"gathered": "today", "cases_sha256": "1", "folds_sha256": {}, "versions": [], "code": [], "runs": {}}
+COMPARE = {"metrics": ["dice"], "test": "wilcoxon"}
+MODELS = {"unet": 0.6, "la_resunet": 0.7}
+
+
+def scored(model, mean, cases, seed, **changes):
+    values = np.random.default_rng(len(model) + seed).normal(mean, 0.02, len(cases))
+    return [one for region in ("WT", "ET") for one in rows(model, dict(zip(cases, values, strict=True)), seed=seed,
+                                                           region=region, **changes)]  # fmt: skip
+
+
+@pytest.fixture
+def made(project):
+    """Tables of a study of two models under one seed, on six patients, and its folder; nothing was run."""
+    folder = write_study("made", models=[{"bundle": name} for name in MODELS], compare=COMPARE).parent
+    cases = [f"P{number}/a" for number in range(6)]
+    scores = [scored(name, mean, cases, 1) for name, mean in MODELS.items()]
+    score_table.write(folder / "scores.csv", wide(table(*scores)))
+    score_table.write(folder / "baseline.csv", wide(table(*scores)))
+    (folder / "provenance.json").write_text(json.dumps(PROVENANCE), encoding="utf-8")
+    (folder / "histories.csv").write_text("run\n", encoding="utf-8")
+    (folder / "external").mkdir()
+    return folder
+
+
+def add_tool(folder, cases, seed=0, **changes):
+    score_table.write(folder / "external/tool.csv", wide(table(scored("tool", 0.65, cases, seed, **changes))))
+
+
+CASES = [f"P{number}/a" for number in range(6)]
+HEADER = ",".join((*score_table.HEAD, "dice")) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("scores.csv", HEADER, "scores.csv has no rows: expected one per run, case and region"),
+        ("external/x.csv", HEADER, "x.csv has no rows"),
+        ("histories.csv", "", "histories.csv is not a table of training histories: No columns"),
+        ("histories.csv", "epoch,seconds\n1,2\n", "expected the columns run too, found epoch, seconds."),
+        ("histories.csv", "run,epoch\na,2\n", "expected the columns seconds too, found run, epoch."),
+        ("histories.csv", "run,epoch,seconds\na,2,long\n", "expected numbers in the column seconds, found 'long'."),
+        ("provenance.json", "{}", "provenance.json: 'gathered' is a required property."),
+        ("provenance.json", "[]", "provenance.json: [] is not of type 'object'."),
+        ("provenance.json", json.dumps({**PROVENANCE, "runs": {"a": {}}}), "provenance.json: runs/a: 'fingerprint' is"),
+    ],
+)
+def test_a_table_that_is_none_stops_a_report_in_one_sentence_and_changes_nothing(
+    made, command, name, content, sentence
+):
+    (made / name).write_text(content, encoding="utf-8")
+    before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
+    code, out, err = command("report", "made")
+    assert (code, out, err.count("\n")) == (2, "", 1) and sentence in err
+    assert {path: path.read_bytes() for path in made.rglob("*") if path.is_file()} == before
+
+
+def test_a_missing_provenance_leaves_the_old_report_whole(made):
+    publish.publish(study.load("made"))
+    before = (made / "comparisons.csv").read_bytes()
+    scores = score_table.read(made / "scores.csv")
+    score_table.write(made / "scores.csv", scores.assign(dice=scores["dice"] / 2))
+    (made / "provenance.json").unlink()
+    with pytest.raises(InputError, match=r"provenance\.json does not exist: expected where the scores come from"):
+        publish.publish(study.load("made"))
+    assert (made / "comparisons.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "baseline.csv"])
+def test_a_check_names_the_file_that_it_cannot_use(made, command, name):
+    text = (made / name).read_text(encoding="utf-8")
+    for content, sentence in ((HEADER, "has no rows"), (text + text.splitlines()[-1] + "\n", "has 1 rows twice")):
+        (made / name).write_text(content, encoding="utf-8")
+        code, _, err = command("check", "made")
+        assert code == 2 and f"made/{name} {sentence}" in err
+
+
+@pytest.mark.parametrize("name", ["comparisons.csv", "methods.csv", "ranking.csv"])
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"'])
+def test_an_explanation_names_the_table_that_it_cannot_use(made, command, name, content):
+    (made / name).write_text(content, encoding="utf-8")
+    of = ("--metric", "rank") if name == "ranking.csv" else ("--region", "WT", "--against", "la_resunet")
+    code, out, err = command("explain", "made", "--bundle", "unet", *of)
+    assert (code, out) == (2, "") and f"made/{name} is not a" in err
+
+
+def test_a_tool_under_another_seed_makes_no_methods_of_one_seed(made):
+    add_tool(made, CASES)
+    publish.publish(study.load("made"))
+    assert not (made / "methods.csv").exists()
+    assert "## Methods, trained anew" not in (made / "report.md").read_text(encoding="utf-8")
+    scores = score_table.read(made / "scores.csv")
+    two = pd.concat([scores, scores[scores["bundle"] == "unet"].assign(seed=2)])
+    score_table.write(made / "scores.csv", two)
+    publish.publish(study.load("made"))
+    assert set(pd.read_csv(made / "methods.csv")["n_checkpoints_a"]) == {2, 1}
+
+
+def test_a_tool_that_was_scored_on_other_cases_or_patients_is_refused(made):
+    add_tool(made, ["Q1/a", "Q2/a"])
+    with pytest.raises(InputError, match=r"tool\.csv: expected cases of the study, such as P0/a, found 2 others, such"):
+        compared.compared_scores(study.load("made"))
+    add_tool(made, CASES)
+    path = made / "external/tool.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(",P3,", ",P9,"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"tool\.csv: expected case P3/a of patient P3, found P9\."):
+        compared.compared_scores(study.load("made"))
+    # More cases than the study's are no harm.
+    add_tool(made, [*CASES, "Q1/a"])
+    table = compared.compared_scores(study.load("made"))
+    assert set(table.scores["case_id"]) == set(CASES) and table.left_out == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t: t[(t["model"] != "b") | (t["metric"] != "iou")], "b has no iou."),
+        (lambda t: t[(t["model"] != "b") | (t["region"] != "ET")], "b has no ET."),
+        (lambda t: t[(t["model"] != "b") | (t["region"] + t["metric"] != "ETiou")], "b has no iou of ET."),
+        (lambda t: t[(t["model"] == "b") ^ (t["case_id"] == "P0/a")],
+         "a lacks 2 of 3 patients (P1, P2); b lacks 1 of 3 patients (P0)."),
+    ],
+)  # fmt: skip
+def test_what_a_model_lacks_is_said_where_no_patient_is_left(change, sentence):
+    parts = [scored(model, 0.5, CASES[:3], 1, metric=metric) for model in "ab" for metric in ("dice", "iou")]
+    scores = change(table(*parts).assign(model=lambda t: t["bundle"]))
+    with pytest.raises(InputError) as found:
+        stats.shared_patients(scores)
+    assert str(found.value) == f"no patient was scored for all of a, b: expected at least one, found that {sentence}"
+
+
+def test_a_case_that_one_run_lost_is_said():
+    whole = table(*(scored("unet", 0.5, CASES, seed) for seed in (1, 2)), scored("unet", 0.5, ["R/a"], 1, fold=1))
+    assert incomplete_runs(whole) == []
+    lost = (whole["seed"] == 2) & (whole["case_id"] == "P3/a")
+    blank = (whole["seed"] == 1) & (whole["case_id"] == "P4/a") & (whole["region"] == "ET")
+    assert incomplete_runs(whole[~(lost | blank)]) == [
+        "unet, fold 0, seed 1 lacks 1 of 12 scores that other seeds have, of 1 case (P4/a): means are over what is "
+        "there.",
+        "unet, fold 0, seed 2 lacks 2 of 12 scores that other seeds have, of 1 case (P3/a): means are over what is "
+        "there.",
+    ]
+
+
+def test_a_report_says_which_run_lost_a_case(made):
+    scores = score_table.read(made / "scores.csv")
+    again = scores[(scores["bundle"] == "unet") & (scores["case_id"] != "P3/a")].assign(seed=2)
+    score_table.write(made / "scores.csv", pd.concat([scores, again]))
+    publish.publish(study.load("made"))
+    assert "unet, fold 0, seed 2 lacks 2 of 12 scores" in (made / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_rows_behind_the_table_of_power_are_written(made):
+    publish.publish(study.load("made"))
+    power = pd.read_csv(made / "power.csv")
+    scores = score_table.read(made / "scores.csv").pivot(index=["region", "case_id"], columns="bundle", values="dice")
+    spread = (scores["unet"] - scores["la_resunet"]).groupby("region").std()
+    assert set(power["of"]) == {"networks"}
+    for row in power.itertuples():
+        assert row.sd_difference == pytest.approx(spread[row.region], rel=1e-5)
+        assert row.patients == stats.sample_size(row.target / spread[row.region], 0.05, test="wilcoxon")
+    score_table.write(made / "scores.csv", score_table.read(made / "scores.csv").query("bundle == 'unet'"))
+    write_study("made", models=[{"bundle": "unet"}], compare=COMPARE)
+    publish.publish(study.load("made"))
+    assert not (made / "power.csv").exists()
+
+
+def test_a_table_is_read_as_it_stands(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("name,n\na,1\nb,\n", encoding="utf-8")
+    found = read_table(path, "a table of names", ["name"], ["n"])
+    assert found["n"].iloc[0] == 1 and np.isnan(found["n"].iloc[1])
+    path.write_text("name,n\n", encoding="utf-8")
+    assert read_table(path, "a table of names", ["name"], ["m"]).empty
+    with pytest.raises(InputError, match=r"expected a table of names\.$"):
+        read_table(tmp_path / "none.csv", "a table of names")

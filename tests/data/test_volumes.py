@@ -1,0 +1,167 @@
+import gzip
+import hashlib
+
+import nibabel
+import numpy as np
+import pytest
+
+from benchmark.base.records import InputError
+from benchmark.data.volumes import read_image, read_volume, sha256_file, spacing_of, write_label_map
+
+OBLIQUE = np.array([[-1.9, 0.3, 0.0, 12.0], [0.3, 2.1, 0.4, -30.0], [0.1, -0.4, 2.5, 7.5], [0, 0, 0, 1.0]])
+
+
+def voxels(shape=(4, 5, 6), dtype=np.int16):
+    return np.arange(np.prod(shape), dtype=dtype).reshape(shape)
+
+
+def save(path, data, affine=OBLIQUE):
+    nibabel.save(nibabel.Nifti1Image(data, affine), path)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_nifti_keeps_integers_and_affine(tmp_path, ending):
+    found, affine = read_volume(save(tmp_path / f"a{ending}", voxels()))
+    assert found.dtype == np.int16
+    np.testing.assert_array_equal(found, voxels())
+    np.testing.assert_allclose(affine, OBLIQUE, atol=1e-6)
+    np.testing.assert_allclose(spacing_of(affine), nibabel.affines.voxel_sizes(OBLIQUE), atol=1e-5)
+
+
+def test_nifti_scaling_big_endian_and_nifti2(tmp_path):
+    image = nibabel.Nifti1Image(voxels(), OBLIQUE)
+    image.header.set_slope_inter(2, 10)
+    nibabel.save(image, tmp_path / "scaled.nii")
+    # nibabel rescales on saving; the values asked for are those of a plain nibabel read.
+    expected = nibabel.load(tmp_path / "scaled.nii").get_fdata()
+    np.testing.assert_allclose(read_volume(tmp_path / "scaled.nii")[0], expected)
+
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels(), OBLIQUE, header), tmp_path / "big.nii.gz")
+    found = read_volume(tmp_path / "big.nii.gz")[0]
+    assert found.dtype == np.dtype("=i2")
+    np.testing.assert_array_equal(found, voxels())
+
+    nibabel.save(nibabel.Nifti2Image(voxels(), OBLIQUE), tmp_path / "two.nii.gz")
+    np.testing.assert_array_equal(read_volume(tmp_path / "two.nii.gz")[0], voxels())
+
+
+def test_units_are_turned_into_mm(tmp_path):
+    image = nibabel.Nifti1Image(voxels(), np.diag([0.001, 0.002, 0.003, 1]))
+    image.header.set_xyzt_units("meter")
+    nibabel.save(image, tmp_path / "m.nii")
+    assert spacing_of(read_volume(tmp_path / "m.nii")[1]) == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_itk_formats_agree_with_nibabel(tmp_path, ending):
+    itk = pytest.importorskip("itk")
+    image = itk.image_from_array(voxels().transpose().copy())
+    image.SetSpacing([1.5, 2.0, 2.5])
+    image.SetOrigin([10.0, -20.0, 30.0])
+    turn = np.deg2rad(20)
+    image.SetDirection(
+        itk.matrix_from_array(
+            np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0.0, 0.0, 1.0]])
+        )
+    )
+    itk.imwrite(image, str(tmp_path / f"a{ending}"))
+    itk.imwrite(image, str(tmp_path / "a.nii.gz"))
+    expected = nibabel.load(tmp_path / "a.nii.gz")
+    found, affine = read_volume(tmp_path / f"a{ending}")
+    assert found.dtype == np.int16
+    np.testing.assert_array_equal(found, np.asarray(expected.dataobj))
+    np.testing.assert_allclose(affine, expected.affine, atol=1e-4)
+
+    whole = (tmp_path / f"a{ending}").read_bytes()
+    (tmp_path / f"cut{ending}").write_bytes(whole[: len(whole) - 100])
+    with pytest.raises(InputError, match=rf"cut{ending}: expected a whole image file"):
+        read_volume(tmp_path / f"cut{ending}")
+
+
+def test_one_volume_of_a_4d_file(tmp_path):
+    data = voxels((3, 4, 5, 2), np.float32)
+    save(tmp_path / "a.nii.gz", data)
+    found, affine = read_image(tmp_path, "a.nii.gz[1]")
+    np.testing.assert_array_equal(found, data[..., 1])
+    np.testing.assert_allclose(affine, OBLIQUE, atol=1e-6)
+    with pytest.raises(InputError, match=r"a.nii.gz: expected a 4-D image with at least 3 volumes, found shape"):
+        read_image(tmp_path, "a.nii.gz[2]")
+    with pytest.raises(InputError, match=r"a.nii.gz: expected a 3-D image, found shape \(3, 4, 5, 2\)"):
+        read_image(tmp_path, "a.nii.gz")
+    save(tmp_path / "b.nii", data[..., :1])
+    assert read_image(tmp_path, "b.nii")[0].shape == (3, 4, 5)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "spoil", [cut, flip_a_byte, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"text" * 200)]
+)
+def test_broken_gz_names_the_file(tmp_path, spoil):
+    path = save(tmp_path / "scan.nii.gz", np.random.default_rng(0).integers(0, 999, (8, 8, 8)).astype(np.int16))
+    spoil(path)
+    with pytest.raises(InputError, match=r"scan\.nii\.gz: expected a whole image file, found a broken one"):
+        read_volume(path)
+
+
+def test_other_unusable_files(tmp_path):
+    path = save(tmp_path / "a.nii", voxels())
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match=r"a\.nii: expected a whole image file"):
+        read_volume(path)
+    data = voxels(dtype=np.float32)
+    data[0, 0, 0], data[1, 1, 1] = np.nan, np.inf
+    with pytest.raises(InputError, match=r"b\.nii: expected finite voxels, found 2 that are NaN or Inf"):
+        read_volume(save(tmp_path / "b.nii", data))
+    with pytest.raises(InputError, match=r"none\.nii: expected an image file, found nothing"):
+        read_volume(tmp_path / "none.nii")
+    (tmp_path / "dir.nii").mkdir()
+    with pytest.raises(InputError, match=r"dir\.nii: expected an image file, found a folder"):
+        read_volume(tmp_path / "dir.nii")
+    (tmp_path / "a.dcm").touch()
+    with pytest.raises(InputError, match=r"a\.dcm: expected a file ending in .*, found \.dcm"):
+        read_volume(tmp_path / "a.dcm")
+    with pytest.raises(InputError, match=r"c\.nii: expected voxels that are real numbers, found type complex64"):
+        read_volume(save(tmp_path / "c.nii", voxels(dtype=np.complex64)))
+
+
+def test_label_map_round_trip_and_bytes(tmp_path):
+    labels = (voxels((4, 5, 6)) % 5).astype(np.uint8)
+    write_label_map(tmp_path / "a.nii.gz", labels, OBLIQUE)
+    write_label_map(tmp_path / "sub" / "b.nii.gz", labels, OBLIQUE)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "sub" / "b.nii.gz").read_bytes()
+    image = nibabel.load(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(np.asarray(image.dataobj), labels)
+    assert image.get_data_dtype() == np.uint8
+    assert image.header["qform_code"] == image.header["sform_code"] == 1
+    np.testing.assert_allclose(image.affine, OBLIQUE, atol=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "sub"]
+    # Gzip's header: no name, no time.
+    assert (tmp_path / "a.nii.gz").read_bytes()[3:8] == b"\x00" * 5
+    assert gzip.decompress((tmp_path / "a.nii.gz").read_bytes())[:4] == (348).to_bytes(4, "little")
+
+
+def test_label_map_refuses_other_types_and_names(tmp_path):
+    with pytest.raises(InputError, match=r"a\.nii\.gz: expected labels of type uint8, found int16"):
+        write_label_map(tmp_path / "a.nii.gz", voxels(), OBLIQUE)
+    with pytest.raises(InputError, match=r"a\.nii: expected a label map's name to end in \.nii\.gz"):
+        write_label_map(tmp_path / "a.nii", voxels(dtype=np.uint8), OBLIQUE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sha256_is_hashlibs(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    with pytest.raises(InputError, match="none: expected a readable file"):
+        sha256_file(tmp_path / "none")

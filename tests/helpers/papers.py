@@ -1,0 +1,21 @@
+"""Write small published.json files, for tests."""
+
+import json
+
+from helpers.project import REPOSITORY
+
+REPORTS = REPOSITORY / "reports"
+PAPERS = ("mandekar2025", "hossen2025", "deng2024", "fozzati2024")
+PAPER = {"short": "demo", "title": "T", "authors": ["A"], "data": "d", "split": "s"}
+
+
+def table(columns, values, **more):
+    rows = [{"label": label, "values": list(cells)} for label, cells in values.items()]
+    columns = [{"name": name} if isinstance(name, str) else name for name in columns]
+    return {"id": "T1", "kind": "scores", "caption": "c", "where": "w", "columns": columns, "rows": rows, **more}
+
+
+def write(tmp_path, **content):
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps({"paper": PAPER, "tables": [], **content}), encoding="utf-8")
+    return path

@@ -1,0 +1,472 @@
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.synthetic_scores import counted, histories, rows, table
+
+from benchmark import stats
+from benchmark.papers.figures import draw
+from benchmark.papers.implied.layers import res_unet_parameters
+from benchmark.papers.published import FILE, load, parse
+from benchmark.papers.settings import layer_table
+from benchmark.papers.tables import paper_table
+from benchmark.papers.tracks import native_of, tracks
+from benchmark.papers.values import Ours, difference, ours, verdict
+from benchmark.report import Material, Paper, write_report
+from benchmark.report.document import Figure, Text
+from benchmark.report.splits import Pair, leak_pairs, leak_table
+from benchmark.results import compared
+from benchmark.scoring.metrics import COUNTS, METRICS
+from benchmark.studies.study import Study, apart
+
+REPORTS = Path(__file__).parents[2] / "reports"
+BETTER = {name: metric.better for name, metric in METRICS.items()}
+COMPARE = {"metrics": ["dice"], "pairs": "all", "test": "wilcoxon", "alpha": 0.05}
+DICE = {"name": "Dice", "metric": "dice", "regions": "mean", "aggregate": "patients"}
+RUNS = {
+    "mandekar2025": (["unet", "unet/native", "resunet", "la_resunet", "la_resunet/plain"], []),
+    "hossen2025": (["resunet_tversky/native", "unetpp"], ["resnet50_classifier"]),
+    "deng2024": (["resunet_focal_tversky/as_in_paper", "resunet_focal_tversky/by_slice"], ["resnet50_classifier"]),
+    "fozzati2024": (["unet_dice_focal/as_in_paper"], []),
+}
+"""Models with scores, by paper; the others of its tables were not run."""
+
+
+def declare(name):
+    bundle, _, variant = name.partition("/")
+    model = {"bundle": bundle, "variant": variant or "default"}
+    more = {"native": {"track": "native"}, "by_slice": {"set": {"split": "slice"}}}
+    return {**model, **more.get(variant, {})}
+
+
+def paper_of(name, why_not="", layers=None):
+    segmenters, classifiers = RUNS[name]
+    parts = [counted(segmenters, regions=("WT", "TC") if name == "mandekar2025" else ("tumour",), patients=8)]
+    if classifiers:
+        parts.append(counted(classifiers, regions=("slice",), size=600, patients=8))
+    scores = pd.concat(parts, ignore_index=True)
+    own = scores[~scores["metric"].isin(COUNTS) & (scores["region"] != "slice")]
+    comparisons = stats.compare(own, COMPARE, BETTER)
+    return Paper(load(REPORTS / name / FILE), scores, comparisons, {}, layers, why_not), own
+
+
+def material_of(name, **more):
+    paper, own = paper_of(name, **more)
+    segmenters, classifiers = RUNS[name]
+    study = {"name": name, "title": name, "data": "lgg", "folds": [0], "seeds": [1], "compare": COMPARE,
+             "models": [declare(model) for model in [*segmenters, *classifiers]]}  # fmt: skip
+    found = {}
+    for model in study["models"]:
+        (history,) = histories([model["bundle"]], 1, (1,), epochs=3).values()
+        history = history.assign(train_accuracy=0.8, val_accuracy=0.7, val_iou=history["val_dice"] / 2)
+        found[f"{model['bundle']}/{model['variant']}/fold0-seed1"] = history
+    rest = paper.scores.drop(own.index)
+    rest = rest[~rest["metric"].isin(COUNTS)]
+    return Material(study, {"pictures": "private"}, own, paper.comparisons, found, apart=rest if len(rest) else None,
+                    paper=replace(paper, histories=found))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.80, 0.836, "reproduced"), (0.80, 0.834, "lower"), (0.844, 0.9, "reproduced"), (0.846, 0.9, "higher")],
+)
+def test_the_rule_compares_the_rounding_interval_with_ours(low, high, expected):
+    assert verdict(parse("0.84"), Ours((low + high) / 2, low, high), DICE) == expected
+
+
+@pytest.mark.parametrize(
+    ("printed", "low", "high", "metric", "expected"),
+    [
+        ("0.91", 0.05, 0.95, "dice", "not comparable: our interval is wider than ±0.05"),
+        ("0.91", 0.85, 0.95, "dice", "reproduced"),
+        ("0.91", 0.05, 0.90, "dice", "lower"),
+        ("91%", 0.85, 0.97, "dice", "not comparable: our interval is wider than ±5 points"),
+        ("4.0", 3.1, 5.0, "hd95", "reproduced"),
+        ("4.0", 2.9, 5.0, "hd95", "not comparable: our interval is wider than ±1 mm"),
+    ],
+)
+def test_an_interval_that_would_meet_nearly_anything_reproduces_nothing(printed, low, high, metric, expected):
+    assert verdict(parse(printed), Ours((low + high) / 2, low, high), {**DICE, "metric": metric}) == expected
+
+
+def test_one_patient_is_no_verdict():
+    assert verdict(parse("0.84"), Ours(0.85, np.nan, np.nan), DICE).startswith("not comparable")
+
+
+def test_ours_is_the_mean_over_patients_of_the_mean_over_regions():
+    values = {"WT": {"A": 0.9, "B": 0.7}, "TC": {"A": 0.5, "B": 0.7}}
+    scores = table(*[rows("m", cases, region=region) for region, cases in values.items()])
+    paper = Paper(None, scores, scores)
+    assert ours(paper, "m", DICE).value == pytest.approx(0.7)
+    assert ours(paper, "m", {**DICE, "regions": ["WT"]}).value == pytest.approx(0.8)
+    assert ours(paper, "other", DICE) is None
+
+
+def test_pooled_and_slice_measures_come_from_counts():
+    counts = {"tumour": (8, 2, 2, 88), "slice": (30, 10, 5, 55)}
+    made = [
+        rows("m", {"A": float(value), "B": float(value)}, metric=name, region=region)
+        for region, values in counts.items()
+        for name, value in zip(COUNTS, values, strict=True)
+    ]
+    scores = table(*made)
+    paper = Paper(None, scores, scores)
+    pooled = ours(paper, "m", {"name": "D", "metric": "Dice", "regions": "mean", "aggregate": "pooled"})
+    assert (pooled.value, pooled.patients) == (pytest.approx(0.8), 2)
+    recall = ours(paper, "m", {"name": "R", "aggregate": "slices"}, ("1", "recall"))
+    assert recall.value == pytest.approx(30 / 35)
+
+
+def test_a_printed_row_stands_beside_ours():
+    scores = table(rows("unet_dice_focal", {f"P{i}": 0.9 + i / 1000 for i in range(9)}))
+    paper = replace(paper_of("hossen2025")[0], scores=scores.assign(bundle="resunet_tversky", variant="native"))
+    found = paper_table(paper, paper.published.table("Table II")).rows
+    assert found[0] == [
+        "Our, ResUNET",
+        "resunet_tversky/native",
+        "Dice",
+        "0.98",
+        "0.904",
+        found[0][5],
+        "-0.076",
+        "lower",
+    ]
+    assert found[1][4:] == ["not scored", "none", "none", "not comparable: not scored"]
+    assert found[2][1] == "none of ours" and found[2][4:] == ["[1]", "none", "none", "not comparable [1]"]
+
+
+def test_a_study_that_is_not_comparable_says_what_the_rule_would_say():
+    reason = "Half of the patients at half resolution"
+    paper, _ = paper_of("fozzati2024", why_not=reason)
+    found = paper_table(paper, paper.published.tables[0])
+    assert {row[-1] for row in found.rows} <= {
+        *(f"not comparable (would be: {word})" for word in ("lower", "higher", "reproduced")),
+        "not comparable (and our interval is wider than ±0.05)",
+    }
+    assert sum(reason in note for note in found.notes) == 1
+
+
+def test_percent_is_printed_as_percent():
+    paper, _ = paper_of("hossen2025")
+    found = {tuple(row[:3]): row for row in paper_table(paper, paper.published.table("Table I")).rows}
+    accuracy = found["Accuracy", "resnet50_classifier", "Accuracy"]
+    micro = found["Micro Avg", "resnet50_classifier", "Recall (%)"]
+    assert accuracy[4:7] == micro[4:7] and 50 < float(accuracy[4]) < 100
+
+
+def test_p_values_stand_beside_the_printed_bounds():
+    paper, _ = paper_of("mandekar2025")
+    # Differences are of unet, resunet and so on less la_resunet, the reference.
+    tests = paper.comparisons.assign(p_holm=0.0004, difference=-0.3)
+    paper = replace(paper, comparisons=tests)
+    found = paper_table(paper, paper.published.table("Table IV"))
+    by_row = {(row[0], row[2]): row for row in found.rows}
+    p = "p-value (ours: over patients)"
+    assert by_row["U-Net", p][4] == "WT <0.001, TC <0.001"
+    assert by_row["U-Net", p][-1] == "reproduced"
+    assert by_row["nnU-Net", p][-1] == "not comparable: not run"
+    assert by_row["LA-ResUNet", p][-1] == "not comparable: the reference itself"
+    assert " ± " in by_row["U-Net", "Mean DSC ± Std"][4]
+    assert any("over patients, which is another question" in note for note in found.notes)
+    high = replace(paper, comparisons=tests.assign(p_holm=0.02))
+    assert paper_table(high, paper.published.table("Table IV")).rows[1][-1] == "higher"
+
+
+def test_a_small_p_against_the_reference_reproduces_nothing():
+    paper, _ = paper_of("mandekar2025")
+    tests = paper.comparisons.assign(p_holm=1e-5, difference=0.3)
+    (row,) = [
+        row
+        for row in paper_table(replace(paper, comparisons=tests), paper.published.table("Table IV")).rows
+        if row[0] == "U-Net" and row[2].startswith("p-value")
+    ]
+    assert row[4] == "WT <0.001 against, TC <0.001 against" and row[-1] == "contrary in WT, TC"
+    one = tests.assign(difference=np.where(tests["region"] == "TC", 0.3, -0.3))
+    row = paper_table(replace(paper, comparisons=one), paper.published.table("Table IV")).rows[1]
+    assert row[4] == "WT <0.001, TC <0.001 against" and row[-1] == "contrary in TC"
+
+
+def test_support_is_ours_too_and_is_no_score():
+    scores = table(
+        *[
+            rows("resnet50_classifier", {"A": n, "B": n}, metric=m, region="slice")
+            for m, n in zip(COUNTS, (30.0, 10.0, 5.0, 55.0), strict=True)
+        ]
+    )
+    paper = replace(paper_of("hossen2025")[0], scores=scores)
+    found = {tuple(row[:3]): row for row in paper_table(paper, paper.published.table("Table I")).rows}
+    supports = {row[0]: row[4] for key, row in found.items() if key[2] == "Support"}
+    assert supports == {"0": "130", "1": "70", "Accuracy": "200", "Micro Avg": "200", "Weighted Avg": "200"}
+    assert found["1", "resnet50_classifier", "Support"][5:] == ["none: a count", "-145", "not comparable [1]"]
+
+
+def test_a_loss_is_that_of_the_epoch_whose_weights_were_kept():
+    paper, _ = paper_of("deng2024")
+    segmenter = pd.DataFrame({"epoch": [1, 2, 3], "val_dice": [0.1, 0.6, 0.5], "val_loss": [0.9, 0.4, 0.3]})
+    classifier = pd.DataFrame({"epoch": [1, 2], "val_dice": np.nan, "val_accuracy": [0.9, 0.8], "val_loss": [0.5, 0.2]})
+    runs = {
+        "resunet_focal_tversky/as_in_paper/fold0-seed1": segmenter,
+        "resunet_focal_tversky/as_in_paper/fold0-seed2": segmenter.assign(val_loss=[0.9, 0.6, 0.3]),
+        "resunet_focal_tversky/by_slice/fold0-seed1": segmenter.assign(val_loss=7.0),
+        "resnet50_classifier/default/fold0-seed1": classifier,
+    }
+    paper = replace(paper, histories=runs)
+    for name, value in (("Segmentation", "0.5000"), ("Classification", "0.5000")):
+        found = paper_table(paper, paper.published.table(name))
+        (row,) = [row for row in found.rows if row[2] == "Loss"]
+        assert row[4:6] == [value, "none: of a training"] and row[-1] == "not comparable [1]"
+        assert any("validation loss at the epoch whose weights were kept" in note for note in found.notes)
+
+
+def test_settings_stand_beside_the_models_config():
+    paper, _ = paper_of("mandekar2025")
+    config = {
+        "spatial_size": [240, 240],
+        "learning_rate": 0.0001,
+        "batch_size": 16,
+        "modalities": "T1, T1c, T2, FLAIR",
+        "optimizer": {"_target_": "torch.optim.Adam", "lr": "@learning_rate"},
+    }
+    paper = replace(paper, settings={"la_resunet": config})
+    said = {row[0]: row[3] for row in paper_table(paper, paper.published.table("Table I")).rows}
+    same = ("Input modalities", "Input image size", "Optimizer", "Initial learning rate")
+    assert {said[name] for name in same} == {"same"}
+    assert said["Batch size"] == "differs"
+    assert said["Weight decay"] == "not comparable: no such id"
+
+
+def our_layers():
+    widths, size, found = [16, 32, 64, 128, 256], 256, []
+
+    def add(kind, edge, channels, parameters=0):
+        found.append((f"layer{len(found)}", kind, f"(1, {channels}, {edge}, {edge})", parameters))
+
+    for parameters in (448, 2320):
+        add("Conv2d", size, 16, parameters)
+        add("BatchNorm2d", size, 16, 64)
+    for level, width in enumerate(widths[1:], 1):
+        add("MaxPool2d", size >> level, widths[level - 1])
+        add("ResBlock", size >> level, width, 1000)
+    for level in (3, 2, 1, 0):
+        add("Upsample", size >> level, widths[level + 1])
+        add("Concatenate", size >> level, widths[level + 1] + widths[level])
+        add("ResBlock", size >> level, widths[level], 1000)
+    add("Conv2d", size, 1, 17)
+    found.append(("total", "Total", "", res_unet_parameters(widths, 3)))
+    return pd.DataFrame(found, columns=["layer", "type", "shape", "parameters"])
+
+
+def test_layers_stand_beside_the_printed_ones():
+    printed = load(REPORTS / "deng2024" / FILE).table("Table 2")
+    said = {row[0]: (row[4], row[-1]) for row in layer_table(printed, our_layers()).rows}
+    wrong = {"5": "differs: channels 16 and 32", "6": "differs: channels 16 and 64", "7": "differs: channels 16 and 64"}
+    assert {label: said[label][1] for label in wrong} == wrong
+    same = [str(n) for n in (1, 2, 3, 4, *range(8, 21), 25, 26)]
+    assert {label: said[label][1] for label in same} == dict.fromkeys(same, "same")
+    assert said["1"][0] == "Conv2d x 2"
+    assert {said[label][1] for label in ("21", "22")} == {"not comparable: inside a ResBlock of ours"}
+    assert said["23"][1] == "not comparable: an operation, no layer"
+    assert {row[-1] for row in layer_table(printed, None).rows} == {"not comparable: layers.csv is not there"}
+
+
+def test_both_tracks_stand_side_by_side():
+    study = {"models": [declare("unet"), declare("unet/native"), declare("la_resunet")]}
+    assert native_of(study) == {"unet": "unet/native"}
+    leaky = {**declare("unet/native"), "variant": "native_by_slice", "set": {"split": "slice"}}
+    assert native_of({"models": [*study["models"], leaky]}) == {"unet": "unet/native"}
+    values = {f"P{i}": 0.5 + i / 100 for i in range(9)}
+    better = {case: value + 0.1 for case, value in values.items()}
+    scores = table(rows("unet", values), rows("unet/native", better))
+    paper = paper_of("mandekar2025")[0]
+    paper = replace(paper, scores=scores, comparisons=paper.comparisons.iloc[:0])
+    first, second = tracks(paper, study)[0].rows[:2]
+    assert first[:2] == ["U-Net", "DSC"] and first[3:6] == ["0.540", "0.640", "+0.100"]
+    assert first[-2:] == ["not declared", "native higher (interval only)"]
+    assert second[-1] == "not comparable: not run"
+
+
+def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_interval():
+    study = {"models": [declare("unet"), declare("unet/native")]}
+    values = {f"P{i}": 0.5 + i / 100 for i in range(9)}
+    parts = [rows("unet", values, region=region) for region in ("WT", "TC")]
+    parts += [rows("unet/native", {p: v + 0.1 for p, v in values.items()}, region=region) for region in ("WT", "TC")]
+    tests = pd.DataFrame(
+        {"metric": "dice", "region": ["WT", "TC"], "model_a": "unet/native", "model_b": "unet", "n_patients": 9,
+         "difference": 0.1, "p_holm": [0.281, 0.004], "significant": [False, True]}
+    )  # fmt: skip
+    paper = replace(paper_of("mandekar2025")[0], scores=table(*parts), comparisons=tests)
+    row = tracks(paper, study)[0].rows[0]
+    assert row[6] == "+0.100 to +0.100"
+    assert row[-2:] == ["WT 0.281, TC 0.004", "no difference shown in WT; native higher in TC"]
+    reason = "18 subjects and 60 steps"
+    (shown,) = tracks(replace(paper, comparisons=tests[tests["region"] == "WT"], why_not=reason), study)
+    assert shown.rows[0][-2:] == ["0.281", "not comparable (would be: no difference shown)"]
+    assert any(reason in note for note in shown.notes)
+    turned = tests.assign(model_a="unet", model_b="unet/native", difference=-0.1, significant=True)
+    assert tracks(replace(paper, comparisons=turned), study)[0].rows[0][-1] == "native higher in all regions"
+
+
+def test_models_under_another_split_are_found_and_kept_apart():
+    study = {"models": [declare("unet"), declare("resunet"), declare("resunet/by_slice")]}
+    assert apart(study) == ["resunet/by_slice"]
+    assert leak_pairs(study) == [("resunet", "resunet/by_slice", "slice")]
+    other = {"models": [*study["models"], {**declare("unet/by_slice"), "set": {"split": "slice", "channels": [8]}}]}
+    assert leak_pairs(other) == leak_pairs(study)
+
+
+SPLITS = Pair("m", "m/by_slice", "slice")
+
+
+def with_counts(model, patients):
+    """Rows of counts and Dice; ``patients`` maps a patient to tp, fp and fn of 1000 voxels, and perhaps a note."""
+    parts = []
+    for patient, (tp, fp, fn, *note) in patients.items():
+        values = dict(zip(COUNTS, (tp, fp, fn, 1000 - tp - fp - fn), strict=True))
+        values["dice"] = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0
+        parts += [
+            rows(model, {patient: float(value)}, metric=name, note="".join(note)) for name, value in values.items()
+        ]
+    return table(*parts)
+
+
+def test_a_patient_whose_tested_slices_hold_no_tumour_decides_nothing_about_a_split():
+    # A is found equally well under both; of B the one tested slice is empty, which scores 1 by rule, or 0.
+    honest = with_counts("m", {"A": (80, 20, 20), "B": (0, 10, 10), "C": (50, 0, 50)})
+    leaky = with_counts("m/by_slice", {"A": (8, 2, 2), "B": (0, 0, 0, "both empty"), "C": (5, 0, 5), "D": (9, 0, 0)})
+    scores = pd.concat([honest, leaky], ignore_index=True)
+    found = leak_table(scores, SPLITS, ["dice"], {"dice": "Dice"})
+    pooled, mean = ([row[0], row[2].split()[0], row[3].split()[0], row[4], row[7]] for row in found.rows)
+    # 2 * 130 / (260 + 30 + 80) and 2 * 13 / (26 + 2 + 7)
+    assert pooled == ["Dice, pooled", "0.703", "0.743", "+0.040", "3"]
+    assert mean == ["Dice, mean", "0.733", "0.733", "+0.000", "2 (1 left out)"]
+    assert found.rows[1][6] == "no difference shown"
+    # 20 of the 210 voxels of tumour, of the patients of both.
+    assert any("10% of the tumour's voxels" in note for note in found.notes)
+    assert any("does not say what it comes from" in note for note in found.notes)
+
+
+def test_a_prediction_that_is_empty_is_a_failure_and_stays():
+    honest = with_counts("m", {"A": (80, 20, 20), "B": (0, 0, 10, "prediction empty")})
+    leaky = with_counts("m/by_slice", {"A": (8, 2, 2), "B": (5, 5, 5)})
+    mean = leak_table(pd.concat([honest, leaky]), SPLITS, ["dice"], {}).rows[1]
+    assert (mean[4], mean[7]) == ("+0.250", "2")
+
+
+def test_voxels_of_untested_slices_are_not_held_to_be_right():
+    honest, leaky = with_counts("m", {"A": (8, 2, 2)}), with_counts("m/by_slice", {"A": (8, 2, 2)})
+    scores = pd.concat([honest, leaky])
+    scores = pd.concat([scores, scores[scores["metric"] == "dice"].assign(metric="specificity")])
+    (row,) = leak_table(scores, SPLITS, ["specificity"], {}).rows
+    assert row[6] == "not comparable: slices that are not tested count as right"
+    other = leak_table(scores, SPLITS._replace(split="published"), ["specificity"], {}).rows
+    assert other[0][2] == "0.998"
+
+
+def test_a_leak_of_a_model_that_was_not_run_is_said():
+    scores = table(rows("unet", {"A": 0.5, "B": 0.6}))
+    (row,) = leak_table(scores, SPLITS, ["dice"], {}).rows
+    assert row[6] == "not comparable: m and m/by_slice not run"
+
+
+def test_pooled_differences_are_on_the_same_patients():
+    first = with_counts("a", {"A": (10, 0, 0), "B": (5, 5, 5)})
+    second = with_counts("b", {"A": (10, 0, 0), "C": (1, 9, 9)})
+    scores = Paper(None, pd.concat([first, second]), first).rows
+    found = difference(scores, "a", "b", {"metric": "Dice", "regions": "mean", "aggregate": "pooled"})
+    assert (found.value, found.patients) == (0.0, 1)
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("papers")
+    for name in RUNS:
+        material = material_of(name, why_not="A tenth of the data" if name == "deng2024" else "")
+        write_report(folder / name, material, folder / "private")
+    return folder
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_no_cell_is_empty(reports, name):
+    text = (reports / name / "report.md").read_text()
+    places = [text.index(f"## {title}") for title in ("Result in short", "The paper's tables", "The paper's figures",
+                                                      "What the printed numbers imply", "Data and runs")]  # fmt: skip
+    assert places == sorted(places)
+    ours_only = text[places[1] : places[4]]
+    for line in ours_only.splitlines():
+        if line.startswith("|"):
+            assert all(cell.strip() not in ("", "-") for cell in line.strip("|").split(" | ")), line
+    assert not re.search(r"\bnan\b", ours_only)
+    for one in load(REPORTS / name / FILE).tables:
+        assert f"*{one['id']} (" in ours_only
+    for figure in load(REPORTS / name / FILE).figures:
+        assert figure["id"] in ours_only
+
+
+def test_figures_are_drawn_and_those_that_cannot_be_say_why(reports, tmp_path):
+    drawn = {path.name for path in (reports / "hossen2025" / "figures").glob("paper_*")}
+    assert drawn == {"paper_fig_3.png", "paper_fig_4.png", "paper_fig_5.png"}
+    assert {p.name for p in (reports / "mandekar2025" / "figures").glob("paper_*")} == {
+        "paper_fig_4.png",
+        "paper_fig_5.png",
+    }
+    for path in reports.glob("*/figures/paper_*.png"):
+        assert path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size < 300_000
+    assert "Not recorded: train_tversky, val_tversky." in (reports / "deng2024" / "report.md").read_text()
+    blocks = draw(tmp_path, paper_of("fozzati2024")[0], {}, "Pictures: none.")
+    assert not any(isinstance(block, Figure) for block in blocks)
+    assert any(isinstance(b, Text) and b.text.endswith("unet_dice_focal/as_in_paper: not run.") for b in blocks)
+
+
+def test_the_leak_section_stands_in_the_report(reports):
+    text = (reports / "deng2024" / "report.md").read_text()
+    section = text[text.index("## One model under two splits") : text.index("## Data and runs")]
+    assert "| Dice, pooled | tumour |" in section and "| Dice, mean | tumour |" in section
+    assert "goes with the split" not in text
+    for line in section.splitlines():
+        assert "| - |" not in line
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
+@pytest.mark.parametrize("name", RUNS)
+def test_report_tex_compiles(reports, tmp_path, name):
+    work = shutil.copytree(reports / name, tmp_path / "work")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_slices_counts_and_other_splits_are_kept_out_of_comparisons():
+    models = tuple(declare(name) for name in ("unet", "unet/by_slice", "resnet50"))
+    study = Study("s", "S", "lgg", (0,), (1,), models, COMPARE)
+    scores = pd.concat(
+        [counted(["unet", "unet/by_slice"], patients=2), counted(["resnet50"], regions=("slice",), patients=2)],
+        ignore_index=True,
+    )
+    kept = compared.own_scores(study, scores)
+    assert set(kept["bundle"]) == {"unet"} and set(kept["variant"]) == {"default"}
+    assert set(kept["metric"]).isdisjoint(COUNTS)
+    rest = compared.apart_scores(scores, kept)
+    assert len(rest) + len(kept) == len(scores[~scores["metric"].isin(COUNTS)])
+
+
+def test_a_study_with_a_published_file_reports_it(finished, command):
+    # The tiny study has no recipe of its own for this model.
+    text = (
+        (REPORTS / "hossen2025" / FILE).read_text(encoding="utf-8").replace("resunet_tversky/native", "resunet_tversky")
+    )
+    paper = json.loads(text)
+    before = (finished / "reports" / "tiny" / "report.md").read_text()
+    assert "The paper's tables" not in before
+    (finished / "reports" / "tiny" / FILE).write_text(json.dumps(paper), encoding="utf-8")
+    assert command("report", "tiny")[0] == 0
+    text = (finished / "reports" / "tiny" / "report.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("| Our, ResUNET | resunet_tversky | Dice |")]
+    assert line.split(" | ")[-1] == "lower |" or "not comparable: fewer" in line
+    assert "paper_fig_5.png" in text

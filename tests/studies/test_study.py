@@ -1,0 +1,262 @@
+"""A study's declaration to runs and a selection of them; what is mistyped is refused."""
+
+import json
+
+import pytest
+from helpers.project import TINY, write_study
+
+from benchmark.base.records import InputError, Run, declared_name, model_name
+from benchmark.studies import bundle, study
+
+
+def test_names_and_the_studies_of_this_repository(project):
+    write_study("another")
+    assert study.names() == ["another", "tiny"]
+
+
+def test_runs_are_models_by_folds_by_seeds_with_their_overrides(project):
+    write_study(
+        "sweep",
+        folds=[0, 2],
+        seeds=[1, 5],
+        models=[
+            {"bundle": "unet"},
+            {"bundle": "la_resunet", "variant": "no_fusion", "set": {"fusion": False, "amp": True}},
+        ],
+        set={"max_epochs": 4, "amp": False},
+    )
+    runs = study.load("sweep").runs({"max_epochs": 9})
+    assert [run.id for run in runs] == [
+        "unet/default/fold0-seed1",
+        "unet/default/fold0-seed5",
+        "unet/default/fold2-seed1",
+        "unet/default/fold2-seed5",
+        "la_resunet/no_fusion/fold0-seed1",
+        "la_resunet/no_fusion/fold0-seed5",
+        "la_resunet/no_fusion/fold2-seed1",
+        "la_resunet/no_fusion/fold2-seed5",
+    ]
+    # What is said for one model wins over what is said for all, and the command line over both.
+    assert runs[0].overrides == {"max_epochs": 9, "amp": False}
+    assert runs[-1].overrides == {"max_epochs": 9, "amp": True, "fusion": False}
+    assert {run.study for run in runs} == {"sweep"}
+    assert study.load("sweep").folder == project / "reports" / "sweep"
+
+
+def test_optional_entries_have_defaults(project):
+    content = {key: value for key, value in TINY.items() if key in study.SCHEMA["required"]}
+    (project / "reports/tiny/study.json").write_text(json.dumps(content))
+    loaded = study.load("tiny")
+    assert (loaded.set, loaded.deviations, loaded.check, loaded.notes) == ({}, "", {}, ())
+    assert loaded.runs()[0].overrides == {}
+
+
+def test_an_unknown_study_lists_the_known_ones(project):
+    with pytest.raises(InputError, match="There is no study 'tiyn': expected one of tiny"):
+        study.load("tiyn")
+
+
+@pytest.mark.parametrize("entry", study.SCHEMA["required"])
+def test_a_missing_entry_is_named(project, entry):
+    (project / "reports/tiny/study.json").write_text(json.dumps({k: v for k, v in TINY.items() if k != entry}))
+    with pytest.raises(InputError, match=rf"study\.json: '{entry}' is a required property"):
+        study.load("tiny")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 1}, "seeds: 1 is not of type 'array'"),
+        ({"set": []}, r"set: \[\] is not of type 'object'"),
+        ({"seed": [1]}, "'seed' was unexpected"),
+        ({"models": [{"bundle": "unet"}, {"bundle": "unet"}]}, "bundle and variant together must differ"),
+        ({"models": [{"bundle": "unet"}, {"bundle": "unet", "variant": "default"}]}, "together must differ"),
+        ({"models": [{"variant": "x"}]}, "models/0: 'bundle' is a required property"),
+        ({"models": ["unet"]}, "models/0: 'unet' is not of type 'object'"),
+        ({"models": []}, r"models: \[\] should be non-empty"),
+        ({"folds": []}, r"folds: \[\] should be non-empty"),
+        ({"seeds": []}, r"seeds: \[\] should be non-empty"),
+        ({"seeds": ["1"]}, "seeds/0: '1' is not of type 'integer'"),
+        ({"seeds": [1, 1]}, r"seeds: \[1, 1\] has non-unique elements"),
+        ({"models": [{"bundle": "unet", "set": ["amp"]}]}, "models/0/set: .* is not of type 'object'"),
+        ({"models": [{"bundle": "unet", "variant": "../../x"}]}, "models/0/variant: '../../x' does not match"),
+        ({"models": [{"bundle": "unet", "sett": {"amp": True}}]}, "'sett' was unexpected"),
+    ],
+)
+def test_what_is_mistyped_is_refused_in_one_sentence(project, change, message):
+    write_study("tiny", **change)
+    with pytest.raises(InputError, match=message) as found:
+        study.load("tiny")
+    assert "study.json" in str(found.value) and "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_file_that_is_no_study_is_named(project, content):
+    (project / "reports/tiny/study.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"study\.json"):
+        study.load("tiny")
+
+
+@pytest.fixture
+def runs(project):
+    write_study(
+        "sweep", folds=[0, 1], seeds=[1, 10], models=[{"bundle": "unet"}, {"bundle": "unet", "variant": "wide"}]
+    )
+    return study.load("sweep").runs()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "count"),
+    [
+        ([], 8),
+        (["bundle=unet"], 8),
+        (["variant=wide"], 4),
+        (["fold=0", "seed=10"], 2),
+        (["fold=0", "fold=1", "seed=1", "variant=default"], 2),
+        (["seed=1"], 4),
+    ],
+)
+def test_a_selection_meets_every_condition(runs, conditions, count):
+    chosen = study.select(runs, conditions)
+    assert len(chosen) == count
+    for run in chosen:
+        for key in {condition.partition("=")[0] for condition in conditions}:
+            assert f"{key}={getattr(run, key)}" in conditions
+    assert chosen == [run for run in runs if run in chosen]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        (["bundle"], "Cannot select by 'bundle': expected bundle=…, variant=…, fold=…, seed=…"),
+        (["epoch=1"], "Cannot select by 'epoch=1'"),
+        (["seed="], "Cannot select by 'seed='"),
+        (["seed=2"], "No run has seed=2: expected seed to be one of 1, 10"),
+        (["bundle=unet2"], "No run has bundle=unet2: expected bundle to be one of unet"),
+    ],
+)
+def test_a_selection_that_says_nothing_is_refused(runs, conditions, message):
+    with pytest.raises(InputError, match=message):
+        study.select(runs, conditions)
+
+
+def test_conditions_that_no_run_meets_together(project):
+    write_study("odd", models=[{"bundle": "unet"}, {"bundle": "la_resunet", "variant": "x"}])
+    with pytest.raises(InputError, match="No run meets bundle=unet and variant=x together"):
+        study.select(study.load("odd").runs(), ["bundle=unet", "variant=x"])
+
+
+def test_a_study_that_extends_another_takes_what_it_does_not_say(project):
+    (project / "reports/tiny/small").mkdir()
+    path = project / "reports/tiny/small/study.json"
+    path.write_text(json.dumps({"extends": "tiny", "seeds": [7], "set": {"max_epochs": 1}}))
+    assert study.names() == ["tiny", "tiny/small"]
+    small, whole = study.load("tiny/small"), study.load("tiny")
+    assert (small.seeds, small.set, small.models) == ((7,), {"max_epochs": 1}, whole.models)
+    assert small.folder == project / "reports" / "tiny" / "small"
+    assert small.runs()[0].study == "tiny/small"
+    path.write_text(json.dumps({"extends": "tini", "seeds": [7]}))
+    with pytest.raises(InputError, match=r"tiny/small/study\.json: extends: expected another study, found 'tini'"):
+        study.load("tiny/small")
+
+
+def test_studies_that_extend_each_other_are_refused_in_one_sentence(project):
+    for name, parent in {"first": "second", "second": "third", "third": "second"}.items():
+        (project / "reports" / name).mkdir()
+        (project / "reports" / name / "study.json").write_text(json.dumps({"extends": parent}))
+    sentence = r"third/study\.json: extends: expected another study, found 'second' which extends it"
+    with pytest.raises(InputError, match=rf"{sentence} \(first → second → third → second\)\.$"):
+        study.load("first")
+    (project / "reports/first/study.json").write_text(json.dumps({"extends": "first"}))
+    with pytest.raises(InputError, match=r"first/study\.json: extends: expected another study, found 'first'\.$"):
+        study.load("first")
+
+
+def test_a_change_for_one_bundle_reaches_its_runs_only(project):
+    gate, net = {"bundle": "resnet50_classifier"}, {"bundle": "unet"}
+    joined = {"bundle": "unet", "variant": "two_stage", "stages": ["resnet50_classifier", "unet"]}
+    write_study("sweep", models=[gate, net, joined], set={"amp": False})
+    changes = {"unet:batch_size": 4, "batch_size": 2, "resnet50_classifier:weights": "w.pth", "loss::reduction": "sum"}
+    every = {"amp": False, "batch_size": 2, "loss::reduction": "sum"}
+    runs = study.load("sweep").runs(changes)
+    # What is said for one bundle wins over what is said for all, also where it comes first; a system is its segmenter.
+    assert [run.overrides for run in runs] == [{**every, "weights": "w.pth"}, *2 * [{**every, "batch_size": 4}]]
+    assert bundle.frozen(study.load("sweep").runs({"resnet50_classifier:weights": "w.pth"})[0], "phantom")["train"][
+        "weights"
+    ] == "w.pth"  # fmt: skip
+    with pytest.raises(InputError, match=r"Cannot set 'unett:amp': expected a bundle of the study, one of resnet50_"):
+        study.load("sweep").runs({"unett:amp": True})
+
+
+@pytest.mark.parametrize("key", ["split", "unet:split"])
+def test_the_split_is_declared_and_not_set_on_the_command_line(project, key):
+    with pytest.raises(InputError, match=r"Id 'split' cannot be set here: expected it in study\.json"):
+        study.load("tiny").runs({key: "slice"})
+
+
+@pytest.mark.parametrize(
+    ("gate", "net", "found"),
+    [
+        ({"set": {"split": "slice"}}, {}, "slice and patient"),
+        ({}, {"set": {"split": "slice"}}, "patient and slice"),
+        ({}, {"track": "native"}, "patient and published"),
+    ],
+)
+def test_stages_of_two_splits_are_refused(project, gate, net, found):
+    models = [{"bundle": "resnet50_classifier", "variant": "a", **gate}, {"bundle": "unet", "variant": "b", **net}]
+    joined = {"bundle": "unet", "variant": "both", "stages": ["resnet50_classifier/a", "unet/b"]}
+    write_study("staged", models=[joined, *models], set_native={"split": "published"})
+    with pytest.raises(InputError, match=rf"unet/both: stages: expected two models of one split, found {found}\."):
+        study.load("staged")
+    write_study("staged", models=[joined, *({**model, "set": {"split": "slice"}} for model in models)])
+    assert study.load("staged").stages(joined)[0]["variant"] == "a"
+
+
+def test_a_native_model_follows_its_own_recipe_before_what_is_set_for_all(project):
+    path = project / "bundles/unet/configs/model.json"
+    model = json.loads(path.read_text())
+    path.write_text(json.dumps({**model, "native": {"learning_rate": 0.5, "batch_size": 3, "max_epochs": 99}}))
+    models = [
+        {"bundle": "unet"},
+        {"bundle": "unet", "track": "native"},
+        {"bundle": "unet", "track": "native", "variant": "short", "set": {"max_epochs": 2}},
+    ]
+    write_study("tracks", models=models, set={"learning_rate": 0.1, "amp": False}, set_native={"max_epochs": 5})
+    runs = study.load("tracks").runs()
+    assert [run.variant for run in runs] == ["default", "native", "short"]
+    assert runs[0].overrides == {"learning_rate": 0.1, "amp": False}
+    native = {"learning_rate": 0.5, "batch_size": 3, "amp": False}
+    assert runs[1].overrides == {**native, "max_epochs": 5}
+    assert runs[2].overrides == {**native, "max_epochs": 2}
+
+
+def test_the_test_follows_the_number_of_seeds_unless_it_is_declared(project):
+    compare = {"metrics": ["dice"]}
+    for seeds, declared, expected in (
+        ([1], {}, "wilcoxon"),
+        ([1, 2], {}, "two_level"),
+        ([1, 2], {"test": "paired_t"}, "paired_t"),
+    ):
+        write_study("asked", seeds=seeds, compare=compare | declared)
+        assert study.load("asked").compare["test"] == expected
+
+
+def test_a_model_is_named_without_its_default_variant():
+    assert model_name("unet", "default") == "unet" == declared_name({"bundle": "unet"})
+    assert model_name("la_resunet", "no_fusion") == "la_resunet/no_fusion"
+    assert Run("s", "la_resunet", "no_fusion", 0, 1).model == "la_resunet/no_fusion"
+
+
+@pytest.mark.parametrize(
+    ("margin", "message"),
+    [
+        (-0.01, "compare/margin: "),
+        ({"dice": "0.02"}, "compare/margin: "),
+        ({"dcie": 0.02}, "compare: margin: expected metrics of compare, dice, hd95; found 'dcie'"),
+        (0.02, "compare: margin: expected one by metric, as they differ in unit; found 0.02"),
+    ],
+)
+def test_a_margin_that_means_nothing_is_refused_before_anything_runs(project, margin, message):
+    write_study("asked", compare={"metrics": ["dice", "hd95"], "margin": margin})
+    with pytest.raises(InputError, match=message):
+        study.load("asked")
