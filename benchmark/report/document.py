@@ -7,12 +7,31 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Key:
+    """What a number shows.
+
+    ``region`` is None for a number over all regions, ``statistic`` says what of the metric it is (mean, sd over seeds,
+    difference, p, rank, …), and ``against`` is the other model of a pair.
+    """
+
+    model: str
+    metric: str
+    region: str | None = None
+    statistic: str = "mean"
+    against: str = ""
+
+
+@dataclass(frozen=True)
 class Cell:
-    """Plain text of a table's cell, perhaps bold, perhaps with a raised mark that a note explains."""
+    """Plain text of a table's cell, perhaps bold, perhaps with a raised mark that a note explains.
+
+    ``key`` says what number the cell shows; ``explain`` finds it by that.
+    """
 
     text: str
     bold: bool = False
     mark: str = ""
+    key: Key | None = None
 
 
 @dataclass(frozen=True)
