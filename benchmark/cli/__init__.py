@@ -255,23 +255,6 @@ def implied(
     print(relations.summary(findings))
 
 
-@app.command()
-def layers(
-    name: Annotated[str, typer.Argument(metavar="BUNDLE")],
-    out: Annotated[Path, typer.Option(help="CSV file to write; beside published.json it joins the paper's listing.")],
-    in_channels: Annotated[int, typer.Option(min=1)] = 4,
-    out_channels: Annotated[int, typer.Option(min=1)] = 3,
-    size: Annotated[int, typer.Option(min=1, help="Pixels along each side of the image.")] = 240,
-) -> None:
-    """List a network's layers with output shapes and parameters, counted as Keras counts them."""
-    from benchmark.base.files import write_text
-    from benchmark.papers.layers import layers as listed
-
-    table = listed(name, in_channels, out_channels, (size, size))
-    write_text(out, table.to_csv(index=False))
-    print(f"Wrote {out}: {len(table) - 1} layers, {table['parameters'].iloc[-1]:,} parameters.")
-
-
 def _report(declared: study.Study) -> None:
     from benchmark.results import publish
 

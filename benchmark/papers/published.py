@@ -159,7 +159,12 @@ class Published:
 
 
 def cell(column: Mapping[str, Any], text: str | None) -> Value | None:
-    """Read a cell of a table under its column's unit; no number rounds to a share from below 0 or above 1."""
+    """Read a cell of a table under its column's unit; no number rounds to a share from below 0 or above 1.
+
+    Of an output shape with channels last, such as (None,256,256,16), the number is the channels.
+    """
+    if text is not None and role(column) == "shape" and (numbers := re.findall(r"\d+", text)):
+        return Value(text, float(numbers[-1]), Interval(float(numbers[-1]), float(numbers[-1])))
     found = parse(text, column.get("unit", ""), role(column) in COUNTED)
     if found is None or role(column) not in SHARES:
         return found
@@ -206,11 +211,7 @@ def load(path: Path) -> Published:
 
 
 def _check_table(path: Path, table: Mapping[str, Any]) -> None:
-    columns, roles = table["columns"], [role(column) for column in table["columns"]]
-    if table["kind"] == "layers" and (
-        lacking := [name for name in ("layer", "shape", "parameters") if name not in roles]
-    ):
-        raise InputError(f"{path}: {table['id']}: expected a column of role {lacking[0]!r} in a table of layers.")
+    columns = table["columns"]
     if table["kind"] == "significance" and any("metric" not in c for c in columns if role(c) == "p"):
         raise InputError(f"{path}: {table['id']}: expected a metric in its column of p values, found none.")
     for row in table["rows"]:
@@ -220,15 +221,11 @@ def _check_table(path: Path, table: Mapping[str, Any]) -> None:
         for column, text in zip(columns, row["values"], strict=True):
             if expected := _unfit(table["kind"], column, text):
                 raise InputError(f"{where}, {column['name']}: expected {expected}, found {text!r}.")
-        if table["kind"] == "layers" and row["values"][roles.index("layer")] is None:
-            raise InputError(f"{where}: expected the layer's type, found none.")
 
 
 def _unfit(kind: str, column: Mapping[str, Any], text: str | None) -> str:
     """What a cell should have been, empty where nothing is wrong with it."""
     name = role(column)
-    if kind == "layers" and name == "shape" and text is not None and len(re.findall(r"\d+", text)) != 3:
-        return "height, width and channels, as in (None,256,256,16)"
     found = cell(column, text)
     if found is None or kind == "settings":
         return ""
@@ -244,7 +241,7 @@ def _check_relation(path: Path, published: Published, relation: Mapping[str, Any
     if "table" in relation:
         published.table(relation["table"])
     for key, entry in relation.items():
-        if key in ("kind", "if", "what", "table", "usual"):
+        if key in ("kind", "if", "what", "table", "usual", "in_channels"):
             continue
         for place in _places(entry):
             found = published.value(place)

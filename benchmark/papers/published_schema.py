@@ -19,8 +19,8 @@ NAMES = {
 }
 """Usual names of columns, in letters and digits only, by the role that they stand for."""
 
-COUNTED = ("support", "parameters")
-"""Roles whose printed whole numbers are counts: exact, not rounded."""
+COUNTED = ("support", "parameters", "shape")
+"""Roles whose printed whole numbers are counts: exact, not rounded. Of a layer's output shape it is the channels."""
 
 SHARES = (
     *(name for name in NAMES if name not in COUNTED),
@@ -28,7 +28,7 @@ SHARES = (
 )
 """Roles whose numbers are shares of one."""
 
-ROLES = (*SHARES, *COUNTED, "loss", "layer", "shape")
+ROLES = (*SHARES, *COUNTED, "loss", "layer")
 """All roles of columns."""
 
 _TEXT = {"type": "string", "minLength": 1}
@@ -82,7 +82,6 @@ _TABLE = {
         "kind": {"enum": ["scores", "classification", "significance", "settings", "layers"]},
         "one_test_set": {"type": "boolean"},
         "classes": {"type": "integer", "minimum": 2},
-        "in_channels": {"type": "integer", "minimum": 1},
         "columns": {"type": "array", "items": _COLUMN, "minItems": 1},
         "rows": {"type": "array", "items": _ROW, "minItems": 1},
     },
@@ -124,15 +123,21 @@ RELATIONS: dict[str, dict[str, Any]] = {
         "others": {"type": "array", "items": _STEP, "minItems": 1},
     },
     "prevalence": {"claim": _TEXT, "table": _TEXT},
+    "res_unet_parameters": {
+        "what": _TEXT,
+        "in_channels": {"type": "integer", "minimum": 1},
+        "channels": _SEVERAL,
+        "total": _TEXT,
+    },
 }
 """Entries of each kind of relation, all required."""
 
-MAY_DEPEND = ("equal", "dice_iou", "prevalence")
-"""Kinds of relations that may name with ``if`` what they take for granted."""
+OPTIONAL = {"equal": ("if", "what"), "sum": ("what",), "dice_iou": ("if",), "prevalence": ("if",)}
+"""Entries that a kind of relation may have: ``if`` is what it takes for granted, ``what`` its name."""
 
 
 def _of_kind(kind: str) -> dict[str, Any]:
-    entries, more = RELATIONS[kind], {"if": _TEXT} if kind in MAY_DEPEND else {}
+    entries, more = RELATIONS[kind], {name: _TEXT for name in OPTIONAL.get(kind, ())}
     return {
         "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
         "then": {

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.papers.cells import NONE, NOT_RUN, Reasons, value_cells
 from benchmark.papers.implied import VERDICTS, Finding, summary
 from benchmark.papers.published import Value, cell
-from benchmark.papers.settings import layer_table, settings_table
 from benchmark.papers.tracks import tracks
 from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, decimals, declared_tests, ours
 from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
-from benchmark.report.tables import p_value
+from benchmark.report.tables import p_value, short
 from benchmark.scoring.metrics import METRICS
 
 RULE = (
@@ -36,18 +36,25 @@ def sections(
         Bullets([f"{', '.join(about['authors'])}: {about['title']}.", f"Its data: {about['data']}.",
                  f"Its split: {about['split']}."]),
     ]  # fmt: skip
-    blocks += [paper_table(paper, table) for table in paper.published.tables]
+    blocks += [
+        _layers(table) if table["kind"] == "layers" else paper_table(paper, table) for table in paper.published.tables
+    ]
     blocks += tracks(paper, study)
     if figures:
         blocks += [Heading("The paper's figures"), *figures]
     return [*blocks, Heading("What the printed numbers imply"), *implied_blocks(findings)]
 
 
+def _layers(table: Mapping[str, Any]) -> Text:
+    return Text(
+        f"{table['id']} ({table['where']}): {table['caption']}. It lists layers and shows no result, so none of our "
+        "numbers stand beside it; what its rows imply is listed below."
+    )
+
+
 def paper_table(paper: Paper, table: Mapping[str, Any]) -> Table:
     """One printed table beside ours, by its kind."""
     match table["kind"]:
-        case "layers":
-            return layer_table(table, paper.layers)
         case "settings":
             return settings_table(table, paper.settings.get(table.get("model", ""), {}))
         case "significance":
@@ -179,6 +186,37 @@ def _tested(
     why = "nothing printed" if bound is None else paper.why_not
     said = reasons.cell(why, would_be if bound else "") if why else would_be
     return [", ".join(shown), "none: a p", "none: a p", said]
+
+
+def settings_table(table: Mapping[str, Any], values: Mapping[str, Any]) -> Table:
+    """Printed settings beside those of our model's config, by id."""
+    rows: list[list[str | Cell]] = []
+    for row in table["rows"]:
+        (text,) = row["values"]
+        value = values.get(row.get("config", ""))
+        shown = short(value) if value is not None else "none" if "config" not in row else "no such id"
+        shown = shown if values or "config" not in row else "not run"
+        if "none" in row:
+            said = f"not comparable: {row['none']}"
+        elif value is None:
+            said = f"not comparable: {'no such id' if values else 'not run'}"
+        else:
+            said = "same" if _alike(text, value) else "differs"
+        rows.append([row["label"], text, row.get("config", "none"), said, shown])
+    header = ["Setting", "Printed", "Id", "Verdict", "Ours"]
+    note = "same: the same numbers, or every printed word is in ours."
+    caption = f"{table['id']} ({table['where']}): {table['caption']}; printed beside {table.get('model', 'our model')}."
+    return Table(caption, header, rows, notes=[note])
+
+
+def _alike(text: str, value: Any) -> bool:
+    number = cell({"name": ""}, text)
+    if number is not None and isinstance(value, int | float):
+        return abs(number.number - value) <= 1e-9 * max(1.0, abs(value))
+    if isinstance(value, list | tuple) and all(isinstance(part, int) for part in value):
+        return [int(part) for part in re.findall(r"\d+", text)] == list(value)
+    words = [word.lower()[:4] for word in re.findall(r"[A-Za-z][A-Za-z0-9]*", text)]
+    return all(word in short(value).lower() for word in words)
 
 
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:

@@ -8,10 +8,6 @@ from benchmark.papers import published
 from benchmark.papers.published import Interval, Published, cell, find, load, parse, role
 
 
-def listing(*roles, cells=("conv", "0")):
-    return table([{"name": role, "role": role} for role in roles], {"1": cells}, kind="layers")
-
-
 @pytest.mark.parametrize(
     ("text", "unit", "number", "low", "high"),
     [
@@ -42,6 +38,12 @@ def test_no_number_rounds_to_a_share_from_outside_0_to_1():
     assert cell({"name": "Dice"}, "1.00").interval == Interval(0.995, 1.0)
     assert cell({"name": "Dice", "unit": "%"}, "0").interval == Interval(0.0, 0.005)
     assert cell({"name": "Loss", "role": "loss"}, "1.00").interval == Interval(0.995, 1.005)
+
+
+def test_an_output_shape_is_read_as_its_channels():
+    shape = {"name": "Output shape", "role": "shape"}
+    assert cell(shape, "(None,256,256,16)").interval == Interval(16, 16)
+    assert cell(shape, "unknown") is None
 
 
 @pytest.mark.parametrize("text", [None, "N/A", "—", "\\", "Adam", "T1, T1c, T2, FLAIR", "(None,256,256,16)"])
@@ -84,10 +86,6 @@ def test_places_of_numbers(tmp_path):
             "'reference' is a required property",
         ),
         ({"tables": [table(["p"], {"a": ["0.1"]}, kind="significance", reference="a")]}, "expected a metric"),
-        ({"tables": [listing("layer", "parameters")]}, "expected a column of role 'shape'"),
-        ({"tables": [listing("layer", "shape", "parameters", cells=["conv", "N/A", "0"])]}, "expected height, width"),
-        ({"tables": [listing("layer", "shape", "parameters", cells=["conv", "(1,8,8,4)", "0"])]}, "found '(1,8,8,4)'"),
-        ({"tables": [listing("layer", "shape", "parameters", cells=[None, "(None,8,8,4)", "0"])]}, "the layer's type"),
         (
             {"tables": [{**table(["DSC"], {}), "rows": [{"label": "a", "role": "class", "values": ["1"]}]}]},
             "tables/0/rows/0: 'class' is a required property",

@@ -14,7 +14,7 @@ from typing import Any
 from benchmark.papers.implied.declared import KINDS, equal
 from benchmark.papers.implied.relations import VERDICTS
 from benchmark.papers.implied.reports import printed_report, report, runs
-from benchmark.papers.implied.rows import Finding, joint_shares, layer_rows, row_findings
+from benchmark.papers.implied.rows import Finding, joint_shares, row_findings
 from benchmark.papers.published import Published, role
 
 __all__ = ["VERDICTS", "Finding", "automatic", "declared", "findings", "printed_report", "summary"]
@@ -33,10 +33,8 @@ def findings(published: Published) -> list[Finding]:
 
 def automatic(table: Mapping[str, Any]) -> list[Finding]:
     """Relations of one table that its columns' roles are enough to find."""
-    if table["kind"] == "settings":
+    if table["kind"] in ("settings", "layers"):
         return []
-    if table["kind"] == "layers":
-        return layer_rows(table)
     found = [finding for row in table["rows"] for finding in row_findings(table, row)] + joint_shares(table)
     cells = printed_report(table)
     found += report(table, cells) if cells else []

@@ -37,7 +37,8 @@ def equal(published: Published, places: Sequence[str], relation: str, what: str 
     follows = f"both are {text(rounded, sharp.percent)}" if rounded else "no number rounds to all of them"
     sentence = f"One quantity in different places{f': {what}' if what else ''}."
     printed = ", ".join(f"{value.text} ({place})" for value, place in zip(values, places, strict=True))
-    return Finding(relation, " and ".join(_table(place) for place in places), printed, follows, verdict, sentence)
+    where = " and ".join(dict.fromkeys(_table(place) for place in places))
+    return Finding(relation, where, printed, follows, verdict, sentence)
 
 
 def _table(place: str) -> str:
@@ -45,6 +46,9 @@ def _table(place: str) -> str:
 
 
 def _equal(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
+    if "what" in relation:
+        found = equal(published, relation["values"], relation["what"])
+        return [found._replace(sentence="These numbers must be equal.")]
     if "if" not in relation:
         return [equal(published, relation["values"], "printed twice")]
     found = equal(published, relation["values"], "one quantity or two")
@@ -56,8 +60,8 @@ def _sum(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     exact = sum(part.number for part in parts)
     rounded = Interval(sum(part.interval.low for part in parts), sum(part.interval.high for part in parts))
     return [
-        Finding("parts of a whole", ", ".join(relation["parts"]), " + ".join(part.text for part in parts),
-                text(rounded, total.percent),
+        Finding(relation.get("what", "parts of a whole"), ", ".join(relation["parts"]),
+                " + ".join(part.text for part in parts), text(rounded, total.percent),
                 relations.judge(Interval(total.number, total.number), Interval(exact, exact), rounded),
                 f"The parts must add up to {total.text}.")
     ]  # fmt: skip
@@ -160,6 +164,19 @@ def _prevalence(published: Published, relation: Mapping[str, Any]) -> list[Findi
     return [under(found, relation.get("if", ""), assumed(rate_columns(table), pooled=True))]
 
 
+def _res_unet_parameters(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
+    total, widths = published.value(relation["total"]), [published.value(place) for place in relation["channels"]]
+    channels = [int(width.number) for width in widths]
+    count = relations.res_unet_parameters(channels, relation["in_channels"])
+    found = Finding(
+        "total of parameters", _table(relation["total"]), f"total {total.text}",
+        f"{count} with channels {', '.join(map(str, channels))}",
+        "consistent" if count == total.number else "contradiction",
+        f"The parameters of a ResUNet with the channels of the encoder {relation['what']}.",
+    )  # fmt: skip
+    return [under(found, "each block has a 1x1 and a 3x3 convolution and a 1x1 shortcut")]
+
+
 KINDS: dict[str, Kind] = {
     "equal": _equal,
     "sum": _sum,
@@ -169,5 +186,6 @@ KINDS: dict[str, Kind] = {
     "dice_iou": _dice_iou,
     "largest_gain": _largest_gain,
     "prevalence": _prevalence,
+    "res_unet_parameters": _res_unet_parameters,
 }
 """Kinds of declared relations."""

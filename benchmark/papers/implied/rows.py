@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from benchmark.papers.implied import layers, relations
+from benchmark.papers.implied import relations
 from benchmark.papers.published import Interval, Value, cell, role
 
 
@@ -249,25 +249,3 @@ def _mean_iou(where: str, mean: Value, dice: Value, pooled: str, means: str) -> 
         )
     one_mask, bounded = found
     return _either(one_mask, bounded, pooled, means)
-
-
-def layer_rows(table: Mapping[str, Any]) -> list[Finding]:
-    """A listing of layers: each row against those before it, and the total against the encoder's channels."""
-    rows, total = layers.read(table)
-    found = [
-        Finding(check.rule, f"{table['id']}, {check.row}", check.printed, check.follows,
-                "consistent" if check.holds else "contradiction", "A row of the listing against the rows before it.")
-        for check in layers.checks(rows)
-    ]  # fmt: skip
-    if total is None or not rows or "in_channels" not in table:
-        return found
-    printed, needed = layers.widths(rows)
-    for name, channels in (("as its rows print them", printed), ("as its concatenations need", needed)):
-        count = layers.res_unet_parameters(channels, table["in_channels"])
-        one = Finding(
-            "total of parameters", table["id"], f"total {total}",
-            f"{count} with channels {', '.join(map(str, channels))}",
-            "consistent" if count == total else "contradiction", f"The total of the encoder's channels {name}.",
-        )  # fmt: skip
-        found.append(under(one, "blocks are of a 1x1 and a 3x3 convolution and a 1x1 shortcut"))
-    return found
