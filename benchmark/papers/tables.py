@@ -30,7 +30,7 @@ def sections(
     paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Mapping[str, Any]
 ) -> list[Block]:
     """The paper's tables and figures beside ours, and what its numbers imply, as sections of a report."""
-    about = paper.published.content["paper"]
+    about = paper.published.paper
     blocks: list[Block] = [
         Heading("The paper's tables"),
         Bullets([f"{', '.join(about['authors'])}: {about['title']}.", f"Its data: {about['data']}.",

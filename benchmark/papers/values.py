@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.base.records import model_name
-from benchmark.papers.published import Interval, Published, Value, role
-from benchmark.papers.published_schema import COUNTED
+from benchmark.papers.published import COUNTED, Interval, Published, Value, role
 from benchmark.scoring.metrics import COUNTS, METRICS
 from benchmark.stats import mean_interval, pooled, with_models
 

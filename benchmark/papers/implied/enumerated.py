@@ -91,14 +91,14 @@ def _within(values: np.ndarray, interval: Interval) -> np.ndarray:
 def p_paired(difference: float, first: float, second: float, correlation: float, runs: np.ndarray) -> np.ndarray:
     """Two-sided p of a paired t test for each number of runs, from a mean difference, two SDs and their correlation."""
     spread = np.sqrt(max(first**2 + second**2 - 2 * correlation * first * second, 1e-18))
-    return 2 * stats.t.sf(abs(difference) / (spread / np.sqrt(runs)), runs - 1)
+    return np.asarray(2 * stats.t.sf(abs(difference) / (spread / np.sqrt(runs)), runs - 1))
 
 
 def p_welch(difference: float, first: float, second: float, runs: np.ndarray) -> np.ndarray:
     """Two-sided p of Welch's t test for each number of runs of both models, from a difference of means and two SDs."""
     a, b = (np.maximum(sd, 1e-9) ** 2 / runs for sd in (first, second))
     freedom = (a + b) ** 2 / (a**2 / (runs - 1) + b**2 / (runs - 1))
-    return 2 * stats.t.sf(abs(difference) / np.sqrt(a + b), freedom)
+    return np.asarray(2 * stats.t.sf(abs(difference) / np.sqrt(a + b), freedom))
 
 
 def tests() -> list[str]:

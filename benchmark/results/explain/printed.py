@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark import stats
-from benchmark.papers.published import Published, role
+from benchmark.papers.published import role
 from benchmark.papers.tables import paper_table, place_of
 from benchmark.papers.tracks import native_of, tracks
 from benchmark.report import evidence, mask_tables, tables
@@ -108,8 +108,8 @@ def of_tracks(made: Tables, pair: Sequence[str], metric: str) -> list[Printed]:
     models = [first for first, native in native_of(made.declared).items() if {first, native} == set(pair)]
     found = []
     for table, row, column, text in (place for model in models for place in paper_cells(made, model, metric)):
-        content = {**made.paper.published.content, "tables": [_only(table, row, column, text)]}
-        for block in tracks(replace(made.paper, published=Published(content)), made.declared):
+        only = made.paper.published.model_copy(update={"tables": (_only(table, row, column, text),)})
+        for block in tracks(replace(made.paper, published=only), made.declared):
             if isinstance(block, Table):
                 found += [Printed(block.caption.rstrip("."), named(block.header, line)) for line in block.rows]
     return found

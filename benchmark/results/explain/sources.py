@@ -144,7 +144,7 @@ def load(study: Study) -> Tables:
     table, metrics = compared.compared_scores(study), in_unit(METRICS, str(manifest_of(study.data).unit))
     comparisons, warnings = _comparisons(study)
     path = published.find(study.folder)
-    printed = published.load(path) if path else published.Published({"tables": []})
+    printed = published.load(path) if path else published.Published.model_construct(tables=())
     paper = Paper(
         published=printed,
         scores=table.every,
