@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from benchmark.papers.published import Interval, Value
-from benchmark.papers.values import Ours, decimals, verdict
+from benchmark.papers.published import Interval, Value, role
+from benchmark.papers.values import Ours, Paper, decimals, verdict
+from benchmark.report.document import Cell, Key
+from benchmark.stats import pooled
 
 NOT_RUN = "not run"
 NONE = "none"
@@ -46,12 +49,50 @@ class Reasons:
         return [*found, *(f"[{number}] {reason}." for number, reason in enumerate(self.long, 1))]
 
 
+def place_of(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Line and column of a classifier's report that a number stands for, by its row's role and its column ``name``."""
+    kind = row.get("role", "")
+    if kind == "class":
+        return str(row["class"]), name
+    # The accuracy of a report stands in one of the columns of its measures.
+    return (kind, "accuracy") if kind == "accuracy" and name in ("precision", "recall", "f1") else (kind, name)
+
+
+def name_of(column: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Name of our number beside a printed one: a column of a history, a metric, or a measure of slices."""
+    if column.get("aggregate") == "slices":
+        return place_of(row, role(column))[1]
+    return str(column.get("history") or column.get("metric") or "")
+
+
+def regions_of(paper: Paper, model: str, column: Mapping[str, Any]) -> list[str]:
+    """Regions that a model's number in a column is over."""
+    wanted = column.get("regions", "mean")
+    return [region for region in paper.regions.get(model, ()) if wanted == "mean" or region in wanted]
+
+
+def key_of(paper: Paper, model: str, column: Mapping[str, Any], row: Mapping[str, Any]) -> Key:
+    """What our number in a cell shows: a mean over patients or runs, or a measure of pooled counts.
+
+    The region is that of a number over one region, None where it is over several or is of a training.
+    """
+    statistic = "pooled" if column.get("aggregate") in ("pooled", "slices") else "mean"
+    regions = [pooled.SLICE] if column.get("aggregate") == "slices" else regions_of(paper, model, column)
+    region = regions[0] if len(regions) == 1 and "history" not in column else None
+    return Key(model, name_of(column, row), region, statistic)
+
+
+def keyed(text: str, key: Key, statistic: str, against: str = "") -> Cell:
+    """A cell that shows another statistic of the number of ``key``."""
+    return Cell(text, key=replace(key, statistic=statistic, against=against))
+
+
 def value_cells(
-    printed: Value | None, column: Mapping[str, Any], found: Ours | None, why: str, reasons: Reasons
-) -> list[str]:
+    printed: Value | None, column: Mapping[str, Any], found: Ours | None, why: str, reasons: Reasons, key: Key
+) -> list[str | Cell]:
     """Ours, its interval, the difference and the verdict, each with the reason where there is none.
 
-    ``why`` is the reason why the two are not comparable, empty where they are.
+    ``why`` is the reason why the two are not comparable, empty where they are; ``key`` says which number ours is.
     """
     if found is None:
         return [reasons.short(why), NONE, NONE, reasons.cell(why)]
@@ -60,7 +101,13 @@ def value_cells(
     scale, digits = (100.0 if percent else 1.0), decimals(printed, column)
     gap = "nothing printed" if printed is None else f"{(found.value - printed.number) * scale:+.{digits}f}"
     said = reasons.cell(why, would_be) if why else would_be
-    return [f"{found.value * scale:.{digits}f}", interval_cell(found, column, scale, digits), gap, said]
+    ours = f"{found.value * scale:.{digits}f}"
+    if "±" in (printed.text if printed else "") and not math.isnan(found.sd):
+        ours += f" ± {found.sd * scale:.{digits}f}"
+    return [
+        Cell(ours, key=key), keyed(interval_cell(found, column, scale, digits), key, "ci"),
+        keyed(gap, key, "difference_from_printed"), keyed(said, key, "verdict"),
+    ]  # fmt: skip
 
 
 def interval_cell(found: Ours, column: Mapping[str, Any], scale: float, digits: int) -> str:

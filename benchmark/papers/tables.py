@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.papers.cells import NONE, NOT_RUN, Reasons, value_cells
+from benchmark.papers.cells import NONE, NOT_RUN, Reasons, key_of, keyed, place_of, value_cells
 from benchmark.papers.implied import VERDICTS, Finding, summary
 from benchmark.papers.published import Value, cell
 from benchmark.papers.tracks import tracks
-from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, decimals, declared_tests, ours
-from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
+from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, declared_tests, ours
+from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text
 from benchmark.report.tables import p_value, short
 from benchmark.scoring.metrics import METRICS
 
@@ -76,7 +75,7 @@ def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
             found = ours(paper, model, column, place) if model and _measured(column) else None
             why = _reason(paper, row, column, model, found, printed)
             label = "Accuracy" if place == ("accuracy", "accuracy") else column["name"]
-            cells = value_cells(printed, column, found, why, reasons)
+            cells = value_cells(printed, column, found, why, reasons, key_of(paper, model, column, row))
             rows.append([row["label"], model or NO_MODEL, label, text, *cells])
     return Table(_caption(table), HEADER, rows, notes=[RULE, *_how(table), *reasons.notes])
 
@@ -84,15 +83,6 @@ def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
 def _measured(column: Mapping[str, Any]) -> bool:
     """Whether ours can be computed for a column, be it comparable or not."""
     return "history" in column or "metric" in column or column.get("aggregate") == "slices"
-
-
-def place_of(row: Mapping[str, Any], name: str) -> tuple[str, str]:
-    """Line and column of a classifier's report that a number stands for, by its row's role and its column ``name``."""
-    kind = row.get("role", "")
-    if kind == "class":
-        return str(row["class"]), name
-    # The accuracy of a report stands in one of the columns of its measures.
-    return (kind, "accuracy") if kind == "accuracy" and name in ("precision", "recall", "f1") else (kind, name)
 
 
 def _reason(
@@ -142,15 +132,14 @@ def significance_table(paper: Paper, table: Mapping[str, Any]) -> Table:
         for index, column, name in columns_of(table):
             text, label = row["values"][index], column["name"]
             if name == "p":
-                cells = _tested(paper, column, text, model, reference, reasons)
+                key = key_of(paper, model, column, row)
+                cells = _tested(paper, column, text, key, reference, reasons)
                 label += " (ours: over patients)"
             else:
                 printed = cell(column, text)
                 found = ours(paper, model, column) if model else None
                 why = _reason(paper, row, column, model, found, printed)
-                cells = value_cells(printed, column, found, why, reasons)
-                if found and not math.isnan(found.sd):
-                    cells[0] += f" ± {found.sd:.{decimals(printed, column)}f}"
+                cells = value_cells(printed, column, found, why, reasons, key_of(paper, model, column, row))
             rows.append([row["label"], model or NO_MODEL, label, text, *cells])
     notes = [
         RULE, *_how(table), "The printed SD is said to be over runs, ours is over patients.",
@@ -165,9 +154,10 @@ def significance_table(paper: Paper, table: Mapping[str, Any]) -> Table:
 
 
 def _tested(
-    paper: Paper, column: Mapping[str, Any], text: str, model: str, reference: str, reasons: Reasons
-) -> list[str]:
+    paper: Paper, column: Mapping[str, Any], text: str, key: Key, reference: str, reasons: Reasons
+) -> list[str | Cell]:
     """Ours for a printed p, the two cells that it has nothing for, and the verdict."""
+    model = key.model
     bound, own = cell(column, text), declared_tests(paper.comparisons, model, reference, column)
     if model == reference or own.empty:
         run = {model, reference} <= set(paper.models)
@@ -185,7 +175,10 @@ def _tested(
         would_be = f"contrary in {', '.join(contrary)}"
     why = "nothing printed" if bound is None else paper.why_not
     said = reasons.cell(why, would_be if bound else "") if why else would_be
-    return [", ".join(shown), "none: a p", "none: a p", said]
+    return [
+        keyed(", ".join(shown), key, "p_holm", reference), "none: a p", "none: a p",
+        keyed(said, key, "verdict", reference),
+    ]  # fmt: skip
 
 
 def settings_table(table: Mapping[str, Any], values: Mapping[str, Any]) -> Table:

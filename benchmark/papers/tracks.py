@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.base.records import declared_name
-from benchmark.papers.cells import NONE, NOT_RUN, Reasons, gap_cells
+from benchmark.papers.cells import NONE, NOT_RUN, Reasons, gap_cells, key_of, keyed
 from benchmark.papers.published import cell
 from benchmark.papers.values import Paper, columns_of, decimals, declared_tests, difference, ours
 from benchmark.report.document import Block, Cell, Table
@@ -63,8 +63,12 @@ def _track_row(
         return []
     printed = cell(column, text)
     scale, digits = (100.0 if printed and printed.percent else 1.0), decimals(printed, column)
+    keys = [key_of(paper, model, column, row) for model in pair]
     found = [ours(paper, model, column) for model in pair]
-    values = [f"{one.value * scale:.{digits}f}" if one else NOT_RUN for one in found]
+    values = [
+        Cell(f"{one.value * scale:.{digits}f}", key=key) if one else NOT_RUN
+        for one, key in zip(found, keys, strict=True)
+    ]
     gap = difference(paper.rows, *pair, column)
     if gap is None:
         return [[row["label"], column["name"], text, *values, NONE, NONE, NONE, reasons.cell(NOT_RUN)]]
@@ -72,7 +76,9 @@ def _track_row(
     tests = declared_tests(paper.comparisons, *pair, column)
     p, said = _tested(tests, pair[1]) if len(tests) else ("not declared", f"{shown} (interval only)")
     said = reasons.cell(paper.why_not, said) if paper.why_not else said
-    return [[row["label"], column["name"], text, *values, value, interval, p, said]]
+    texts = {"difference": value, "ci": interval, "p_holm": p, "verdict": said}
+    cells = [keyed(shown, keys[1], statistic, pair[0]) for statistic, shown in texts.items()]
+    return [[row["label"], column["name"], text, *values, *cells]]
 
 
 def _tested(tests: pd.DataFrame, native: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers.papers import PAPERS, REPORTS, table, write
+from helpers.papers import PAPERS, REPORTS, lines, table, write
 from helpers.synthetic_scores import counted
 from scipy import stats
 from sklearn.metrics import classification_report
@@ -311,7 +311,7 @@ def test_a_printed_measure_that_may_be_another_is_not_compared_without_saying_so
     published = load(REPORTS / "fozzati2024" / FILE)
     scores = counted(["unet_dice_focal/as_in_paper"], regions=("tumour",), patients=3)
     shown = paper_table(Paper(published, scores, scores[:0]), published.tables[0])
-    said = {row[2]: row[-1] for row in shown.rows}
+    said = {row[2]: row[-1] for row in lines(shown)}
     assert said["Mean F-score"].startswith("not comparable: measure not sure, see below (would be: ")
     assert not said["Mean IoU"].startswith("not comparable")
     assert any(note.startswith("Mean F-score: the same measure as ours only if") for note in shown.notes)

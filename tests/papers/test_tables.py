@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.papers import lines
 from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark import stats
@@ -17,7 +18,7 @@ from benchmark.papers.tables import paper_table
 from benchmark.papers.tracks import native_of, tracks
 from benchmark.papers.values import Ours, difference, ours, verdict
 from benchmark.report import Material, Paper, write_report
-from benchmark.report.document import Figure, Text
+from benchmark.report.document import Figure, Key, Text
 from benchmark.report.splits import Pair, leak_pairs, leak_table
 from benchmark.results import compared
 from benchmark.scoring.metrics import COUNTS, METRICS
@@ -124,7 +125,7 @@ def test_pooled_and_slice_measures_come_from_counts():
 def test_a_printed_row_stands_beside_ours():
     scores = table(rows("unet_dice_focal", {f"P{i}": 0.9 + i / 1000 for i in range(9)}))
     paper = replace(paper_of("hossen2025")[0], scores=scores.assign(bundle="resunet_tversky", variant="native"))
-    found = paper_table(paper, paper.published.table("Table II")).rows
+    found = lines(paper_table(paper, paper.published.table("Table II")))
     assert found[0] == [
         "Our, ResUNET",
         "resunet_tversky/native",
@@ -143,7 +144,7 @@ def test_a_study_that_is_not_comparable_says_what_the_rule_would_say():
     reason = "Half of the patients at half resolution"
     paper, _ = paper_of("fozzati2024", why_not=reason)
     found = paper_table(paper, paper.published.tables[0])
-    assert {row[-1] for row in found.rows} <= {
+    assert {row[-1] for row in lines(found)} <= {
         *(f"not comparable (would be: {word})" for word in ("lower", "higher", "reproduced")),
         "not comparable (and our interval is wider than ±0.05)",
     }
@@ -152,7 +153,7 @@ def test_a_study_that_is_not_comparable_says_what_the_rule_would_say():
 
 def test_percent_is_printed_as_percent():
     paper, _ = paper_of("hossen2025")
-    found = {tuple(row[:3]): row for row in paper_table(paper, paper.published.table("Table I")).rows}
+    found = {tuple(row[:3]): row for row in lines(paper_table(paper, paper.published.table("Table I")))}
     accuracy = found["Accuracy", "resnet50_classifier", "Accuracy"]
     micro = found["Micro Avg", "resnet50_classifier", "Recall (%)"]
     assert accuracy[4:7] == micro[4:7] and 50 < float(accuracy[4]) < 100
@@ -164,7 +165,7 @@ def test_p_values_stand_beside_the_printed_bounds():
     tests = paper.comparisons.assign(p_holm=0.0004, difference=-0.3)
     paper = replace(paper, comparisons=tests)
     found = paper_table(paper, paper.published.table("Table IV"))
-    by_row = {(row[0], row[2]): row for row in found.rows}
+    by_row = {(row[0], row[2]): row for row in lines(found)}
     p = "p-value (ours: over patients)"
     assert by_row["U-Net", p][4] == "WT <0.001, TC <0.001"
     assert by_row["U-Net", p][-1] == "reproduced"
@@ -173,7 +174,7 @@ def test_p_values_stand_beside_the_printed_bounds():
     assert " ± " in by_row["U-Net", "Mean DSC ± Std"][4]
     assert any("over patients, which is another question" in note for note in found.notes)
     high = replace(paper, comparisons=tests.assign(p_holm=0.02))
-    assert paper_table(high, paper.published.table("Table IV")).rows[1][-1] == "higher"
+    assert lines(paper_table(high, paper.published.table("Table IV")))[1][-1] == "higher"
 
 
 def test_a_small_p_against_the_reference_reproduces_nothing():
@@ -181,12 +182,12 @@ def test_a_small_p_against_the_reference_reproduces_nothing():
     tests = paper.comparisons.assign(p_holm=1e-5, difference=0.3)
     (row,) = [
         row
-        for row in paper_table(replace(paper, comparisons=tests), paper.published.table("Table IV")).rows
+        for row in lines(paper_table(replace(paper, comparisons=tests), paper.published.table("Table IV")))
         if row[0] == "U-Net" and row[2].startswith("p-value")
     ]
     assert row[4] == "WT <0.001 against, TC <0.001 against" and row[-1] == "contrary in WT, TC"
     one = tests.assign(difference=np.where(tests["region"] == "TC", 0.3, -0.3))
-    row = paper_table(replace(paper, comparisons=one), paper.published.table("Table IV")).rows[1]
+    row = lines(paper_table(replace(paper, comparisons=one), paper.published.table("Table IV")))[1]
     assert row[4] == "WT <0.001, TC <0.001 against" and row[-1] == "contrary in TC"
 
 
@@ -198,7 +199,7 @@ def test_support_is_ours_too_and_is_no_score():
         ]
     )
     paper = replace(paper_of("hossen2025")[0], scores=scores)
-    found = {tuple(row[:3]): row for row in paper_table(paper, paper.published.table("Table I")).rows}
+    found = {tuple(row[:3]): row for row in lines(paper_table(paper, paper.published.table("Table I")))}
     supports = {row[0]: row[4] for key, row in found.items() if key[2] == "Support"}
     assert supports == {"0": "130", "1": "70", "Accuracy": "200", "Micro Avg": "200", "Weighted Avg": "200"}
     assert found["1", "resnet50_classifier", "Support"][5:] == ["none: a count", "-145", "not comparable [1]"]
@@ -217,7 +218,7 @@ def test_a_loss_is_that_of_the_epoch_whose_weights_were_kept():
     paper = replace(paper, histories=runs)
     for name, value in (("Segmentation", "0.5000"), ("Classification", "0.5000")):
         found = paper_table(paper, paper.published.table(name))
-        (row,) = [row for row in found.rows if row[2] == "Loss"]
+        (row,) = [row for row in lines(found) if row[2] == "Loss"]
         assert row[4:6] == [value, "none: of a training"] and row[-1] == "not comparable [1]"
         assert any("validation loss at the epoch whose weights were kept" in note for note in found.notes)
 
@@ -232,7 +233,7 @@ def test_settings_stand_beside_the_models_config():
         "optimizer": {"_target_": "torch.optim.Adam", "lr": "@learning_rate"},
     }
     paper = replace(paper, settings={"la_resunet": config})
-    said = {row[0]: row[3] for row in paper_table(paper, paper.published.table("Table I")).rows}
+    said = {row[0]: row[3] for row in lines(paper_table(paper, paper.published.table("Table I")))}
     same = ("Input modalities", "Input image size", "Optimizer", "Initial learning rate")
     assert {said[name] for name in same} == {"same"}
     assert said["Batch size"] == "differs"
@@ -249,7 +250,7 @@ def test_both_tracks_stand_side_by_side():
     scores = table(rows("unet", values), rows("unet/native", better))
     paper = paper_of("mandekar2025")[0]
     paper = replace(paper, scores=scores, comparisons=paper.comparisons.iloc[:0])
-    first, second = tracks(paper, study)[0].rows[:2]
+    first, second = lines(tracks(paper, study)[0])[:2]
     assert first[:2] == ["U-Net", "DSC"] and first[3:6] == ["0.540", "0.640", "+0.100"]
     assert first[-2:] == ["not declared", "native higher (interval only)"]
     assert second[-1] == "not comparable: not run"
@@ -265,15 +266,43 @@ def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_inter
          "difference": 0.1, "p_holm": [0.281, 0.004], "significant": [False, True]}
     )  # fmt: skip
     paper = replace(paper_of("mandekar2025")[0], scores=table(*parts), comparisons=tests)
-    row = tracks(paper, study)[0].rows[0]
+    row = lines(tracks(paper, study)[0])[0]
     assert row[6] == "+0.100 to +0.100"
     assert row[-2:] == ["WT 0.281, TC 0.004", "no difference shown in WT; native higher in TC"]
     reason = "18 subjects and 60 steps"
     (shown,) = tracks(replace(paper, comparisons=tests[tests["region"] == "WT"], why_not=reason), study)
-    assert shown.rows[0][-2:] == ["0.281", "not comparable (would be: no difference shown)"]
+    assert lines(shown)[0][-2:] == ["0.281", "not comparable (would be: no difference shown)"]
     assert any(reason in note for note in shown.notes)
     turned = tests.assign(model_a="unet", model_b="unet/native", difference=-0.1, significant=True)
-    assert tracks(replace(paper, comparisons=turned), study)[0].rows[0][-1] == "native higher in all regions"
+    assert lines(tracks(replace(paper, comparisons=turned), study)[0])[0][-1] == "native higher in all regions"
+
+
+def keys(table):
+    """What each cell of a number of ours shows, by the row's label and the column's name."""
+    return {(row[0], row[2], place): cell.key for row in table.rows for place, cell in enumerate(row)
+            if not isinstance(cell, str)}  # fmt: skip
+
+
+def test_every_number_of_ours_says_what_it_shows():
+    paper, _ = paper_of("mandekar2025")
+    found = keys(paper_table(paper, paper.published.table("Table IV")))
+    assert found["U-Net", "Mean DSC ± Std", 4] == Key("unet", "dice", None, "mean")
+    assert found["U-Net", "Mean DSC ± Std", 6].statistic == "difference_from_printed"
+    p = "p-value (ours: over patients)"
+    assert found["U-Net", p, 4] == Key("unet", "dice", None, "p_holm", "la_resunet")
+    assert ("nnU-Net", p, 4) not in found and ("U-Net", p, 5) not in found
+    study = {"models": [declare("unet"), declare("unet/native")]}
+    row = tracks(paper, study)[0].rows[0]
+    assert [cell.key for cell in row[3:6]] == [
+        Key("unet", "dice"), Key("unet/native", "dice"), Key("unet/native", "dice", None, "difference", "unet")
+    ]  # fmt: skip
+    paper, _ = paper_of("hossen2025")
+    found = keys(paper_table(paper, paper.published.table("Table I")))
+    assert found["1", "Recall (%)", 4] == Key("resnet50_classifier", "recall", "slice", "pooled")
+    assert found["Accuracy", "Accuracy", 4] == Key("resnet50_classifier", "accuracy", "slice", "pooled")
+    paper, _ = paper_of("deng2024")
+    found = keys(paper_table(paper, paper.published.table("Segmentation")))
+    assert found["ResUNet", "Tversky", 4] == Key("resunet_focal_tversky/as_in_paper", "Tversky", "tumour", "pooled")
 
 
 def test_models_under_another_split_are_found_and_kept_apart():

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
 from benchmark import stats
+from benchmark.papers import cells
 from benchmark.papers.published import role
-from benchmark.papers.tables import paper_table, place_of
+from benchmark.papers.tables import paper_table
 from benchmark.papers.tracks import native_of, tracks
 from benchmark.report import evidence, mask_tables, tables
 from benchmark.report.document import Block, Cell, Table
@@ -131,23 +130,13 @@ def paper_cells(made: Tables, model: str, metric: str, tested: bool = False) -> 
         for row in table["rows"]:
             of = row.get("model") or ("" if "none" in row else table.get("model", ""))
             for column, text in zip(table["columns"], row["values"], strict=True) if of == model else ():
-                if (role(column) == "p") == tested and name_of(column, row) == metric and text is not None:
+                if (role(column) == "p") == tested and cells.name_of(column, row) == metric and text is not None:
                     yield table, row, column, text
-
-
-def name_of(column: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """What ours is called beside a printed cell: a column of a history, a metric, or a measure of slices."""
-    if column.get("aggregate") == "slices":
-        return place_of(row, role(column))[1]
-    return str(column.get("history") or column.get("metric") or "")
 
 
 def regions_of(made: Tables, model: str, column: Mapping[str, Any]) -> list[str]:
     """Regions that a column's number of a model is over."""
-    rows = made.paper_of(model).rows
-    there = [str(region) for region in pd.unique(rows.loc[rows["model"] == model, "region"]) if region != pooled.SLICE]
-    wanted = column.get("regions", "mean")
-    return [region for region in there if wanted == "mean" or region in wanted]
+    return cells.regions_of(made.paper_of(model), model, column)
 
 
 def _paper_printed(made: Tables, place: PaperCell) -> list[Printed]:
