@@ -211,6 +211,10 @@ def _by_formula(
     return Metric(name, title, "higher", "", "1", function, "formula", "formula", 0.0, "counts", **rules)
 
 
+_VOLUME_ERROR = Metric(
+    "volume_error", "Volume error", "lower", "ml", "1", volume_error, "formula", "formula", "volume", "volume"
+)
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
