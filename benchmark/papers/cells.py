@@ -10,7 +10,7 @@ from typing import Any
 from benchmark.papers.published import Interval, Value, role
 from benchmark.papers.values import Ours, Paper, decimals, verdict
 from benchmark.report.document import Cell, Key
-from benchmark.stats import pooled
+from benchmark.scoring.counts import SLICE
 
 NOT_RUN = "not run"
 NONE = "none"
@@ -77,7 +77,7 @@ def key_of(paper: Paper, model: str, column: Mapping[str, Any], row: Mapping[str
     The region is that of a number over one region, None where it is over several or is of a training.
     """
     statistic = "pooled" if column.get("aggregate") in ("pooled", "slices") else "mean"
-    regions = [pooled.SLICE] if column.get("aggregate") == "slices" else regions_of(paper, model, column)
+    regions = [SLICE] if column.get("aggregate") == "slices" else regions_of(paper, model, column)
     region = regions[0] if len(regions) == 1 and "history" not in column else None
     return Key(model, name_of(column, row), region, statistic)
 

@@ -17,6 +17,7 @@ from benchmark.papers.published import cell
 from benchmark.papers.values import Paper, ours
 from benchmark.report.canvas import MODEL_COLOURS, new_figure, plot_runs, save, styled
 from benchmark.report.document import Block, Figure, Text
+from benchmark.scoring.counts import SLICE
 from benchmark.stats import pooled
 
 CURVE_STYLES = {"train": "-", "val": "--"}
@@ -151,7 +152,7 @@ def confusion(path: Path, paper: Paper, figure: Mapping[str, Any]) -> str:
             if len(found.fitting)
             else f"No matrix gives every printed cell; one that misses the fewest, {len(found.missed)}, is shown."
         )
-    counts = pooled.patient_counts(paper.rows, figure["model"], pooled.SLICE)
+    counts = pooled.patient_counts(paper.rows, figure["model"], SLICE)
     if len(counts):
         tp, fp, fn, tn = counts.sum(axis=0)
         shown.append((f"ours: {figure['model']}, slices", np.array([[tn, fp], [fn, tp]])))

@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmark.base.records import model_name
 from benchmark.papers.published import COUNTED, Interval, Published, Value, role
+from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS, METRICS
 from benchmark.stats import mean_interval, pooled, with_models
 
@@ -54,7 +55,7 @@ class Paper:
         """Regions that each model has scores of, slices left out."""
         known: dict[str, list[str]] = {}
         for model, region in self.rows[["model", "region"]].drop_duplicates().itertuples(index=False):
-            known.setdefault(model, []).extend([region] * (region != pooled.SLICE))
+            known.setdefault(model, []).extend([region] * (region != SLICE))
         return known
 
 
@@ -69,7 +70,7 @@ class Ours:
     patients: int = 0
 
 
-def ours(paper: Paper, model: str, column: Mapping[str, Any], cell: pooled.Cell = ("", "")) -> Ours | None:
+def ours(paper: Paper, model: str, column: Mapping[str, Any], cell: ReportCell = ("", "")) -> Ours | None:
     """Return a model's counterpart of a column; None where the scores do not hold it.
 
     ``cell`` is the row and measure of a classification report. Means over patients have BCa intervals, pooled
@@ -92,10 +93,10 @@ def ours(paper: Paper, model: str, column: Mapping[str, Any], cell: pooled.Cell 
     return Ours(*pooled.estimate(counts, measure), patients=len(counts))
 
 
-def _measure(column: Mapping[str, Any], cell: pooled.Cell) -> Any:
+def _measure(column: Mapping[str, Any], cell: ReportCell) -> Any:
     if column.get("aggregate") == "slices":
-        return lambda counts: pooled.classification_report(counts)[cell]
-    return pooled.measure_of(column["metric"], column.get("weights")) if "metric" in column else None
+        return lambda counts: report_cells(counts)[cell]
+    return measure_of(column["metric"], column.get("weights")) if "metric" in column else None
 
 
 def kept_epoch(histories: Mapping[str, pd.DataFrame], model: str, name: str) -> Ours | None:
@@ -118,7 +119,7 @@ def patient_values(rows: pd.DataFrame, model: str, column: Mapping[str, Any]) ->
     """
     rows = rows[(rows["model"] == model) & (rows["metric"] == column.get("metric"))]
     wanted = column.get("regions")
-    rows = rows[rows["region"].isin(wanted) if isinstance(wanted, list) else rows["region"] != pooled.SLICE]
+    rows = rows[rows["region"].isin(wanted) if isinstance(wanted, list) else rows["region"] != SLICE]
     if rows.empty:
         return pd.Series(dtype=float)
     cases = rows.groupby(["patient_id", "case_id", "region"])["value"].mean()
@@ -128,8 +129,8 @@ def patient_values(rows: pd.DataFrame, model: str, column: Mapping[str, Any]) ->
 def _counts(rows: pd.DataFrame, model: str, column: Mapping[str, Any]) -> np.ndarray:
     """Counts of shape (patients, regions, 4) of a column's regions; of slices, one region."""
     if column.get("aggregate") == "slices":
-        return pooled.patient_counts(rows, model, pooled.SLICE)[:, None]
-    rows = rows[rows["metric"].isin(COUNTS) & (rows["region"] != pooled.SLICE)]
+        return pooled.patient_counts(rows, model, SLICE)[:, None]
+    rows = rows[rows["metric"].isin(COUNTS) & (rows["region"] != SLICE)]
     wanted = column.get("regions", "mean")
     regions = [r for r in pd.unique(rows["region"]) if wanted == "mean" or r in wanted]
     found = [pooled.patient_counts(rows, model, region) for region in regions]

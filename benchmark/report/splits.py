@@ -14,20 +14,20 @@ from benchmark.base.records import declared_name
 from benchmark.papers.cells import NONE, gap_cells
 from benchmark.papers.values import Ours, difference, patient_values
 from benchmark.report.document import Block, Cell, Heading, Table
+from benchmark.scoring.counts import POOLED_MEASURES, SLICE, global_accuracy, report_cells
 from benchmark.scoring.metrics import COUNTS
 from benchmark.stats import mean_interval, pooled, with_models
-from benchmark.stats.pooled import SLICE
 from benchmark.studies.study import split_of
 
 
 def _rate(counts: np.ndarray, cell: tuple[str, str]) -> np.ndarray:
-    return pooled.classification_report(counts)[cell]
+    return report_cells(counts)[cell]
 
 
 POOLED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "dice": pooled.MEASURES["Dice"],
-    "iou": pooled.MEASURES["IoU"],
-    "accuracy": pooled.global_accuracy,
+    "dice": POOLED_MEASURES["Dice"],
+    "iou": POOLED_MEASURES["IoU"],
+    "accuracy": global_accuracy,
     "sensitivity": partial(_rate, cell=("1", "recall")),
     "specificity": partial(_rate, cell=("0", "recall")),
     "precision": partial(_rate, cell=("1", "precision")),

@@ -3,7 +3,6 @@ import pytest
 from helpers.papers import PAPERS, REPORTS, lines, table, write
 from helpers.synthetic_scores import counted
 from scipy import stats
-from sklearn.metrics import classification_report
 
 from benchmark.papers import implied
 from benchmark.papers.implied import enumerated, relations
@@ -145,19 +144,6 @@ def test_every_matrix_of_a_true_report_is_found():
     found = enumerated.matrices(50, 30, {cell: parse(text) for cell, text in printed.items()})
     assert [49, 1, 2, 28] in found.fitting.tolist()
     assert found.alone == [] and found.pairs == []
-
-
-def test_report_values_are_those_of_scikit_learn():
-    random = np.random.default_rng(1)
-    truth, guess = random.integers(0, 2, 200), random.integers(0, 2, 200)
-    tn, fp, fn, tp = (int(((truth == t) & (guess == g)).sum()) for t, g in ((0, 0), (0, 1), (1, 0), (1, 1)))
-    found = enumerated.report_values(np.array([tn, fp, fn, tp]))
-    known = classification_report(truth, guess, output_dict=True)
-    names = {"0": "0", "1": "1", "macro": "macro avg", "weighted": "weighted avg"}
-    for (row, measure), value in found.items():
-        if row in names:
-            assert float(value) == pytest.approx(known[names[row]][measure if measure != "f1" else "f1-score"])
-    assert float(found["accuracy", "accuracy"]) == pytest.approx(known["accuracy"])
 
 
 def test_p_values_are_those_of_scipy():

@@ -10,44 +10,12 @@ import numpy as np
 from scipy import stats
 
 from benchmark.papers.published import Interval, Value
+from benchmark.scoring.counts import ReportCell, report_cells
 
 CORRELATIONS = (-0.5, 0.0, 0.25, 0.5, 0.75, 0.9)
 """Correlations of paired runs that are tried where a paper prints none."""
 MOST_RUNS = 1000
-Cell = tuple[str, str]
-"""A cell of a classification report: its row ("0", "1", "accuracy", "micro", ...) and its measure."""
-
-
-def report_values(matrices: np.ndarray) -> dict[Cell, np.ndarray]:
-    """Cells of a binary classification report, as scikit-learn defines them, from counts.
-
-    ``matrices`` has shape (..., 4): tn, fp, fn, tp with class 1 as positive. A measure without a denominator is 0.
-    """
-    tn, fp, fn, tp = np.moveaxis(np.asarray(matrices, dtype=float), -1, 0)
-    total = tn + fp + fn + tp
-    cells: dict[Cell, np.ndarray] = {}
-    for name, right, wrong, missed in (("0", tn, fn, fp), ("1", tp, fp, fn)):
-        precision, recall = _share(right, right + wrong), _share(right, right + missed)
-        cells |= {
-            (name, "precision"): precision,
-            (name, "recall"): recall,
-            (name, "f1"): _share(2 * right, 2 * right + wrong + missed),
-            (name, "support"): right + missed,
-        }
-    accuracy = _share(tn + tp, total)
-    for measure in ("precision", "recall", "f1"):
-        first, second = cells["0", measure], cells["1", measure]
-        cells["micro", measure] = accuracy
-        cells["macro", measure] = (first + second) / 2
-        cells["weighted", measure] = _share(first * (tn + fp) + second * (fn + tp), total)
-    cells["accuracy", "accuracy"] = accuracy
-    for name in ("accuracy", "micro", "macro", "weighted"):
-        cells[name, "support"] = total
-    return cells
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole != 0)
+"""Largest number of runs that is tried."""
 
 
 class Matrices(NamedTuple):
@@ -60,16 +28,17 @@ class Matrices(NamedTuple):
 
     fitting: np.ndarray
     best: np.ndarray
-    missed: list[Cell]
-    alone: list[Cell]
-    pairs: list[tuple[Cell, Cell]]
+    missed: list[ReportCell]
+    alone: list[ReportCell]
+    pairs: list[tuple[ReportCell, ReportCell]]
 
 
-def matrices(negatives: int, positives: int, printed: Mapping[Cell, Value]) -> Matrices:
+def matrices(negatives: int, positives: int, printed: Mapping[ReportCell, Value]) -> Matrices:
     """Try every binary confusion matrix with these supports against the printed cells of a classification report."""
     right = np.array(list(product(range(negatives + 1), range(positives + 1))))
     every = np.column_stack([right[:, 0], negatives - right[:, 0], positives - right[:, 1], right[:, 1]])
-    values = report_values(every)
+    tn, fp, fn, tp = every.T
+    values = report_cells(np.stack([tp, fp, fn, tn], axis=-1))
     cells = [cell for cell in printed if cell[1] != "support" and cell in values]
     fits = np.array([_within(values[cell], printed[cell].interval) for cell in cells])
     alone = [cell for cell, fit in zip(cells, fits, strict=True) if not fit.any()]

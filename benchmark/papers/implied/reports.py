@@ -11,14 +11,15 @@ import numpy as np
 from benchmark.papers.implied import enumerated
 from benchmark.papers.implied.rows import Finding, under
 from benchmark.papers.published import Interval, Value, cell, role
+from benchmark.scoring.counts import ReportCell
 
 MEASURES = ("precision", "recall", "f1", "accuracy", "support")
 """Roles of the columns of a classification report."""
 
 
-def printed_report(table: Mapping[str, Any]) -> dict[enumerated.Cell, Value]:
+def printed_report(table: Mapping[str, Any]) -> dict[ReportCell, Value]:
     """Cells of a printed binary classification report by row and measure; empty for any other table."""
-    cells: dict[enumerated.Cell, Value] = {}
+    cells: dict[ReportCell, Value] = {}
     for row in table["rows"]:
         name = str(row["class"]) if row.get("role") == "class" else row.get("role")
         for column, printed in zip(table["columns"], row["values"], strict=True):
@@ -29,7 +30,7 @@ def printed_report(table: Mapping[str, Any]) -> dict[enumerated.Cell, Value]:
     return cells if binary and {("0", "support"), ("1", "support")} <= set(cells) else {}
 
 
-def report(table: Mapping[str, Any], cells: Mapping[enumerated.Cell, Value]) -> list[Finding]:
+def report(table: Mapping[str, Any], cells: Mapping[ReportCell, Value]) -> list[Finding]:
     """Whether any confusion matrix with the printed supports gives all cells, and which cells are in conflict."""
     negatives, positives = (int(cells[name, "support"].number) for name in ("0", "1"))
     found = enumerated.matrices(negatives, positives, cells)
@@ -65,26 +66,26 @@ ONE_NUMBER = ("micro", "precision"), ("micro", "recall"), ("micro", "f1")
 """Cells that are the accuracy under another name, whatever the matrix."""
 
 
-def _echoes(cells: Mapping[enumerated.Cell, Value]) -> set[enumerated.Cell]:
+def _echoes(cells: Mapping[ReportCell, Value]) -> set[ReportCell]:
     """Micro averages that are printed like the accuracy: what is in conflict with it is in conflict with them."""
     accuracy = cells.get(("accuracy", "accuracy"))
     return {cell for cell in ONE_NUMBER if accuracy and cell in cells and cells[cell].interval == accuracy.interval}
 
 
-def _name(one: enumerated.Cell) -> str:
+def _name(one: ReportCell) -> str:
     row, measure = one
     if row == "accuracy":
         return "accuracy"
     return f"{measure} of class {row}" if row in ("0", "1") else f"{row} average of {measure}"
 
 
-def _why(a: enumerated.Cell, b: enumerated.Cell) -> str:
+def _why(a: ReportCell, b: ReportCell) -> str:
     if {a, b} <= {("accuracy", "accuracy"), ("weighted", "recall"), *ONE_NUMBER}:
         return "Accuracy, every micro average and the weighted recall are one number."
     return "No confusion matrix with these supports gives the two cells together."
 
 
-def _totals(where: str, cells: Mapping[enumerated.Cell, Value], total: int) -> list[Finding]:
+def _totals(where: str, cells: Mapping[ReportCell, Value], total: int) -> list[Finding]:
     printed = {name: int(value.number) for (name, measure), value in cells.items()
                if measure == "support" and name not in ("0", "1")}  # fmt: skip
     if not printed:

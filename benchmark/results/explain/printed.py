@@ -17,7 +17,7 @@ from benchmark.report.splits import leak_pairs
 from benchmark.results.explain.found import Printed, cell_text, named
 from benchmark.results.explain.pairs import pair_rows
 from benchmark.results.explain.sources import Tables
-from benchmark.stats import pooled
+from benchmark.scoring.counts import SLICE
 
 PaperCell = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], str]
 """A printed table, one of its rows and columns, and the text in that cell."""
@@ -97,9 +97,9 @@ def of_paper(made: Tables, model: str, metric: str, region: str | None) -> list[
 
 
 def _is_of(made: Tables, model: str, column: Mapping[str, Any], region: str | None) -> bool:
-    if (column.get("aggregate") == "slices") != (region == pooled.SLICE):
+    if (column.get("aggregate") == "slices") != (region == SLICE):
         return False
-    return region in (None, pooled.SLICE) or regions_of(made, model, column) == [region]
+    return region in (None, SLICE) or regions_of(made, model, column) == [region]
 
 
 def of_tracks(made: Tables, pair: Sequence[str], metric: str) -> list[Printed]:
