@@ -14,6 +14,7 @@ from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, declared_te
 from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text
 from benchmark.report.tables import p_value, short
 from benchmark.scoring.metrics import METRICS
+from benchmark.studies.study import Study
 
 RULE = (
     "A printed number stands for all that round to its last digit. lower, higher: our 95% interval lies wholly below "
@@ -25,9 +26,7 @@ HEADER = ("Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference
 NO_MODEL = "none of ours"
 
 
-def sections(
-    paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Mapping[str, Any]
-) -> list[Block]:
+def sections(paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Study) -> list[Block]:
     """The paper's tables and figures beside ours, and what its numbers imply, as sections of a report."""
     about = paper.published.paper
     blocks: list[Block] = [

@@ -7,13 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.base.records import declared_name
 from benchmark.papers.cells import NONE, NOT_RUN, Reasons, gap_cells, key_of, keyed
 from benchmark.papers.published import cell
 from benchmark.papers.values import Paper, columns_of, decimals, declared_tests, difference, ours
 from benchmark.report.document import Block, Cell, Table
 from benchmark.report.tables import p_value
-from benchmark.studies.study import apart
+from benchmark.studies.study import Study, apart
 
 HEADER = ("Row", "Column", "Printed", "Identical", "Native", "Native - identical", "95% CI", "Holm p", "Verdict")
 NOTES = (
@@ -23,20 +22,20 @@ NOTES = (
 )
 
 
-def native_of(study: Mapping[str, Any]) -> dict[str, str]:
+def native_of(study: Study) -> dict[str, str]:
     """Map a model of the track ``identical`` to the one of its bundle under its own recipe, where a study has both.
 
     Models under another split than the study's are left out, whatever their recipe.
     """
-    names = {declared_name(m): m for m in study["models"] if declared_name(m) not in apart(study)}
-    own = {m["bundle"]: name for name, m in names.items() if m.get("track") == "native"}
+    names = {model.name: model for model in study.models if model.name not in apart(study)}
+    own = {model.bundle: name for name, model in names.items() if model.track == "native"}
     return {
-        name: own[m["bundle"]] for name, m in names.items()
-        if m["bundle"] in own and m.get("track") != "native" and m.get("variant", "default") == "default"
+        name: own[model.bundle] for name, model in names.items()
+        if model.bundle in own and model.track != "native" and model.variant == "default"
     }  # fmt: skip
 
 
-def tracks(paper: Paper, study: Mapping[str, Any]) -> list[Block]:
+def tracks(paper: Paper, study: Study) -> list[Block]:
     """Tables of models under the one protocol beside the same models under their own recipes."""
     native, blocks = native_of(study), list[Block]()
     for table in paper.published.tables:

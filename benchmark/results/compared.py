@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from benchmark import stats
-from benchmark.base.records import InputError, declared_name
+from benchmark.base.records import InputError
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
@@ -125,11 +124,11 @@ def external(study: Study) -> dict[str, External]:
 
 def models(study: Study, compared: bool = False) -> list[str]:
     """Names of a study's models; with ``compared`` those that segment, under the split of the study."""
-    left_out = set(apart(dataclasses.asdict(study))) if compared else set()
+    left_out = set(apart(study)) if compared else set()
     return [
-        name for model in study.models
-        if (name := declared_name(model)) not in left_out
-        and not (compared and bundle.read(model["bundle"])["inference"].get("task") == "classification")
+        model.name for model in study.models
+        if model.name not in left_out
+        and not (compared and bundle.read(model.bundle)["inference"].get("task") == "classification")
     ]  # fmt: skip
 
 
@@ -141,7 +140,7 @@ def own_scores(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
     """
     scores = stats.with_models(scores)
     left_out = scores["metric"].isin(COUNTS) | (scores["region"] == SLICE)
-    kept = scores[~(left_out | scores["model"].isin(apart(dataclasses.asdict(study))))]
+    kept = scores[~(left_out | scores["model"].isin(apart(study)))]
     if kept.empty:
         raise InputError(
             f"Study {study.name} has no scores of a segmentation: expected a finished run of a model that segments "

@@ -68,7 +68,7 @@ def _material(
     plans = evidence.plans(table.scores, study.compare, scored, len(comparisons)) if several else None
     segmenters, others = compared.models(study, compared=True), list(table.others)
     material = report.Material(
-        study=dataclasses.asdict(study),
+        study=study,
         manifest=dataclasses.asdict(cases.manifest),
         scores=table.scores,
         comparisons=comparisons,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.papers import lines
+from helpers.project import declared
 from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark import stats
@@ -22,7 +23,7 @@ from benchmark.report.document import Figure, Key, Text
 from benchmark.report.splits import Pair, leak_pairs, leak_table
 from benchmark.results import compared
 from benchmark.scoring.metrics import COUNTS, METRICS
-from benchmark.studies.study import Study, apart
+from benchmark.studies.study import apart
 
 REPORTS = Path(__file__).parents[2] / "reports"
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -58,10 +59,10 @@ def paper_of(name, why_not=""):
 def material_of(name, **more):
     paper, own = paper_of(name, **more)
     segmenters, classifiers = RUNS[name]
-    study = {"name": name, "title": name, "data": "lgg", "folds": [0], "seeds": [1], "compare": COMPARE,
-             "models": [declare(model) for model in [*segmenters, *classifiers]]}  # fmt: skip
+    models = [declare(model) for model in [*segmenters, *classifiers]]
+    study = declared(*models, name=name, title=name, data="lgg", compare=COMPARE)
     found = {}
-    for model in study["models"]:
+    for model in models:
         (history,) = histories([model["bundle"]], 1, (1,), epochs=3).values()
         history = history.assign(train_accuracy=0.8, val_accuracy=0.7, val_iou=history["val_dice"] / 2)
         found[f"{model['bundle']}/{model['variant']}/fold0-seed1"] = history
@@ -241,10 +242,11 @@ def test_settings_stand_beside_the_models_config():
 
 
 def test_both_tracks_stand_side_by_side():
-    study = {"models": [declare("unet"), declare("unet/native"), declare("la_resunet")]}
+    models = [declare("unet"), declare("unet/native"), declare("la_resunet")]
+    study = declared(*models)
     assert native_of(study) == {"unet": "unet/native"}
     leaky = {**declare("unet/native"), "variant": "native_by_slice", "set": {"split": "slice"}}
-    assert native_of({"models": [*study["models"], leaky]}) == {"unet": "unet/native"}
+    assert native_of(declared(*models, leaky)) == {"unet": "unet/native"}
     values = {f"P{i}": 0.5 + i / 100 for i in range(9)}
     better = {case: value + 0.1 for case, value in values.items()}
     scores = table(rows("unet", values), rows("unet/native", better))
@@ -257,7 +259,7 @@ def test_both_tracks_stand_side_by_side():
 
 
 def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_interval():
-    study = {"models": [declare("unet"), declare("unet/native")]}
+    study = declared(declare("unet"), declare("unet/native"))
     values = {f"P{i}": 0.5 + i / 100 for i in range(9)}
     parts = [rows("unet", values, region=region) for region in ("WT", "TC")]
     parts += [rows("unet/native", {p: v + 0.1 for p, v in values.items()}, region=region) for region in ("WT", "TC")]
@@ -291,7 +293,7 @@ def test_every_number_of_ours_says_what_it_shows():
     p = "p-value (ours: over patients)"
     assert found["U-Net", p, 4] == Key("unet", "dice", None, "p_holm", "la_resunet")
     assert ("nnU-Net", p, 4) not in found and ("U-Net", p, 5) not in found
-    study = {"models": [declare("unet"), declare("unet/native")]}
+    study = declared(declare("unet"), declare("unet/native"))
     row = tracks(paper, study)[0].rows[0]
     assert [cell.key for cell in row[3:6]] == [
         Key("unet", "dice"), Key("unet/native", "dice"), Key("unet/native", "dice", None, "difference", "unet")
@@ -306,11 +308,12 @@ def test_every_number_of_ours_says_what_it_shows():
 
 
 def test_models_under_another_split_are_found_and_kept_apart():
-    study = {"models": [declare("unet"), declare("resunet"), declare("resunet/by_slice")]}
+    models = [declare("unet"), declare("resunet"), declare("resunet/by_slice")]
+    study = declared(*models)
     assert apart(study) == ["resunet/by_slice"]
     assert leak_pairs(study) == [("resunet", "resunet/by_slice", "slice")]
-    other = {"models": [*study["models"], {**declare("unet/by_slice"), "set": {"split": "slice", "channels": [8]}}]}
-    assert leak_pairs(other) == leak_pairs(study)
+    changed = {**declare("unet/by_slice"), "set": {"split": "slice", "channels": [8]}}
+    assert leak_pairs(declared(*models, changed)) == leak_pairs(study)
 
 
 SPLITS = Pair("m", "m/by_slice", "slice")
@@ -437,7 +440,7 @@ def test_report_tex_compiles(reports, tmp_path, name):
 
 def test_slices_counts_and_other_splits_are_kept_out_of_comparisons():
     models = tuple(declare(name) for name in ("unet", "unet/by_slice", "resnet50"))
-    study = Study("s", "S", "lgg", (0,), (1,), models, COMPARE)
+    study = declared(*models, name="s", compare=COMPARE)
     scores = pd.concat(
         [counted(["unet", "unet/by_slice"], patients=2), counted(["resnet50"], regions=("slice",), patients=2)],
         ignore_index=True,

@@ -61,7 +61,7 @@ def _beside(made: Tables, model: str, metric: str) -> list[Printed]:
     """The tables of the model under two splits, on other patients than all of its own."""
     if metric not in made.study.compare["metrics"]:
         return []
-    pairs = [pair[:2] for pair in leak_pairs(made.declared) if model in pair[:2]]
+    pairs = [pair[:2] for pair in leak_pairs(made.study) if model in pair[:2]]
     other = {pair: next(name for name in pair if name != model) for pair in pairs}
     return [
         Printed(f"{pair[0]} under two splits", f"on the patients of both, followed by --against {other[pair]}")
@@ -104,11 +104,11 @@ def _is_of(made: Tables, model: str, column: Mapping[str, Any], region: str | No
 
 def of_tracks(made: Tables, pair: Sequence[str], metric: str) -> list[Printed]:
     """Rows on a model under the one protocol beside the same under its own recipe; none of any other pair."""
-    models = [first for first, native in native_of(made.declared).items() if {first, native} == set(pair)]
+    models = [first for first, native in native_of(made.study).items() if {first, native} == set(pair)]
     found = []
     for table, row, column, text in (place for model in models for place in paper_cells(made, model, metric)):
         only = made.paper.published.model_copy(update={"tables": (_only(table, row, column, text),)})
-        for block in tracks(replace(made.paper, published=only), made.declared):
+        for block in tracks(replace(made.paper, published=only), made.study):
             if isinstance(block, Table):
                 found += [Printed(block.caption.rstrip("."), named(block.header, line)) for line in block.rows]
     return found

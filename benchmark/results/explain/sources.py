@@ -64,11 +64,6 @@ class Tables:
     warnings: list[str]
 
     @property
-    def declared(self) -> dict[str, Any]:
-        """The study as its report reads it."""
-        return dataclasses.asdict(self.study)
-
-    @property
     def known(self) -> list[str]:
         """Models that are compared."""
         return models_of(self.compared.scores)

@@ -67,7 +67,7 @@ def two_splits(tables: Tables, model: str, against: str, region: str | None, met
 
 
 def _pair(tables: Tables, model: str, against: str) -> Pair:
-    pairs = leak_pairs(tables.declared)
+    pairs = leak_pairs(tables.study)
     for pair in pairs:
         if {model, against} == {pair.honest, pair.other}:
             return pair
