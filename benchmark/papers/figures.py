@@ -1,10 +1,10 @@
-"""A paper's figures made anew: bars printed beside ours, curves by epoch, confusion matrices."""
+"""Draw a paper's figures anew: bars printed beside ours, curves by epoch, confusion matrices, sequences."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,61 @@ from benchmark.papers.published import cell
 from benchmark.papers.values import Paper, ours
 from benchmark.report.canvas import MODEL_COLOURS, new_figure, plot_runs, save, styled
 from benchmark.report.document import Block, Figure, Text
+from benchmark.report.figures import Panel
+from benchmark.report.figures import sequences as draw_sequences
 from benchmark.scoring.counts import SLICE
 from benchmark.stats import pooled
 
 CURVE_STYLES = {"train": "-", "val": "--"}
+NOT_PUBLIC = "Pictures of these scans are not ours to publish"
 
 
 def file_name(figure: Mapping[str, Any]) -> str:
     """Name of the file of a figure that is made anew: ``paper_<id>.png``."""
     return f"paper_{re.sub(r'[^a-z0-9]+', '_', figure['id'].lower()).strip('_')}.png"
+
+
+def draw_all(
+    folder: Path, paper: Paper, study: str, panels: Sequence[Panel], public: bool, private: Path | None
+) -> list[Block]:
+    """Draw every figure of the paper of a study, pictures of scans included where there are any.
+
+    ``folder`` is the report's, ``study`` its name and ``panels`` the cases to show. Unless pictures of the data are
+    ``public`` they are drawn into ``private``, outside the report, or not at all.
+    """
+    pictures = "Ours: the panels under Figures."
+    if not public:
+        place = f"runs/{study}/figures" if private else "a folder that is not published"
+        pictures = f"{NOT_PUBLIC}; on the machine of the runs ours are in {place}."
+    scans = sequences(paper, study, panels, folder / "figures" if public else private, public)
+    return draw(folder / "figures", paper, paper.histories, pictures, scans)
+
+
+def sequences(paper: Paper, study: str, panels: Sequence[Panel], place: Path | None, public: bool) -> dict[str, Block]:
+    """Draw the figures that show a subject's sequences, of the first case there is, into ``place``.
+
+    Returns:
+        What stands for each in the report by the figure's id: the figure, or a sentence that says where it is.
+    """
+    shown = [panel for panel in panels if panel.sequences]
+    found: dict[str, Block] = {}
+    for figure in paper.published.figures:
+        if figure["kind"] != "sequences":
+            continue
+        caption = f"{figure['id']}, made anew: {figure['shows']}"
+        path = place / file_name(figure) if place else None
+        if path and shown:
+            draw_sequences(path, shown[0])
+        if public and path and path.exists():
+            found[figure["id"]] = Figure(f"figures/{path.name}", f"{caption}.")
+        elif public or not path:
+            found[figure["id"]] = Text(f"{caption}. Not drawn: no run's pictures are on this machine.")
+        else:
+            found[figure["id"]] = Text(
+                f"{caption}. {NOT_PUBLIC}; where the runs are, `benchmark report` draws it as "
+                f"runs/{study}/figures/{path.name}."
+            )
+    return found
 
 
 def draw(

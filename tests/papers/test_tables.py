@@ -13,13 +13,14 @@ from helpers.project import declared
 from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark import stats
-from benchmark.papers.figures import draw
+from benchmark.papers.figures import draw, draw_all, sequences
 from benchmark.papers.published import FILE, load, parse
 from benchmark.papers.tables import paper_table
 from benchmark.papers.tracks import native_of, tracks
 from benchmark.papers.values import Ours, difference, ours, verdict
 from benchmark.report import Material, Paper, write_report
 from benchmark.report.document import Figure, Key, Text
+from benchmark.report.figures import Panel
 from benchmark.report.splits import Pair, leak_pairs, leak_table
 from benchmark.results import compared
 from benchmark.scoring.metrics import COUNTS, METRICS
@@ -417,6 +418,22 @@ def test_figures_are_drawn_and_those_that_cannot_be_say_why(reports, tmp_path):
     blocks = draw(tmp_path, paper_of("fozzati2024")[0], {}, "Pictures: none.")
     assert not any(isinstance(block, Figure) for block in blocks)
     assert any(isinstance(b, Text) and b.text.endswith("unet_dice_focal/as_in_paper: not run.") for b in blocks)
+
+
+def test_pictures_of_scans_are_drawn_only_where_they_may_be(tmp_path):
+    paper = paper_of("mandekar2025")[0]
+    shown = [f["id"] for f in paper.published.figures if f["kind"] == "sequences"]
+    assert shown
+    image = np.eye(8)
+    panel = Panel("case", "best", 0.9, image, image, image, "unet", sequences={"T1": image, "T2": image})
+    private = tmp_path / "private"
+    texts = sequences(paper, "mandekar2025", [panel], private, public=False)
+    assert [*texts] == shown and all("are not ours to publish" in text.text for text in texts.values())
+    assert len(list(private.glob("paper_*.png"))) == len(shown)
+    texts = sequences(paper, "mandekar2025", [], None, public=False)
+    assert all("no run's pictures are on this machine" in text.text for text in texts.values())
+    drawn = draw_all(tmp_path, paper, "mandekar2025", [panel], True, None)
+    assert [f.path for f in drawn if isinstance(f, Figure) and f.caption.startswith(shown[0])]
 
 
 def test_the_leak_section_stands_in_the_report(reports):
