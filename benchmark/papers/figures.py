@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.base.records import model_name
-from benchmark.papers.implied import enumerated, printed_report
+from benchmark.papers.implied import printed_report, reports
 from benchmark.papers.published import cell
 from benchmark.papers.values import Paper, ours
 from benchmark.report.canvas import MODEL_COLOURS, new_figure, plot_runs, save, styled
@@ -190,7 +190,7 @@ def confusion(path: Path, paper: Paper, figure: Mapping[str, Any]) -> str:
     shown, said = [], []
     if cells:
         negatives, positives = (int(cells[name, "support"].number) for name in ("0", "1"))
-        found = enumerated.matrices(negatives, positives, cells)
+        found = reports.matrices(negatives, positives, cells)
         tn, fp, fn, tp = (found.fitting if len(found.fitting) else found.best)[0]
         shown.append(("implied by the printed report", np.array([[tn, fp], [fn, tp]])))
         said.append(

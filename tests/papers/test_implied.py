@@ -5,7 +5,7 @@ from helpers.synthetic_scores import counted
 from scipy import stats
 
 from benchmark.papers import implied
-from benchmark.papers.implied import enumerated, relations
+from benchmark.papers.implied import relations, reports
 from benchmark.papers.published import FILE, Interval, load, parse
 from benchmark.papers.tables import Paper, implied_blocks, paper_table
 
@@ -141,7 +141,7 @@ def test_every_matrix_of_a_true_report_is_found():
         ("0", "precision"): "0.96", ("0", "recall"): "0.98", ("1", "precision"): "0.97", ("1", "recall"): "0.93",
         ("1", "f1"): "0.95", ("accuracy", "accuracy"): "0.96", ("weighted", "recall"): "0.96",
     }  # fmt: skip
-    found = enumerated.matrices(50, 30, {cell: parse(text) for cell, text in printed.items()})
+    found = reports.matrices(50, 30, {cell: parse(text) for cell, text in printed.items()})
     assert [49, 1, 2, 28] in found.fitting.tolist()
     assert found.alone == [] and found.pairs == []
 
@@ -152,20 +152,20 @@ def test_p_values_are_those_of_scipy():
     r = float(np.corrcoef(a, b)[0, 1])
     arguments = (a.mean() - b.mean(), a.std(ddof=1), b.std(ddof=1))
     runs = np.array([9])
-    assert enumerated.p_paired(*arguments, r, runs)[0] == pytest.approx(stats.ttest_rel(a, b).pvalue)
-    assert enumerated.p_welch(*arguments, runs)[0] == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    assert reports.p_paired(*arguments, r, runs)[0] == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert reports.p_welch(*arguments, runs)[0] == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
 def test_numbers_of_runs_are_those_whose_p_is_printed():
     row, reference = parse("0.90 ± 0.014"), parse("0.91 ± 0.011")
-    found = enumerated.runs_for(row, reference, Interval(0.0, 0.05), rounding=False)["Welch's t"]
+    found = reports.runs_for(row, reference, Interval(0.0, 0.05), rounding=False)["Welch's t"]
     p = [stats.ttest_ind_from_stats(0.91, 0.011, n, 0.90, 0.014, n, equal_var=False).pvalue for n in (13, 14)]
     assert p[0] >= 0.05 > p[1] and found[0] == 14
-    assert enumerated.runs_for(row, reference, Interval(0.0, 0.05), rounding=True)["Welch's t"][0] < 14
+    assert reports.runs_for(row, reference, Interval(0.0, 0.05), rounding=True)["Welch's t"][0] < 14
 
 
 def test_a_ladder_says_that_no_smaller_bound_held():
-    assert enumerated.ladder([0.05, 0.001, 0.01]) == {0.001: (0.0, 0.001), 0.01: (0.001, 0.01), 0.05: (0.01, 0.05)}
+    assert reports.ladder([0.05, 0.001, 0.01]) == {0.001: (0.0, 0.001), 0.01: (0.001, 0.01), 0.05: (0.01, 0.05)}
 
 
 def test_parameters_of_the_papers_network():
