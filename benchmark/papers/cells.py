@@ -1,4 +1,4 @@
-"""A printed number, our counterpart and what sets them apart to the cells of a row, each with text or a reason."""
+"""Write our number beside a printed one into the cells of a row, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def interval_cell(found: Ours, column: Mapping[str, Any], scale: float, digits: 
     if not math.isnan(found.low):
         return f"{found.low * scale:.{digits}f} to {found.high * scale:.{digits}f}"
     if "history" in column:
-        return "none: of a training"
+        return "none: one value per training"
     return "none: a count" if digits == 0 else "none: fewer than two patients"
 
 

@@ -1,4 +1,4 @@
-"""Draw a paper's figures anew: bars printed beside ours, curves by epoch, confusion matrices, sequences."""
+"""Redraw a paper's figures: bars printed beside ours, curves by epoch, confusion matrices, sequences."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOT_PUBLIC = "Pictures of these scans are not ours to publish"
 
 
 def file_name(figure: Mapping[str, Any]) -> str:
-    """Name of the file of a figure that is made anew: ``paper_<id>.png``."""
+    """Name of the file of a redrawn figure: ``paper_<id>.png``."""
     return f"paper_{re.sub(r'[^a-z0-9]+', '_', figure['id'].lower()).strip('_')}.png"
 
 
@@ -58,7 +58,7 @@ def sequences(paper: Paper, study: str, panels: Sequence[Panel], place: Path | N
     for figure in paper.published.figures:
         if figure["kind"] != "sequences":
             continue
-        caption = f"{figure['id']}, made anew: {figure['shows']}"
+        caption = f"{figure['id']}, redrawn: {figure['shows']}"
         path = place / file_name(figure) if place else None
         if path and shown:
             draw_sequences(path, shown[0])
@@ -89,7 +89,7 @@ def draw(
     blocks: list[Block] = []
     for figure in paper.published.figures:
         path = folder / file_name(figure)
-        caption = f"{figure['id']}, made anew: {figure['shows']}."
+        caption = f"{figure['id']}, redrawn: {figure['shows']}."
         match figure["kind"]:
             case "bars":
                 bars(path, paper, figure)
@@ -102,7 +102,7 @@ def draw(
                 blocks.append(scans[figure["id"]])
                 continue
             case "drawing":
-                blocks.append(Text(f"{figure['id']}: {figure['shows']}. It shows no result, so nothing is made anew."))
+                blocks.append(Text(f"{figure['id']}: {figure['shows']}. It shows no result and is not redrawn."))
                 continue
             case _:
                 blocks.append(Text(f"{figure['id']}: {figure['shows']}. {pictures}"))
@@ -127,7 +127,7 @@ def _drawn_curves(
 
 @styled
 def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
-    """Draw a table's columns, one a panel: a hatched bar as printed, a filled one with its interval of ours, by row."""
+    """Draw a table's columns, one per panel: per row a hatched bar as printed and a filled one of ours."""
     from matplotlib.patches import Patch
 
     table = paper.published.table(figure["table"])
@@ -168,7 +168,7 @@ def missing_columns(histories: list[pd.DataFrame], figure: Mapping[str, Any]) ->
 
 @styled
 def curves(path: Path, histories: list[pd.DataFrame], figure: Mapping[str, Any]) -> Path:
-    """Draw columns of histories by epoch, a panel a group: a thin line a run, a thick one their mean."""
+    """Draw columns of histories by epoch, one panel per group: a thin line per run, a thick one for their mean."""
     lacking = missing_columns(histories, figure)
     panels = [[name for name in panel if name not in lacking] for panel in figure["curves"]]
     panels = [panel for panel in panels if panel]
@@ -185,7 +185,7 @@ def curves(path: Path, histories: list[pd.DataFrame], figure: Mapping[str, Any])
 
 
 def confusion(path: Path, paper: Paper, figure: Mapping[str, Any]) -> str:
-    """Draw the matrix that the printed report implies beside ours; return what the caption must say of them."""
+    """Draw the matrix that the printed report implies beside ours; return what the caption must say about them."""
     cells = printed_report(paper.published.table(figure["table"]))
     shown, said = [], []
     if cells:

@@ -108,7 +108,7 @@ class PrintedTable(TypedDict):
 
 
 class PrintedFigure(TypedDict):
-    """A printed figure, and what it is made anew from."""
+    """A printed figure, and what it is redrawn from."""
 
     id: Name
     kind: Literal["bars", "curves", "confusion", "panels", "sequences", "drawing"]
@@ -362,7 +362,7 @@ def load(path: Path) -> Published:
     }
     for kind, ids in ids_by_kind.items():
         if twice := next((name for name in ids if ids.count(name) > 1), None):
-            raise InputError(f"{path}: two {kind}s are called {twice!r}: expected an id of its own for each.")
+            raise InputError(f"{path}: two {kind}s are called {twice!r}: expected each id once.")
     for claim in published.claims:
         if "same_as" in claim:
             published.value(claim["same_as"])

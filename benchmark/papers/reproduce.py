@@ -1,4 +1,4 @@
-"""A study on a paper to what its report sets beside the paper: printed numbers, our scores, settings and layers."""
+"""Gather what a study's report sets beside a paper: printed numbers, our scores, settings and histories."""
 
 from __future__ import annotations
 

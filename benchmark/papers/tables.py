@@ -1,4 +1,4 @@
-"""A paper's printed tables and a study's scores to tables that set each printed number beside ours, with a verdict."""
+"""Set each number of a paper's tables beside ours, with a verdict, and list what the printed numbers imply."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from benchmark.scoring.metrics import METRICS
 from benchmark.studies.study import Study
 
 RULE = (
-    "A printed number stands for all that round to its last digit. lower, higher: our 95% interval lies wholly below "
-    "or above these numbers. reproduced: the two meet, and half of our interval's width is at most "
-    f"{WIDEST['']:g} (of percent {100 * WIDEST['']:g} points, of distances {WIDEST['mm']:g} mm); a wider interval "
-    "would meet nearly anything, so it is no verdict. Ours: bootstrap intervals over patients, seeds averaged first."
+    "A printed number stands for every number that rounds to it. lower, higher: our whole 95% interval lies below or "
+    "above these numbers. reproduced: our interval overlaps them, and its half-width is at most "
+    f"{WIDEST['']:g} ({100 * WIDEST['']:g} percentage points; {WIDEST['mm']:g} mm for distances); a wider interval "
+    "would overlap nearly any number and gives no verdict. Our intervals are bootstrap intervals over patients, with "
+    "seeds averaged first."
 )
 HEADER = ("Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference", "Verdict")
 NO_MODEL = "none of ours"
@@ -80,7 +81,7 @@ def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
 
 
 def _measured(column: Mapping[str, Any]) -> bool:
-    """Whether ours can be computed for a column, be it comparable or not."""
+    """Whether ours can be computed for a column, comparable or not."""
     return "history" in column or "metric" in column or column.get("aggregate") == "slices"
 
 
@@ -102,7 +103,7 @@ def _reason(
         return NOT_RUN if model not in paper.models else "not scored"
     if printed is None:
         return "nothing printed"
-    return paper.why_not or ("measure not sure, see below" if "if" in column else "")
+    return paper.why_not or ("measure uncertain, see below" if "if" in column else "")
 
 
 def _caption(table: Mapping[str, Any]) -> str:
@@ -117,8 +118,8 @@ def _how(table: Mapping[str, Any]) -> list[str]:
             ["Ours is the mean over patients" + (" of the mean over regions." if means else ".")]
             * ("patients" in kinds)
         ),
-        *(["Ours is computed from counts of pixels that are pooled over the test set."] * ("pooled" in kinds)),
-        *(["Ours is computed from counts of slices that are pooled over the test set."] * ("slices" in kinds)),
+        *(["Ours is computed from pixel counts pooled over the test set."] * ("pooled" in kinds)),
+        *(["Ours is computed from slice counts pooled over the test set."] * ("slices" in kinds)),
         *(f"{c['name']}: the same measure as ours only if {c['if']}." for c in table["columns"] if "if" in c),
     ]
 
@@ -142,11 +143,12 @@ def significance_table(paper: Paper, table: Mapping[str, Any]) -> Table:
             rows.append([row["label"], model or NO_MODEL, label, text, *cells])
     notes = [
         RULE, *_how(table), "The printed SD is said to be over runs, ours is over patients.",
-        "The paper's means are said to be over runs, and nothing else is said of what its p is over; ours is over "
-        "patients, which is another question.",
-        f"Ours for p: the study's paired test against {reference}, by region, corrected by Holm; against: the mean "
-        f"difference is not in favour of {reference}. reproduced: in every region p meets the printed bound in favour "
-        f"of {reference}; contrary: in one it meets it against {reference}; higher: in one it does not meet it.",
+        "The paper says that its means are over runs and does not say what its p values are over; ours are over "
+        "patients, which answers another question.",
+        f"Our p: the study's paired test against {reference} per region, corrected by Holm; \"against\" marks a mean "
+        f"difference that does not favour {reference}. reproduced: in every region p meets the printed bound in favour "
+        f"of {reference}; contrary: in some region it meets the bound against {reference}; higher: in some region it "
+        "does not meet the bound.",
         *reasons.notes,
     ]  # fmt: skip
     return Table(_caption(table), HEADER, rows, notes=notes)
@@ -196,7 +198,7 @@ def settings_table(table: Mapping[str, Any], values: Mapping[str, Any]) -> Table
             said = "same" if _alike(text, value) else "differs"
         rows.append([row["label"], text, row.get("config", "none"), said, shown])
     header = ["Setting", "Printed", "Id", "Verdict", "Ours"]
-    note = "same: the same numbers, or every printed word is in ours."
+    note = "same: equal numbers, or every printed word occurs in ours."
     caption = f"{table['id']} ({table['where']}): {table['caption']}; printed beside {table.get('model', 'our model')}."
     return Table(caption, header, rows, notes=[note])
 
@@ -214,7 +216,7 @@ def _alike(text: str, value: Any) -> bool:
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
     """All findings in one table, contradictions first, and how many there are of each verdict."""
     if not findings:
-        return [Text("The printed numbers stand in no relation that is checked.")]
+        return [Text("No relation among the printed numbers could be checked.")]
     rows: list[list[str | Cell]] = [
         [finding.verdict, finding.relation,
          f"{finding.where}. Printed: {finding.printed}. Follows: {finding.follows}. {finding.sentence}"]
@@ -222,9 +224,9 @@ def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
     ]  # fmt: skip
     return [
         Text(
-            f"{summary(findings)} A contradiction says that the printed numbers cannot all be what they are called. A "
-            "conditional one says so only if the assumption that ends its sentence holds, which the paper does not "
-            "state. Neither says which number is off, or why."
+            f"{summary(findings)} A contradiction means that the printed numbers cannot all be what they are called; a "
+            "conditional one means so only if the assumption at the end of its sentence holds, which the paper does "
+            "not state. Neither says which number is wrong, or why."
         ),
         Table("Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True),
     ]

@@ -1,4 +1,4 @@
-"""Models under one protocol and under their own recipes to tables that set the two beside the printed numbers."""
+"""Set models under the one protocol and under their own recipes beside the printed numbers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from benchmark.studies.study import Study, apart
 
 HEADER = ("Row", "Column", "Printed", "Identical", "Native", "Native - identical", "95% CI", "Holm p", "Verdict")
 NOTES = (
-    "Native: each under its own recipe. Difference and interval are on the mean over regions, as the column is.",
-    "Verdict: of the study's declared comparison of the two, by region, corrected by Holm over the whole family; where "
-    "it was not declared, only by whether the interval, which is not corrected for the number of rows, holds 0.",
+    "Identical: the one protocol of all models; native: each model's own recipe. Difference and interval are of the "
+    "same mean over regions as the column.",
+    "Verdict: from the study's declared comparison of the two, per region, corrected by Holm over the whole family. "
+    "Where none was declared, only from whether the interval, not corrected for the number of rows, contains 0.",
 )
 
 
@@ -81,7 +82,7 @@ def _track_row(
 
 
 def _tested(tests: pd.DataFrame, native: str) -> tuple[str, str]:
-    """Holm's p and the verdict of a pair's declared comparisons, by region where there are several."""
+    """Holm's p and the verdict of a pair's declared comparisons, per region where there are several."""
     rows, words = tests.to_dict("records"), dict[str, list[str]]()
     for row in rows:
         change = row["difference"] if row["model_a"] == native else -row["difference"]

@@ -298,6 +298,6 @@ def test_a_printed_measure_that_may_be_another_is_not_compared_without_saying_so
     scores = counted(["unet_dice_focal/as_in_paper"], regions=("tumour",), patients=3)
     shown = paper_table(Paper(published, scores, scores[:0]), published.tables[0])
     said = {row[2]: row[-1] for row in lines(shown)}
-    assert said["Mean F-score"].startswith("not comparable: measure not sure, see below (would be: ")
+    assert said["Mean F-score"].startswith("not comparable: measure uncertain, see below (would be: ")
     assert not said["Mean IoU"].startswith("not comparable")
     assert any(note.startswith("Mean F-score: the same measure as ours only if") for note in shown.notes)

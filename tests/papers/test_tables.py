@@ -174,7 +174,7 @@ def test_p_values_stand_beside_the_printed_bounds():
     assert by_row["nnU-Net", p][-1] == "not comparable: not run"
     assert by_row["LA-ResUNet", p][-1] == "not comparable: the reference itself"
     assert " ± " in by_row["U-Net", "Mean DSC ± Std"][4]
-    assert any("over patients, which is another question" in note for note in found.notes)
+    assert any("over patients, which answers another question" in note for note in found.notes)
     high = replace(paper, comparisons=tests.assign(p_holm=0.02))
     assert lines(paper_table(high, paper.published.table("Table IV")))[1][-1] == "higher"
 
@@ -221,7 +221,7 @@ def test_a_loss_is_that_of_the_epoch_whose_weights_were_kept():
     for name, value in (("Segmentation", "0.5000"), ("Classification", "0.5000")):
         found = paper_table(paper, paper.published.table(name))
         (row,) = [row for row in lines(found) if row[2] == "Loss"]
-        assert row[4:6] == [value, "none: of a training"] and row[-1] == "not comparable [1]"
+        assert row[4:6] == [value, "none: one value per training"] and row[-1] == "not comparable [1]"
         assert any("validation loss at the epoch whose weights were kept" in note for note in found.notes)
 
 

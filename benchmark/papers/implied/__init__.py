@@ -1,9 +1,9 @@
-"""A paper's printed numbers to what they imply: relations among them that hold, hold by rounding only, or do not hold.
+"""Check relations among a paper's printed numbers: they hold, hold only by rounding, or do not hold.
 
 Relations are found from the roles of a table's columns (``automatic``) and from the paper's ``relations``
 (``declared``). One that does not hold is a contradiction only where nothing is taken for granted that the paper leaves
 open, such as that counts are pooled; else it is ``conditional``, and its sentence ends with the condition. Nothing
-here says why a number is off: a slip of the pen and another definition look alike.
+here says why a number is wrong: a misprint and another definition look alike.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def declared(published: Published, relation: Mapping[str, Any]) -> list[Finding]
 
 
 def summary(found: Sequence[Finding]) -> str:
-    """How many findings there are, and how many of each verdict, in a sentence."""
+    """Say in a sentence how many findings there are, and how many of each verdict."""
     contradictions, *others = (sum(finding.verdict == verdict for finding in found) for verdict in VERDICTS)
     counts = ", ".join(f"{count} {verdict}" for count, verdict in zip(others, VERDICTS[1:], strict=True))
     return f"{len(found)} relations: {contradictions} contradiction{'s' * (contradictions != 1)}, {counts}."

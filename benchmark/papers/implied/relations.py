@@ -1,4 +1,4 @@
-"""Printed numbers to what follows from them: overlap, prevalence and loss as functions on intervals of rounding."""
+"""Compute what follows from printed numbers: overlap, prevalence and loss, as functions on intervals of rounding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from benchmark.papers.published import Interval, Value
 
 Verdict = Literal["contradiction", "conditional", "only by rounding", "consistent"]
-"""What is said of a relation, gravest first; ``conditional`` is a contradiction only if something unstated holds."""
+"""Verdicts on a relation, gravest first; ``conditional`` is a contradiction only if something unstated holds."""
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 

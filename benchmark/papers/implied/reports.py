@@ -93,7 +93,7 @@ def report(table: Mapping[str, Any], cells: Mapping[ReportCell, Value]) -> list[
     findings = [
         Finding("a confusion matrix", where, f"{count} cells, {supports}", follows,
                 "consistent" if len(found.fitting) else "contradiction",
-                "Every confusion matrix with these supports was tried against all printed cells under rounding.")
+                "Every confusion matrix with these supports was compared with all printed cells, within rounding.")
     ]  # fmt: skip
     findings += [
         Finding("a cell alone", where, f"{_name(one)} {cells[one].text}, {supports}", "no matrix gives it",
@@ -128,8 +128,8 @@ def _name(one: ReportCell) -> str:
 
 def _why(a: ReportCell, b: ReportCell) -> str:
     if {a, b} <= {("accuracy", "accuracy"), ("weighted", "recall"), *ONE_NUMBER}:
-        return "Accuracy, every micro average and the weighted recall are one number."
-    return "No confusion matrix with these supports gives the two cells together."
+        return "Accuracy, every micro average and the weighted recall are the same number."
+    return "No confusion matrix with these supports gives both cells."
 
 
 def _totals(where: str, cells: Mapping[ReportCell, Value], total: int) -> list[Finding]:
@@ -140,7 +140,7 @@ def _totals(where: str, cells: Mapping[ReportCell, Value], total: int) -> list[F
     return [
         Finding("supports add up", where, ", ".join(f"{name} {number}" for name, number in printed.items()),
                 f"{total}", "consistent" if set(printed.values()) == {total} else "contradiction",
-                "The support of a total is the sum over classes.")
+                "The support of a total is the sum over the classes.")
     ]  # fmt: skip
 
 
@@ -243,13 +243,13 @@ def _bounds(p: Value, steps: Mapping[float, Interval], ladder: bool) -> Interval
 
 
 def _joint(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Numbers that fit every row: under one test with one correlation, and with a correlation of its own a row."""
+    """Numbers that fit every row: under one test with one correlation, and with a correlation per row."""
     joint = {name: rows[0][name] for name in rows[0]}
     free = _any(rows[0])
     for row in rows[1:]:
         joint = {name: np.intersect1d(numbers, row[name]) for name, numbers in joint.items()}
         free = np.intersect1d(free, _any(row))
-    return {**joint, "paired t, r of its own a row": free}
+    return {**joint, "paired t, r different per row": free}
 
 
 def _any(row: dict[str, np.ndarray]) -> np.ndarray:
@@ -262,12 +262,12 @@ def _finding(relation: str, where: str, printed: str, fitting: dict[bool, dict[s
     follows = "; ".join(f"{name}: {_numbers(numbers)}" for name, numbers in shown.items())
     if not exact and rounded:
         follows = f"with means and SDs as they may have been before rounding: {follows}"
-    sentence = f"Numbers of runs of each model for which the p of a test fits, of 2 to {MOST_RUNS}."
+    sentence = f"Numbers of runs per model, from 2 to {MOST_RUNS}, for which a test gives the printed p."
     found = Finding(
         relation, where, printed, follows if exact or rounded else "no number of runs fits",
         "consistent" if exact else "only by rounding" if rounded else "contradiction", sentence,
     )  # fmt: skip
-    return under(found, "p is of a t test on as many runs of each model, with one of these correlations")
+    return under(found, "p comes from a t test on equally many runs of each model, with one of these correlations")
 
 
 def _numbers(numbers: np.ndarray) -> str:
