@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from benchmark.papers.cells import NONE, NOT_RUN, Reasons, key_of, keyed, place_of, value_cells
+import pandas as pd
+
 from benchmark.papers.implied import VERDICTS, Finding, summary
-from benchmark.papers.published import Value, cell
-from benchmark.papers.tracks import tracks
-from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, declared_tests, ours
+from benchmark.papers.published import Interval, Value, cell, role
+from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, decimals, declared_tests, difference, ours, verdict
 from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text
 from benchmark.report.tables import p_value, short
+from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
-from benchmark.studies.study import Study
+from benchmark.studies.study import Study, apart
 
 RULE = (
     "A printed number stands for every number that rounds to it. lower, higher: our whole 95% interval lies below or "
@@ -25,6 +28,18 @@ RULE = (
 )
 HEADER = ("Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference", "Verdict")
 NO_MODEL = "none of ours"
+TRACK_HEADER = ("Row", "Column", "Printed", "Identical", "Native", "Native - identical", "95% CI", "Holm p", "Verdict")
+TRACK_NOTES = (
+    "Identical: the one protocol of all models; native: each model's own recipe. Difference and interval are of the "
+    "same mean over regions as the column.",
+    "Verdict: from the study's declared comparison of the two, per region, corrected by Holm over the whole family. "
+    "Where none was declared, only from whether the interval, not corrected for the number of rows, contains 0.",
+)
+NOT_RUN = "not run"
+NONE = "none"
+"""Stands where there can be nothing because there is no number of ours; the row says why."""
+INLINE = 34
+"""Longest reason that stands in a cell; longer ones are numbered and stand below the table."""
 
 
 def sections(paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Study) -> list[Block]:
@@ -211,6 +226,190 @@ def _alike(text: str, value: Any) -> bool:
         return [int(part) for part in re.findall(r"\d+", text)] == list(value)
     words = [word.lower()[:4] for word in re.findall(r"[A-Za-z][A-Za-z0-9]*", text)]
     return all(word in short(value).lower() for word in words)
+
+
+def native_of(study: Study) -> dict[str, str]:
+    """Map a model of the track ``identical`` to the one of its bundle under its own recipe, where a study has both.
+
+    Models under another split than the study's are left out, whatever their recipe.
+    """
+    names = {model.name: model for model in study.models if model.name not in apart(study)}
+    own = {model.bundle: name for name, model in names.items() if model.track == "native"}
+    return {
+        name: own[model.bundle] for name, model in names.items()
+        if model.bundle in own and model.track != "native" and model.variant == "default"
+    }  # fmt: skip
+
+
+def tracks(paper: Paper, study: Study) -> list[Block]:
+    """Tables of models under the one protocol beside the same models under their own recipes."""
+    native, blocks = native_of(study), list[Block]()
+    for table in paper.published.tables:
+        rows, reasons = list[list[str | Cell]](), Reasons(paper.why_not)
+        for row in table["rows"] if table["kind"] == "scores" else ():
+            first = row.get("model", "")
+            for index, column, _ in columns_of(table) if first in native else ():
+                rows += _track_row(paper, row, column, row["values"][index], (first, native[first]), reasons)
+        if rows:
+            caption = f"{table['id']}: one protocol for all models beside each model's own recipe."
+            blocks.append(Table(caption, TRACK_HEADER, rows, notes=[*TRACK_NOTES, *reasons.notes]))
+    return blocks
+
+
+def _track_row(
+    paper: Paper,
+    row: Mapping[str, Any],
+    column: Mapping[str, Any],
+    text: str | None,
+    pair: tuple[str, str],
+    reasons: Reasons,
+) -> list[list[str | Cell]]:
+    if "none" in column or text is None:
+        return []
+    printed = cell(column, text)
+    scale, digits = (100.0 if printed and printed.percent else 1.0), decimals(printed, column)
+    keys = [key_of(paper, model, column, row) for model in pair]
+    found = [ours(paper, model, column) for model in pair]
+    values = [
+        Cell(f"{one.value * scale:.{digits}f}", key=key) if one else NOT_RUN
+        for one, key in zip(found, keys, strict=True)
+    ]
+    gap = difference(paper.rows, *pair, column)
+    if gap is None:
+        return [[row["label"], column["name"], text, *values, NONE, NONE, NONE, reasons.cell(NOT_RUN)]]
+    value, interval, shown = gap_cells(gap, "native", scale, digits)
+    tests = declared_tests(paper.comparisons, *pair, column)
+    p, said = _tested_pair(tests, pair[1]) if len(tests) else ("not declared", f"{shown} (interval only)")
+    said = reasons.cell(paper.why_not, said) if paper.why_not else said
+    texts = {"difference": value, "ci": interval, "p_holm": p, "verdict": said}
+    cells = [keyed(shown, keys[1], statistic, pair[0]) for statistic, shown in texts.items()]
+    return [[row["label"], column["name"], text, *values, *cells]]
+
+
+def _tested_pair(tests: pd.DataFrame, native: str) -> tuple[str, str]:
+    """Holm's p and the verdict of a pair's declared comparisons, per region where there are several."""
+    rows, words = tests.to_dict("records"), dict[str, list[str]]()
+    for row in rows:
+        change = row["difference"] if row["model_a"] == native else -row["difference"]
+        shown = f"native {'higher' if change > 0 else 'lower'}" if row["significant"] else "no difference shown"
+        words.setdefault(shown, []).append(row["region"])
+    if len(rows) == 1:
+        return p_value(rows[0]["p_holm"]), next(iter(words))
+    p = ", ".join(f"{row['region']} {p_value(row['p_holm'])}" for row in rows)
+    if len(words) == 1:
+        return p, f"{next(iter(words))} in all regions"
+    return p, "; ".join(f"{word} in {', '.join(regions)}" for word, regions in words.items())
+
+
+class Reasons:
+    """Reasons why numbers are not comparable, numbered below a table where they are long."""
+
+    def __init__(self, why_not: str) -> None:
+        self.why_not, self.long = why_not, list[str]()
+
+    def cell(self, reason: str, would_be: str = "") -> str:
+        """Verdict of a number that is not comparable; ``would_be`` is what the rule says of it."""
+        also = would_be.removeprefix("not comparable: ")
+        rule = "" if not would_be else f" (would be: {would_be})" if also == would_be else f" (and {also})"
+        if reason == self.why_not:
+            return f"not comparable{rule}"
+        short = self.short(reason)
+        return f"not comparable{': ' if short == reason else ' '}{short}{rule}"
+
+    def short(self, reason: str) -> str:
+        """The reason, or where it is long its number."""
+        if len(reason) <= INLINE:
+            return reason
+        if reason not in self.long:
+            self.long.append(reason)
+        return f"[{self.long.index(reason) + 1}]"
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for below the table."""
+        found = [f"not comparable, all of this study: {self.why_not}"] if self.why_not else []
+        return [*found, *(f"[{number}] {reason}." for number, reason in enumerate(self.long, 1))]
+
+
+def place_of(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Line and column of a classifier's report that a number stands for, by its row's role and its column ``name``."""
+    kind = row.get("role", "")
+    if kind == "class":
+        return str(row["class"]), name
+    # The accuracy of a report stands in one of the columns of its measures.
+    return (kind, "accuracy") if kind == "accuracy" and name in ("precision", "recall", "f1") else (kind, name)
+
+
+def name_of(column: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Name of our number beside a printed one: a column of a history, a metric, or a measure of slices."""
+    if column.get("aggregate") == "slices":
+        return place_of(row, role(column))[1]
+    return str(column.get("history") or column.get("metric") or "")
+
+
+def regions_of(paper: Paper, model: str, column: Mapping[str, Any]) -> list[str]:
+    """Regions that a model's number in a column is over."""
+    wanted = column.get("regions", "mean")
+    return [region for region in paper.regions.get(model, ()) if wanted == "mean" or region in wanted]
+
+
+def key_of(paper: Paper, model: str, column: Mapping[str, Any], row: Mapping[str, Any]) -> Key:
+    """What our number in a cell shows: a mean over patients or runs, or a measure of pooled counts.
+
+    The region is that of a number over one region, None where it is over several or is of a training.
+    """
+    statistic = "pooled" if column.get("aggregate") in ("pooled", "slices") else "mean"
+    regions = [SLICE] if column.get("aggregate") == "slices" else regions_of(paper, model, column)
+    region = regions[0] if len(regions) == 1 and "history" not in column else None
+    return Key(model, name_of(column, row), region, statistic)
+
+
+def keyed(text: str, key: Key, statistic: str, against: str = "") -> Cell:
+    """A cell that shows another statistic of the number of ``key``."""
+    return Cell(text, key=replace(key, statistic=statistic, against=against))
+
+
+def value_cells(
+    printed: Value | None, column: Mapping[str, Any], found: Ours | None, why: str, reasons: Reasons, key: Key
+) -> list[str | Cell]:
+    """Ours, its interval, the difference and the verdict, each with the reason where there is none.
+
+    ``why`` is the reason why the two are not comparable, empty where they are; ``key`` says which number ours is.
+    """
+    if found is None:
+        return [reasons.short(why), NONE, NONE, reasons.cell(why)]
+    would_be = verdict(printed, found, column) if printed and "none" not in column else ""
+    percent = printed.percent if printed else column.get("unit") == "%"
+    scale, digits = (100.0 if percent else 1.0), decimals(printed, column)
+    gap = "nothing printed" if printed is None else f"{(found.value - printed.number) * scale:+.{digits}f}"
+    said = reasons.cell(why, would_be) if why else would_be
+    ours = f"{found.value * scale:.{digits}f}"
+    if "±" in (printed.text if printed else "") and not math.isnan(found.sd):
+        ours += f" ± {found.sd * scale:.{digits}f}"
+    return [
+        Cell(ours, key=key), keyed(interval_cell(found, column, scale, digits), key, "ci"),
+        keyed(gap, key, "difference_from_printed"), keyed(said, key, "verdict"),
+    ]  # fmt: skip
+
+
+def interval_cell(found: Ours, column: Mapping[str, Any], scale: float, digits: int) -> str:
+    """Our 95% interval, or why there is none."""
+    if not math.isnan(found.low):
+        return f"{found.low * scale:.{digits}f} to {found.high * scale:.{digits}f}"
+    if "history" in column:
+        return "none: one value per training"
+    return "none: a count" if digits == 0 else "none: fewer than two patients"
+
+
+def gap_cells(gap: Ours, name: str, scale: float = 1.0, digits: int = 3) -> list[str]:
+    """A difference, its interval, and whether the interval shows that ``name`` is higher or lower."""
+    if math.isnan(gap.low):
+        return [f"{gap.value * scale:+.{digits}f}", NONE, "no interval: fewer than two patients"]
+    shown = "no difference shown"
+    if not Interval(gap.low, gap.high).meets(Interval(0.0, 0.0)):
+        shown = f"{name} higher" if gap.low > 0 else f"{name} lower"
+    interval = f"{gap.low * scale:+.{digits}f} to {gap.high * scale:+.{digits}f}"
+    return [f"{gap.value * scale:+.{digits}f}", interval, shown]
 
 
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:

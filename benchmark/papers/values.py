@@ -1,4 +1,4 @@
-"""Scores to our counterpart of a printed number: the paper's measure, with its 95% interval over patients."""
+"""Compute our counterpart of a printed number: the paper's measure with its 95% interval over patients."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def difference(rows: pd.DataFrame, first: str, second: str, column: Mapping[str,
 
 
 def declared_tests(comparisons: pd.DataFrame, first: str, second: str, column: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows of a study's comparisons on a pair of models and a column's measure, one a region; empty if not declared.
+    """Rows of a study's comparisons on a pair of models and a column's measure, one per region; empty if not declared.
 
     A declared test is on means over patients, so it says nothing of a measure that is pooled.
     """
@@ -174,7 +174,8 @@ def declared_tests(comparisons: pd.DataFrame, first: str, second: str, column: M
     if isinstance(column.get("regions"), list):
         own = own[own["region"].isin(column["regions"])]
     pairs = [{a, b} == {first, second} for a, b in zip(own["model_a"], own["model_b"], strict=True)]
-    return own[pd.Series(pairs, index=own.index, dtype=bool)]
+    found: pd.DataFrame = own[pd.Series(pairs, index=own.index, dtype=bool)]
+    return found
 
 
 def verdict(printed: Value, found: Ours, column: Mapping[str, Any]) -> str:

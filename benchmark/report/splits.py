@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.papers.cells import NONE, gap_cells
+from benchmark.papers.tables import NONE, gap_cells
 from benchmark.papers.values import Ours, difference, patient_values
 from benchmark.report.document import Block, Cell, Heading, Table
 from benchmark.scoring.counts import POOLED_MEASURES, SLICE, global_accuracy, report_cells

@@ -15,8 +15,7 @@ from helpers.synthetic_scores import counted, histories, rows, table
 from benchmark import stats
 from benchmark.papers.figures import draw, draw_all, sequences
 from benchmark.papers.published import FILE, load, parse
-from benchmark.papers.tables import paper_table
-from benchmark.papers.tracks import native_of, tracks
+from benchmark.papers.tables import native_of, paper_table, tracks
 from benchmark.papers.values import Ours, difference, ours, verdict
 from benchmark.report import Material, Paper, write_report
 from benchmark.report.document import Figure, Key, Text

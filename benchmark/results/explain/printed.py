@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark import stats
-from benchmark.papers import cells
+from benchmark.papers import tables as papers
 from benchmark.papers.published import role
-from benchmark.papers.tables import paper_table
-from benchmark.papers.tracks import native_of, tracks
+from benchmark.papers.tables import native_of, paper_table, tracks
 from benchmark.report import evidence, mask_tables, tables
 from benchmark.report.document import Block, Cell, Table
 from benchmark.report.splits import leak_pairs
@@ -130,13 +129,13 @@ def paper_cells(made: Tables, model: str, metric: str, tested: bool = False) -> 
         for row in table["rows"]:
             of = row.get("model") or ("" if "none" in row else table.get("model", ""))
             for column, text in zip(table["columns"], row["values"], strict=True) if of == model else ():
-                if (role(column) == "p") == tested and cells.name_of(column, row) == metric and text is not None:
+                if (role(column) == "p") == tested and papers.name_of(column, row) == metric and text is not None:
                     yield table, row, column, text
 
 
 def regions_of(made: Tables, model: str, column: Mapping[str, Any]) -> list[str]:
     """Regions that a column's number of a model is over."""
-    return cells.regions_of(made.paper_of(model), model, column)
+    return papers.regions_of(made.paper_of(model), model, column)
 
 
 def _paper_printed(made: Tables, place: PaperCell) -> list[Printed]:
