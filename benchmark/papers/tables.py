@@ -90,7 +90,7 @@ def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
             found = ours(paper, model, column, place) if model and _measured(column) else None
             why = _reason(paper, row, column, model, found, printed)
             label = "Accuracy" if place == ("accuracy", "accuracy") else column["name"]
-            cells = value_cells(printed, column, found, why, reasons, key_of(paper, model, column, row))
+            cells = value_cells(printed, column, found, why, reasons, key_of(model, column, row))
             rows.append([row["label"], model or NO_MODEL, label, text, *cells])
     return Table(_caption(table), HEADER, rows, notes=[RULE, *_how(table), *reasons.notes])
 
@@ -147,14 +147,14 @@ def significance_table(paper: Paper, table: Mapping[str, Any]) -> Table:
         for index, column, name in columns_of(table):
             text, label = row["values"][index], column["name"]
             if name == "p":
-                key = key_of(paper, model, column, row)
+                key = key_of(model, column, row)
                 cells = _tested(paper, column, text, key, reference, reasons)
                 label += " (ours: over patients)"
             else:
                 printed = cell(column, text)
                 found = ours(paper, model, column) if model else None
                 why = _reason(paper, row, column, model, found, printed)
-                cells = value_cells(printed, column, found, why, reasons, key_of(paper, model, column, row))
+                cells = value_cells(printed, column, found, why, reasons, key_of(model, column, row))
             rows.append([row["label"], model or NO_MODEL, label, text, *cells])
     notes = [
         RULE, *_how(table), "The printed SD is said to be over runs, ours is over patients.",
@@ -268,7 +268,7 @@ def _track_row(
         return []
     printed = cell(column, text)
     scale, digits = (100.0 if printed and printed.percent else 1.0), decimals(printed, column)
-    keys = [key_of(paper, model, column, row) for model in pair]
+    keys = [key_of(model, column, row) for model in pair]
     found = [ours(paper, model, column) for model in pair]
     values = [
         Cell(f"{one.value * scale:.{digits}f}", key=key) if one else NOT_RUN
@@ -347,20 +347,14 @@ def name_of(column: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     return str(column.get("history") or column.get("metric") or "")
 
 
-def regions_of(paper: Paper, model: str, column: Mapping[str, Any]) -> list[str]:
-    """Regions that a model's number in a column is over."""
-    wanted = column.get("regions", "mean")
-    return [region for region in paper.regions.get(model, ()) if wanted == "mean" or region in wanted]
-
-
-def key_of(paper: Paper, model: str, column: Mapping[str, Any], row: Mapping[str, Any]) -> Key:
+def key_of(model: str, column: Mapping[str, Any], row: Mapping[str, Any]) -> Key:
     """What our number in a cell shows: a mean over patients or runs, or a measure of pooled counts.
 
-    The region is that of a number over one region, None where it is over several or is of a training.
+    The region is the one that the column names, None where it is over several or all.
     """
+    slices, named = column.get("aggregate") == "slices", column.get("regions")
+    region = SLICE if slices else named[0] if isinstance(named, list) and len(named) == 1 else None
     statistic = "pooled" if column.get("aggregate") in ("pooled", "slices") else "mean"
-    regions = [SLICE] if column.get("aggregate") == "slices" else regions_of(paper, model, column)
-    region = regions[0] if len(regions) == 1 and "history" not in column else None
     return Key(model, name_of(column, row), region, statistic)
 
 

@@ -50,14 +50,6 @@ class Paper:
         """Models with scores."""
         return list(pd.unique(self.rows["model"]))
 
-    @cached_property
-    def regions(self) -> dict[str, list[str]]:
-        """Regions that each model has scores of, slices left out."""
-        known: dict[str, list[str]] = {}
-        for model, region in self.rows[["model", "region"]].drop_duplicates().itertuples(index=False):
-            known.setdefault(model, []).extend([region] * (region != SLICE))
-        return known
-
 
 @dataclass(frozen=True)
 class Ours:

@@ -304,7 +304,7 @@ def test_every_number_of_ours_says_what_it_shows():
     assert found["Accuracy", "Accuracy", 4] == Key("resnet50_classifier", "accuracy", "slice", "pooled")
     paper, _ = paper_of("deng2024")
     found = keys(paper_table(paper, paper.published.table("Segmentation")))
-    assert found["ResUNet", "Tversky", 4] == Key("resunet_focal_tversky/as_in_paper", "Tversky", "tumour", "pooled")
+    assert found["ResUNet", "Tversky", 4] == Key("resunet_focal_tversky/as_in_paper", "Tversky", None, "pooled")
 
 
 def test_models_under_another_split_are_found_and_kept_apart():

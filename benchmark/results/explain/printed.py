@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from benchmark import stats
 from benchmark.papers import tables as papers
 from benchmark.papers.published import role
@@ -135,7 +137,10 @@ def paper_cells(made: Tables, model: str, metric: str, tested: bool = False) -> 
 
 def regions_of(made: Tables, model: str, column: Mapping[str, Any]) -> list[str]:
     """Regions that a column's number of a model is over."""
-    return papers.regions_of(made.paper_of(model), model, column)
+    rows = made.paper_of(model).rows
+    there = [str(region) for region in pd.unique(rows.loc[rows["model"] == model, "region"]) if region != SLICE]
+    wanted = column.get("regions", "mean")
+    return [region for region in there if wanted == "mean" or region in wanted]
 
 
 def _paper_printed(made: Tables, place: PaperCell) -> list[Printed]:
