@@ -95,14 +95,15 @@ def _prefix(results: Results) -> str:
 
 def _runs(results: Results) -> list[Block]:
     study, scores, compare = results.study, results.scores, results.study.compare
-    every = pd.concat([scores, results.apart])[["bundle", "variant", "fold", "seed"]].drop_duplicates()
+    keys = [table[["bundle", "variant", "fold", "seed"]].drop_duplicates() for table in (scores, results.apart)]
+    ran = len(pd.concat(keys).drop_duplicates())
     pairs = compare.get("pairs", "all")
     declared = "all pairs of models" if pairs == "all" else f"{len(declared_pairs(results.models, compare))} pairs"
     test = tables.TEST_NAMES[compare["test"]]
     items = [
         f"Data: {results.manifest.title} ({study.data}), {scores['patient_id'].nunique()} patients and "
         f"{scores['case_id'].nunique()} cases tested.",
-        f"Runs: {len(every)} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
+        f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
         f"{_listed(study.seeds)}. Each patient is tested in one fold; patients are pooled over folds.",
         f"Declared in study.json: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
         f"{compare.get('alpha', 0.05)}, Holm's correction over {len(results.comparisons)} comparisons. "
