@@ -111,10 +111,10 @@ class Panel:
 
 @styled
 def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: Sequence[str] = ()) -> Path:
-    """Draw loss and validation Dice by epoch, a column a model, a thin line a run and a thick one their mean.
+    """Draw loss and validation Dice by epoch, one column per model: a thin line per run, a thick one for their mean.
 
     ``histories`` maps a run's id (bundle/variant/foldF-seedS) to a table with the columns epoch, train_loss, val_loss
-    and val_dice. The mean ends with the shortest run, so that it never changes who it speaks for.
+    and val_dice. The mean ends with the shortest run, so that it is always over the same runs.
     """
     by_model: dict[str, list[pd.DataFrame]] = {model: [] for model in models}
     for run, history in histories.items():
@@ -144,7 +144,7 @@ def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: S
 
 @styled
 def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
-    """Draw one metric by region: a box a model (quartiles, whiskers to 1.5 IQR), a point a patient."""
+    """Draw one metric by region: a box per model (quartiles, whiskers to 1.5 IQR), a point per patient."""
     table = with_models(scores)
     table = table[table["metric"] == metric.name]
     models, regions = list(pd.unique(table["model"])), list(pd.unique(table["region"]))
@@ -190,7 +190,7 @@ def _value_axis(axis: Any, values: np.ndarray, metric: Metric) -> None:
 
 @styled
 def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
-    """Draw the paired differences of one metric with their 95% intervals, a column a region, filled where shown."""
+    """Draw paired differences of one metric with 95% intervals, per region; filled where a difference is shown."""
     own = comparisons[(comparisons["metric"] == metric.name) & comparisons["difference"].notna()]
     pairs, regions = (
         list(dict.fromkeys(zip(own["model_a"], own["model_b"], strict=True))),
@@ -222,7 +222,7 @@ def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
 
 @styled
 def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None = None) -> Path:
-    """Draw image, truth and prediction of cases, a row a case; ``labels`` maps a label value to its name.
+    """Draw image, truth and prediction of cases, one row per case; ``labels`` maps a label value to its name.
 
     All panels should be of one model; slices are cropped to the brain.
     """

@@ -68,10 +68,9 @@ def compare_with_baseline(
 ) -> list[Change]:
     """Compare scores with a baseline's, patient by patient; both tables have SCORE_COLUMNS.
 
-    ``rule`` is the part ``check`` of study.json: metrics, and margin, a number or one by metric. ``better`` maps a
-    metric to "higher" or "lower". What a regression is, and what is not shown, stands above; below three patients the
-    mean alone decides on a regression. What the baseline has and the scores lack is a finding too. Failing findings
-    come first.
+    ``rule`` is the part ``check`` of study.json: metrics, and margin, a number or one per metric. ``better`` maps a
+    metric to "higher" or "lower". Below three patients the mean alone decides on a regression. What the baseline has
+    and the scores lack is a finding too. Failing findings come first.
 
     Raises:
         InputError: if the rule lacks metrics or a margin, or names a metric that the baseline lacks.
@@ -120,7 +119,7 @@ def _rules(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]
 
 
 class _Loss(NamedTuple):
-    """How much worse a model is in a region by a metric: mean and 95% interval of the loss, p of there being none.
+    """How much worse a model is in a region by a metric, with the 95% interval and the p of no loss.
 
     ``patients`` holds each patient's loss and ``every`` that under each seed, where seeds are those of the baseline.
     """
