@@ -16,9 +16,8 @@ from benchmark.report.evidence import plans, power_table
 from benchmark.report.opening import FEW as FEW_PATIENTS
 from benchmark.report.opening import MISSES
 from benchmark.report.tables import p_value, rule
-from benchmark.scoring.formulas import NSD_TOLERANCE
 from benchmark.scoring.lesions import HD95_PENALTY
-from benchmark.scoring.metrics import METRICS
+from benchmark.scoring.metrics import METRICS, NSD_TOLERANCE
 from benchmark.scoring.score_table import read, read_tidy
 from benchmark.stats import (
     TESTS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,11 +36,6 @@ def patient_known(source: str, case_id: str, patient_id: str) -> bool:
     """Say whether something says whose a case is, by the reader of its set: that of COCO annotations, which do not,
     calls the patient by the picture where no table does either."""
     return source != "coco" or patient_id != case_id
-
-
-def declared_name(model: Mapping[str, Any]) -> str:
-    """Name in every table of a model as ``study.json`` declares it."""
-    return model_name(model["bundle"], model.get("variant", "default"))
 
 
 class InputError(Exception):

@@ -6,13 +6,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from benchmark.base.records import InputError
 from benchmark.cli import data as cli_data
-from benchmark.studies import study
+
+if TYPE_CHECKING:
+    from benchmark.studies.study import Study
 
 app = typer.Typer(
     help="Train, score and compare brain tumour segmentation models that are MONAI bundles.",
@@ -22,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app, name="data")
 
+DEFAULT = "quickstart"
 StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A folder of reports/ with a study.json.")]
 Select = Annotated[
     list[str], typer.Option(metavar="KEY=VALUE ...", help="Only runs with bundle=, variant=, fold=, seed=.")
@@ -43,12 +46,12 @@ def main() -> None:
 
 @app.command()
 def plan(
-    name: StudyName = study.DEFAULT,
+    name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects with id, state and folder.")] = False,
 ) -> None:
     """List a study's runs, what state they are in and where their folders are."""
-    from benchmark.studies import store
+    from benchmark.studies import store, study
 
     runs = study.select(study.load(name).runs(), select)
     rows = [{"id": run.id, "state": store.state(run), "folder": str(store.folder(run))} for run in runs]
@@ -63,7 +66,7 @@ def plan(
 
 @app.command()
 def run_all(
-    name: StudyName = study.DEFAULT,
+    name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
     jobs: Annotated[int | None, typer.Option(help="Runs at once; by default one a GPU, or one a processor.")] = None,
@@ -75,7 +78,7 @@ def run_all(
     from benchmark.base.progress import reporting
     from benchmark.data.prepare import prepare
     from benchmark.results import publish
-    from benchmark.studies import bundle, execute
+    from benchmark.studies import bundle, execute, study
     from benchmark.studies.watch import Watch
 
     chosen_gpus = gpus.split(",") if gpus else execute.visible_gpus()
@@ -112,7 +115,7 @@ def run(
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Do one run: train, predict, score."""
-    from benchmark.studies import execute
+    from benchmark.studies import execute, study
 
     execute.end_with_parent()
     declared = study.load(name)
@@ -125,8 +128,10 @@ def run(
 
 
 @app.command()
-def report(name: StudyName = study.DEFAULT) -> None:
+def report(name: StudyName = DEFAULT) -> None:
     """Write a study's scores.csv, comparisons.csv, report.md, report.tex and figures from its finished runs."""
+    from benchmark.studies import study
+
     _report(study.load(name))
 
 
@@ -152,6 +157,7 @@ def explain(
     from benchmark.base.records import model_name
     from benchmark.results import explain as explaining
     from benchmark.results.explain.text import show
+    from benchmark.studies import study
 
     model = model_name(bundle_, variant)
     found = explaining.explain(study.load(name), model, region, metric, against)
@@ -163,11 +169,12 @@ def explain(
 
 @app.command()
 def check(
-    name: StudyName = study.DEFAULT,
+    name: StudyName = DEFAULT,
     accept: Annotated[bool, typer.Option(help="Make the present scores the baseline.")] = False,
 ) -> None:
     """Compare a study's scores with its baseline; exit code 1 when a model got worse."""
     from benchmark.results import publish
+    from benchmark.studies import study
 
     declared = study.load(name)
     findings = publish.check(declared, accept)
@@ -255,24 +262,7 @@ def implied(
     print(relations.summary(findings))
 
 
-@app.command()
-def layers(
-    name: Annotated[str, typer.Argument(metavar="BUNDLE")],
-    out: Annotated[Path, typer.Option(help="CSV file to write; beside published.json it joins the paper's listing.")],
-    in_channels: Annotated[int, typer.Option(min=1)] = 4,
-    out_channels: Annotated[int, typer.Option(min=1)] = 3,
-    size: Annotated[int, typer.Option(min=1, help="Pixels along each side of the image.")] = 240,
-) -> None:
-    """List a network's layers with output shapes and parameters, counted as Keras counts them."""
-    from benchmark.base.files import write_text
-    from benchmark.papers.layers import layers as listed
-
-    table = listed(name, in_channels, out_channels, (size, size))
-    write_text(out, table.to_csv(index=False))
-    print(f"Wrote {out}: {len(table) - 1} layers, {table['parameters'].iloc[-1]:,} parameters.")
-
-
-def _report(declared: study.Study) -> None:
+def _report(declared: Study) -> None:
     from benchmark.results import publish
 
     print(f"Report: {publish.publish(declared)}")

@@ -1,10 +1,10 @@
-"""A paper's figures made anew: bars printed beside ours, curves by epoch, confusion matrices."""
+"""Redraw a paper's figures: bars printed beside ours, curves by epoch, confusion matrices, sequences."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,66 @@ import numpy as np
 import pandas as pd
 
 from benchmark.base.records import model_name
-from benchmark.papers.implied import enumerated, printed_report
+from benchmark.papers.implied import printed_report, reports
 from benchmark.papers.published import cell
 from benchmark.papers.values import Paper, ours
 from benchmark.report.canvas import MODEL_COLOURS, new_figure, plot_runs, save, styled
 from benchmark.report.document import Block, Figure, Text
+from benchmark.report.figures import Panel
+from benchmark.report.figures import sequences as draw_sequences
+from benchmark.scoring.counts import SLICE
 from benchmark.stats import pooled
 
 CURVE_STYLES = {"train": "-", "val": "--"}
+NOT_PUBLIC = "Pictures of these scans are not ours to publish"
 
 
 def file_name(figure: Mapping[str, Any]) -> str:
-    """Name of the file of a figure that is made anew: ``paper_<id>.png``."""
+    """Name of the file of a redrawn figure: ``paper_<id>.png``."""
     return f"paper_{re.sub(r'[^a-z0-9]+', '_', figure['id'].lower()).strip('_')}.png"
+
+
+def draw_all(
+    folder: Path, paper: Paper, study: str, panels: Sequence[Panel], public: bool, private: Path | None
+) -> list[Block]:
+    """Draw every figure of the paper of a study, pictures of scans included where there are any.
+
+    ``folder`` is the report's, ``study`` its name and ``panels`` the cases to show. Unless pictures of the data are
+    ``public`` they are drawn into ``private``, outside the report, or not at all.
+    """
+    pictures = "Ours: the panels under Figures."
+    if not public:
+        place = f"runs/{study}/figures" if private else "a folder that is not published"
+        pictures = f"{NOT_PUBLIC}; on the machine of the runs ours are in {place}."
+    scans = sequences(paper, study, panels, folder / "figures" if public else private, public)
+    return draw(folder / "figures", paper, paper.histories, pictures, scans)
+
+
+def sequences(paper: Paper, study: str, panels: Sequence[Panel], place: Path | None, public: bool) -> dict[str, Block]:
+    """Draw the figures that show a subject's sequences, of the first case there is, into ``place``.
+
+    Returns:
+        What stands for each in the report by the figure's id: the figure, or a sentence that says where it is.
+    """
+    shown = [panel for panel in panels if panel.sequences]
+    found: dict[str, Block] = {}
+    for figure in paper.published.figures:
+        if figure["kind"] != "sequences":
+            continue
+        caption = f"{figure['id']}, redrawn: {figure['shows']}"
+        path = place / file_name(figure) if place else None
+        if path and shown:
+            draw_sequences(path, shown[0])
+        if public and path and path.exists():
+            found[figure["id"]] = Figure(f"figures/{path.name}", f"{caption}.")
+        elif public or not path:
+            found[figure["id"]] = Text(f"{caption}. Not drawn: no run's pictures are on this machine.")
+        else:
+            found[figure["id"]] = Text(
+                f"{caption}. {NOT_PUBLIC}; where the runs are, `benchmark report` draws it as "
+                f"runs/{study}/figures/{path.name}."
+            )
+    return found
 
 
 def draw(
@@ -42,7 +89,7 @@ def draw(
     blocks: list[Block] = []
     for figure in paper.published.figures:
         path = folder / file_name(figure)
-        caption = f"{figure['id']}, made anew: {figure['shows']}."
+        caption = f"{figure['id']}, redrawn: {figure['shows']}."
         match figure["kind"]:
             case "bars":
                 bars(path, paper, figure)
@@ -55,7 +102,7 @@ def draw(
                 blocks.append(scans[figure["id"]])
                 continue
             case "drawing":
-                blocks.append(Text(f"{figure['id']}: {figure['shows']}. It shows no result, so nothing is made anew."))
+                blocks.append(Text(f"{figure['id']}: {figure['shows']}. It shows no result and is not redrawn."))
                 continue
             case _:
                 blocks.append(Text(f"{figure['id']}: {figure['shows']}. {pictures}"))
@@ -80,7 +127,7 @@ def _drawn_curves(
 
 @styled
 def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
-    """Draw a table's columns, one a panel: a hatched bar as printed, a filled one with its interval of ours, by row."""
+    """Draw a table's columns, one per panel: per row a hatched bar as printed and a filled one of ours."""
     from matplotlib.patches import Patch
 
     table = paper.published.table(figure["table"])
@@ -121,7 +168,7 @@ def missing_columns(histories: list[pd.DataFrame], figure: Mapping[str, Any]) ->
 
 @styled
 def curves(path: Path, histories: list[pd.DataFrame], figure: Mapping[str, Any]) -> Path:
-    """Draw columns of histories by epoch, a panel a group: a thin line a run, a thick one their mean."""
+    """Draw columns of histories by epoch, one panel per group: a thin line per run, a thick one for their mean."""
     lacking = missing_columns(histories, figure)
     panels = [[name for name in panel if name not in lacking] for panel in figure["curves"]]
     panels = [panel for panel in panels if panel]
@@ -138,12 +185,12 @@ def curves(path: Path, histories: list[pd.DataFrame], figure: Mapping[str, Any])
 
 
 def confusion(path: Path, paper: Paper, figure: Mapping[str, Any]) -> str:
-    """Draw the matrix that the printed report implies beside ours; return what the caption must say of them."""
+    """Draw the matrix that the printed report implies beside ours; return what the caption must say about them."""
     cells = printed_report(paper.published.table(figure["table"]))
     shown, said = [], []
     if cells:
         negatives, positives = (int(cells[name, "support"].number) for name in ("0", "1"))
-        found = enumerated.matrices(negatives, positives, cells)
+        found = reports.matrices(negatives, positives, cells)
         tn, fp, fn, tp = (found.fitting if len(found.fitting) else found.best)[0]
         shown.append(("implied by the printed report", np.array([[tn, fp], [fn, tp]])))
         said.append(
@@ -151,7 +198,7 @@ def confusion(path: Path, paper: Paper, figure: Mapping[str, Any]) -> str:
             if len(found.fitting)
             else f"No matrix gives every printed cell; one that misses the fewest, {len(found.missed)}, is shown."
         )
-    counts = pooled.patient_counts(paper.rows, figure["model"], pooled.SLICE)
+    counts = pooled.patient_counts(paper.rows, figure["model"], SLICE)
     if len(counts):
         tp, fp, fn, tn = counts.sum(axis=0)
         shown.append((f"ours: {figure['model']}, slices", np.array([[tn, fp], [fn, tp]])))

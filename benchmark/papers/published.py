@@ -1,8 +1,8 @@
-"""A paper's ``published.json`` to its printed values: each the interval of numbers that rounds to what is printed.
+"""Read what a paper prints (``published.json``): each number as the interval of numbers that round to it.
 
-The file holds every number as the paper prints it, with its table, row and column. A column says what of ours it
-corresponds to (``metric``, ``regions``, ``aggregate``) or why nothing does (``none``), and what it is to the relations
-of ``benchmark.implied`` (``role``); a role that is not given is read off the column's name where that is a usual one.
+The file holds every number as the paper prints it, with its table, row and column. A column says which of our numbers
+stands beside it (``metric``, ``regions``, ``aggregate``) or why none does (``none``), and what it is to the relations
+of ``papers.implied`` (``role``); a role that is not given is read off the column's name where that is a usual one.
 """
 
 from __future__ import annotations
@@ -11,16 +11,202 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, get_args
 
-from benchmark.base.files import read_json
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from benchmark.base import declared
+from benchmark.base.declared import Name, Names, Record
 from benchmark.base.records import InputError
-from benchmark.papers.published_schema import COUNTED, NAMES, SCHEMA, SHARES
 
 FILE = "published.json"
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _PLAIN = re.compile(rf"([<>])?\s*([-+]?){_NUMBER}\s*(?:\u00d710\^\{{([-+]?\d+)\}})?\s*(%)?(?:\s*±\s*{_NUMBER})?\s*(%)?")
 _RANGE = re.compile(rf"{_NUMBER}\s*[\u2013-]\s*{_NUMBER}\s*(%)?")
+
+NAMES = {
+    "dice": ("dice", "dsc", "dicescore", "dicecoefficient", "meandsc", "meandice"),
+    "iou": ("iou", "jaccard"),
+    "precision": ("precision",),
+    "recall": ("recall",),
+    "f1": ("f1", "f1score"),
+    "support": ("support",),
+    "sensitivity": ("sensitivity",),
+    "specificity": ("specificity",),
+    "accuracy": ("accuracy", "acc"),
+    "mean_iou": ("meaniou", "miou"),
+    "p": ("pvalue", "p"),
+}
+"""Usual names of columns, in letters and digits only, by the role that they stand for."""
+
+Role = Literal[
+    "dice", "iou", "precision", "recall", "f1", "sensitivity", "specificity", "accuracy", "mean_iou", "p", "mean_f",
+    "mean_accuracy", "weighted_iou", "global_accuracy", "tversky", "support", "parameters", "shape", "layer", "loss",
+]  # fmt: skip
+"""What the numbers of a column are."""
+
+COUNTED = ("support", "parameters", "shape")
+"""Roles whose printed whole numbers are counts: exact, not rounded. Of a layer's output shape it is the channels."""
+
+SHARES = tuple(role for role in get_args(Role) if role not in (*COUNTED, "layer", "loss"))
+"""Roles whose numbers are shares of one."""
+
+Several = Annotated[list[Name], Field(min_length=2)]
+Step = Annotated[list[Name], Field(min_length=2, max_length=2)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class _Weights(TypedDict):
+    alpha: Weight
+    beta: Weight
+
+
+Column = TypedDict(
+    "Column",
+    {
+        "name": Name,
+        "role": NotRequired[Role],
+        "metric": NotRequired[Name],
+        "regions": NotRequired[Literal["mean"] | Annotated[list[Name], Field(min_length=1)]],
+        "aggregate": NotRequired[Literal["patients", "pooled", "slices"]],
+        "unit": NotRequired[Literal["", "%"]],
+        "history": NotRequired[Name],
+        "weights": NotRequired[_Weights],
+        "if": NotRequired[Name],
+        "none": NotRequired[Name],
+    },
+)
+Row = TypedDict(
+    "Row",
+    {
+        "label": Name,
+        "model": NotRequired[Name],
+        "none": NotRequired[Name],
+        "role": NotRequired[Literal["class", "accuracy", "micro", "macro", "weighted"]],
+        "class": NotRequired[Annotated[int, Field(ge=0)]],
+        "config": NotRequired[Name],
+        "printed": NotRequired[Name],
+        "values": Annotated[list[Name | None], Field(min_length=1)],
+    },
+)
+
+
+class PrintedTable(TypedDict):
+    """A printed table; ``reference`` is the model that the p values of a table of significance compare with."""
+
+    id: Name
+    kind: Literal["scores", "classification", "significance", "settings", "layers"]
+    caption: Name
+    where: Name
+    model: NotRequired[Name]
+    reference: NotRequired[Name]
+    one_test_set: NotRequired[bool]
+    classes: NotRequired[Annotated[int, Field(ge=2)]]
+    columns: Annotated[list[Column], Field(min_length=1)]
+    rows: Annotated[list[Row], Field(min_length=1)]
+
+
+class PrintedFigure(TypedDict):
+    """A printed figure, and what it is redrawn from."""
+
+    id: Name
+    kind: Literal["bars", "curves", "confusion", "panels", "sequences", "drawing"]
+    shows: Name
+    table: NotRequired[Name]
+    columns: NotRequired[Names]
+    model: NotRequired[Name]
+    curves: NotRequired[Annotated[list[Names], Field(min_length=1)]]
+
+
+class Claim(TypedDict):
+    """A number printed in the text, perhaps the same as one of a table."""
+
+    id: Name
+    value: Name
+    states: Name
+    where: Name
+    same_as: NotRequired[Name]
+
+
+class About(TypedDict):
+    """The paper."""
+
+    short: Name
+    title: Name
+    authors: Names
+    data: Name
+    split: Name
+
+
+_Equal = TypedDict(
+    "_Equal", {"kind": Literal["equal"], "values": Several, "if": NotRequired[Name], "what": NotRequired[Name]}
+)
+
+
+class _Sum(TypedDict):
+    kind: Literal["sum"]
+    parts: Several
+    total: Name
+    what: NotRequired[Name]
+
+
+class _Margin(TypedDict):
+    kind: Literal["margin"]
+    claim: Name
+    best: Name
+    others: Names
+
+
+class _FocalTversky(TypedDict):
+    kind: Literal["focal_tversky"]
+    tversky: Name
+    loss: Name
+    usual: Annotated[float, Field(gt=0)]
+
+
+class _BackgroundIou(TypedDict):
+    kind: Literal["background_iou"]
+    accuracy: Name
+    iou: Name
+    dice: Name
+
+
+_DiceIou = TypedDict("_DiceIou", {"kind": Literal["dice_iou"], "dice": Name, "iou": Name, "if": NotRequired[Name]})
+
+
+class _LargestGain(TypedDict):
+    kind: Literal["largest_gain"]
+    what: Name
+    claimed: Step
+    others: Annotated[list[Step], Field(min_length=1)]
+
+
+_Prevalence = TypedDict(
+    "_Prevalence", {"kind": Literal["prevalence"], "claim": Name, "table": Name, "if": NotRequired[Name]}
+)
+
+
+class _ResUnetParameters(TypedDict):
+    kind: Literal["res_unet_parameters"]
+    what: Name
+    in_channels: Annotated[int, Field(ge=1)]
+    channels: Several
+    total: Name
+
+
+Relation = Annotated[
+    _Equal
+    | _Sum
+    | _Margin
+    | _FocalTversky
+    | _BackgroundIou
+    | _DiceIou
+    | _LargestGain
+    | _Prevalence
+    | _ResUnetParameters,
+    Field(discriminator="kind"),
+]
 
 
 class Interval(NamedTuple):
@@ -95,38 +281,21 @@ def role(column: Mapping[str, Any]) -> str:
     return next((role for role, names in NAMES.items() if name in names), "")
 
 
-@dataclass(frozen=True)
-class Published:
-    """What a paper printed: the content of its ``published.json``, checked."""
+class Published(Record):
+    """What a paper printed: its ``published.json``, checked. Relations join numbers of different places."""
 
-    content: Mapping[str, Any]
+    paper: About
+    tables: tuple[PrintedTable, ...]
+    figures: tuple[PrintedFigure, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    relations: tuple[Relation, ...] = ()
 
     @property
     def short(self) -> str:
         """Short name of the paper."""
-        return str(self.content["paper"]["short"])
+        return self.paper["short"]
 
-    @property
-    def tables(self) -> list[dict[str, Any]]:
-        """The printed tables."""
-        return list(self.content["tables"])
-
-    @property
-    def figures(self) -> list[dict[str, Any]]:
-        """The printed figures."""
-        return list(self.content.get("figures", ()))
-
-    @property
-    def claims(self) -> list[dict[str, Any]]:
-        """Further numbers, printed in the text."""
-        return list(self.content.get("claims", ()))
-
-    @property
-    def relations(self) -> list[dict[str, Any]]:
-        """Relations that numbers of different places stand in."""
-        return list(self.content.get("relations", ()))
-
-    def table(self, name: str) -> dict[str, Any]:
+    def table(self, name: str) -> PrintedTable:
         """Return the table of that id.
 
         Raises:
@@ -159,7 +328,12 @@ class Published:
 
 
 def cell(column: Mapping[str, Any], text: str | None) -> Value | None:
-    """Read a cell of a table under its column's unit; no number rounds to a share from below 0 or above 1."""
+    """Read a cell of a table under its column's unit; no number rounds to a share from below 0 or above 1.
+
+    Of an output shape with channels last, such as (None,256,256,16), the number is the channels.
+    """
+    if text is not None and role(column) == "shape" and (numbers := re.findall(r"\d+", text)):
+        return Value(text, float(numbers[-1]), Interval(float(numbers[-1]), float(numbers[-1])))
     found = parse(text, column.get("unit", ""), role(column) in COUNTED)
     if found is None or role(column) not in SHARES:
         return found
@@ -179,20 +353,16 @@ def load(path: Path) -> Published:
         InputError: for a missing or mistyped entry, a row that does not fit its columns, a number that its column's
             role cannot have, an id that is given twice, or a place without a number.
     """
-    content = read_json(path, "what a paper printed")
-    import jsonschema
-
-    error = next(jsonschema.Draft202012Validator(SCHEMA).iter_errors(content), None)
-    if error is not None:
-        where = "/".join(str(part) for part in error.absolute_path)
-        raise InputError(f"{path}: {where + ': ' if where else ''}{error.message}.")
-    published = Published(content)
+    published = declared.read(path, Published, "what a paper printed")
     for table in published.tables:
         _check_table(path, table)
-    for kind, entries in (("table", published.tables), ("claim", published.claims)):
-        ids = [entry["id"] for entry in entries]
+    ids_by_kind = {
+        "table": [table["id"] for table in published.tables],
+        "claim": [one["id"] for one in published.claims],
+    }
+    for kind, ids in ids_by_kind.items():
         if twice := next((name for name in ids if ids.count(name) > 1), None):
-            raise InputError(f"{path}: two {kind}s are called {twice!r}: expected an id of its own for each.")
+            raise InputError(f"{path}: two {kind}s are called {twice!r}: expected each id once.")
     for claim in published.claims:
         if "same_as" in claim:
             published.value(claim["same_as"])
@@ -206,29 +376,25 @@ def load(path: Path) -> Published:
 
 
 def _check_table(path: Path, table: Mapping[str, Any]) -> None:
-    columns, roles = table["columns"], [role(column) for column in table["columns"]]
-    if table["kind"] == "layers" and (
-        lacking := [name for name in ("layer", "shape", "parameters") if name not in roles]
-    ):
-        raise InputError(f"{path}: {table['id']}: expected a column of role {lacking[0]!r} in a table of layers.")
-    if table["kind"] == "significance" and any("metric" not in c for c in columns if role(c) == "p"):
+    columns, significance = table["columns"], table["kind"] == "significance"
+    if significance and "reference" not in table:
+        raise InputError(f"{path}: {table['id']}: expected an entry 'reference' in a table of p values, found none.")
+    if significance and any("metric" not in c for c in columns if role(c) == "p"):
         raise InputError(f"{path}: {table['id']}: expected a metric in its column of p values, found none.")
     for row in table["rows"]:
         where = f"{path}: {table['id']}, row {row['label']!r}"
+        if row.get("role") == "class" and "class" not in row:
+            raise InputError(f"{where}: expected an entry 'class' in a row of a class, found none.")
         if len(row["values"]) != len(columns):
             raise InputError(f"{where}: expected {len(columns)} values, one a column, found {len(row['values'])}.")
         for column, text in zip(columns, row["values"], strict=True):
             if expected := _unfit(table["kind"], column, text):
                 raise InputError(f"{where}, {column['name']}: expected {expected}, found {text!r}.")
-        if table["kind"] == "layers" and row["values"][roles.index("layer")] is None:
-            raise InputError(f"{where}: expected the layer's type, found none.")
 
 
 def _unfit(kind: str, column: Mapping[str, Any], text: str | None) -> str:
     """What a cell should have been, empty where nothing is wrong with it."""
     name = role(column)
-    if kind == "layers" and name == "shape" and text is not None and len(re.findall(r"\d+", text)) != 3:
-        return "height, width and channels, as in (None,256,256,16)"
     found = cell(column, text)
     if found is None or kind == "settings":
         return ""
@@ -244,7 +410,7 @@ def _check_relation(path: Path, published: Published, relation: Mapping[str, Any
     if "table" in relation:
         published.table(relation["table"])
     for key, entry in relation.items():
-        if key in ("kind", "if", "what", "table", "usual"):
+        if key in ("kind", "if", "what", "table", "usual", "in_channels"):
             continue
         for place in _places(entry):
             found = published.value(place)

@@ -1,4 +1,4 @@
-"""A study on a paper to what its report sets beside the paper: printed numbers, our scores, settings and layers."""
+"""Gather what a study's report sets beside a paper: printed numbers, our scores, settings and histories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from benchmark.base.files import read_table
 from benchmark.base.records import Run
 from benchmark.data.manifest import CaseList
 from benchmark.papers import published
-from benchmark.papers.settings import LAYER_COLUMNS
 from benchmark.studies import bundle
 from benchmark.studies.study import Study
 
@@ -24,14 +23,12 @@ def paper(
     path = published.find(study.folder)
     if path is None:
         return None
-    printed, listed = published.load(path), study.folder / "layers.csv"
-    layers = next((place for place in (listed, study.folder.parent / "layers.csv") if place.is_file()), None)
+    printed = published.load(path)
     return report.Paper(
         published=printed,
         scores=scores,
         comparisons=comparisons,
         settings=_settings(study, runs, cases, printed),
-        layers=None if layers is None else read_table(layers, "a list of layers", LAYER_COLUMNS),
         why_not=study.not_comparable,
         histories=histories(study),
     )

@@ -1,53 +1,74 @@
-"""A paper's printed tables and a study's scores to tables that set each printed number beside ours, with a verdict."""
+"""Set each number of a paper's tables beside ours, with a verdict, and list what the printed numbers imply."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from benchmark.papers.cells import NONE, NOT_RUN, Reasons, value_cells
+import pandas as pd
+
 from benchmark.papers.implied import VERDICTS, Finding, summary
-from benchmark.papers.published import Value, cell
-from benchmark.papers.settings import layer_table, settings_table
-from benchmark.papers.tracks import tracks
-from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, decimals, declared_tests, ours
-from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
-from benchmark.report.tables import p_value
+from benchmark.papers.published import Interval, Value, cell, role
+from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, decimals, declared_tests, difference, ours, verdict
+from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text
+from benchmark.report.tables import p_value, short
+from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
+from benchmark.studies.study import Study, apart
 
 RULE = (
-    "A printed number stands for all that round to its last digit. lower, higher: our 95% interval lies wholly below "
-    "or above these numbers. reproduced: the two meet, and half of our interval's width is at most "
-    f"{WIDEST['']:g} (of percent {100 * WIDEST['']:g} points, of distances {WIDEST['mm']:g} mm); a wider interval "
-    "would meet nearly anything, so it is no verdict. Ours: bootstrap intervals over patients, seeds averaged first."
+    "A printed number stands for every number that rounds to it. lower, higher: our whole 95% interval lies below or "
+    "above these numbers. reproduced: our interval overlaps them, and its half-width is at most "
+    f"{WIDEST['']:g} ({100 * WIDEST['']:g} percentage points; {WIDEST['mm']:g} mm for distances); a wider interval "
+    "would overlap nearly any number and gives no verdict. Our intervals are bootstrap intervals over patients, with "
+    "seeds averaged first."
 )
 HEADER = ("Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference", "Verdict")
 NO_MODEL = "none of ours"
+TRACK_HEADER = ("Row", "Column", "Printed", "Identical", "Native", "Native - identical", "95% CI", "Holm p", "Verdict")
+TRACK_NOTES = (
+    "Identical: the one protocol of all models; native: each model's own recipe. Difference and interval are of the "
+    "same mean over regions as the column.",
+    "Verdict: from the study's declared comparison of the two, per region, corrected by Holm over the whole family. "
+    "Where none was declared, only from whether the interval, not corrected for the number of rows, contains 0.",
+)
+NOT_RUN = "not run"
+NONE = "none"
+"""Stands where there can be nothing because there is no number of ours; the row says why."""
+INLINE = 34
+"""Longest reason that stands in a cell; longer ones are numbered and stand below the table."""
 
 
-def sections(
-    paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Mapping[str, Any]
-) -> list[Block]:
+def sections(paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Study) -> list[Block]:
     """The paper's tables and figures beside ours, and what its numbers imply, as sections of a report."""
-    about = paper.published.content["paper"]
+    about = paper.published.paper
     blocks: list[Block] = [
         Heading("The paper's tables"),
         Bullets([f"{', '.join(about['authors'])}: {about['title']}.", f"Its data: {about['data']}.",
                  f"Its split: {about['split']}."]),
     ]  # fmt: skip
-    blocks += [paper_table(paper, table) for table in paper.published.tables]
+    blocks += [
+        _layers(table) if table["kind"] == "layers" else paper_table(paper, table) for table in paper.published.tables
+    ]
     blocks += tracks(paper, study)
     if figures:
         blocks += [Heading("The paper's figures"), *figures]
     return [*blocks, Heading("What the printed numbers imply"), *implied_blocks(findings)]
 
 
+def _layers(table: Mapping[str, Any]) -> Text:
+    return Text(
+        f"{table['id']} ({table['where']}): {table['caption']}. It lists layers and shows no result, so none of our "
+        "numbers stand beside it; what its rows imply is listed below."
+    )
+
+
 def paper_table(paper: Paper, table: Mapping[str, Any]) -> Table:
     """One printed table beside ours, by its kind."""
     match table["kind"]:
-        case "layers":
-            return layer_table(table, paper.layers)
         case "settings":
             return settings_table(table, paper.settings.get(table.get("model", ""), {}))
         case "significance":
@@ -69,23 +90,14 @@ def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
             found = ours(paper, model, column, place) if model and _measured(column) else None
             why = _reason(paper, row, column, model, found, printed)
             label = "Accuracy" if place == ("accuracy", "accuracy") else column["name"]
-            cells = value_cells(printed, column, found, why, reasons)
+            cells = value_cells(printed, column, found, why, reasons, key_of(model, column, row))
             rows.append([row["label"], model or NO_MODEL, label, text, *cells])
     return Table(_caption(table), HEADER, rows, notes=[RULE, *_how(table), *reasons.notes])
 
 
 def _measured(column: Mapping[str, Any]) -> bool:
-    """Whether ours can be computed for a column, be it comparable or not."""
+    """Whether ours can be computed for a column, comparable or not."""
     return "history" in column or "metric" in column or column.get("aggregate") == "slices"
-
-
-def place_of(row: Mapping[str, Any], name: str) -> tuple[str, str]:
-    """Line and column of a classifier's report that a number stands for, by its row's role and its column ``name``."""
-    kind = row.get("role", "")
-    if kind == "class":
-        return str(row["class"]), name
-    # The accuracy of a report stands in one of the columns of its measures.
-    return (kind, "accuracy") if kind == "accuracy" and name in ("precision", "recall", "f1") else (kind, name)
 
 
 def _reason(
@@ -106,7 +118,7 @@ def _reason(
         return NOT_RUN if model not in paper.models else "not scored"
     if printed is None:
         return "nothing printed"
-    return paper.why_not or ("measure not sure, see below" if "if" in column else "")
+    return paper.why_not or ("measure uncertain, see below" if "if" in column else "")
 
 
 def _caption(table: Mapping[str, Any]) -> str:
@@ -121,8 +133,8 @@ def _how(table: Mapping[str, Any]) -> list[str]:
             ["Ours is the mean over patients" + (" of the mean over regions." if means else ".")]
             * ("patients" in kinds)
         ),
-        *(["Ours is computed from counts of pixels that are pooled over the test set."] * ("pooled" in kinds)),
-        *(["Ours is computed from counts of slices that are pooled over the test set."] * ("slices" in kinds)),
+        *(["Ours is computed from pixel counts pooled over the test set."] * ("pooled" in kinds)),
+        *(["Ours is computed from slice counts pooled over the test set."] * ("slices" in kinds)),
         *(f"{c['name']}: the same measure as ours only if {c['if']}." for c in table["columns"] if "if" in c),
     ]
 
@@ -135,32 +147,33 @@ def significance_table(paper: Paper, table: Mapping[str, Any]) -> Table:
         for index, column, name in columns_of(table):
             text, label = row["values"][index], column["name"]
             if name == "p":
-                cells = _tested(paper, column, text, model, reference, reasons)
+                key = key_of(model, column, row)
+                cells = _tested(paper, column, text, key, reference, reasons)
                 label += " (ours: over patients)"
             else:
                 printed = cell(column, text)
                 found = ours(paper, model, column) if model else None
                 why = _reason(paper, row, column, model, found, printed)
-                cells = value_cells(printed, column, found, why, reasons)
-                if found and not math.isnan(found.sd):
-                    cells[0] += f" ± {found.sd:.{decimals(printed, column)}f}"
+                cells = value_cells(printed, column, found, why, reasons, key_of(model, column, row))
             rows.append([row["label"], model or NO_MODEL, label, text, *cells])
     notes = [
         RULE, *_how(table), "The printed SD is said to be over runs, ours is over patients.",
-        "The paper's means are said to be over runs, and nothing else is said of what its p is over; ours is over "
-        "patients, which is another question.",
-        f"Ours for p: the study's paired test against {reference}, by region, corrected by Holm; against: the mean "
-        f"difference is not in favour of {reference}. reproduced: in every region p meets the printed bound in favour "
-        f"of {reference}; contrary: in one it meets it against {reference}; higher: in one it does not meet it.",
+        "The paper says that its means are over runs and does not say what its p values are over; ours are over "
+        "patients, which answers another question.",
+        f"Our p: the study's paired test against {reference} per region, corrected by Holm; \"against\" marks a mean "
+        f"difference that does not favour {reference}. reproduced: in every region p meets the printed bound in favour "
+        f"of {reference}; contrary: in some region it meets the bound against {reference}; higher: in some region it "
+        "does not meet the bound.",
         *reasons.notes,
     ]  # fmt: skip
     return Table(_caption(table), HEADER, rows, notes=notes)
 
 
 def _tested(
-    paper: Paper, column: Mapping[str, Any], text: str, model: str, reference: str, reasons: Reasons
-) -> list[str]:
+    paper: Paper, column: Mapping[str, Any], text: str, key: Key, reference: str, reasons: Reasons
+) -> list[str | Cell]:
     """Ours for a printed p, the two cells that it has nothing for, and the verdict."""
+    model = key.model
     bound, own = cell(column, text), declared_tests(paper.comparisons, model, reference, column)
     if model == reference or own.empty:
         run = {model, reference} <= set(paper.models)
@@ -178,13 +191,225 @@ def _tested(
         would_be = f"contrary in {', '.join(contrary)}"
     why = "nothing printed" if bound is None else paper.why_not
     said = reasons.cell(why, would_be if bound else "") if why else would_be
-    return [", ".join(shown), "none: a p", "none: a p", said]
+    return [
+        keyed(", ".join(shown), key, "p_holm", reference), "none: a p", "none: a p",
+        keyed(said, key, "verdict", reference),
+    ]  # fmt: skip
+
+
+def settings_table(table: Mapping[str, Any], values: Mapping[str, Any]) -> Table:
+    """Printed settings beside those of our model's config, by id."""
+    rows: list[list[str | Cell]] = []
+    for row in table["rows"]:
+        (text,) = row["values"]
+        value = values.get(row.get("config", ""))
+        shown = short(value) if value is not None else "none" if "config" not in row else "no such id"
+        shown = shown if values or "config" not in row else "not run"
+        if "none" in row:
+            said = f"not comparable: {row['none']}"
+        elif value is None:
+            said = f"not comparable: {'no such id' if values else 'not run'}"
+        else:
+            said = "same" if _alike(text, value) else "differs"
+        rows.append([row["label"], text, row.get("config", "none"), said, shown])
+    header = ["Setting", "Printed", "Id", "Verdict", "Ours"]
+    note = "same: equal numbers, or every printed word occurs in ours."
+    caption = f"{table['id']} ({table['where']}): {table['caption']}; printed beside {table.get('model', 'our model')}."
+    return Table(caption, header, rows, notes=[note])
+
+
+def _alike(text: str, value: Any) -> bool:
+    number = cell({"name": ""}, text)
+    if number is not None and isinstance(value, int | float):
+        return abs(number.number - value) <= 1e-9 * max(1.0, abs(value))
+    if isinstance(value, list | tuple) and all(isinstance(part, int) for part in value):
+        return [int(part) for part in re.findall(r"\d+", text)] == list(value)
+    words = [word.lower()[:4] for word in re.findall(r"[A-Za-z][A-Za-z0-9]*", text)]
+    return all(word in short(value).lower() for word in words)
+
+
+def native_of(study: Study) -> dict[str, str]:
+    """Map a model of the track ``identical`` to the one of its bundle under its own recipe, where a study has both.
+
+    Models under another split than the study's are left out, whatever their recipe.
+    """
+    names = {model.name: model for model in study.models if model.name not in apart(study)}
+    own = {model.bundle: name for name, model in names.items() if model.track == "native"}
+    return {
+        name: own[model.bundle] for name, model in names.items()
+        if model.bundle in own and model.track != "native" and model.variant == "default"
+    }  # fmt: skip
+
+
+def tracks(paper: Paper, study: Study) -> list[Block]:
+    """Tables of models under the one protocol beside the same models under their own recipes."""
+    native, blocks = native_of(study), list[Block]()
+    for table in paper.published.tables:
+        rows, reasons = list[list[str | Cell]](), Reasons(paper.why_not)
+        for row in table["rows"] if table["kind"] == "scores" else ():
+            first = row.get("model", "")
+            for index, column, _ in columns_of(table) if first in native else ():
+                rows += _track_row(paper, row, column, row["values"][index], (first, native[first]), reasons)
+        if rows:
+            caption = f"{table['id']}: one protocol for all models beside each model's own recipe."
+            blocks.append(Table(caption, TRACK_HEADER, rows, notes=[*TRACK_NOTES, *reasons.notes]))
+    return blocks
+
+
+def _track_row(
+    paper: Paper,
+    row: Mapping[str, Any],
+    column: Mapping[str, Any],
+    text: str | None,
+    pair: tuple[str, str],
+    reasons: Reasons,
+) -> list[list[str | Cell]]:
+    if "none" in column or text is None:
+        return []
+    printed = cell(column, text)
+    scale, digits = (100.0 if printed and printed.percent else 1.0), decimals(printed, column)
+    keys = [key_of(model, column, row) for model in pair]
+    found = [ours(paper, model, column) for model in pair]
+    values = [
+        Cell(f"{one.value * scale:.{digits}f}", key=key) if one else NOT_RUN
+        for one, key in zip(found, keys, strict=True)
+    ]
+    gap = difference(paper.rows, *pair, column)
+    if gap is None:
+        return [[row["label"], column["name"], text, *values, NONE, NONE, NONE, reasons.cell(NOT_RUN)]]
+    value, interval, shown = gap_cells(gap, "native", scale, digits)
+    tests = declared_tests(paper.comparisons, *pair, column)
+    p, said = _tested_pair(tests, pair[1]) if len(tests) else ("not declared", f"{shown} (interval only)")
+    said = reasons.cell(paper.why_not, said) if paper.why_not else said
+    texts = {"difference": value, "ci": interval, "p_holm": p, "verdict": said}
+    cells = [keyed(shown, keys[1], statistic, pair[0]) for statistic, shown in texts.items()]
+    return [[row["label"], column["name"], text, *values, *cells]]
+
+
+def _tested_pair(tests: pd.DataFrame, native: str) -> tuple[str, str]:
+    """Holm's p and the verdict of a pair's declared comparisons, per region where there are several."""
+    rows, words = tests.to_dict("records"), dict[str, list[str]]()
+    for row in rows:
+        change = row["difference"] if row["model_a"] == native else -row["difference"]
+        shown = f"native {'higher' if change > 0 else 'lower'}" if row["significant"] else "no difference shown"
+        words.setdefault(shown, []).append(row["region"])
+    if len(rows) == 1:
+        return p_value(rows[0]["p_holm"]), next(iter(words))
+    p = ", ".join(f"{row['region']} {p_value(row['p_holm'])}" for row in rows)
+    if len(words) == 1:
+        return p, f"{next(iter(words))} in all regions"
+    return p, "; ".join(f"{word} in {', '.join(regions)}" for word, regions in words.items())
+
+
+class Reasons:
+    """Reasons why numbers are not comparable, numbered below a table where they are long."""
+
+    def __init__(self, why_not: str) -> None:
+        self.why_not, self.long = why_not, list[str]()
+
+    def cell(self, reason: str, would_be: str = "") -> str:
+        """Verdict of a number that is not comparable; ``would_be`` is what the rule says of it."""
+        also = would_be.removeprefix("not comparable: ")
+        rule = "" if not would_be else f" (would be: {would_be})" if also == would_be else f" (and {also})"
+        if reason == self.why_not:
+            return f"not comparable{rule}"
+        short = self.short(reason)
+        return f"not comparable{': ' if short == reason else ' '}{short}{rule}"
+
+    def short(self, reason: str) -> str:
+        """The reason, or where it is long its number."""
+        if len(reason) <= INLINE:
+            return reason
+        if reason not in self.long:
+            self.long.append(reason)
+        return f"[{self.long.index(reason) + 1}]"
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for below the table."""
+        found = [f"not comparable, all of this study: {self.why_not}"] if self.why_not else []
+        return [*found, *(f"[{number}] {reason}." for number, reason in enumerate(self.long, 1))]
+
+
+def place_of(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Line and column of a classifier's report that a number stands for, by its row's role and its column ``name``."""
+    kind = row.get("role", "")
+    if kind == "class":
+        return str(row["class"]), name
+    # The accuracy of a report stands in one of the columns of its measures.
+    return (kind, "accuracy") if kind == "accuracy" and name in ("precision", "recall", "f1") else (kind, name)
+
+
+def name_of(column: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Name of our number beside a printed one: a column of a history, a metric, or a measure of slices."""
+    if column.get("aggregate") == "slices":
+        return place_of(row, role(column))[1]
+    return str(column.get("history") or column.get("metric") or "")
+
+
+def key_of(model: str, column: Mapping[str, Any], row: Mapping[str, Any]) -> Key:
+    """What our number in a cell shows: a mean over patients or runs, or a measure of pooled counts.
+
+    The region is the one that the column names, None where it is over several or all.
+    """
+    slices, named = column.get("aggregate") == "slices", column.get("regions")
+    region = SLICE if slices else named[0] if isinstance(named, list) and len(named) == 1 else None
+    statistic = "pooled" if column.get("aggregate") in ("pooled", "slices") else "mean"
+    return Key(model, name_of(column, row), region, statistic)
+
+
+def keyed(text: str, key: Key, statistic: str, against: str = "") -> Cell:
+    """A cell that shows another statistic of the number of ``key``."""
+    return Cell(text, key=replace(key, statistic=statistic, against=against))
+
+
+def value_cells(
+    printed: Value | None, column: Mapping[str, Any], found: Ours | None, why: str, reasons: Reasons, key: Key
+) -> list[str | Cell]:
+    """Ours, its interval, the difference and the verdict, each with the reason where there is none.
+
+    ``why`` is the reason why the two are not comparable, empty where they are; ``key`` says which number ours is.
+    """
+    if found is None:
+        return [reasons.short(why), NONE, NONE, reasons.cell(why)]
+    would_be = verdict(printed, found, column) if printed and "none" not in column else ""
+    percent = printed.percent if printed else column.get("unit") == "%"
+    scale, digits = (100.0 if percent else 1.0), decimals(printed, column)
+    gap = "nothing printed" if printed is None else f"{(found.value - printed.number) * scale:+.{digits}f}"
+    said = reasons.cell(why, would_be) if why else would_be
+    ours = f"{found.value * scale:.{digits}f}"
+    if "±" in (printed.text if printed else "") and not math.isnan(found.sd):
+        ours += f" ± {found.sd * scale:.{digits}f}"
+    return [
+        Cell(ours, key=key), keyed(interval_cell(found, column, scale, digits), key, "ci"),
+        keyed(gap, key, "difference_from_printed"), keyed(said, key, "verdict"),
+    ]  # fmt: skip
+
+
+def interval_cell(found: Ours, column: Mapping[str, Any], scale: float, digits: int) -> str:
+    """Our 95% interval, or why there is none."""
+    if not math.isnan(found.low):
+        return f"{found.low * scale:.{digits}f} to {found.high * scale:.{digits}f}"
+    if "history" in column:
+        return "none: one value per training"
+    return "none: a count" if digits == 0 else "none: fewer than two patients"
+
+
+def gap_cells(gap: Ours, name: str, scale: float = 1.0, digits: int = 3) -> list[str]:
+    """A difference, its interval, and whether the interval shows that ``name`` is higher or lower."""
+    if math.isnan(gap.low):
+        return [f"{gap.value * scale:+.{digits}f}", NONE, "no interval: fewer than two patients"]
+    shown = "no difference shown"
+    if not Interval(gap.low, gap.high).meets(Interval(0.0, 0.0)):
+        shown = f"{name} higher" if gap.low > 0 else f"{name} lower"
+    interval = f"{gap.low * scale:+.{digits}f} to {gap.high * scale:+.{digits}f}"
+    return [f"{gap.value * scale:+.{digits}f}", interval, shown]
 
 
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
     """All findings in one table, contradictions first, and how many there are of each verdict."""
     if not findings:
-        return [Text("The printed numbers stand in no relation that is checked.")]
+        return [Text("No relation among the printed numbers could be checked.")]
     rows: list[list[str | Cell]] = [
         [finding.verdict, finding.relation,
          f"{finding.where}. Printed: {finding.printed}. Follows: {finding.follows}. {finding.sentence}"]
@@ -192,9 +417,9 @@ def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
     ]  # fmt: skip
     return [
         Text(
-            f"{summary(findings)} A contradiction says that the printed numbers cannot all be what they are called. A "
-            "conditional one says so only if the assumption that ends its sentence holds, which the paper does not "
-            "state. Neither says which number is off, or why."
+            f"{summary(findings)} A contradiction means that the printed numbers cannot all be what they are called; a "
+            "conditional one means so only if the assumption at the end of its sentence holds, which the paper does "
+            "not state. Neither says which number is wrong, or why."
         ),
         Table("Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True),
     ]

@@ -1,4 +1,4 @@
-"""Scores to our counterpart of a printed number: the paper's measure, with its 95% interval over patients."""
+"""Compute our counterpart of a printed number: the paper's measure with its 95% interval over patients."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.base.records import model_name
-from benchmark.papers.published import Interval, Published, Value, role
-from benchmark.papers.published_schema import COUNTED
+from benchmark.papers.published import COUNTED, Interval, Published, Value, role
+from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS, METRICS
 from benchmark.stats import mean_interval, pooled, with_models
 
@@ -29,8 +29,7 @@ class Paper:
     """What a report sets beside its own numbers: what the paper printed, and all scores that the study has.
 
     ``scores`` holds every row, counts and slices included; ``comparisons`` is the study's. ``settings`` maps a model
-    to its configs' values by id, ``layers`` lists our network's layers (columns layer, type, shape, parameters),
-    ``histories`` maps a run's id to its training history.
+    to its configs' values by id, ``histories`` maps a run's id to its training history.
     ``why_not`` is the study's reason why no number is a verdict on the paper, empty where there is none.
     """
 
@@ -38,7 +37,6 @@ class Paper:
     scores: pd.DataFrame
     comparisons: pd.DataFrame
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    layers: pd.DataFrame | None = None
     why_not: str = ""
     histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
@@ -64,7 +62,7 @@ class Ours:
     patients: int = 0
 
 
-def ours(paper: Paper, model: str, column: Mapping[str, Any], cell: pooled.Cell = ("", "")) -> Ours | None:
+def ours(paper: Paper, model: str, column: Mapping[str, Any], cell: ReportCell = ("", "")) -> Ours | None:
     """Return a model's counterpart of a column; None where the scores do not hold it.
 
     ``cell`` is the row and measure of a classification report. Means over patients have BCa intervals, pooled
@@ -87,10 +85,10 @@ def ours(paper: Paper, model: str, column: Mapping[str, Any], cell: pooled.Cell 
     return Ours(*pooled.estimate(counts, measure), patients=len(counts))
 
 
-def _measure(column: Mapping[str, Any], cell: pooled.Cell) -> Any:
+def _measure(column: Mapping[str, Any], cell: ReportCell) -> Any:
     if column.get("aggregate") == "slices":
-        return lambda counts: pooled.classification_report(counts)[cell]
-    return pooled.measure_of(column["metric"], column.get("weights")) if "metric" in column else None
+        return lambda counts: report_cells(counts)[cell]
+    return measure_of(column["metric"], column.get("weights")) if "metric" in column else None
 
 
 def kept_epoch(histories: Mapping[str, pd.DataFrame], model: str, name: str) -> Ours | None:
@@ -113,7 +111,7 @@ def patient_values(rows: pd.DataFrame, model: str, column: Mapping[str, Any]) ->
     """
     rows = rows[(rows["model"] == model) & (rows["metric"] == column.get("metric"))]
     wanted = column.get("regions")
-    rows = rows[rows["region"].isin(wanted) if isinstance(wanted, list) else rows["region"] != pooled.SLICE]
+    rows = rows[rows["region"].isin(wanted) if isinstance(wanted, list) else rows["region"] != SLICE]
     if rows.empty:
         return pd.Series(dtype=float)
     cases = rows.groupby(["patient_id", "case_id", "region"])["value"].mean()
@@ -123,8 +121,8 @@ def patient_values(rows: pd.DataFrame, model: str, column: Mapping[str, Any]) ->
 def _counts(rows: pd.DataFrame, model: str, column: Mapping[str, Any]) -> np.ndarray:
     """Counts of shape (patients, regions, 4) of a column's regions; of slices, one region."""
     if column.get("aggregate") == "slices":
-        return pooled.patient_counts(rows, model, pooled.SLICE)[:, None]
-    rows = rows[rows["metric"].isin(COUNTS) & (rows["region"] != pooled.SLICE)]
+        return pooled.patient_counts(rows, model, SLICE)[:, None]
+    rows = rows[rows["metric"].isin(COUNTS) & (rows["region"] != SLICE)]
     wanted = column.get("regions", "mean")
     regions = [r for r in pd.unique(rows["region"]) if wanted == "mean" or r in wanted]
     found = [pooled.patient_counts(rows, model, region) for region in regions]
@@ -158,7 +156,7 @@ def difference(rows: pd.DataFrame, first: str, second: str, column: Mapping[str,
 
 
 def declared_tests(comparisons: pd.DataFrame, first: str, second: str, column: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows of a study's comparisons on a pair of models and a column's measure, one a region; empty if not declared.
+    """Rows of a study's comparisons on a pair of models and a column's measure, one per region; empty if not declared.
 
     A declared test is on means over patients, so it says nothing of a measure that is pooled.
     """
@@ -168,7 +166,8 @@ def declared_tests(comparisons: pd.DataFrame, first: str, second: str, column: M
     if isinstance(column.get("regions"), list):
         own = own[own["region"].isin(column["regions"])]
     pairs = [{a, b} == {first, second} for a, b in zip(own["model_a"], own["model_b"], strict=True)]
-    return own[pd.Series(pairs, index=own.index, dtype=bool)]
+    found: pd.DataFrame = own[pd.Series(pairs, index=own.index, dtype=bool)]
+    return found
 
 
 def verdict(printed: Value, found: Ours, column: Mapping[str, Any]) -> str:

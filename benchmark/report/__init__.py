@@ -52,7 +52,7 @@ def _draw_numbers(folder: Path, material: Material) -> list[Figure]:
             path = figures.differences(folder / f"differences_{name}.png", material.comparisons, metric)
             drawn.append(_figure(path, material, f"{metric.title}: paired differences with 95% intervals"))
     if len(models) > 2 and material.scores["patient_id"].nunique() > 1:
-        metric, alpha = material.metrics[material.declared[0]], float(material.study["compare"].get("alpha", 0.05))
+        metric, alpha = material.metrics[material.declared[0]], float(material.study.compare.get("alpha", 0.05))
         path = folder / f"critical_differences_{metric.name}.png"
         drawn.append(
             _figure(
@@ -94,7 +94,7 @@ def _draw_paper(folder: Path, material: Material, private: Path | None) -> list[
         return []
     pictures = "Ours: the panels under Figures."
     if material.manifest.get("pictures") != "public":
-        place = f"runs/{material.study['name']}/figures" if private else "a folder that is not published"
+        place = f"runs/{material.study.name}/figures" if private else "a folder that is not published"
         pictures = f"Pictures of these scans are not ours to publish; on the machine of the runs ours are in {place}."
     scans = _draw_sequences(folder, material, private)
     return paper_figures.draw(folder / "figures", material.paper, material.histories, pictures, scans)
@@ -118,7 +118,7 @@ def _draw_sequences(folder: Path, material: Material, private: Path | None) -> d
         elif public or not path:
             found[figure["id"]] = Text(f"{caption}. Not drawn: no run's pictures are on this machine.")
         else:
-            where = f"runs/{material.study['name']}/figures/{path.name}"
+            where = f"runs/{material.study.name}/figures/{path.name}"
             found[figure["id"]] = Text(
                 f"{caption}. Pictures of these scans are not ours to publish; where the runs are, `benchmark report` "
                 f"draws it as {where}."

@@ -20,7 +20,7 @@ from benchmark.stats import declared_pairs, summarise
 def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Block] = ()) -> list[Block]:
     """Put the whole report together; ``figures`` are those that were drawn, ``of_paper`` stand for the paper's."""
     summary = summarise(material.scores)
-    blocks: list[Block] = [Heading(str(material.study.get("title") or material.study["name"]), 1)]
+    blocks: list[Block] = [Heading(material.study.title or material.study.name, 1)]
     if material.phantom:
         blocks.append(
             Text(
@@ -42,7 +42,7 @@ def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Bloc
     blocks += [*_runs(material), *_comparison(material, summary)]
     metrics, prefix = material.metrics, material.prefix
     blocks += evidence.ranking_blocks(material.ranking, material.declared, metrics, prefix)
-    blocks += evidence.method_blocks(material.methods, material.study["compare"], metrics, prefix)
+    blocks += evidence.method_blocks(material.methods, material.study.compare, metrics, prefix)
     blocks += [*_spread(material, summary), *_masks(material)]
     if figures:
         blocks += [Heading("Figures"), *figures]
@@ -50,16 +50,16 @@ def build(material: Material, figures: Sequence[Figure], of_paper: Sequence[Bloc
 
 
 def _runs(material: Material) -> list[Block]:
-    study, scores, compare = material.study, material.scores, material.study["compare"]
+    study, scores, compare = material.study, material.scores, material.study.compare
     ran = len(material.every_score[["bundle", "variant", "fold", "seed"]].drop_duplicates())
     pairs = compare.get("pairs", "all")
     declared = "all pairs of models" if pairs == "all" else f"{len(declared_pairs(material.models, compare))} pairs"
     test = tables.TEST_NAMES[compare["test"]]
     items = [
-        f"Data: {material.manifest.get('title', study['data'])} ({study['data']}), "
+        f"Data: {material.manifest.get('title', study.data)} ({study.data}), "
         f"{scores['patient_id'].nunique()} patients and {scores['case_id'].nunique()} cases tested.",
-        f"Runs: {ran} with scores; {len(material.models)} models, folds {_listed(study['folds'])}, seeds "
-        f"{_listed(study['seeds'])}. Each patient is tested in one fold; patients are pooled over folds.",
+        f"Runs: {ran} with scores; {len(material.models)} models, folds {_listed(study.folds)}, seeds "
+        f"{_listed(study.seeds)}. Each patient is tested in one fold; patients are pooled over folds.",
         f"Declared in study.json: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
         f"{compare.get('alpha', 0.05)}, Holm's correction over {len(material.comparisons)} comparisons. "
         f"{compare['metrics'][0]} is the primary metric.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmark.base.records import declared_name
 from benchmark.report.tables import short
+from benchmark.studies.study import Model, Study
 
 
 class Deviation(NamedTuple):
@@ -18,23 +18,23 @@ class Deviation(NamedTuple):
     recipe: bool = False
 
 
-def deviations(study: Mapping[str, Any], differences: Mapping[str, Mapping[str, Any]]) -> list[Deviation]:
+def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> list[Deviation]:
     """Settings other than the protocol's, for all models of a track or for one; native models' own among them.
 
     ``differences`` maps an id to each model's value as it was run, for ids in which models differ. What a native
     model does otherwise than the models of the identical track is in there; what ``set`` says holds for it where the
     two do not differ.
     """
-    named = {declared_name(model): model for model in study["models"]}
-    native = [name for name, model in named.items() if model.get("track") == "native"]
-    shared, own = study.get("set", {}), study.get("set_native", {})
+    named = {model.name: model for model in study.models}
+    native = [name for name, model in named.items() if model.track == "native"]
+    shared, own = study.set, study.set_native
     everyone = "all models of the identical track" if native else "all models"
     rows = [Deviation(everyone, key, short(value)) for key, value in shared.items()]
     rows += [Deviation("all models of the native track", key, short(value)) for key, value in own.items() if native]
     for name, model in named.items():
         if name in native:
-            rows += _recipe(name, _twin(name, named), shared, {*own, *model.get("set", {})}, differences)
-        rows += [Deviation(name, key, short(value)) for key, value in model.get("set", {}).items()]
+            rows += _recipe(name, _twin(name, named), shared, {*own, *model.set}, differences)
+        rows += [Deviation(name, key, short(value)) for key, value in model.set.items()]
     return rows
 
 
@@ -52,12 +52,12 @@ def in_words(rows: Sequence[Deviation]) -> str:
     )
 
 
-def _twin(name: str, named: Mapping[str, Mapping[str, Any]]) -> str:
+def _twin(name: str, named: Mapping[str, Model]) -> str:
     """The model of the identical track that a native model is set beside: its bundle's plain one, else the first."""
-    identical = [other for other, model in named.items() if model.get("track") != "native"]
+    identical = [other for other, model in named.items() if model.track != "native"]
     plain = [
         other for other in identical
-        if named[other]["bundle"] == named[name]["bundle"] and named[other].get("variant", "default") == "default"
+        if named[other].bundle == named[name].bundle and named[other].variant == "default"
     ]  # fmt: skip
     return next(iter([*plain, *identical]), "")
 

@@ -9,19 +9,17 @@ from typing import Any
 import pandas as pd
 
 from benchmark.base.records import patient_known
-from benchmark.studies.study import apart
+from benchmark.studies.study import Study, apart
 
 
-def fold_cautions(
-    study: Mapping[str, Any], content: Mapping[str, Any] | None, source: str, scores: pd.DataFrame
-) -> list[str]:
+def fold_cautions(study: Study, content: Mapping[str, Any] | None, source: str, scores: pd.DataFrame) -> list[str]:
     """Say what the folds file of a study (``content``) makes of its scores; nothing where there is no such file.
 
     ``source`` is the reader of its data set, which with the ids in ``scores`` tells whether patients are known.
     """
     if not content:
         return []
-    folds, used = content["folds"], study["folds"]
+    folds, used = content["folds"], study.folds
     if (unit := content.get("by", "patient")) != "patient":
         return [
             f"LEAK: the folds deal out {unit}s, so one patient may be on two sides; no score here is of new patients."

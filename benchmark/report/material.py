@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.base.records import declared_name
 from benchmark.papers.values import Paper
 from benchmark.report import tables
 from benchmark.report.deviations import Deviation, deviations
 from benchmark.report.evidence import Plans
 from benchmark.report.figures import Panel
 from benchmark.scoring.metrics import METRICS
+from benchmark.studies.study import Study
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Material:
     ``paper`` holds the printed numbers of the paper that the study is on.
     """
 
-    study: Mapping[str, Any]
+    study: Study
     manifest: Mapping[str, Any]
     scores: pd.DataFrame
     comparisons: pd.DataFrame
@@ -64,12 +64,12 @@ class Material:
     @property
     def declared(self) -> list[str]:
         """Metrics that are compared, the primary one first."""
-        return list(self.study["compare"]["metrics"])
+        return list(self.study.compare["metrics"])
 
     @property
     def models(self) -> list[str]:
         """Names of the declared models."""
-        return [declared_name(model) for model in self.study["models"]]
+        return [model.name for model in self.study.models]
 
     @property
     def every_score(self) -> pd.DataFrame:

@@ -23,8 +23,8 @@ def cautions(material: Material) -> list[str]:
     if material.phantom:
         found.append("The data are a phantom: no number here may be quoted as a result on brain tumours.")
     if material.missing:
-        folds = sum(len(model.get("folds", material.study["folds"])) for model in material.study["models"])
-        total = folds * len(material.study["seeds"])
+        folds = sum(len(model.folds or material.study.folds) for model in material.study.models)
+        total = folds * len(material.study.seeds)
         found.append(f"Runs without scores: {len(material.missing)} of {total} (listed under Data and runs).")
     found += _too_few(material)
     if (count := material.scores["patient_id"].nunique()) < FEW:
@@ -35,18 +35,18 @@ def cautions(material: Material) -> list[str]:
     lost = material.scores[material.scores["note"] == "missing prediction"]
     if len(lost):
         found.append(f"Cases with a missing prediction, given the worst value: {lost['case_id'].nunique()}.")
-    if len(material.study["seeds"]) == 1:
+    if len(material.study.seeds) == 1:
         found.append(
             "One seed only: how far the results depend on the seed is not known, and a difference that is shown is one "
             "of these trained networks, not of the methods."
         )
-    elif material.study["compare"]["test"] != TWO_LEVEL:
+    elif material.study.compare["test"] != TWO_LEVEL:
         found.append(
             "The declared test is over patients alone: a difference that is shown is of these trained networks and "
             "may be the luck of training (research/calibration). The test two_level is of the methods."
         )
     if material.deviations:
-        why = str(material.study.get("deviations", "")).strip().rstrip(".")
+        why = material.study.deviations.strip().rstrip(".")
         listed = in_words(material.deviations)
         found.append(f"The protocol was not followed in full: {listed}." + (f" Reason: {why}." if why else ""))
     found += fold_cautions(material.study, material.folds, str(material.manifest.get("source")), material.scores)
@@ -72,7 +72,7 @@ def findings(material: Material, summary: pd.DataFrame) -> list[str]:
     metric = material.metrics[material.declared[0]]
     rows, tests = summary[summary["metric"] == metric.name], material.comparisons
     sentences = []
-    shown = "Shown" if material.study["compare"]["test"] == TWO_LEVEL else "As trained here, shown"
+    shown = "Shown" if material.study.compare["test"] == TWO_LEVEL else "As trained here, shown"
     sign, word = (1, "highest") if metric.better == "higher" else (-1, "lowest")
     for region, own in rows.groupby("region", sort=False):
         best = max(own.to_dict("records"), key=lambda row: sign * row["mean"])

@@ -5,29 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from benchmark.base.records import declared_name
-from benchmark.papers.cells import NONE, gap_cells
+from benchmark.papers.tables import NONE, gap_cells
 from benchmark.papers.values import Ours, difference, patient_values
 from benchmark.report.document import Block, Cell, Heading, Table
+from benchmark.scoring.counts import POOLED_MEASURES, SLICE, global_accuracy, report_cells
 from benchmark.scoring.metrics import COUNTS
 from benchmark.stats import mean_interval, pooled, with_models
-from benchmark.stats.pooled import SLICE
-from benchmark.studies.study import split_of
+from benchmark.studies.study import Study, split_of
 
 
 def _rate(counts: np.ndarray, cell: tuple[str, str]) -> np.ndarray:
-    return pooled.classification_report(counts)[cell]
+    return report_cells(counts)[cell]
 
 
 POOLED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "dice": pooled.MEASURES["Dice"],
-    "iou": pooled.MEASURES["IoU"],
-    "accuracy": pooled.global_accuracy,
+    "dice": POOLED_MEASURES["Dice"],
+    "iou": POOLED_MEASURES["IoU"],
+    "accuracy": global_accuracy,
     "sensitivity": partial(_rate, cell=("1", "recall")),
     "specificity": partial(_rate, cell=("0", "recall")),
     "precision": partial(_rate, cell=("1", "precision")),
@@ -59,17 +58,16 @@ class Pair(NamedTuple):
     split: str
 
 
-def leak_pairs(study: Mapping[str, Any]) -> list[Pair]:
+def leak_pairs(study: Study) -> list[Pair]:
     """Pairs of one model under two splits: the one by patient first, then the other and the name of its split.
 
     The two have the same bundle, track and settings but for the split.
     """
     by_recipe: dict[str, list[tuple[str, str]]] = {}
-    for model in study["models"]:
-        settings = {key: value for key, value in model.get("set", {}).items() if key != "split"}
-        recipe = json.dumps([model["bundle"], model.get("track"), model.get("stages"), settings], sort_keys=True)
-        name = declared_name(model)
-        by_recipe.setdefault(recipe, []).append((split_of(study, model), name))
+    for model in study.models:
+        settings = {key: value for key, value in model.set.items() if key != "split"}
+        recipe = json.dumps([model.bundle, model.track, model.stages, settings], sort_keys=True)
+        by_recipe.setdefault(recipe, []).append((split_of(study, model), model.name))
     return [
         Pair(honest, name, split)
         for models in by_recipe.values()
@@ -173,9 +171,7 @@ def _side(found: Ours) -> str:
     return f"{found.value:.3f}" + ("" if np.isnan(found.low) else f" ({found.low:.3f} to {found.high:.3f})")
 
 
-def leak_blocks(
-    scores: pd.DataFrame, study: Mapping[str, Any], metrics: Sequence[str], titles: Mapping[str, str]
-) -> list[Block]:
+def leak_blocks(scores: pd.DataFrame, study: Study, metrics: Sequence[str], titles: Mapping[str, str]) -> list[Block]:
     """A section with one table for every model that a study runs under two splits; nothing where it does not."""
     pairs = leak_pairs(study)
     if not pairs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from benchmark import stats
-from benchmark.base.records import InputError, declared_name
+from benchmark.base.records import InputError
 from benchmark.scoring import score_table
+from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
-from benchmark.stats import pooled
-from benchmark.stats.patients import incomplete_runs, model_names
+from benchmark.stats.patients import incomplete_runs
 from benchmark.studies import bundle
 from benchmark.studies.study import Study, apart
 
@@ -59,7 +58,7 @@ def compared_scores(study: Study) -> Compared:
         InputError: if there is no such table, no score of a segmentation, or no patient that all models have.
     """
     raw, others = score_table.read(study.folder / "scores.csv"), external(study)
-    merged = pooled.merge_parts(raw)
+    merged = merge_parts(raw)
     every = score_table.tidy(merged)
     own = own_scores(study, every)
     tables = [own, *(_on_cases_of(own, other) for other in others.values())]
@@ -116,7 +115,7 @@ def external(study: Study) -> dict[str, External]:
     tables: dict[str, External] = {}
     for path in sorted((study.folder / "external").glob("*.csv")):
         raw = score_table.read(path)
-        for name, rows in raw.groupby(model_names(raw)):
+        for name, rows in raw.groupby(score_table.model_names(raw)):
             if name in (*models(study), *tables):
                 raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
             tables[str(name)] = External(path, rows, score_table.tidy(rows))
@@ -125,11 +124,11 @@ def external(study: Study) -> dict[str, External]:
 
 def models(study: Study, compared: bool = False) -> list[str]:
     """Names of a study's models; with ``compared`` those that segment, under the split of the study."""
-    left_out = set(apart(dataclasses.asdict(study))) if compared else set()
+    left_out = set(apart(study)) if compared else set()
     return [
-        name for model in study.models
-        if (name := declared_name(model)) not in left_out
-        and not (compared and bundle.read(model["bundle"])["inference"].get("task") == "classification")
+        model.name for model in study.models
+        if model.name not in left_out
+        and not (compared and bundle.read(model.bundle)["inference"].get("task") == "classification")
     ]  # fmt: skip
 
 
@@ -140,8 +139,8 @@ def own_scores(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
         InputError: if there are none.
     """
     scores = stats.with_models(scores)
-    left_out = scores["metric"].isin(COUNTS) | (scores["region"] == pooled.SLICE)
-    kept = scores[~(left_out | scores["model"].isin(apart(dataclasses.asdict(study))))]
+    left_out = scores["metric"].isin(COUNTS) | (scores["region"] == SLICE)
+    kept = scores[~(left_out | scores["model"].isin(apart(study)))]
     if kept.empty:
         raise InputError(
             f"Study {study.name} has no scores of a segmentation: expected a finished run of a model that segments "
@@ -163,5 +162,5 @@ def lesion_counts(tables: Iterable[pd.DataFrame], scores: pd.DataFrame) -> pd.Da
     Columns: model, patient_id, case_id, region and LESION_COUNTS, as far as the files have them.
     """
     columns = ["model", "patient_id", "case_id", "region", *LESION_COUNTS]
-    every = pd.concat([table.assign(model=model_names(table)) for table in tables], ignore_index=True)
+    every = pd.concat([table.assign(model=score_table.model_names(table)) for table in tables], ignore_index=True)
     return every.filter(columns).merge(scores[["model", "case_id", "region"]].drop_duplicates())

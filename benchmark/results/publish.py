@@ -26,7 +26,7 @@ from benchmark.results import check as checking
 from benchmark.results import compared
 from benchmark.results.panels import panels
 from benchmark.scoring import score_table
-from benchmark.stats import pooled
+from benchmark.scoring.counts import merge_parts
 from benchmark.studies import bundle, provenance, store
 from benchmark.studies.study import Study
 
@@ -68,7 +68,7 @@ def _material(
     plans = evidence.plans(table.scores, study.compare, scored, len(comparisons)) if several else None
     segmenters, others = compared.models(study, compared=True), list(table.others)
     material = report.Material(
-        study=dataclasses.asdict(study),
+        study=study,
         manifest=dataclasses.asdict(cases.manifest),
         scores=table.scores,
         comparisons=comparisons,
@@ -140,7 +140,7 @@ def check(study: Study, accept: bool = False) -> list[checking.Finding]:
     """
     if not study.check:
         raise InputError(f"{study.folder / 'study.json'} has no entry 'check': expected metrics and a margin.")
-    scores = pooled.merge_parts(score_table.read(study.folder / "scores.csv"))
+    scores = merge_parts(score_table.read(study.folder / "scores.csv"))
     baseline = study.folder / "baseline.csv"
     if accept:
         _supersede(study, baseline)

@@ -1,4 +1,4 @@
-"""Reference and predicted label maps to scores: one row a region, with every metric as a column.
+"""Score a predicted label map against a reference: one row per region, every metric a column.
 
 A metric's version changes whenever a number it gives may change, so that scores of two versions are never compared
 unnoticed. The definitions that are pinned here, because libraries differ in them by more than models do:
@@ -8,8 +8,8 @@ question                  answer here
 ========================  ==============================================================================================
 one volume or slices      the whole volume of a case, in the case's own space; never averaged over slices first
 surface                   voxels of a mask with a 6-neighbour outside of it; beyond the volume's edge counts as outside,
-                          as in MONAI and panoptica. ``AREA_METRICS`` and ``lesion_hd95`` weigh surface elements by
-                          their area instead, as DeepMind's surface-distance does
+                          as in MONAI and panoptica; ``hd95_area``, which ``lesion_hd95`` uses, weighs surface elements
+                          by their area instead, as DeepMind's surface-distance does
 volume of one slice       a picture of two dimensions: its contour is the surface
 hd95                      larger of the two directed 95th percentiles, as in MONAI; hd95_pooled is the percentile of
                           both directions together, as in panoptica and the BraTS organisers' evaluator
@@ -18,7 +18,7 @@ assd                      mean over all distances of both directions, as in MONA
                           the two directions' means
 nsd                       share of all surface voxels of both masks within 1 mm of the other surface, as in MONAI;
                           panoptica takes the mean of the two masks' shares
-lesions                   both rules in use, see ``benchmark.lesions``
+lesions                   both rules in use, see ``benchmark.scoring.lesions``
 one mask of two empty     the worst value: 0, or for distances the volume's diagonal (240x240x155 at 1 mm: 373.13 mm, as
                           BraTS sets it); MONAI gives NaN or infinity, which a mean may drop
 both masks empty          the best value: 1, or for distances 0 mm
@@ -34,9 +34,128 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmark.scoring import formulas
 from benchmark.scoring.lesions import HD95_PENALTY
 from benchmark.scoring.masks import MaskPair, mask_pairs
+from benchmark.scoring.surfaces import Distances, area_percentile
+
+NSD_TOLERANCE = 1.0
+"""Distance in mm up to which two surfaces agree."""
+
+
+def dice(pair: MaskPair) -> float:
+    """Overlap relative to the masks' mean size: 2 TP / (2 TP + FP + FN)."""
+    return 2 * pair.tp / (2 * pair.tp + pair.fp + pair.fn)
+
+
+def iou(pair: MaskPair) -> float:
+    """Intersection over union, the Jaccard index: TP / (TP + FP + FN)."""
+    return pair.tp / (pair.tp + pair.fp + pair.fn)
+
+
+def sensitivity(pair: MaskPair) -> float:
+    """Share of the reference that was found, recall: TP / (TP + FN)."""
+    return pair.tp / (pair.tp + pair.fn)
+
+
+def specificity(pair: MaskPair) -> float:
+    """Share of the reference's background left unmarked: TN / (TN + FP).
+
+    Over a whole volume it is near 1 for nearly any prediction, and exactly 1 for an empty one.
+    """
+    return pair.tn / (pair.tn + pair.fp)
+
+
+def precision(pair: MaskPair) -> float:
+    """Share of the prediction that is right, positive predictive value: TP / (TP + FP)."""
+    return pair.tp / (pair.tp + pair.fp)
+
+
+def accuracy(pair: MaskPair) -> float:
+    """Share of the whole volume's voxels that are right: (TP + TN) / (TP + TN + FP + FN)."""
+    return (pair.tp + pair.tn) / math.prod(pair.shape)
+
+
+def balanced_accuracy(pair: MaskPair) -> float:
+    """Mean of sensitivity and specificity, where a share of nothing is 1 if the other mask has nothing there, else 0.
+
+    An empty prediction of some tumour has 0.5, which is chance. scikit-learn leaves out a class that the reference
+    lacks, and so has the specificity alone where the reference is empty.
+    """
+    found = pair.tp / (pair.tp + pair.fn) if pair.tp + pair.fn else float(not pair.fp)
+    spared = pair.tn / (pair.tn + pair.fp) if pair.tn + pair.fp else float(not pair.fn)
+    return (found + spared) / 2
+
+
+def volume_error(pair: MaskPair) -> float:
+    """Absolute difference of the two volumes in ml, wherever they are: abs(FP - FN) voxels."""
+    return abs(pair.fp - pair.fn) * math.prod(pair.spacing) / 1000
+
+
+def hd95(pair: MaskPair) -> float:
+    """95 % Hausdorff distance in mm: max(P95 of d(r, P) over r in R, P95 of d(p, R) over p in P).
+
+    R and P are the surface voxels of reference and prediction, d the Euclidean distance to the nearest of the other.
+    """
+    found = pair.voxel_distances
+    return float(max(np.percentile(found.there, 95), np.percentile(found.back, 95)))
+
+
+def hd95_pooled(pair: MaskPair) -> float:
+    """95th percentile in mm of the distances of both directions together; a large surface outweighs a small one."""
+    return float(np.percentile(_both(pair.voxel_distances), 95))
+
+
+def hd100(pair: MaskPair) -> float:
+    """Hausdorff distance in mm, the largest of all distances: a single stray voxel decides it."""
+    return float(_both(pair.voxel_distances).max())
+
+
+def assd(pair: MaskPair) -> float:
+    """Average symmetric surface distance in mm, the mean of the distances of both directions together."""
+    return float(_both(pair.voxel_distances).mean())
+
+
+def nsd(pair: MaskPair) -> float:
+    """Normalised surface Dice: share of both surfaces' voxels that lie within ``NSD_TOLERANCE`` of the other."""
+    return float((_both(pair.voxel_distances) <= NSD_TOLERANCE).mean())
+
+
+def hd95_area(pair: MaskPair) -> float:
+    """95 % Hausdorff distance in mm, where percentiles are of the surface's area, without interpolation."""
+    found = pair.element_distances
+    return max(
+        area_percentile(found.there, found.there_area, 95),
+        area_percentile(found.back, found.back_area, 95),
+    )
+
+
+def lesion_dice(pair: MaskPair) -> float:
+    """Lesion-wise Dice of BraTS 2023: sum of Dice over TP / (TP + FN + FP); 1 where there is none to count."""
+    found = pair.lesions
+    every = found.tp + found.fn + found.fp
+    return sum(found.dice) / every if every else 1.0
+
+
+def lesion_hd95(pair: MaskPair) -> float:
+    """Lesion-wise HD95 of BraTS 2023 in mm: mean of ``hd95_area`` over TP, and of ``HD95_PENALTY`` over FN and FP."""
+    found = pair.lesions
+    every = found.tp + found.fn + found.fp
+    total = sum(hd95_area(lesion) for lesion in pair.lesion_pairs()) + HD95_PENALTY * (found.fn + found.fp)
+    return total / every if every else 0.0
+
+
+def lesion_pq(pair: MaskPair) -> float:
+    """Panoptic quality on Dice by the organisers' rule since 2025: sum of Dice / (TP + FN / 2 + FP / 2).
+
+    It is panoptica's ``pq_dsc``: the mean Dice of matches (``sq_dsc``) times the F1 score of detection (``rq``).
+    """
+    found = pair.instances
+    return sum(found.dice) / (found.tp + found.fn / 2 + found.fp / 2)
+
+
+def _both(found: Distances) -> np.ndarray:
+    return np.concatenate([found.there, found.back])
+
 
 Rule = float | Literal["diagonal", "volume", "formula"]
 """What a metric is worth where a rule applies: a number, the volume's diagonal in mm, its size in ml, or the formula's.
@@ -92,60 +211,34 @@ def _by_formula(
     return Metric(name, title, "higher", "", "1", function, "formula", "formula", 0.0, "counts", **rules)
 
 
+_VOLUME_ERROR = Metric(
+    "volume_error", "Volume error", "lower", "ml", "1", volume_error, "formula", "formula", "volume", "volume"
+)
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        _overlap("dice", "Dice", formulas.dice),
-        _overlap("iou", "IoU", formulas.iou),
-        _overlap("sensitivity", "Sensitivity", formulas.sensitivity),
-        _by_formula("specificity", "Specificity", formulas.specificity, both_full=1.0, one_full=0.0),
-        _overlap("precision", "Precision", formulas.precision),
-        _by_formula("accuracy", "Accuracy", formulas.accuracy),
-        _by_formula("balanced_accuracy", "Balanced accuracy", formulas.balanced_accuracy),
-        _distance("hd95", "HD95", formulas.hd95),
-        _distance("hd95_pooled", "HD95, pooled", formulas.hd95_pooled),
-        _distance("hd100", "HD100", formulas.hd100),
-        _distance("assd", "ASSD", formulas.assd),
-        _agreement("nsd", "NSD at 1 mm", formulas.nsd, "surfaces"),
+        _overlap("dice", "Dice", dice),
+        _overlap("iou", "IoU", iou),
+        _overlap("sensitivity", "Sensitivity", sensitivity),
+        _by_formula("specificity", "Specificity", specificity, both_full=1.0, one_full=0.0),
+        _overlap("precision", "Precision", precision),
+        _by_formula("accuracy", "Accuracy", accuracy),
+        _by_formula("balanced_accuracy", "Balanced accuracy", balanced_accuracy),
+        _distance("hd95", "HD95", hd95),
+        _distance("hd95_pooled", "HD95, pooled", hd95_pooled),
+        _distance("hd100", "HD100", hd100),
+        _distance("assd", "ASSD", assd),
+        _agreement("nsd", "NSD at 1 mm", nsd, "surfaces"),
         Metric(
-            "volume_error",
-            "Volume error",
-            "lower",
-            "ml",
-            "1",
-            formulas.volume_error,
-            "formula",
-            "formula",
-            "volume",
-            "volume",
+            "volume_error", "Volume error", "lower", "ml", "1", volume_error, "formula", "formula", "volume", "volume"
         ),
-        Metric("lesion_dice", "Lesion Dice", "higher", "", "1", formulas.lesion_dice, 1.0, "formula", 0.0, "lesions"),
-        Metric(
-            "lesion_hd95",
-            "Lesion HD95",
-            "lower",
-            "mm",
-            "1",
-            formulas.lesion_hd95,
-            0.0,
-            "formula",
-            HD95_PENALTY,
-            "lesions",
-        ),
-        _agreement("lesion_pq", "Lesion PQ", formulas.lesion_pq, "lesions"),
+        Metric("lesion_dice", "Lesion Dice", "higher", "", "1", lesion_dice, 1.0, "formula", 0.0, "lesions"),
+        Metric("lesion_hd95", "Lesion HD95", "lower", "mm", "1", lesion_hd95, 0.0, "formula", HD95_PENALTY, "lesions"),
+        _agreement("lesion_pq", "Lesion PQ", lesion_pq, "lesions"),
     )
 }
 """The metrics of every score table, in its order."""
-
-
-AREA_METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        _distance("hd95_area", "HD95 by area", formulas.hd95_area),
-        _agreement("nsd_area", "NSD at 1 mm by area", formulas.nsd_area, "surfaces"),
-    )
-}
-"""DeepMind's definitions, to be given to ``score_case`` where numbers that were made with surface-distance are met."""
 
 
 COUNTS = ("tp", "fp", "fn", "tn")

@@ -12,7 +12,6 @@ import pandas as pd
 from benchmark.base.files import read_table, write_text
 from benchmark.base.records import SCORE_COLUMNS, InputError, model_name
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
-from benchmark.stats.patients import model_names
 
 KEYS = ("bundle", "variant", "fold", "seed", "patient_id", "case_id", "region")
 """What a row of a file is of: one region of one case of one run."""
@@ -61,6 +60,12 @@ def write(path: Path, table: pd.DataFrame) -> None:
 def as_text(table: pd.DataFrame) -> str:
     """Write a table as ``frame`` makes it to CSV."""
     return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+
+
+def model_names(table: pd.DataFrame) -> pd.Series:
+    """Return the name of each row's model, as ``records.model_name`` gives it."""
+    bundle, variant = table["bundle"].astype(str), table["variant"].astype(str)
+    return bundle.where(variant == "default", bundle + "/" + variant)
 
 
 def read(path: Path) -> pd.DataFrame:

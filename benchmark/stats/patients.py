@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from benchmark.base.records import SCORE_COLUMNS, InputError
+from benchmark.scoring.score_table import model_names
 
 
 def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
@@ -30,12 +31,6 @@ def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.Dat
         note=scores["note"].astype(object).where(scores["note"].notna(), "").astype(str),
         model=model_names(scores),
     )
-
-
-def model_names(table: pd.DataFrame) -> pd.Series:
-    """``records.model_name`` of each row."""
-    bundle, variant = table["bundle"].astype(str), table["variant"].astype(str)
-    return bundle.where(variant == "default", bundle + "/" + variant)
 
 
 def patient_means(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.Series:

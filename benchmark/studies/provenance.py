@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import time
 from collections.abc import Mapping
@@ -54,8 +53,7 @@ SCHEMA: dict[str, Any] = {
 
 def of_runs(study: Study, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Make the content of ``provenance.json`` from each run's ``run.json``."""
-    declared = dataclasses.asdict(study)
-    splits = sorted({split_of(declared, model) for model in study.models})
+    splits = sorted({split_of(study, model) for model in study.models})
     return {
         "gathered": time.strftime("%Y-%m-%d"),
         "cases_sha256": hashlib.sha256(cases_path(study.data).read_bytes()).hexdigest(),

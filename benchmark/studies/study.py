@@ -1,110 +1,104 @@
-"""A study's ``study.json`` to the list of its runs, and a selection of them."""
+"""Read a study's ``study.json`` and list and select its runs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Required
+
+from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import project
+from benchmark.base.declared import Names, Numbers, Record
+from benchmark.base.declared import check as checked
 from benchmark.base.files import read_json
-from benchmark.base.records import InputError, Run, declared_name
+from benchmark.base.records import InputError, Run, model_name
 from benchmark.studies import bundle
 
-DEFAULT = "quickstart"
 SELECTORS = ("bundle", "variant", "fold", "seed")
-_WHOLE = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True}
-_NAMES = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
-_PAIR = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
-_MODEL = {
-    "type": "object",
-    "properties": {
-        "bundle": {"type": "string"},
-        "variant": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$"},
-        "track": {"enum": ["identical", "native"]},
-        "folds": _WHOLE,
-        "set": {"type": "object"},
-        "stages": _PAIR,
-    },
-    "required": ["bundle"],
-    "additionalProperties": False,
-}
+Pair = tuple[str, str]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
-def _margins(least: float, exclusive: bool = False) -> dict[str, Any]:
-    number = {"type": "number", "exclusiveMinimum" if exclusive else "minimum": least}
-    return {"anyOf": [number, {"type": "object", "additionalProperties": number}]}
+class Model(Record):
+    """A model of a study: a bundle, the name of its ``variant``, and what that changes (``set``).
+
+    With the track ``native`` it follows its bundle's own recipe where that says anything. It may have ``folds`` of its
+    own, as another split has another number of them. With ``stages``, the names of a classifier and a segmenter of the
+    study, it is trained nowhere: it is the segmenter's label maps in the slices that the classifier of the same fold
+    and seed lets through.
+    """
+
+    bundle: str
+    track: Literal["identical", "native"] = "identical"
+    variant: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+        default_factory=lambda entries: "native" if entries.get("track") == "native" else "default"
+    )
+    folds: Numbers | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
+    stages: Pair | tuple[()] = ()
+
+    @property
+    def name(self) -> str:
+        """Name in every table."""
+        return model_name(self.bundle, self.variant)
 
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "title": {"type": "string"},
-        "data": {"type": "string"},
-        "folds": _WHOLE,
-        "seeds": _WHOLE,
-        "models": {"type": "array", "items": _MODEL, "minItems": 1},
-        "set": {"type": "object"},
-        "set_native": {"type": "object"},
-        "deviations": {"type": "string"},
-        "not_comparable": {"type": "string"},
-        "compare": {
-            "type": "object",
-            "properties": {
-                "metrics": _NAMES,
-                "pairs": {"anyOf": [{"const": "all"}, {"type": "array", "items": _PAIR, "minItems": 1}]},
-                "test": {"enum": ["wilcoxon", "paired_t", "permutation", "two_level"]},
-                "margin": _margins(0, exclusive=True),
-                "alpha": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-            },
-            "required": ["metrics"],
-            "additionalProperties": False,
-        },
-        "check": {
-            "type": "object",
-            "properties": {"metrics": _NAMES, "margin": _margins(0)},
-            "required": ["metrics", "margin"],
-            "additionalProperties": False,
-        },
-        "notes": {"type": "array", "items": {"type": "string"}},
-    },
-    "required": ["title", "data", "folds", "seeds", "models", "compare"],
-    "additionalProperties": False,
-}
+class Compare(TypedDict, total=False):
+    """Metrics, pairs, test, alpha and margin of equivalence that a study declares."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+    metrics: Required[Names]
+    pairs: Literal["all"] | Annotated[tuple[Pair, ...], Field(min_length=1)]
+    test: Literal["wilcoxon", "paired_t", "permutation", "two_level"]
+    margin: Positive | dict[str, Positive]
+    alpha: Annotated[float, Field(gt=0, lt=1)]
 
 
-@dataclass(frozen=True)
-class Study:
+class Check(TypedDict, total=False):
+    """Metrics and margin of a regression."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+    metrics: Required[Names]
+    margin: Required[NotNegative | dict[str, NotNegative]]
+
+
+class Study(Record):
     """What ``reports/<name>/study.json`` declares before anything is run.
 
-    ``models`` are bundles with an optional ``variant`` name and what it changes (``set``); ``set`` holds the declared
-    deviations from the protocol for every model and ``deviations`` says why; ``compare`` declares metrics, pairs,
-    test (by default ``two_level`` with several seeds and ``wilcoxon`` with one), alpha and the margin of equivalence;
-    ``check`` the metrics and margin of a regression.
-
-    A model of the track ``native`` follows its bundle's own recipe where that says anything, which ``set`` does not
-    change; ``set_native`` and its own ``set`` do. A model may have ``folds`` of its own, as another split has another
-    number of them. A model with ``stages``, the names of a classifier and a segmenter among ``models`` as tables show
-    them, is trained nowhere: it is the segmenter's label maps in the slices that the classifier of the same fold and
-    seed lets through. ``not_comparable`` says why no number here is a verdict on a paper. A ``study.json`` that
-    ``extends`` another study takes from it each entry that it does not have.
+    ``set`` holds the declared deviations from the protocol for every model of the track ``identical``, ``set_native``
+    for those of the track ``native``, and ``deviations`` says why. The test is by default ``two_level`` with several
+    seeds and ``wilcoxon`` with one. ``not_comparable`` says why no number here is a verdict on a paper. A
+    ``study.json`` that ``extends`` another study takes from it each entry that it does not have. ``version`` is that of
+    the file's format.
     """
 
     name: str
     title: str
     data: str
-    folds: tuple[int, ...]
-    seeds: tuple[int, ...]
-    models: tuple[dict[str, Any], ...]
-    compare: dict[str, Any]
-    set: dict[str, Any] = field(default_factory=dict)
-    set_native: dict[str, Any] = field(default_factory=dict)
+    folds: Numbers
+    seeds: Numbers
+    models: Annotated[tuple[Model, ...], Field(min_length=1)]
+    compare: Compare
+    set: dict[str, Any] = Field(default_factory=dict)
+    set_native: dict[str, Any] = Field(default_factory=dict)
     deviations: str = ""
     not_comparable: str = ""
-    check: dict[str, Any] = field(default_factory=dict)
+    check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    version: Literal[1] = 1
+
+    @model_validator(mode="after")
+    def _complete(self) -> Study:
+        models = [(model.bundle, model.variant) for model in self.models]
+        if len(set(models)) < len(models):
+            raise ValueError("expected models that differ in bundle or variant")
+        # Over patients alone, two trainings of one method differ far more often than alpha (research/calibration).
+        self.compare.setdefault("test", "two_level" if len(self.seeds) > 1 else "wilcoxon")
+        return self
 
     @property
     def folder(self) -> Path:
@@ -119,46 +113,45 @@ class Study:
         Raises:
             InputError: if no model is of a bundle in ``changes``, or these set the split, which a study declares.
         """
-        by_bundle = _by_bundle(changes or {}, [model["bundle"] for model in self.models])
+        by_bundle = _by_bundle(changes or {}, [model.bundle for model in self.models])
         return [
             Run(
                 study=self.name,
-                bundle=model["bundle"],
-                variant=model["variant"],
+                bundle=model.bundle,
+                variant=model.variant,
                 fold=fold,
                 seed=seed,
-                overrides={**self._settings([model, *self.stages(model)][-1]), **by_bundle[model["bundle"]]},
+                overrides={**self._settings([model, *self.stages(model)][-1]), **by_bundle[model.bundle]},
                 stages=tuple(
-                    Run(self.name, stage["bundle"], stage["variant"], fold, seed).id for stage in self.stages(model)
+                    Run(self.name, stage.bundle, stage.variant, fold, seed).id for stage in self.stages(model)
                 ),
             )
             for model in self.models
-            for fold in model.get("folds", self.folds)
+            for fold in model.folds or self.folds
             for seed in self.seeds
         ]
 
-    def stages(self, model: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def stages(self, model: Model) -> list[Model]:
         """The models that a model with ``stages`` joins, classifier and segmenter; none for any other."""
-        known = {declared_name(other): other for other in self.models}
-        return [known[name] for name in model.get("stages", ())]
+        known = {other.name: other for other in self.models}
+        return [known[name] for name in model.stages]
 
-    def _settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
-        own = {**bundle.native(model["bundle"]), **self.set_native} if model.get("track") == "native" else {}
-        return {**self.set, **own, **model.get("set", {})}
+    def _settings(self, model: Model) -> dict[str, Any]:
+        own = {**bundle.native(model.bundle), **self.set_native} if model.track == "native" else {}
+        return {**self.set, **own, **model.set}
 
 
-def split_of(study: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+def split_of(study: Study, model: Model) -> str:
     """The split that a model of a study is trained and tested on; of one with ``stages``, that of its segmenter."""
-    named = {declared_name(other): other for other in study["models"]}
-    trained = named[model["stages"][-1]] if model.get("stages") else model
-    native = study.get("set_native", {}) if trained.get("track") == "native" else {}
-    return str({"split": "patient", **study.get("set", {}), **native, **trained.get("set", {})}["split"])
+    trained = [model, *study.stages(model)][-1]
+    native = study.set_native if trained.track == "native" else {}
+    return str({"split": "patient", **study.set, **native, **trained.set}["split"])
 
 
-def apart(study: Mapping[str, Any]) -> list[str]:
+def apart(study: Study) -> list[str]:
     """Names of models under another split than the study's: they are compared with themselves only."""
-    base = str(study.get("set", {}).get("split", "patient"))
-    return [declared_name(m) for m in study["models"] if split_of(study, m) != base]
+    base = str(study.set.get("split", "patient"))
+    return [model.name for model in study.models if split_of(study, model) != base]
 
 
 def _by_bundle(changes: Mapping[str, Any], bundles: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -175,11 +168,6 @@ def _by_bundle(changes: Mapping[str, Any], bundles: Sequence[str]) -> dict[str, 
     return found
 
 
-def variant(model: Mapping[str, Any]) -> str:
-    """Name of a declared model's variant: as given, else "native" for that track, else "default"."""
-    return str(model.get("variant", "native" if model.get("track") == "native" else "default"))
-
-
 def names() -> list[str]:
     """Names of all studies, sorted: the folders of ``reports/``, and those within them, with a ``study.json``."""
     found = (path for depth in ("*", "*/*") for path in project.reports().glob(f"{depth}/study.json"))
@@ -194,26 +182,15 @@ def load(name: str) -> Study:
     """
     path = project.reports() / name / "study.json"
     content = _content(name)
-    import jsonschema
-
-    error = next(jsonschema.Draft202012Validator(SCHEMA).iter_errors(content), None)
-    if error is not None:
-        where = "/".join(str(part) for part in error.absolute_path)
-        raise InputError(f"{path}: {where + ': ' if where else ''}{error.message}.")
+    found = checked(path, {"name": name, **content} if isinstance(content, dict) else content, Study)
+    if found.name != name:
+        raise InputError(f"{path}: name: expected no such entry, as the folder names the study; found {found.name!r}.")
     from benchmark.scoring.metrics import METRICS
 
-    for unknown in {*content["compare"]["metrics"], *content.get("check", {}).get("metrics", [])} - set(METRICS):
+    for unknown in {*found.compare["metrics"], *found.check.get("metrics", [])} - set(METRICS):
         raise InputError(f"{path}: there is no metric {unknown!r}: expected one of {', '.join(METRICS)}.")
-    for part in ("compare", "check"):
-        _check_margin(path, part, content.get(part, {}))
-    models = [(model["bundle"], variant(model)) for model in content["models"]]
-    if len(set(models)) < len(models):
-        raise InputError(f"{path}: models: bundle and variant together must differ; found {models}.")
-    content["models"] = [{**model, "variant": variant(model)} for model in content["models"]]
-    # Over patients alone, two trainings of one method differ far more often than alpha (research/calibration).
-    content["compare"] = {"test": "two_level" if len(content["seeds"]) > 1 else "wilcoxon", **content["compare"]}
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
-    found = Study(name=name, **values)
+    _check_margin(path, "compare", found.compare)
+    _check_margin(path, "check", found.check)
     _check_stages(path, found)
     return found
 
@@ -225,25 +202,28 @@ def _check_margin(path: Path, part: str, declared: Mapping[str, Any]) -> None:
     margin, names = declared.get("margin"), declared.get("metrics", [])
     if isinstance(margin, Mapping):
         for name in set(margin) - set(names):
-            raise InputError(f"{path}: {part}: margin: expected metrics of {part}, {', '.join(names)}; found {name!r}.")
+            raise InputError(f"{path}: {part}/margin: expected metrics of {part}, {', '.join(names)}; found {name!r}.")
     elif margin is not None and len({METRICS[name].unit for name in names}) > 1:
-        raise InputError(f"{path}: {part}: margin: expected one by metric, as they differ in unit; found {margin}.")
+        raise InputError(f"{path}: {part}/margin: expected one per metric, as their units differ; found {margin}.")
 
 
 def _check_stages(path: Path, study: Study) -> None:
     """Refuse a model that joins others unless these are a classifier and a segmenter of one split that it trains."""
-    trained = {declared_name(model): model for model in study.models if "stages" not in model}
-    for model in (model for model in study.models if "stages" in model):
-        where = f"{path}: models: {declared_name(model)}: stages"
-        if unknown := [name for name in model["stages"] if name not in trained]:
+    trained = {model.name: model for model in study.models if not model.stages}
+    for model in (model for model in study.models if model.stages):
+        where = f"{path}: models: {model.name}: stages"
+        if unknown := [name for name in model.stages if name not in trained]:
             raise InputError(f"{where}: expected two of {', '.join(trained)}, found {unknown[0]!r}.")
-        gate, segmenter = (trained[name]["bundle"] for name in model["stages"])
+        gate, segmenter = (trained[name].bundle for name in model.stages)
         tasks = [bundle.compose(name)["inference"]["task"] for name in (gate, segmenter)]
         if tasks != ["classification", "segmentation"]:
             raise InputError(f"{where}: expected bundles for classification and segmentation, found {tasks}.")
-        if model["bundle"] != segmenter or {"set", "track"} & set(model):
-            raise InputError(f"{where}: expected bundle {segmenter!r} and no settings of its own, found others.")
-        splits = [split_of(asdict(study), stage) for stage in study.stages(model)]
+        if model.bundle != segmenter or {"set", "track"} & model.model_fields_set:
+            raise InputError(
+                f"{where}: a two-stage model must name its segmenter's bundle {segmenter!r} and may not use set or "
+                "track."
+            )
+        splits = [split_of(study, stage) for stage in study.stages(model)]
         if splits[0] != splits[1]:
             raise InputError(f"{where}: expected two models of one split, found {' and '.join(splits)}.")
 

@@ -35,9 +35,10 @@ from sklearn.metrics import confusion_matrix
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers import other_scores as other
+from helpers.area_metrics import AREA_METRICS
 from helpers.synthetic_masks import REGIONS
 
-from benchmark.scoring.metrics import AREA_METRICS, METRICS, score_case
+from benchmark.scoring.metrics import METRICS, score_case
 
 SHAPE, SPACING = (240, 240, 155), (1.0, 1.0, 1.0)
 EVERY = METRICS | AREA_METRICS

@@ -365,11 +365,6 @@ def test_set_reaches_the_runs_and_the_command_that_repeats_one():
         (["run-all", "mistyped"], "There is no id 'chanels'"),
         (["run-all", "farfold"], "phantom has folds 0 to 0, found fold 7"),
         (["compose", "unet2"], "There is no bundle 'unet2'"),
-        (["layers", "unet2", "--out", "layers.csv"], "There is no bundle 'unet2'"),
-        (
-            ["layers", "nnunet", "--size", "8", "--out", "layers.csv"],
-            "nnunet: expected images that its network takes, found 1 x 4 x 8 x 8 (A patch of 8 x 8 pixels is too small",
-        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2_and_starts_nothing(project, command, arguments, sentence):

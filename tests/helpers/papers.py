@@ -19,3 +19,8 @@ def write(tmp_path, **content):
     path = tmp_path / "published.json"
     path.write_text(json.dumps({"paper": PAPER, "tables": [], **content}), encoding="utf-8")
     return path
+
+
+def lines(table):
+    """Rows of a made table as texts."""
+    return [[cell if isinstance(cell, str) else cell.text for cell in row] for row in table.rows]

@@ -29,6 +29,22 @@ TINY = {
 }
 
 
+def declared(*models, **entries):
+    """A study as a value: models by their entries, or by their bundles' names, and what else ``study.json`` says."""
+    from benchmark.studies.study import Study
+
+    made = [{"bundle": model} if isinstance(model, str) else model for model in models]
+    rest = {
+        "name": "demo",
+        "title": "Demo",
+        "data": "phantom",
+        "folds": [0],
+        "seeds": [1],
+        "compare": {"metrics": ["dice"]},
+    }
+    return Study(**{**rest, "models": made, **entries})
+
+
 def write_study(name, **changes):
     """Write ``reports/<name>/study.json`` into the project of the working directory: ``TINY`` with changes."""
     path = Path("reports", name, "study.json")

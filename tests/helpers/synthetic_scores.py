@@ -79,8 +79,8 @@ def disc(size, centre, radius):
 
 def counted(models=("unet",), patients=12, size=4000, regions=("tumour",), folds=(0,), variant_folds=1, seed=5):
     """Counts and the metrics that follow from them; ``variant_folds`` > 1 tests each case in that many parts."""
+    from benchmark.scoring.counts import Counted
     from benchmark.scoring.metrics import COUNTS, METRICS, score_pair
-    from benchmark.stats.pooled import Counted
 
     random = np.random.default_rng(seed)
     found = []

@@ -200,15 +200,3 @@ def test_the_last_output_of_unet_plus_plus_is_its_deepest() -> None:
     outputs = network(x)
     assert len(outputs) == 4 and torch.equal(LastOutput(network)(x), outputs[3])
     assert not torch.equal(outputs[3], outputs[2])
-
-
-def test_a_listing_of_layers_counts_as_keras_does(project):
-    from benchmark.papers.layers import layers
-
-    table = layers("resunet_focal_tversky", 3, 1, (64, 64))
-    assert table.iloc[-1].to_list() == ["total", "Total", "", 1210513]
-    assert table["parameters"].iloc[:-1].sum() == 1210513
-    blocks = table[table["type"] == "ResBlock"]["shape"].to_list()
-    down = [(32, 32), (64, 16), (128, 8), (256, 4)]
-    up = [(128, 8), (64, 16), (32, 32), (16, 64)]
-    assert blocks == [f"(1, {channels}, {size}, {size})" for channels, size in down + up]

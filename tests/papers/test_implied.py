@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-from helpers.papers import PAPERS, REPORTS, table, write
+from helpers.papers import PAPERS, REPORTS, lines, table, write
 from helpers.synthetic_scores import counted
 from scipy import stats
-from sklearn.metrics import classification_report
 
 from benchmark.papers import implied
-from benchmark.papers.implied import enumerated, layers, relations
+from benchmark.papers.implied import relations, reports
 from benchmark.papers.published import FILE, Interval, load, parse
 from benchmark.papers.tables import Paper, implied_blocks, paper_table
 
@@ -142,22 +141,9 @@ def test_every_matrix_of_a_true_report_is_found():
         ("0", "precision"): "0.96", ("0", "recall"): "0.98", ("1", "precision"): "0.97", ("1", "recall"): "0.93",
         ("1", "f1"): "0.95", ("accuracy", "accuracy"): "0.96", ("weighted", "recall"): "0.96",
     }  # fmt: skip
-    found = enumerated.matrices(50, 30, {cell: parse(text) for cell, text in printed.items()})
+    found = reports.matrices(50, 30, {cell: parse(text) for cell, text in printed.items()})
     assert [49, 1, 2, 28] in found.fitting.tolist()
     assert found.alone == [] and found.pairs == []
-
-
-def test_report_values_are_those_of_scikit_learn():
-    random = np.random.default_rng(1)
-    truth, guess = random.integers(0, 2, 200), random.integers(0, 2, 200)
-    tn, fp, fn, tp = (int(((truth == t) & (guess == g)).sum()) for t, g in ((0, 0), (0, 1), (1, 0), (1, 1)))
-    found = enumerated.report_values(np.array([tn, fp, fn, tp]))
-    known = classification_report(truth, guess, output_dict=True)
-    names = {"0": "0", "1": "1", "macro": "macro avg", "weighted": "weighted avg"}
-    for (row, measure), value in found.items():
-        if row in names:
-            assert float(value) == pytest.approx(known[names[row]][measure if measure != "f1" else "f1-score"])
-    assert float(found["accuracy", "accuracy"]) == pytest.approx(known["accuracy"])
 
 
 def test_p_values_are_those_of_scipy():
@@ -166,24 +152,24 @@ def test_p_values_are_those_of_scipy():
     r = float(np.corrcoef(a, b)[0, 1])
     arguments = (a.mean() - b.mean(), a.std(ddof=1), b.std(ddof=1))
     runs = np.array([9])
-    assert enumerated.p_paired(*arguments, r, runs)[0] == pytest.approx(stats.ttest_rel(a, b).pvalue)
-    assert enumerated.p_welch(*arguments, runs)[0] == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    assert reports.p_paired(*arguments, r, runs)[0] == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert reports.p_welch(*arguments, runs)[0] == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
 def test_numbers_of_runs_are_those_whose_p_is_printed():
     row, reference = parse("0.90 ± 0.014"), parse("0.91 ± 0.011")
-    found = enumerated.runs_for(row, reference, Interval(0.0, 0.05), rounding=False)["Welch's t"]
+    found = reports.runs_for(row, reference, Interval(0.0, 0.05), rounding=False)["Welch's t"]
     p = [stats.ttest_ind_from_stats(0.91, 0.011, n, 0.90, 0.014, n, equal_var=False).pvalue for n in (13, 14)]
     assert p[0] >= 0.05 > p[1] and found[0] == 14
-    assert enumerated.runs_for(row, reference, Interval(0.0, 0.05), rounding=True)["Welch's t"][0] < 14
+    assert reports.runs_for(row, reference, Interval(0.0, 0.05), rounding=True)["Welch's t"][0] < 14
 
 
 def test_a_ladder_says_that_no_smaller_bound_held():
-    assert enumerated.ladder([0.05, 0.001, 0.01]) == {0.001: (0.0, 0.001), 0.01: (0.001, 0.01), 0.05: (0.01, 0.05)}
+    assert reports.ladder([0.05, 0.001, 0.01]) == {0.001: (0.0, 0.001), 0.01: (0.001, 0.01), 0.05: (0.01, 0.05)}
 
 
 def test_parameters_of_the_papers_network():
-    assert layers.res_unet_parameters([16, 32, 64, 128, 256], 3) == 1_210_513
+    assert relations.res_unet_parameters([16, 32, 64, 128, 256], 3) == 1_210_513
 
 
 @pytest.mark.parametrize(
@@ -225,15 +211,6 @@ def test_numbers_at_the_ends_of_their_range_raise_nothing(tmp_path):
     )
     found = made(tmp_path, {**spread, "kind": "significance", "reference": "b"})
     assert verdicts(found, "runs, p as printed") == ["consistent"]
-
-
-def test_a_listing_without_upsampling_or_layers_has_no_skip(tmp_path):
-    roles = [{"name": name, "role": name} for name in ("layer", "shape", "parameters")]
-    listing = {"1": ["conv2d*2", "(None,8,8,4)", None], "2": ["ResBlock", "(None,4,4,8)", None]}
-    total = {"all": ["Total", None, "99"]}
-    found = made(tmp_path, table(roles, {**listing, **total}, kind="layers", in_channels=1))
-    assert verdicts(found, "total of parameters") == ["conditional"] * 2
-    assert made(tmp_path, table(roles, total, kind="layers", in_channels=1)) == []
 
 
 def test_a_report_lists_conditional_findings_after_contradictions(tmp_path):
@@ -281,11 +258,17 @@ def test_mandekar_rates_need_one_share_of_tumour_and_p_values_a_number_of_runs()
 
 def test_deng_layers_contradict_each_other_and_the_total():
     found = of("deng2024")
-    wrong = [(f.relation, f.where) for f in found if f.verdict == "contradiction" and f.where.startswith("Table 2")]
+    wrong = [
+        (f.relation, f.printed + f.where + f.follows)
+        for f in found
+        if f.verdict == "contradiction" and f.where.startswith("Table 2")
+    ]
     assert [relation for relation, _ in wrong] == ["pooling keeps channels", "concatenation adds up"]
-    assert "row 5" in wrong[0][1] and "row 14" in wrong[1][1]
+    assert "Table 2/5/" in wrong[0][1] and "Table 2/6/" in wrong[1][1] and wrong[1][1].endswith("144")
     # The structure of a block is not printed; it is the one under which the other reading gives the total.
     assert verdicts(found, "total of parameters") == ["conditional", "consistent"]
+    totals = [f.follows for f in found if f.relation == "total of parameters"]
+    assert totals[0].startswith("1101553 ") and totals[1].startswith("1210513 ")
     assert verdicts(found, "focal Tversky exponent") == ["consistent"]
 
 
@@ -314,7 +297,7 @@ def test_a_printed_measure_that_may_be_another_is_not_compared_without_saying_so
     published = load(REPORTS / "fozzati2024" / FILE)
     scores = counted(["unet_dice_focal/as_in_paper"], regions=("tumour",), patients=3)
     shown = paper_table(Paper(published, scores, scores[:0]), published.tables[0])
-    said = {row[2]: row[-1] for row in shown.rows}
-    assert said["Mean F-score"].startswith("not comparable: measure not sure, see below (would be: ")
+    said = {row[2]: row[-1] for row in lines(shown)}
+    assert said["Mean F-score"].startswith("not comparable: measure uncertain, see below (would be: ")
     assert not said["Mean IoU"].startswith("not comparable")
     assert any(note.startswith("Mean F-score: the same measure as ours only if") for note in shown.notes)

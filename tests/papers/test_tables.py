@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.papers import lines
+from helpers.project import declared
 from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark import stats
-from benchmark.papers.figures import draw
-from benchmark.papers.implied.layers import res_unet_parameters
+from benchmark.papers.figures import draw, draw_all, sequences
 from benchmark.papers.published import FILE, load, parse
-from benchmark.papers.settings import layer_table
-from benchmark.papers.tables import paper_table
-from benchmark.papers.tracks import native_of, tracks
+from benchmark.papers.tables import native_of, paper_table, tracks
 from benchmark.papers.values import Ours, difference, ours, verdict
 from benchmark.report import Material, Paper, write_report
-from benchmark.report.document import Figure, Text
+from benchmark.report.document import Figure, Key, Text
+from benchmark.report.figures import Panel
 from benchmark.report.splits import Pair, leak_pairs, leak_table
 from benchmark.results import compared
 from benchmark.scoring.metrics import COUNTS, METRICS
-from benchmark.studies.study import Study, apart
+from benchmark.studies.study import apart
 
 REPORTS = Path(__file__).parents[2] / "reports"
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -45,7 +45,7 @@ def declare(name):
     return {**model, **more.get(variant, {})}
 
 
-def paper_of(name, why_not="", layers=None):
+def paper_of(name, why_not=""):
     segmenters, classifiers = RUNS[name]
     parts = [counted(segmenters, regions=("WT", "TC") if name == "mandekar2025" else ("tumour",), patients=8)]
     if classifiers:
@@ -53,16 +53,16 @@ def paper_of(name, why_not="", layers=None):
     scores = pd.concat(parts, ignore_index=True)
     own = scores[~scores["metric"].isin(COUNTS) & (scores["region"] != "slice")]
     comparisons = stats.compare(own, COMPARE, BETTER)
-    return Paper(load(REPORTS / name / FILE), scores, comparisons, {}, layers, why_not), own
+    return Paper(load(REPORTS / name / FILE), scores, comparisons, {}, why_not), own
 
 
 def material_of(name, **more):
     paper, own = paper_of(name, **more)
     segmenters, classifiers = RUNS[name]
-    study = {"name": name, "title": name, "data": "lgg", "folds": [0], "seeds": [1], "compare": COMPARE,
-             "models": [declare(model) for model in [*segmenters, *classifiers]]}  # fmt: skip
+    models = [declare(model) for model in [*segmenters, *classifiers]]
+    study = declared(*models, name=name, title=name, data="lgg", compare=COMPARE)
     found = {}
-    for model in study["models"]:
+    for model in models:
         (history,) = histories([model["bundle"]], 1, (1,), epochs=3).values()
         history = history.assign(train_accuracy=0.8, val_accuracy=0.7, val_iou=history["val_dice"] / 2)
         found[f"{model['bundle']}/{model['variant']}/fold0-seed1"] = history
@@ -126,7 +126,7 @@ def test_pooled_and_slice_measures_come_from_counts():
 def test_a_printed_row_stands_beside_ours():
     scores = table(rows("unet_dice_focal", {f"P{i}": 0.9 + i / 1000 for i in range(9)}))
     paper = replace(paper_of("hossen2025")[0], scores=scores.assign(bundle="resunet_tversky", variant="native"))
-    found = paper_table(paper, paper.published.table("Table II")).rows
+    found = lines(paper_table(paper, paper.published.table("Table II")))
     assert found[0] == [
         "Our, ResUNET",
         "resunet_tversky/native",
@@ -145,7 +145,7 @@ def test_a_study_that_is_not_comparable_says_what_the_rule_would_say():
     reason = "Half of the patients at half resolution"
     paper, _ = paper_of("fozzati2024", why_not=reason)
     found = paper_table(paper, paper.published.tables[0])
-    assert {row[-1] for row in found.rows} <= {
+    assert {row[-1] for row in lines(found)} <= {
         *(f"not comparable (would be: {word})" for word in ("lower", "higher", "reproduced")),
         "not comparable (and our interval is wider than ±0.05)",
     }
@@ -154,7 +154,7 @@ def test_a_study_that_is_not_comparable_says_what_the_rule_would_say():
 
 def test_percent_is_printed_as_percent():
     paper, _ = paper_of("hossen2025")
-    found = {tuple(row[:3]): row for row in paper_table(paper, paper.published.table("Table I")).rows}
+    found = {tuple(row[:3]): row for row in lines(paper_table(paper, paper.published.table("Table I")))}
     accuracy = found["Accuracy", "resnet50_classifier", "Accuracy"]
     micro = found["Micro Avg", "resnet50_classifier", "Recall (%)"]
     assert accuracy[4:7] == micro[4:7] and 50 < float(accuracy[4]) < 100
@@ -166,16 +166,16 @@ def test_p_values_stand_beside_the_printed_bounds():
     tests = paper.comparisons.assign(p_holm=0.0004, difference=-0.3)
     paper = replace(paper, comparisons=tests)
     found = paper_table(paper, paper.published.table("Table IV"))
-    by_row = {(row[0], row[2]): row for row in found.rows}
+    by_row = {(row[0], row[2]): row for row in lines(found)}
     p = "p-value (ours: over patients)"
     assert by_row["U-Net", p][4] == "WT <0.001, TC <0.001"
     assert by_row["U-Net", p][-1] == "reproduced"
     assert by_row["nnU-Net", p][-1] == "not comparable: not run"
     assert by_row["LA-ResUNet", p][-1] == "not comparable: the reference itself"
     assert " ± " in by_row["U-Net", "Mean DSC ± Std"][4]
-    assert any("over patients, which is another question" in note for note in found.notes)
+    assert any("over patients, which answers another question" in note for note in found.notes)
     high = replace(paper, comparisons=tests.assign(p_holm=0.02))
-    assert paper_table(high, paper.published.table("Table IV")).rows[1][-1] == "higher"
+    assert lines(paper_table(high, paper.published.table("Table IV")))[1][-1] == "higher"
 
 
 def test_a_small_p_against_the_reference_reproduces_nothing():
@@ -183,12 +183,12 @@ def test_a_small_p_against_the_reference_reproduces_nothing():
     tests = paper.comparisons.assign(p_holm=1e-5, difference=0.3)
     (row,) = [
         row
-        for row in paper_table(replace(paper, comparisons=tests), paper.published.table("Table IV")).rows
+        for row in lines(paper_table(replace(paper, comparisons=tests), paper.published.table("Table IV")))
         if row[0] == "U-Net" and row[2].startswith("p-value")
     ]
     assert row[4] == "WT <0.001 against, TC <0.001 against" and row[-1] == "contrary in WT, TC"
     one = tests.assign(difference=np.where(tests["region"] == "TC", 0.3, -0.3))
-    row = paper_table(replace(paper, comparisons=one), paper.published.table("Table IV")).rows[1]
+    row = lines(paper_table(replace(paper, comparisons=one), paper.published.table("Table IV")))[1]
     assert row[4] == "WT <0.001, TC <0.001 against" and row[-1] == "contrary in TC"
 
 
@@ -200,7 +200,7 @@ def test_support_is_ours_too_and_is_no_score():
         ]
     )
     paper = replace(paper_of("hossen2025")[0], scores=scores)
-    found = {tuple(row[:3]): row for row in paper_table(paper, paper.published.table("Table I")).rows}
+    found = {tuple(row[:3]): row for row in lines(paper_table(paper, paper.published.table("Table I")))}
     supports = {row[0]: row[4] for key, row in found.items() if key[2] == "Support"}
     assert supports == {"0": "130", "1": "70", "Accuracy": "200", "Micro Avg": "200", "Weighted Avg": "200"}
     assert found["1", "resnet50_classifier", "Support"][5:] == ["none: a count", "-145", "not comparable [1]"]
@@ -219,8 +219,8 @@ def test_a_loss_is_that_of_the_epoch_whose_weights_were_kept():
     paper = replace(paper, histories=runs)
     for name, value in (("Segmentation", "0.5000"), ("Classification", "0.5000")):
         found = paper_table(paper, paper.published.table(name))
-        (row,) = [row for row in found.rows if row[2] == "Loss"]
-        assert row[4:6] == [value, "none: of a training"] and row[-1] == "not comparable [1]"
+        (row,) = [row for row in lines(found) if row[2] == "Loss"]
+        assert row[4:6] == [value, "none: one value per training"] and row[-1] == "not comparable [1]"
         assert any("validation loss at the epoch whose weights were kept" in note for note in found.notes)
 
 
@@ -234,65 +234,32 @@ def test_settings_stand_beside_the_models_config():
         "optimizer": {"_target_": "torch.optim.Adam", "lr": "@learning_rate"},
     }
     paper = replace(paper, settings={"la_resunet": config})
-    said = {row[0]: row[3] for row in paper_table(paper, paper.published.table("Table I")).rows}
+    said = {row[0]: row[3] for row in lines(paper_table(paper, paper.published.table("Table I")))}
     same = ("Input modalities", "Input image size", "Optimizer", "Initial learning rate")
     assert {said[name] for name in same} == {"same"}
     assert said["Batch size"] == "differs"
     assert said["Weight decay"] == "not comparable: no such id"
 
 
-def our_layers():
-    widths, size, found = [16, 32, 64, 128, 256], 256, []
-
-    def add(kind, edge, channels, parameters=0):
-        found.append((f"layer{len(found)}", kind, f"(1, {channels}, {edge}, {edge})", parameters))
-
-    for parameters in (448, 2320):
-        add("Conv2d", size, 16, parameters)
-        add("BatchNorm2d", size, 16, 64)
-    for level, width in enumerate(widths[1:], 1):
-        add("MaxPool2d", size >> level, widths[level - 1])
-        add("ResBlock", size >> level, width, 1000)
-    for level in (3, 2, 1, 0):
-        add("Upsample", size >> level, widths[level + 1])
-        add("Concatenate", size >> level, widths[level + 1] + widths[level])
-        add("ResBlock", size >> level, widths[level], 1000)
-    add("Conv2d", size, 1, 17)
-    found.append(("total", "Total", "", res_unet_parameters(widths, 3)))
-    return pd.DataFrame(found, columns=["layer", "type", "shape", "parameters"])
-
-
-def test_layers_stand_beside_the_printed_ones():
-    printed = load(REPORTS / "deng2024" / FILE).table("Table 2")
-    said = {row[0]: (row[4], row[-1]) for row in layer_table(printed, our_layers()).rows}
-    wrong = {"5": "differs: channels 16 and 32", "6": "differs: channels 16 and 64", "7": "differs: channels 16 and 64"}
-    assert {label: said[label][1] for label in wrong} == wrong
-    same = [str(n) for n in (1, 2, 3, 4, *range(8, 21), 25, 26)]
-    assert {label: said[label][1] for label in same} == dict.fromkeys(same, "same")
-    assert said["1"][0] == "Conv2d x 2"
-    assert {said[label][1] for label in ("21", "22")} == {"not comparable: inside a ResBlock of ours"}
-    assert said["23"][1] == "not comparable: an operation, no layer"
-    assert {row[-1] for row in layer_table(printed, None).rows} == {"not comparable: layers.csv is not there"}
-
-
 def test_both_tracks_stand_side_by_side():
-    study = {"models": [declare("unet"), declare("unet/native"), declare("la_resunet")]}
+    models = [declare("unet"), declare("unet/native"), declare("la_resunet")]
+    study = declared(*models)
     assert native_of(study) == {"unet": "unet/native"}
     leaky = {**declare("unet/native"), "variant": "native_by_slice", "set": {"split": "slice"}}
-    assert native_of({"models": [*study["models"], leaky]}) == {"unet": "unet/native"}
+    assert native_of(declared(*models, leaky)) == {"unet": "unet/native"}
     values = {f"P{i}": 0.5 + i / 100 for i in range(9)}
     better = {case: value + 0.1 for case, value in values.items()}
     scores = table(rows("unet", values), rows("unet/native", better))
     paper = paper_of("mandekar2025")[0]
     paper = replace(paper, scores=scores, comparisons=paper.comparisons.iloc[:0])
-    first, second = tracks(paper, study)[0].rows[:2]
+    first, second = lines(tracks(paper, study)[0])[:2]
     assert first[:2] == ["U-Net", "DSC"] and first[3:6] == ["0.540", "0.640", "+0.100"]
     assert first[-2:] == ["not declared", "native higher (interval only)"]
     assert second[-1] == "not comparable: not run"
 
 
 def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_interval():
-    study = {"models": [declare("unet"), declare("unet/native")]}
+    study = declared(declare("unet"), declare("unet/native"))
     values = {f"P{i}": 0.5 + i / 100 for i in range(9)}
     parts = [rows("unet", values, region=region) for region in ("WT", "TC")]
     parts += [rows("unet/native", {p: v + 0.1 for p, v in values.items()}, region=region) for region in ("WT", "TC")]
@@ -301,23 +268,52 @@ def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_inter
          "difference": 0.1, "p_holm": [0.281, 0.004], "significant": [False, True]}
     )  # fmt: skip
     paper = replace(paper_of("mandekar2025")[0], scores=table(*parts), comparisons=tests)
-    row = tracks(paper, study)[0].rows[0]
+    row = lines(tracks(paper, study)[0])[0]
     assert row[6] == "+0.100 to +0.100"
     assert row[-2:] == ["WT 0.281, TC 0.004", "no difference shown in WT; native higher in TC"]
     reason = "18 subjects and 60 steps"
     (shown,) = tracks(replace(paper, comparisons=tests[tests["region"] == "WT"], why_not=reason), study)
-    assert shown.rows[0][-2:] == ["0.281", "not comparable (would be: no difference shown)"]
+    assert lines(shown)[0][-2:] == ["0.281", "not comparable (would be: no difference shown)"]
     assert any(reason in note for note in shown.notes)
     turned = tests.assign(model_a="unet", model_b="unet/native", difference=-0.1, significant=True)
-    assert tracks(replace(paper, comparisons=turned), study)[0].rows[0][-1] == "native higher in all regions"
+    assert lines(tracks(replace(paper, comparisons=turned), study)[0])[0][-1] == "native higher in all regions"
+
+
+def keys(table):
+    """What each cell of a number of ours shows, by the row's label and the column's name."""
+    return {(row[0], row[2], place): cell.key for row in table.rows for place, cell in enumerate(row)
+            if not isinstance(cell, str)}  # fmt: skip
+
+
+def test_every_number_of_ours_says_what_it_shows():
+    paper, _ = paper_of("mandekar2025")
+    found = keys(paper_table(paper, paper.published.table("Table IV")))
+    assert found["U-Net", "Mean DSC ± Std", 4] == Key("unet", "dice", None, "mean")
+    assert found["U-Net", "Mean DSC ± Std", 6].statistic == "difference_from_printed"
+    p = "p-value (ours: over patients)"
+    assert found["U-Net", p, 4] == Key("unet", "dice", None, "p_holm", "la_resunet")
+    assert ("nnU-Net", p, 4) not in found and ("U-Net", p, 5) not in found
+    study = declared(declare("unet"), declare("unet/native"))
+    row = tracks(paper, study)[0].rows[0]
+    assert [cell.key for cell in row[3:6]] == [
+        Key("unet", "dice"), Key("unet/native", "dice"), Key("unet/native", "dice", None, "difference", "unet")
+    ]  # fmt: skip
+    paper, _ = paper_of("hossen2025")
+    found = keys(paper_table(paper, paper.published.table("Table I")))
+    assert found["1", "Recall (%)", 4] == Key("resnet50_classifier", "recall", "slice", "pooled")
+    assert found["Accuracy", "Accuracy", 4] == Key("resnet50_classifier", "accuracy", "slice", "pooled")
+    paper, _ = paper_of("deng2024")
+    found = keys(paper_table(paper, paper.published.table("Segmentation")))
+    assert found["ResUNet", "Tversky", 4] == Key("resunet_focal_tversky/as_in_paper", "Tversky", None, "pooled")
 
 
 def test_models_under_another_split_are_found_and_kept_apart():
-    study = {"models": [declare("unet"), declare("resunet"), declare("resunet/by_slice")]}
+    models = [declare("unet"), declare("resunet"), declare("resunet/by_slice")]
+    study = declared(*models)
     assert apart(study) == ["resunet/by_slice"]
     assert leak_pairs(study) == [("resunet", "resunet/by_slice", "slice")]
-    other = {"models": [*study["models"], {**declare("unet/by_slice"), "set": {"split": "slice", "channels": [8]}}]}
-    assert leak_pairs(other) == leak_pairs(study)
+    changed = {**declare("unet/by_slice"), "set": {"split": "slice", "channels": [8]}}
+    assert leak_pairs(declared(*models, changed)) == leak_pairs(study)
 
 
 SPLITS = Pair("m", "m/by_slice", "slice")
@@ -403,7 +399,7 @@ def test_no_cell_is_empty(reports, name):
             assert all(cell.strip() not in ("", "-") for cell in line.strip("|").split(" | ")), line
     assert not re.search(r"\bnan\b", ours_only)
     for one in load(REPORTS / name / FILE).tables:
-        assert f"*{one['id']} (" in ours_only
+        assert f"{'*' * (one['kind'] != 'layers')}{one['id']} (" in ours_only
     for figure in load(REPORTS / name / FILE).figures:
         assert figure["id"] in ours_only
 
@@ -421,6 +417,22 @@ def test_figures_are_drawn_and_those_that_cannot_be_say_why(reports, tmp_path):
     blocks = draw(tmp_path, paper_of("fozzati2024")[0], {}, "Pictures: none.")
     assert not any(isinstance(block, Figure) for block in blocks)
     assert any(isinstance(b, Text) and b.text.endswith("unet_dice_focal/as_in_paper: not run.") for b in blocks)
+
+
+def test_pictures_of_scans_are_drawn_only_where_they_may_be(tmp_path):
+    paper = paper_of("mandekar2025")[0]
+    shown = [f["id"] for f in paper.published.figures if f["kind"] == "sequences"]
+    assert shown
+    image = np.eye(8)
+    panel = Panel("case", "best", 0.9, image, image, image, "unet", sequences={"T1": image, "T2": image})
+    private = tmp_path / "private"
+    texts = sequences(paper, "mandekar2025", [panel], private, public=False)
+    assert [*texts] == shown and all("are not ours to publish" in text.text for text in texts.values())
+    assert len(list(private.glob("paper_*.png"))) == len(shown)
+    texts = sequences(paper, "mandekar2025", [], None, public=False)
+    assert all("no run's pictures are on this machine" in text.text for text in texts.values())
+    drawn = draw_all(tmp_path, paper, "mandekar2025", [panel], True, None)
+    assert [f.path for f in drawn if isinstance(f, Figure) and f.caption.startswith(shown[0])]
 
 
 def test_the_leak_section_stands_in_the_report(reports):
@@ -444,7 +456,7 @@ def test_report_tex_compiles(reports, tmp_path, name):
 
 def test_slices_counts_and_other_splits_are_kept_out_of_comparisons():
     models = tuple(declare(name) for name in ("unet", "unet/by_slice", "resnet50"))
-    study = Study("s", "S", "lgg", (0,), (1,), models, COMPARE)
+    study = declared(*models, name="s", compare=COMPARE)
     scores = pd.concat(
         [counted(["unet", "unet/by_slice"], patients=2), counted(["resnet50"], regions=("slice",), patients=2)],
         ignore_index=True,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.project import declared
 from helpers.synthetic_scores import disc, histories, realistic, rows, table
 from matplotlib.image import imread
 
@@ -56,8 +57,8 @@ def material():
     provenance = {"commit": "9f" * 20, "versions": {"torch": "2.8"}}
     ranking = stats.rank_models(stats.patient_ranks(scores, STUDY["compare"]["metrics"], BETTER))
     methods = stats.compare_methods(scores, STUDY["compare"], BETTER)
-    return Material(STUDY, MANIFEST, scores, comparisons, histories(epochs=4), shown, folds, provenance=provenance,
-                    ranking=ranking, methods=methods,
+    return Material(declared(**STUDY), MANIFEST, scores, comparisons, histories(epochs=4), shown, folds,
+                    provenance=provenance, ranking=ranking, methods=methods,
                     plans=plans(stats.with_models(scores), STUDY["compare"], ["dice", "hd95"], 18))  # fmt: skip
 
 
@@ -217,7 +218,7 @@ def test_a_phantom_is_called_one_in_the_first_lines_and_in_every_caption(folder)
 
 
 def test_report_of_patients_does_not_say_phantom(material, tmp_path):
-    real = replace(material, manifest={**MANIFEST, "source": "brats"}, study=QUICK, panels=(), histories={})
+    real = replace(material, manifest={**MANIFEST, "source": "brats"}, study=declared(**QUICK), panels=(), histories={})
     assert "PHANTOM" not in write_report(tmp_path, real).read_text()
 
 
@@ -227,7 +228,7 @@ def test_a_report_of_one_model_or_one_patient_is_whole(material, tmp_path, model
     names = [(model["bundle"], 0.0) for model in study["models"]]
     scores = realistic(models=names, patients=patients)
     comparisons = stats.compare(scores, study["compare"], BETTER)
-    one = replace(material, study=study, scores=scores, comparisons=comparisons, histories={}, panels=())
+    one = replace(material, study=declared(**study), scores=scores, comparisons=comparisons, histories={}, panels=())
     text = write_report(tmp_path, one).read_text()
     assert not re.search(r"\bnan\b", text)
     assert ("## Declared comparisons" in text) == (models > 1)
@@ -237,7 +238,7 @@ def test_tables_read_back_from_csv_give_the_same_report(material, tmp_path):
     for name in ("scores", "comparisons"):
         getattr(material, name).to_csv(tmp_path / f"{name}.csv", index=False)
     read = {name: pd.read_csv(tmp_path / f"{name}.csv") for name in ("scores", "comparisons")}
-    few = replace(material, study=QUICK, histories={}, panels=())
+    few = replace(material, study=declared(**QUICK), histories={}, panels=())
     first, second = (write_report(tmp_path / str(i), m).read_text() for i, m in enumerate((few, replace(few, **read))))
     assert first == second
 
@@ -272,7 +273,7 @@ def test_a_native_model_is_not_said_to_follow_what_is_set_for_the_others():
                       "nnunet/native": sgd, "unet/wide": {"_target_": "torch.optim.Adam"}},
         "channels": {"unet": [16], "nnunet": [16], "nnunet/native": [16], "unet/wide": [64]},
     }  # fmt: skip
-    found = deviations(study, run)
+    found = deviations(declared(**study), run)
     assert [row[:3] for row in found] == [
         ("all models of the identical track", "learning_rate", "0.001"),
         ("all models of the identical track", "max_epochs", "3"),
@@ -312,7 +313,7 @@ def test_the_sequences_of_a_subject_are_drawn_where_pictures_may_be(material, tm
     one = panel()
     shown = [replace(one, sequences={name: one.image for name in ("T1", "T1c", "T2", "FLAIR")})]
     paper = Paper(published, material.scores, material.comparisons)
-    more = replace(material, study=QUICK, histories={}, panels=shown, paper=paper)
+    more = replace(material, study=declared(**QUICK), histories={}, panels=shown, paper=paper)
     more = replace(more, manifest={**MANIFEST, "pictures": pictures})
     text = write_report(tmp_path / "report", more, tmp_path / "private").read_text()
     place = tmp_path / ("report/figures" if pictures == "public" else "private") / "paper_fig_1.png"
@@ -327,7 +328,7 @@ def test_few_patients_one_seed_and_leaks_are_said(material):
     scores = realistic(patients=4, seeds=(1,))
     small = replace(
         material,
-        study={**STUDY, "seeds": [1], "folds": [0]},
+        study=declared(**{**STUDY, "seeds": [1], "folds": [0]}),
         scores=scores,
         comparisons=stats.compare(scores, STUDY["compare"], BETTER),
         folds={"folds": [{"train": ["P1"], "validation": ["P2"], "test": ["P1"]}, {}]},
@@ -359,9 +360,9 @@ def test_a_system_of_two_stages_is_of_its_segmenters_split():
     leaky = {"bundle": "net", "variant": "both_by_slice", "stages": ["gate/by_slice", "net/by_slice"]}
     honest = {"bundle": "net", "variant": "both", "stages": ["gate", "net"]}
     models = [leaky, honest, *parts, {"bundle": "gate"}, {"bundle": "net"}]
-    assert apart({"models": models}) == ["net/both_by_slice", "gate/by_slice", "net/by_slice"]
+    assert apart(declared(*models)) == ["net/both_by_slice", "gate/by_slice", "net/by_slice"]
     native = [{"bundle": "net"}, {"bundle": "net", "variant": "native", "track": "native"}]
-    assert apart({"models": native, "set_native": {"split": "slice"}}) == ["net/native"]
+    assert apart(declared(*native, set_native={"split": "slice"})) == ["net/native"]
 
 
 def test_figures_are_drawn_small_and_named_in_both_reports(folder):
@@ -379,7 +380,7 @@ def test_figures_are_drawn_small_and_named_in_both_reports(folder):
 
 
 def test_private_pictures_stay_out_of_the_report(material, tmp_path):
-    real = replace(material, manifest={**MANIFEST, "pictures": "private"}, study=QUICK, histories={})
+    real = replace(material, manifest={**MANIFEST, "pictures": "private"}, study=declared(**QUICK), histories={})
     text = write_report(tmp_path / "report", real, private_figures=tmp_path / "private").read_text()
     assert "panels" not in text
     assert not list((tmp_path / "report").rglob("panels*"))

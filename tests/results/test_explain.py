@@ -18,8 +18,8 @@ from benchmark.results.explain import splits as splitting
 from benchmark.results.explain.counts import FORMULAS, filled, report_formula
 from benchmark.results.explain.pairs import leave_one_out
 from benchmark.scoring import score_table
+from benchmark.scoring.counts import POOLED_MEASURES, Counted, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS, mask_note, score_pair
-from benchmark.stats import pooled
 from benchmark.studies import study
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -315,7 +315,7 @@ def with_counts(models, counts, region, note=None):
             keys = dict(
                 zip(score_table.KEYS, (bundle, variant, fold, 1, case.split("/")[0], case, region), strict=True)
             )
-            pair = pooled.Counted(*own)
+            pair = Counted(*own)
             values = {name: score_pair(METRICS[name], pair) for name in ("dice", "iou", "accuracy")}
             lines.append({**keys, "note": mask_note(pair), **dict(zip(COUNTS, own, strict=True)), **values})
     return pd.DataFrame(lines)
@@ -450,11 +450,11 @@ def test_formulas_say_what_the_functions_compute():
         numbers = dict(zip(COUNTS, map(int, row), strict=True))
         for name, formula in FORMULAS.items():
             weights = {"alpha": 0.3, "beta": 0.7} if name == "Tversky" else {}
-            wanted = float(pooled.measure_of(name, weights)(row))
+            wanted = float(measure_of(name, weights)(row))
             said, shown = filled(formula, numbers | weights).split(" = ")
             assert eval(said, numbers | weights) == pytest.approx(wanted) == eval(shown), name
-        for cell, value in pooled.classification_report(row).items():
+        for cell, value in report_cells(row).items():
             assert eval(report_formula(*cell), numbers) == pytest.approx(float(value)), cell
         for name, formula in splitting.MEASURES.items():
             assert eval(formula, numbers) == pytest.approx(float(paper_leaks.POOLED[name](row))), name
-    assert set(FORMULAS) == set(pooled.MEASURES) and set(splitting.MEASURES) == set(paper_leaks.POOLED)
+    assert set(FORMULAS) == set(POOLED_MEASURES) and set(splitting.MEASURES) == set(paper_leaks.POOLED)

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import other_scores, panoptica_table
+from helpers.area_metrics import AREA_METRICS
 from helpers.synthetic_masks import ANISOTROPIC, ISOTROPIC, ONE, REGIONS, SHAPES, blobs
 
-from benchmark.scoring.metrics import AREA_METRICS, METRICS, score_case
+from benchmark.scoring.metrics import METRICS, score_case
 
 EVERY = METRICS | AREA_METRICS
 SPACINGS = [ISOTROPIC, ANISOTROPIC]

@@ -12,10 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers import other_scores
+from helpers.area_metrics import AREA_METRICS
 from helpers.synthetic_masks import REGIONS
 
-from benchmark.scoring.masks import bounding_box
-from benchmark.scoring.metrics import AREA_METRICS, METRICS, score_case
+from benchmark.base.boxes import bounding_box
+from benchmark.scoring.metrics import METRICS, score_case
 
 FOLDER = os.environ.get("BENCHMARK_TRUTH_AND_PREDICTIONS")
 EVERY = METRICS | AREA_METRICS

@@ -1,64 +1,12 @@
 import numpy as np
 import pytest
-from helpers.synthetic_scores import counted, rows, table, wide
-from sklearn import metrics as sk
+from helpers.synthetic_scores import rows, table
 
-from benchmark.base.records import InputError
+from benchmark.scoring.counts import (
+    tversky,
+)
 from benchmark.scoring.metrics import COUNTS
-from benchmark.scoring.score_table import tidy
-from benchmark.stats import pooled
-from benchmark.stats.pooled import Counted, estimate, merge_parts, patient_counts
-
-
-@pytest.fixture(scope="module")
-def masks():
-    random = np.random.default_rng(4)
-    truth = random.random(5000) < 0.2
-    guess = np.where(random.random(5000) < 0.1, ~truth, truth)
-    return truth, guess
-
-
-def counts_of(truth, guess):
-    return np.array([(truth & guess).sum(), (~truth & guess).sum(), (truth & ~guess).sum(), (~truth & ~guess).sum()])
-
-
-def test_the_report_is_that_of_scikit_learn(masks):
-    found = pooled.classification_report(counts_of(*masks))
-    known = sk.classification_report(*masks, output_dict=True)
-    names = {"0": "False", "1": "True", "macro": "macro avg", "weighted": "weighted avg"}
-    for row, name in names.items():
-        for measure, column in (("precision",) * 2, ("recall",) * 2, ("f1", "f1-score"), ("support",) * 2):
-            assert float(found[row, measure]) == pytest.approx(known[name][column])
-    assert float(found["micro", "f1"]) == pytest.approx(sk.f1_score(*masks, average="micro"))
-    assert float(found["accuracy", "accuracy"]) == pytest.approx(known["accuracy"])
-
-
-def test_measures_of_segmentation_are_those_of_scikit_learn(masks):
-    counts = counts_of(*masks)
-    known = {
-        "GlobalAccuracy": sk.accuracy_score(*masks),
-        "MeanAccuracy": sk.balanced_accuracy_score(*masks),
-        "MeanIoU": sk.jaccard_score(*masks, average="macro"),
-        "WeightedIoU": sk.jaccard_score(*masks, average="weighted"),
-        "MeanFScore": sk.f1_score(*masks, average="macro"),
-        "Dice": sk.f1_score(*masks),
-        "IoU": sk.jaccard_score(*masks),
-    }
-    found = {name: float(pooled.measure_of(name)(counts)) for name in known}
-    assert found == pytest.approx(known)
-
-
-def test_tversky_weighs_false_positives_by_alpha():
-    counts = np.array([8.0, 4.0, 2.0, 100.0])
-    weights = {"alpha": 0.3, "beta": 0.7}
-    assert float(pooled.measure_of("Tversky", weights)(counts)) == pytest.approx(8 / (8 + 0.3 * 4 + 0.7 * 2))
-    with pytest.raises(InputError, match="no pooled metric 'BF'"):
-        pooled.measure_of("BF")
-
-
-def test_a_class_that_is_nowhere_counts_as_right():
-    empty = np.array([0.0, 0.0, 0.0, 50.0])
-    assert float(pooled.mean_iou(empty)) == float(pooled.weighted_iou(empty)) == float(pooled.tversky(empty)) == 1.0
+from benchmark.stats.pooled import estimate, patient_counts
 
 
 def test_counts_average_seeds_and_add_up_cases():
@@ -71,61 +19,20 @@ def test_counts_average_seeds_and_add_up_cases():
 def test_the_interval_resamples_patients():
     random = np.random.default_rng(0)
     counts = random.integers(20, 200, (15, 4)).astype(float)
-    value, low, high = estimate(counts, pooled.tversky)
-    assert value == pytest.approx(float(pooled.tversky(counts.sum(axis=0))))
+    value, low, high = estimate(counts, tversky)
+    assert value == pytest.approx(float(tversky(counts.sum(axis=0))))
     one = np.random.default_rng(9)
-    direct = [float(pooled.tversky(counts[one.integers(0, 15, 15)].sum(axis=0))) for _ in range(4000)]
+    direct = [float(tversky(counts[one.integers(0, 15, 15)].sum(axis=0))) for _ in range(4000)]
     assert (low, high) == pytest.approx(np.quantile(direct, [0.025, 0.975]), abs=0.005)
-    assert estimate(counts, pooled.tversky) == (value, low, high)
+    assert estimate(counts, tversky) == (value, low, high)
 
 
 def test_equal_patients_leave_no_doubt_and_one_patient_gives_no_interval():
     same = np.tile([8.0, 2.0, 2.0, 88.0], (5, 1))
-    assert estimate(same, pooled.tversky) == pytest.approx((0.8, 0.8, 0.8))
-    assert np.isnan(estimate(same[:1], pooled.tversky)[1:]).all()
+    assert estimate(same, tversky) == pytest.approx((0.8, 0.8, 0.8))
+    assert np.isnan(estimate(same[:1], tversky)[1:]).all()
 
 
 def test_regions_are_averaged_after_pooling():
     counts = np.array([[[8.0, 2, 2, 88], [4, 4, 4, 88]]] * 3)
-    assert estimate(counts, pooled.tversky)[0] == pytest.approx((0.8 + 0.5) / 2)
-
-
-def test_parts_of_a_case_become_one():
-    parts = {0: (6, 1, 2, 91), 1: (2, 1, 0, 97)}
-    made = [row for fold, values in parts.items() for name, value in zip(COUNTS, values, strict=True)
-            for row in rows("m", {"A/1": float(value)}, metric=name, fold=fold)]  # fmt: skip
-    made += [row for fold in parts for name in ("dice", "hd95", "accuracy")
-             for row in rows("m", {"A/1": 0.1}, metric=name, fold=fold)]  # fmt: skip
-    whole = rows("m", {"B/1": 0.7}, metric="hd95", fold=0)
-    found = tidy(merge_parts(wide(table(made, whole)))).set_index(["case_id", "metric"])["value"]
-    assert found["A/1", "dice"] == pytest.approx(2 * 8 / (2 * 8 + 2 + 2))
-    assert found["A/1", "accuracy"] == pytest.approx((8 + 188) / 200)
-    assert [found["A/1", name] for name in COUNTS] == [8, 2, 2, 188]
-    assert ("A/1", "hd95") not in found.index and found["B/1", "hd95"] == 0.7
-
-
-def test_rules_for_empty_masks_hold_for_joined_parts():
-    parts = [row for fold in (0, 1) for name, value in zip(COUNTS, (0, 0, 0, 50), strict=True)
-             for row in rows("m", {"A/1": float(value)}, metric=name, fold=fold)]  # fmt: skip
-    parts += [row for fold in (0, 1) for row in rows("m", {"A/1": 0.0}, fold=fold)]
-    found = tidy(merge_parts(wide(table(parts))))
-    dice = found[found["metric"] == "dice"].iloc[0]
-    assert (dice["value"], dice["note"]) == (1.0, "both empty")
-
-
-def test_cases_of_one_fold_are_left_as_they_are():
-    scores = wide(counted(patients=3))
-    assert merge_parts(scores) is scores
-    joined = merge_parts(wide(counted(patients=3, variant_folds=2)))
-    assert len(joined) == len(scores)
-    assert not joined.duplicated("case_id").any()
-
-
-def test_parts_without_counts_are_refused():
-    parts = [row for fold in (0, 1) for row in rows("m", {"A/1": 0.5}, fold=fold)]
-    with pytest.raises(InputError, match="case A/1 of m/default is in several folds without counts"):
-        merge_parts(wide(table(parts)))
-
-
-def test_counts_stand_for_masks():
-    assert Counted(1, 2, 3, 4).shape == (10,)
+    assert estimate(counts, tversky)[0] == pytest.approx((0.8 + 0.5) / 2)

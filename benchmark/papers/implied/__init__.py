@@ -1,9 +1,9 @@
-"""A paper's printed numbers to what they imply: relations among them that hold, hold by rounding only, or do not hold.
+"""Check relations among a paper's printed numbers: they hold, hold only by rounding, or do not hold.
 
 Relations are found from the roles of a table's columns (``automatic``) and from the paper's ``relations``
 (``declared``). One that does not hold is a contradiction only where nothing is taken for granted that the paper leaves
 open, such as that counts are pooled; else it is ``conditional``, and its sentence ends with the condition. Nothing
-here says why a number is off: a slip of the pen and another definition look alike.
+here says why a number is wrong: a misprint and another definition look alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from benchmark.papers.implied.declared import KINDS, equal
 from benchmark.papers.implied.relations import VERDICTS
 from benchmark.papers.implied.reports import printed_report, report, runs
-from benchmark.papers.implied.rows import Finding, joint_shares, layer_rows, row_findings
+from benchmark.papers.implied.rows import Finding, joint_shares, row_findings
 from benchmark.papers.published import Published, role
 
 __all__ = ["VERDICTS", "Finding", "automatic", "declared", "findings", "printed_report", "summary"]
@@ -33,10 +33,8 @@ def findings(published: Published) -> list[Finding]:
 
 def automatic(table: Mapping[str, Any]) -> list[Finding]:
     """Relations of one table that its columns' roles are enough to find."""
-    if table["kind"] == "settings":
+    if table["kind"] in ("settings", "layers"):
         return []
-    if table["kind"] == "layers":
-        return layer_rows(table)
     found = [finding for row in table["rows"] for finding in row_findings(table, row)] + joint_shares(table)
     cells = printed_report(table)
     found += report(table, cells) if cells else []
@@ -49,7 +47,7 @@ def declared(published: Published, relation: Mapping[str, Any]) -> list[Finding]
 
 
 def summary(found: Sequence[Finding]) -> str:
-    """How many findings there are, and how many of each verdict, in a sentence."""
+    """Say in a sentence how many findings there are, and how many of each verdict."""
     contradictions, *others = (sum(finding.verdict == verdict for finding in found) for verdict in VERDICTS)
     counts = ", ".join(f"{count} {verdict}" for count, verdict in zip(others, VERDICTS[1:], strict=True))
     return f"{len(found)} relations: {contradictions} contradiction{'s' * (contradictions != 1)}, {counts}."

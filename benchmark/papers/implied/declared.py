@@ -1,4 +1,4 @@
-"""Relations that ``published.json`` declares to findings: equal numbers, sums, margins, losses, gains, shares."""
+"""Check the relations that ``published.json`` declares: equal numbers, sums, margins, losses, gains, shares."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def equal(published: Published, places: Sequence[str], relation: str, what: str 
         rounded = None
     verdict: relations.Verdict = "consistent" if exact else "only by rounding" if rounded else "contradiction"
     follows = f"both are {text(rounded, sharp.percent)}" if rounded else "no number rounds to all of them"
-    sentence = f"One quantity in different places{f': {what}' if what else ''}."
+    sentence = f"The same quantity in different places{f': {what}' if what else ''}."
     printed = ", ".join(f"{value.text} ({place})" for value, place in zip(values, places, strict=True))
-    return Finding(relation, " and ".join(_table(place) for place in places), printed, follows, verdict, sentence)
+    where = " and ".join(dict.fromkeys(_table(place) for place in places))
+    return Finding(relation, where, printed, follows, verdict, sentence)
 
 
 def _table(place: str) -> str:
@@ -45,6 +46,9 @@ def _table(place: str) -> str:
 
 
 def _equal(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
+    if "what" in relation:
+        found = equal(published, relation["values"], relation["what"])
+        return [found._replace(sentence="These numbers must be equal.")]
     if "if" not in relation:
         return [equal(published, relation["values"], "printed twice")]
     found = equal(published, relation["values"], "one quantity or two")
@@ -56,8 +60,8 @@ def _sum(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     exact = sum(part.number for part in parts)
     rounded = Interval(sum(part.interval.low for part in parts), sum(part.interval.high for part in parts))
     return [
-        Finding("parts of a whole", ", ".join(relation["parts"]), " + ".join(part.text for part in parts),
-                text(rounded, total.percent),
+        Finding(relation.get("what", "parts of a whole"), ", ".join(relation["parts"]),
+                " + ".join(part.text for part in parts), text(rounded, total.percent),
                 relations.judge(Interval(total.number, total.number), Interval(exact, exact), rounded),
                 f"The parts must add up to {total.text}.")
     ]  # fmt: skip
@@ -77,7 +81,7 @@ def _margin(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
         found.append(
             Finding("claimed margin", place, f"{best.text} against {other.text}, margin {claim.text}",
                     f"margin {follows}", max(verdicts, key=relations.VERDICTS.index),
-                    f"The text claims a margin of {claim.text} over this model as well; the better of the two readings "
+                    f"The text claims a margin of {claim.text} over this model too; the reading that fits better "
                     "counts.")
         )  # fmt: skip
     return found
@@ -95,12 +99,12 @@ def _focal_tversky(published: Published, relation: Mapping[str, Any]) -> list[Fi
     alone = Finding(
         "focal Tversky exponent", where, printed, f"g = {text(rounded_power)}",
         relations.judge(near, power, rounded_power),
-        f"Of (1 - Tversky)^g on one batch g follows; to two decimals the usual one is {usual:g}.",
+        f"For one batch the loss is (1 - Tversky)^g, which gives g; the usual g is {usual:g}, here to two decimals.",
     )  # fmt: skip
     means = Finding(
         "focal Tversky means", where, printed, f"mean loss at most {rounded.high:.4g}",
         relations.judge(loss.interval, Interval(0.0, exact.high), Interval(0.0, rounded.high)),
-        f"As means over batches the loss is at most (1 - mean Tversky)^{usual:g}, which is concave (Jensen).",
+        f"Averaged over batches the loss is at most (1 - mean Tversky)^{usual:g}, as that is concave (Jensen).",
     )  # fmt: skip
     return [
         under(alone, f"the exponent is {usual:g}", "both are of one batch"),
@@ -115,7 +119,7 @@ def _background_iou(published: Published, relation: Mapping[str, Any]) -> list[F
         "IoU of the background", f"{relation['iou']} and {relation['accuracy']}",
         f"accuracy {accuracy.text}, IoU {iou.text}, Dice {dice.text}",
         f"Dice of the tumour {text(rounded, dice.percent)}", relations.judge(dice.interval, exact, rounded),
-        "Another reading of the IoU: with the background's, accuracy gives this Dice of the tumour.",
+        "Another reading of the IoU: if it is the background's, it and the accuracy give this Dice of the tumour.",
     )  # fmt: skip
     return [under(found, "the IoU is the background's", POOLED)]
 
@@ -155,9 +159,22 @@ def _prevalence(published: Published, relation: Mapping[str, Any]) -> list[Findi
     found = Finding(
         "share of tumour", relation["table"], f"less than {claim.text}; rates of {len(names)} rows",
         f"tumour is {text(rounded, True)} of the voxels", relations.judge(limit, exact or rounded, rounded),
-        "The paper's own words on how rare tumour is, beside the share that its table implies.",
+        "The share of tumour that the text states, beside the share that the table implies.",
     )  # fmt: skip
     return [under(found, relation.get("if", ""), assumed(rate_columns(table), pooled=True))]
+
+
+def _res_unet_parameters(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
+    total, widths = published.value(relation["total"]), [published.value(place) for place in relation["channels"]]
+    channels = [int(width.number) for width in widths]
+    count = relations.res_unet_parameters(channels, relation["in_channels"])
+    found = Finding(
+        "total of parameters", _table(relation["total"]), f"total {total.text}",
+        f"{count} with channels {', '.join(map(str, channels))}",
+        "consistent" if count == total.number else "contradiction",
+        f"The parameters of a ResUNet with the channels of the encoder {relation['what']}.",
+    )  # fmt: skip
+    return [under(found, "each block has a 1x1 and a 3x3 convolution and a 1x1 shortcut")]
 
 
 KINDS: dict[str, Kind] = {
@@ -169,5 +186,6 @@ KINDS: dict[str, Kind] = {
     "dice_iou": _dice_iou,
     "largest_gain": _largest_gain,
     "prevalence": _prevalence,
+    "res_unet_parameters": _res_unet_parameters,
 }
 """Kinds of declared relations."""

@@ -1,16 +1,16 @@
-"""Printed numbers to what follows from them: overlap, prevalence and loss as functions on intervals of rounding."""
+"""Compute what follows from printed numbers: overlap, prevalence and loss, as functions on intervals of rounding."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Literal, get_args
 
 from benchmark.papers.published import Interval, Value
 
 Verdict = Literal["contradiction", "conditional", "only by rounding", "consistent"]
-"""What is said of a relation, gravest first; ``conditional`` is a contradiction only if something unstated holds."""
+"""Verdicts on a relation, gravest first; ``conditional`` is a contradiction only if something unstated holds."""
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -118,3 +118,20 @@ def dice_beside_background(accuracy: float, iou: float) -> float:
     accuracy, iou = min(accuracy, 1.0), _inside(iou)
     found = 2 * max((accuracy - iou) / (1 - iou), 0.0)
     return found / (found + 1 - accuracy) if found + 1 - accuracy else 0.0
+
+
+def res_unet_parameters(channels: Sequence[int], in_channels: int, out_channels: int = 1) -> int:
+    """Parameters of a 2D ResUNet as Keras counts them, with the residual block of its usual Keras code.
+
+    Two 3x3 convolutions with batch normalisation; blocks of a 1x1 and a 3x3 convolution with a 1x1 shortcut, each with
+    batch normalisation (4 a channel); upsampling and concatenation; a 1x1 convolution.
+    """
+
+    def block(before: int, after: int) -> int:
+        return 2 * before * after + 9 * after**2 + 15 * after
+
+    first = channels[0]
+    stem = 9 * in_channels * first + first + 9 * first**2 + first + 8 * first
+    down = sum(block(before, after) for before, after in pairwise(channels))
+    up = sum(block(deep + skip, skip) for skip, deep in pairwise(channels))
+    return stem + down + up + first * out_channels + out_channels

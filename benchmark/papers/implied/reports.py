@@ -1,24 +1,33 @@
-"""A printed classification report, and a printed table of p values, to what they imply together."""
+"""Check a printed classification report, and a printed table of p values, by trying every count behind them.
+
+A report is held against every confusion matrix with its supports, p values against every number of runs.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
-from benchmark.papers.implied import enumerated
 from benchmark.papers.implied.rows import Finding, under
 from benchmark.papers.published import Interval, Value, cell, role
+from benchmark.scoring.counts import ReportCell, report_cells
 
+CORRELATIONS = (-0.5, 0.0, 0.25, 0.5, 0.75, 0.9)
+"""Correlations of paired runs that are tried where a paper prints none."""
+MOST_RUNS = 1000
+"""Largest number of runs that is tried."""
 MEASURES = ("precision", "recall", "f1", "accuracy", "support")
 """Roles of the columns of a classification report."""
 
 
-def printed_report(table: Mapping[str, Any]) -> dict[enumerated.Cell, Value]:
+def printed_report(table: Mapping[str, Any]) -> dict[ReportCell, Value]:
     """Cells of a printed binary classification report by row and measure; empty for any other table."""
-    cells: dict[enumerated.Cell, Value] = {}
+    cells: dict[ReportCell, Value] = {}
     for row in table["rows"]:
         name = str(row["class"]) if row.get("role") == "class" else row.get("role")
         for column, printed in zip(table["columns"], row["values"], strict=True):
@@ -29,10 +38,49 @@ def printed_report(table: Mapping[str, Any]) -> dict[enumerated.Cell, Value]:
     return cells if binary and {("0", "support"), ("1", "support")} <= set(cells) else {}
 
 
-def report(table: Mapping[str, Any], cells: Mapping[enumerated.Cell, Value]) -> list[Finding]:
+class Matrices(NamedTuple):
+    """What an enumeration of confusion matrices found.
+
+    ``fitting`` are the matrices (n, 4) that give every cell; ``best`` those that give most cells and ``missed`` the
+    cells that the first of these does not give. ``alone`` are cells that no matrix gives, ``pairs`` the other pairs of
+    cells that no matrix gives together.
+    """
+
+    fitting: np.ndarray
+    best: np.ndarray
+    missed: list[ReportCell]
+    alone: list[ReportCell]
+    pairs: list[tuple[ReportCell, ReportCell]]
+
+
+def matrices(negatives: int, positives: int, printed: Mapping[ReportCell, Value]) -> Matrices:
+    """Try every binary confusion matrix with these supports against the printed cells of a classification report."""
+    right = np.array(list(product(range(negatives + 1), range(positives + 1))))
+    every = np.column_stack([right[:, 0], negatives - right[:, 0], positives - right[:, 1], right[:, 1]])
+    tn, fp, fn, tp = every.T
+    values = report_cells(np.stack([tp, fp, fn, tn], axis=-1))
+    cells = [cell for cell in printed if cell[1] != "support" and cell in values]
+    fits = np.array([_within(values[cell], printed[cell].interval) for cell in cells])
+    alone = [cell for cell, fit in zip(cells, fits, strict=True) if not fit.any()]
+    pairs = [
+        (cells[a], cells[b])
+        for a, b in combinations(range(len(cells)), 2)
+        if cells[a] not in alone and cells[b] not in alone and not (fits[a] & fits[b]).any()
+    ]
+    count = fits.sum(axis=0)
+    best = count == count.max()
+    missed = [cell for cell, fit in zip(cells, fits[:, best.argmax()], strict=True) if not fit]
+    return Matrices(every[fits.all(axis=0)], every[best], missed, alone, pairs)
+
+
+def _within(values: np.ndarray, interval: Interval) -> np.ndarray:
+    return (values >= interval.low - 1e-9) & (values <= interval.high + 1e-9)
+
+
+def report(table: Mapping[str, Any], cells: Mapping[ReportCell, Value]) -> list[Finding]:
     """Whether any confusion matrix with the printed supports gives all cells, and which cells are in conflict."""
     negatives, positives = (int(cells[name, "support"].number) for name in ("0", "1"))
-    found = enumerated.matrices(negatives, positives, cells)
+    found = matrices(negatives, positives, cells)
     count, where = len([cell for cell in cells if cell[1] != "support"]), table["id"]
     supports = f"supports {negatives} and {positives}"
     follows = f"{len(found.fitting)} of {(negatives + 1) * (positives + 1)} matrices give all {count} cells"
@@ -45,7 +93,7 @@ def report(table: Mapping[str, Any], cells: Mapping[enumerated.Cell, Value]) -> 
     findings = [
         Finding("a confusion matrix", where, f"{count} cells, {supports}", follows,
                 "consistent" if len(found.fitting) else "contradiction",
-                "Every confusion matrix with these supports was tried against all printed cells under rounding.")
+                "Every confusion matrix with these supports was compared with all printed cells, within rounding.")
     ]  # fmt: skip
     findings += [
         Finding("a cell alone", where, f"{_name(one)} {cells[one].text}, {supports}", "no matrix gives it",
@@ -65,26 +113,26 @@ ONE_NUMBER = ("micro", "precision"), ("micro", "recall"), ("micro", "f1")
 """Cells that are the accuracy under another name, whatever the matrix."""
 
 
-def _echoes(cells: Mapping[enumerated.Cell, Value]) -> set[enumerated.Cell]:
+def _echoes(cells: Mapping[ReportCell, Value]) -> set[ReportCell]:
     """Micro averages that are printed like the accuracy: what is in conflict with it is in conflict with them."""
     accuracy = cells.get(("accuracy", "accuracy"))
     return {cell for cell in ONE_NUMBER if accuracy and cell in cells and cells[cell].interval == accuracy.interval}
 
 
-def _name(one: enumerated.Cell) -> str:
+def _name(one: ReportCell) -> str:
     row, measure = one
     if row == "accuracy":
         return "accuracy"
     return f"{measure} of class {row}" if row in ("0", "1") else f"{row} average of {measure}"
 
 
-def _why(a: enumerated.Cell, b: enumerated.Cell) -> str:
+def _why(a: ReportCell, b: ReportCell) -> str:
     if {a, b} <= {("accuracy", "accuracy"), ("weighted", "recall"), *ONE_NUMBER}:
-        return "Accuracy, every micro average and the weighted recall are one number."
-    return "No confusion matrix with these supports gives the two cells together."
+        return "Accuracy, every micro average and the weighted recall are the same number."
+    return "No confusion matrix with these supports gives both cells."
 
 
-def _totals(where: str, cells: Mapping[enumerated.Cell, Value], total: int) -> list[Finding]:
+def _totals(where: str, cells: Mapping[ReportCell, Value], total: int) -> list[Finding]:
     printed = {name: int(value.number) for (name, measure), value in cells.items()
                if measure == "support" and name not in ("0", "1")}  # fmt: skip
     if not printed:
@@ -92,8 +140,59 @@ def _totals(where: str, cells: Mapping[enumerated.Cell, Value], total: int) -> l
     return [
         Finding("supports add up", where, ", ".join(f"{name} {number}" for name, number in printed.items()),
                 f"{total}", "consistent" if set(printed.values()) == {total} else "contradiction",
-                "The support of a total is the sum over classes.")
+                "The support of a total is the sum over the classes.")
     ]  # fmt: skip
+
+
+def p_paired(difference: float, first: float, second: float, correlation: float, runs: np.ndarray) -> np.ndarray:
+    """Two-sided p of a paired t test for each number of runs, from a mean difference, two SDs and their correlation."""
+    spread = np.sqrt(max(first**2 + second**2 - 2 * correlation * first * second, 1e-18))
+    return np.asarray(2 * stats.t.sf(abs(difference) / (spread / np.sqrt(runs)), runs - 1))
+
+
+def p_welch(difference: float, first: float, second: float, runs: np.ndarray) -> np.ndarray:
+    """Two-sided p of Welch's t test for each number of runs of both models, from a difference of means and two SDs."""
+    a, b = (np.maximum(sd, 1e-9) ** 2 / runs for sd in (first, second))
+    freedom = (a + b) ** 2 / (a**2 / (runs - 1) + b**2 / (runs - 1))
+    return np.asarray(2 * stats.t.sf(abs(difference) / np.sqrt(a + b), freedom))
+
+
+def tests() -> list[str]:
+    """Names of the tests that are tried, in order."""
+    return [*(f"paired t, r = {correlation:g}" for correlation in CORRELATIONS), "Welch's t"]
+
+
+def runs_for(row: Value, reference: Value, bounds: Interval, rounding: bool) -> dict[str, np.ndarray]:
+    """Numbers of runs, from 2 to MOST_RUNS, under which a test's p is in ``bounds``, by the test's name.
+
+    ``row`` and ``reference`` are printed as mean ± SD. With ``rounding`` every mean and SD that rounds to the printed
+    one is allowed: p is then a range, between the corners of these intervals.
+    """
+    runs = np.arange(2, MOST_RUNS + 1)
+    assert row.spread and reference.spread
+    if rounding:
+        corners = [
+            (high - low, first, second)
+            for low, high, first, second in product(
+                row.interval, reference.interval, row.spread[1], reference.spread[1]
+            )
+        ]
+        if row.interval.meets(reference.interval):
+            corners += [(0.0, first, second) for _, first, second in corners]
+    else:
+        corners = [(reference.number - row.number, row.spread[0], reference.spread[0])]
+    found = {}
+    for name, correlation in zip(tests(), [*CORRELATIONS, None], strict=True):
+        p = np.array([p_welch(*c, runs) if correlation is None else p_paired(*c, correlation, runs) for c in corners])
+        low, high = p.min(axis=0), p.max(axis=0)
+        found[name] = runs[(low < bounds.high) & (high >= bounds.low)]
+    return found
+
+
+def ladder(bounds: Sequence[float]) -> dict[float, Interval]:
+    """Map each printed upper bound on p to what it says where a smaller one would have been printed if it held."""
+    ordered = sorted({*bounds})
+    return {bound: Interval(below, bound) for below, bound in zip([0.0, *ordered], ordered, strict=False)}
 
 
 def runs(table: Mapping[str, Any]) -> list[Finding]:
@@ -115,13 +214,13 @@ def runs(table: Mapping[str, Any]) -> list[Finding]:
     tested = [(label, value, p) for label, value, p in rows if p is not None and value and value.spread]
     if reference is None or not tested:
         return []
-    steps = enumerated.ladder([p.number for _, _, p in tested if p.bound == "<"])
+    steps = ladder([p.number for _, _, p in tested if p.bound == "<"])
     findings: list[Finding] = []
     found: dict[str, dict[bool, list[dict[str, np.ndarray]]]] = {"p as printed": {}, "p as a ladder": {}}
     for label, value, p in tested:
         for reading in found:
             bounds = _bounds(p, steps, ladder=reading == "p as a ladder")
-            fitting = {rounding: enumerated.runs_for(value, reference, bounds, rounding) for rounding in (False, True)}
+            fitting = {rounding: runs_for(value, reference, bounds, rounding) for rounding in (False, True)}
             for rounding, numbers in fitting.items():
                 found[reading].setdefault(rounding, []).append(numbers)
             where = f"{table['id']}, {label}"
@@ -144,13 +243,13 @@ def _bounds(p: Value, steps: Mapping[float, Interval], ladder: bool) -> Interval
 
 
 def _joint(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Numbers that fit every row: under one test with one correlation, and with a correlation of its own a row."""
+    """Numbers that fit every row: under one test with one correlation, and with a correlation per row."""
     joint = {name: rows[0][name] for name in rows[0]}
     free = _any(rows[0])
     for row in rows[1:]:
         joint = {name: np.intersect1d(numbers, row[name]) for name, numbers in joint.items()}
         free = np.intersect1d(free, _any(row))
-    return {**joint, "paired t, r of its own a row": free}
+    return {**joint, "paired t, r different per row": free}
 
 
 def _any(row: dict[str, np.ndarray]) -> np.ndarray:
@@ -163,12 +262,12 @@ def _finding(relation: str, where: str, printed: str, fitting: dict[bool, dict[s
     follows = "; ".join(f"{name}: {_numbers(numbers)}" for name, numbers in shown.items())
     if not exact and rounded:
         follows = f"with means and SDs as they may have been before rounding: {follows}"
-    sentence = f"Numbers of runs of each model for which the p of a test fits, of 2 to {enumerated.MOST_RUNS}."
+    sentence = f"Numbers of runs per model, from 2 to {MOST_RUNS}, for which a test gives the printed p."
     found = Finding(
         relation, where, printed, follows if exact or rounded else "no number of runs fits",
         "consistent" if exact else "only by rounding" if rounded else "contradiction", sentence,
     )  # fmt: skip
-    return under(found, "p is of a t test on as many runs of each model, with one of these correlations")
+    return under(found, "p comes from a t test on equally many runs of each model, with one of these correlations")
 
 
 def _numbers(numbers: np.ndarray) -> str:
@@ -176,5 +275,5 @@ def _numbers(numbers: np.ndarray) -> str:
         return "none"
     if len(numbers) == 1:
         return str(numbers[0])
-    end = "or more" if numbers[-1] == enumerated.MOST_RUNS else f"to {numbers[-1]}"
+    end = "or more" if numbers[-1] == MOST_RUNS else f"to {numbers[-1]}"
     return f"{numbers[0]} {end}"

@@ -1,11 +1,11 @@
-"""A printed table's rows to relations among their numbers, found from the roles of its columns."""
+"""Find relations among the numbers of a printed table's rows from the roles of its columns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from benchmark.papers.implied import layers, relations
+from benchmark.papers.implied import relations
 from benchmark.papers.published import Interval, Value, cell, role
 
 
@@ -20,22 +20,22 @@ class Finding(NamedTuple):
     sentence: str
 
 
-POOLED = "counts are pooled over the test set (no means over patients or images)"
+POOLED = "counts are pooled over the test set (not averaged over patients or images)"
 ALIKE = "all numbers are pooled over the test set, or all are means over the same patients or images"
 
 
 def under(finding: Finding, *conditions: str) -> Finding:
-    """The finding, where it takes more for granted than the paper says: a contradiction becomes ``conditional``."""
+    """The finding with what it assumes beyond what the paper says: a contradiction becomes ``conditional``."""
     needed = " and ".join(condition for condition in conditions if condition)
     if not needed:
         return finding
     if finding.verdict != "contradiction":
-        return finding._replace(sentence=f"{finding.sentence} Taken for granted: {needed}.")
+        return finding._replace(sentence=f"{finding.sentence} It assumes that {needed}.")
     return finding._replace(verdict="conditional", sentence=f"{finding.sentence} A contradiction only if {needed}.")
 
 
 def assumed(columns: Iterable[Mapping[str, Any]], pooled: bool) -> str:
-    """What a relation of these columns takes for granted, empty for nothing.
+    """What a relation of these columns assumes, empty for nothing.
 
     A relation that needs ``pooled`` counts has them where every column's ``aggregate`` says so without an ``if``. Any
     other holds for pooled counts and for means alike, but not for a mixture.
@@ -104,21 +104,21 @@ def _row(
 
 
 def dice_iou(where: str, dice: Value, iou: Value, pooled: str, means: str) -> list[Finding]:
-    """Dice beside IoU: on one mask or pooled counts one gives the other, and means over cases bound each other.
+    """Dice beside IoU: for one mask or pooled counts one gives the other; means over cases bound each other.
 
-    ``pooled`` and ``means`` are what the two take for granted, as in ``assumed``.
+    ``pooled`` and ``means`` are what the two assume, as in ``assumed``.
     """
     printed = f"Dice {dice.text}, IoU {iou.text}"
     exact, rounded = relations.both(relations.dice_of_iou, iou)
     one_mask = Finding(
         "Dice and IoU, one mask", where, printed, f"Dice {text(rounded, dice.percent)}",
-        relations.judge(dice.interval, exact, rounded), "On one mask, or on pooled counts, Dice is 2 IoU / (1 + IoU).",
+        relations.judge(dice.interval, exact, rounded), "For one mask or for pooled counts, Dice is 2 IoU / (1 + IoU).",
     )  # fmt: skip
     exact, rounded = relations.mean_dice(iou)
     bounds = Finding(
         "Dice and IoU, means", where, printed, f"mean Dice {text(rounded, dice.percent)}",
         relations.judge(dice.interval, exact, rounded),
-        "As means over cases, and so on pooled counts as well, Dice lies between IoU and 2 IoU / (1 + IoU).",
+        "Averaged over cases or pooled, Dice lies between IoU and 2 IoU / (1 + IoU).",
     )  # fmt: skip
     return _either(one_mask, bounds, pooled, means)
 
@@ -155,7 +155,7 @@ def _prevalence(where: str, plain: Mapping[str, Value]) -> Finding:
     return Finding(
         "prevalence of tumour", where, ", ".join(f"{name} {plain[name].text}" for name in RATES),
         f"tumour is {text(rounded, True)} of the voxels" if rounded else "no share of tumour fits", verdict,
-        "Accuracy is sensitivity and specificity weighted by the share of tumour.",
+        "Accuracy is the mean of sensitivity and specificity, weighted by the shares of tumour and background.",
     )  # fmt: skip
 
 
@@ -194,7 +194,7 @@ def joint_shares(table: Mapping[str, Any]) -> list[Finding]:
     follows = f"tumour is {text(rounded, True)} of the voxels" if rounded else "no share of tumour fits all rows"
     found = [
         Finding("prevalence, all rows", table["id"], f"{', '.join(RATES)} of {len(names)} rows", follows, verdict,
-                "All rows are on one test set, so the share of tumour must be the same in each.")
+                "All rows are of one test set, so the share of tumour must be the same in each.")
     ]  # fmt: skip
     found = [under(one, assumed(rate_columns(table), pooled=True)) for one in found]
     for row in table["rows"]:
@@ -217,7 +217,7 @@ def _dice_of_rates(where: str, plain: Mapping[str, Value], share: Interval | Non
         Finding("Dice of the rates", where,
                 f"Dice {dice.text}, sensitivity {sensitivity.text}, accuracy {accuracy.text}",
                 f"Dice {text(rounded, dice.percent)}", relations.judge(dice.interval, exact, rounded),
-                f"With the share of tumour that {of} give, sensitivity and accuracy fix Dice.")
+                f"The share of tumour from {of}, sensitivity and accuracy determine Dice.")
     ]  # fmt: skip
 
 
@@ -237,9 +237,9 @@ def _mean_iou(where: str, mean: Value, dice: Value, pooled: str, means: str) -> 
     printed, found = f"mean IoU {mean.text}, Dice {dice.text}", []
     bounds: tuple[tuple[str, Callable[[float], float], str], ...] = (
         ("mean IoU, one mask", lambda d: (1 + relations.iou_of_dice(d)) / 2,
-         "With two classes mean IoU is at most (1 + IoU of the tumour) / 2, and Dice gives that IoU."),
+         "With two classes mean IoU is at most (1 + IoU of the tumour) / 2, and that IoU follows from Dice."),
         ("mean IoU, means", lambda d: (1 + d) / 2,
-         "Pooled or as a mean, IoU is at most Dice, so mean IoU of two classes is at most (1 + Dice) / 2."),
+         "Pooled or averaged, IoU is at most Dice, so the mean IoU of two classes is at most (1 + Dice) / 2."),
     )  # fmt: skip
     for relation, bound, sentence in bounds:
         exact, rounded = Interval(0.0, bound(dice.number)), Interval(0.0, bound(dice.interval.high))
@@ -249,25 +249,3 @@ def _mean_iou(where: str, mean: Value, dice: Value, pooled: str, means: str) -> 
         )
     one_mask, bounded = found
     return _either(one_mask, bounded, pooled, means)
-
-
-def layer_rows(table: Mapping[str, Any]) -> list[Finding]:
-    """A listing of layers: each row against those before it, and the total against the encoder's channels."""
-    rows, total = layers.read(table)
-    found = [
-        Finding(check.rule, f"{table['id']}, {check.row}", check.printed, check.follows,
-                "consistent" if check.holds else "contradiction", "A row of the listing against the rows before it.")
-        for check in layers.checks(rows)
-    ]  # fmt: skip
-    if total is None or not rows or "in_channels" not in table:
-        return found
-    printed, needed = layers.widths(rows)
-    for name, channels in (("as its rows print them", printed), ("as its concatenations need", needed)):
-        count = layers.res_unet_parameters(channels, table["in_channels"])
-        one = Finding(
-            "total of parameters", table["id"], f"total {total}",
-            f"{count} with channels {', '.join(map(str, channels))}",
-            "consistent" if count == total else "contradiction", f"The total of the encoder's channels {name}.",
-        )  # fmt: skip
-        found.append(under(one, "blocks are of a 1x1 and a 3x3 convolution and a 1x1 shortcut"))
-    return found

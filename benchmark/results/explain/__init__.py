@@ -7,7 +7,7 @@ from benchmark.results.explain import derived, means, splits
 from benchmark.results.explain.found import Derived, Explanation
 from benchmark.results.explain.means import fences
 from benchmark.results.explain.sources import Tables, load
-from benchmark.stats import pooled
+from benchmark.scoring.counts import SLICE
 from benchmark.studies.study import Study
 
 __all__ = ["Derived", "Explanation", "explain", "fences"]
@@ -20,7 +20,7 @@ def explain(
 
     In a ``region``, ``metric`` is a metric or a count of scores.csv (by default dice, of slices accuracy): the mean
     over patients. In a study on a paper it may also be a measure that papers pool from counts: one of
-    ``pooled.MEASURES``, or of slices one of a classification report. Without a region it is such a metric or measure as
+    ``POOLED_MEASURES``, or of slices one of a classification report. Without a region it is such a metric or measure as
     the mean over regions, ``rank``, or a column of histories.csv. ``against`` adds the paired differences from another
     model; from the same model under another split it follows the table of the two.
 
@@ -29,7 +29,7 @@ def explain(
     """
     tables = load(study)
     _check(tables, model, against)
-    name = metric or ("accuracy" if region == pooled.SLICE else "dice")
+    name = metric or ("accuracy" if region == SLICE else "dice")
     if against and {model, against} & set(tables.apart):
         return splits.two_splits(tables, model, against, region, name)
     if name == derived.RANK:

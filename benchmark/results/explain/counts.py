@@ -11,9 +11,8 @@ import pandas as pd
 
 from benchmark.base.records import SCORE_COLUMNS
 from benchmark.scoring import score_table
+from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, Metric
-from benchmark.stats import pooled
-from benchmark.stats.patients import model_names
 
 ALL = "(tp + fp + fn + tn)"
 RIGHT = f"(tp + tn) / {ALL}"
@@ -35,7 +34,7 @@ FORMULAS = {
     "IoU": "tp / (tp + fp + fn)",
     "Tversky": "tp / (tp + alpha * fp + beta * fn)",
 }
-"""Formulas of ``pooled.MEASURES``; a share of nothing is what the function says."""
+"""Formulas of ``POOLED_MEASURES``; a share of nothing is what the function says."""
 
 REPORT = ("accuracy", "precision", "recall", "f1", "support")
 """Measures of a classifier's report on slices."""
@@ -44,7 +43,7 @@ REPORT = ("accuracy", "precision", "recall", "f1", "support")
 def count_metric(name: str, region: str) -> Metric:
     """Return a count as a metric without rules, its unit being what is counted."""
     rule, _, part = name.rpartition("_")
-    unit = "lesions" if rule else "slices" if region == pooled.SLICE else "voxels"
+    unit = "lesions" if rule else "slices" if region == SLICE else "voxels"
     place = {"lesion": "lesions.", "instance": "instances."}.get(rule, "") + part
     better: Literal["higher", "lower"] = "lower" if part in ("fp", "fn") else "higher"
     return Metric(name, name, better, unit, "1", attrgetter(place), "formula", "formula", "formula")
@@ -55,7 +54,7 @@ def count_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if name not in table:
         return pd.DataFrame(columns=[*SCORE_COLUMNS, "model"])
     rows = table[[*score_table.HEAD]].assign(
-        metric=name, metric_version="1", value=table[name], model=model_names(table)
+        metric=name, metric_version="1", value=table[name], model=score_table.model_names(table)
     )
     return rows[rows["value"].notna()][[*SCORE_COLUMNS, "model"]]
 

@@ -20,6 +20,7 @@ from benchmark.results.explain.found import Derived, Result
 from benchmark.results.explain.means import check_region, other_scores
 from benchmark.results.explain.pairs import paired
 from benchmark.results.explain.sources import Tables, runs_used, source_of
+from benchmark.scoring.counts import SLICE, report_cells
 from benchmark.scoring.metrics import COUNTS
 from benchmark.stats import pooled
 
@@ -95,7 +96,7 @@ def over_regions(tables: Tables, model: str, metric: str, against: str | None) -
     table["mean"] = values[model]
     found = ours(tables.paper_of(model), model, column)
     if found is None:
-        raise InputError(f"Study {tables.study.name} scores {model} by slices only: expected --region {pooled.SLICE}.")
+        raise InputError(f"Study {tables.study.name} scores {model} by slices only: expected --region {SLICE}.")
     cells = printed.of_paper(tables, model, metric, None)
     unit = tables.metrics[metric].unit
     return Derived(
@@ -118,11 +119,11 @@ def pooled_measure(tables: Tables, model: str, region: str | None, metric: str) 
     Raises:
         InputError: for a model without counts there.
     """
-    slices, rows = region == pooled.SLICE, rows_of(tables, model)
+    slices, rows = region == SLICE, rows_of(tables, model)
     check_region(tables, model, region, rows)
     column = _column(tables, model, metric) or {"metric": metric, "aggregate": "pooled", "regions": "mean"}
     column = {**column, "regions": [region]} if region and not slices else column
-    regions = [pooled.SLICE] if slices else printed.regions_of(tables, model, column)
+    regions = [SLICE] if slices else printed.regions_of(tables, model, column)
     rows = rows[rows["region"].isin(regions)]
     sums = {name: pooled.patient_counts(rows, model, name).sum(axis=0) for name in regions}
     if not regions or not set(COUNTS) <= set(rows["metric"]):
@@ -146,8 +147,8 @@ def pooled_measure(tables: Tables, model: str, region: str | None, metric: str) 
 
 
 def _of_slices(tables: Tables, model: str, measure: str, totals: dict[str, dict[str, Any]]) -> list[Result]:
-    results, own = [], totals[pooled.SLICE]
-    for cell in pooled.classification_report(np.array(list(own.values()))):
+    results, own = [], totals[SLICE]
+    for cell in report_cells(np.array(list(own.values()))):
         if cell[1] == measure and (found := ours(tables.paper_of(model), model, {"aggregate": "slices"}, cell)):
             formula = filled(report_formula(*cell), own)
             value = plain(found.value) if measure == "support" else found.value

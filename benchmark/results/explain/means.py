@@ -17,8 +17,8 @@ from benchmark.results.explain.counts import count_metric, count_names, count_ro
 from benchmark.results.explain.found import CaseValue, Explanation, Paired, PatientValue
 from benchmark.results.explain.pairs import pair_row, paired, power
 from benchmark.results.explain.sources import RunUsed, Tables, runs_used, source_of
+from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS
-from benchmark.stats import pooled
 from benchmark.stats.patients import patient_means
 
 FENCE = 1.5
@@ -46,7 +46,7 @@ def mean(tables: Tables, model: str, region: str, metric: str, against: str | No
     patients = _patients(table.raw, own, values, (low, high), runs, shown.better)
     pair = _paired(tables, rows, (model, against)) if against else None
     cases = [case for patient in patients for case in patient.cases]
-    compared = model in tables.known and region != pooled.SLICE
+    compared = model in tables.known and region != SLICE
     everybody = set(table.own["patient_id"]) if compared else set()
     by_seed = patient_means(own, ("seed",)).groupby(level="seed").mean().to_dict()
     return Explanation(

@@ -9,16 +9,16 @@ from typing import Any
 import pandas as pd
 
 from benchmark import stats
-from benchmark.papers.published import Published, role
-from benchmark.papers.tables import paper_table, place_of
-from benchmark.papers.tracks import native_of, tracks
+from benchmark.papers import tables as papers
+from benchmark.papers.published import role
+from benchmark.papers.tables import native_of, paper_table, tracks
 from benchmark.report import evidence, mask_tables, tables
 from benchmark.report.document import Block, Cell, Table
 from benchmark.report.splits import leak_pairs
 from benchmark.results.explain.found import Printed, cell_text, named
 from benchmark.results.explain.pairs import pair_rows
 from benchmark.results.explain.sources import Tables
-from benchmark.stats import pooled
+from benchmark.scoring.counts import SLICE
 
 PaperCell = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], str]
 """A printed table, one of its rows and columns, and the text in that cell."""
@@ -62,7 +62,7 @@ def _beside(made: Tables, model: str, metric: str) -> list[Printed]:
     """The tables of the model under two splits, on other patients than all of its own."""
     if metric not in made.study.compare["metrics"]:
         return []
-    pairs = [pair[:2] for pair in leak_pairs(made.declared) if model in pair[:2]]
+    pairs = [pair[:2] for pair in leak_pairs(made.study) if model in pair[:2]]
     other = {pair: next(name for name in pair if name != model) for pair in pairs}
     return [
         Printed(f"{pair[0]} under two splits", f"on the patients of both, followed by --against {other[pair]}")
@@ -98,18 +98,18 @@ def of_paper(made: Tables, model: str, metric: str, region: str | None) -> list[
 
 
 def _is_of(made: Tables, model: str, column: Mapping[str, Any], region: str | None) -> bool:
-    if (column.get("aggregate") == "slices") != (region == pooled.SLICE):
+    if (column.get("aggregate") == "slices") != (region == SLICE):
         return False
-    return region in (None, pooled.SLICE) or regions_of(made, model, column) == [region]
+    return region in (None, SLICE) or regions_of(made, model, column) == [region]
 
 
 def of_tracks(made: Tables, pair: Sequence[str], metric: str) -> list[Printed]:
     """Rows on a model under the one protocol beside the same under its own recipe; none of any other pair."""
-    models = [first for first, native in native_of(made.declared).items() if {first, native} == set(pair)]
+    models = [first for first, native in native_of(made.study).items() if {first, native} == set(pair)]
     found = []
     for table, row, column, text in (place for model in models for place in paper_cells(made, model, metric)):
-        content = {**made.paper.published.content, "tables": [_only(table, row, column, text)]}
-        for block in tracks(replace(made.paper, published=Published(content)), made.declared):
+        only = made.paper.published.model_copy(update={"tables": (_only(table, row, column, text),)})
+        for block in tracks(replace(made.paper, published=only), made.study):
             if isinstance(block, Table):
                 found += [Printed(block.caption.rstrip("."), named(block.header, line)) for line in block.rows]
     return found
@@ -131,21 +131,14 @@ def paper_cells(made: Tables, model: str, metric: str, tested: bool = False) -> 
         for row in table["rows"]:
             of = row.get("model") or ("" if "none" in row else table.get("model", ""))
             for column, text in zip(table["columns"], row["values"], strict=True) if of == model else ():
-                if (role(column) == "p") == tested and name_of(column, row) == metric and text is not None:
+                if (role(column) == "p") == tested and papers.name_of(column, row) == metric and text is not None:
                     yield table, row, column, text
-
-
-def name_of(column: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """What ours is called beside a printed cell: a column of a history, a metric, or a measure of slices."""
-    if column.get("aggregate") == "slices":
-        return place_of(row, role(column))[1]
-    return str(column.get("history") or column.get("metric") or "")
 
 
 def regions_of(made: Tables, model: str, column: Mapping[str, Any]) -> list[str]:
     """Regions that a column's number of a model is over."""
     rows = made.paper_of(model).rows
-    there = [str(region) for region in pd.unique(rows.loc[rows["model"] == model, "region"]) if region != pooled.SLICE]
+    there = [str(region) for region in pd.unique(rows.loc[rows["model"] == model, "region"]) if region != SLICE]
     wanted = column.get("regions", "mean")
     return [region for region in there if wanted == "mean" or region in wanted]
 

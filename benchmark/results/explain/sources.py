@@ -21,8 +21,8 @@ from benchmark.report.tables import Metrics, in_unit
 from benchmark.results import compared
 from benchmark.results.compared import BETTER, Compared
 from benchmark.results.explain.counts import REPORT
+from benchmark.scoring.counts import POOLED_MEASURES, SLICE, merge_parts
 from benchmark.scoring.metrics import METRICS
-from benchmark.stats import pooled
 from benchmark.studies import provenance, store
 from benchmark.studies.study import Study
 
@@ -64,11 +64,6 @@ class Tables:
     warnings: list[str]
 
     @property
-    def declared(self) -> dict[str, Any]:
-        """The study as its report reads it."""
-        return dataclasses.asdict(self.study)
-
-    @property
     def known(self) -> list[str]:
         """Models that are compared."""
         return models_of(self.compared.scores)
@@ -83,7 +78,7 @@ class Tables:
     def counted(self) -> pd.DataFrame:
         """All scores with their counts as files have them, a row a region, cases tested in parts joined."""
         others = (other.raw for other in self.compared.others.values())
-        return pd.concat([pooled.merge_parts(self.compared.raw), *others], ignore_index=True)
+        return pd.concat([merge_parts(self.compared.raw), *others], ignore_index=True)
 
     @cached_property
     def ranking(self) -> pd.DataFrame:
@@ -123,9 +118,9 @@ class Tables:
 
         Elsewhere "Dice" is a mistyped "dice", and not the Dice of all cases together.
         """
-        if region == pooled.SLICE:
+        if region == SLICE:
             return REPORT
-        return tuple(pooled.MEASURES) if self.paper.published.tables else ()
+        return tuple(POOLED_MEASURES) if self.paper.published.tables else ()
 
     @property
     def report_scores(self) -> pd.DataFrame:
@@ -144,7 +139,7 @@ def load(study: Study) -> Tables:
     table, metrics = compared.compared_scores(study), in_unit(METRICS, str(manifest_of(study.data).unit))
     comparisons, warnings = _comparisons(study)
     path = published.find(study.folder)
-    printed = published.load(path) if path else published.Published({"tables": []})
+    printed = published.load(path) if path else published.Published.model_construct(tables=())
     paper = Paper(
         published=printed,
         scores=table.every,

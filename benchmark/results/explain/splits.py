@@ -14,8 +14,8 @@ from benchmark.results.explain.counts import FORMULAS, OF_CLASS, case_counts, fi
 from benchmark.results.explain.found import Derived, Printed, Result, named
 from benchmark.results.explain.pairs import paired
 from benchmark.results.explain.sources import Tables, runs_used, source_of
+from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats import pooled
 
 MEASURES = {
     "dice": FORMULAS["Dice"],
@@ -39,7 +39,7 @@ def two_splits(tables: Tables, model: str, against: str, region: str | None, met
     rows = rows[rows["model"].isin(pair[:2])]
     regions = list(dict.fromkeys(map(str, rows["region"])))
     names = [name for name in tables.study.compare["metrics"] if name in POOLED and not tables.metrics[name].unit]
-    names = ["accuracy"] if region == pooled.SLICE else names
+    names = ["accuracy"] if region == SLICE else names
     if region not in regions or metric not in names:
         raise InputError(
             f"Study {tables.study.name} sets {pair.honest} and {pair.other} side by side: expected --region one of "
@@ -48,7 +48,7 @@ def two_splits(tables: Tables, model: str, against: str, region: str | None, met
     parts = _parts(rows[rows["region"] == region], pair, str(region), metric)
     kept = parts[parts["left out"] == ""]
     # By slice, what is not tested of a volume counts as right: the report sets no such numbers side by side.
-    apart = pair.split == pooled.SLICE and region != pooled.SLICE and metric in OF_NEGATIVES
+    apart = pair.split == SLICE and region != SLICE and metric in OF_NEGATIVES
     results = [] if apart else _pooled(parts, pair, metric) + _means(kept, pair)
     shown = kept.set_index("patient").rename(columns=_sides(pair))
     return Derived(
@@ -67,7 +67,7 @@ def two_splits(tables: Tables, model: str, against: str, region: str | None, met
 
 
 def _pair(tables: Tables, model: str, against: str) -> Pair:
-    pairs = leak_pairs(tables.declared)
+    pairs = leak_pairs(tables.study)
     for pair in pairs:
         if {model, against} == {pair.honest, pair.other}:
             return pair
@@ -130,7 +130,7 @@ def _means(kept: pd.DataFrame, pair: Pair) -> list[Result]:
 
 def _printed(tables: Tables, pair: Pair, region: str, metric: str) -> list[Printed]:
     titles = {name: one.title for name, one in tables.metrics.items()}
-    names = [] if region == pooled.SLICE else [metric]
+    names = [] if region == SLICE else [metric]
     table = leak_table(tables.report_scores, pair, names, titles)
     return [
         Printed(f"{table.caption[:-1]}, {row[0]}", named(table.header[2:], row[2:]))
