@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmark.base.records import SCORE_COLUMNS, InputError
 from benchmark.scoring.score_table import model_names
+from benchmark.stats.intervals import mean_interval
 
 
 def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
@@ -42,7 +45,7 @@ def patient_means(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.Seri
     return rows.groupby([*keys, "case_id"], sort=False)["value"].mean().groupby(level=keys, sort=False).mean()
 
 
-def patient_values(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
+def patient_table(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
     """Value of each patient (rows, by patient id) under each model (columns, in order of appearance).
 
     Raises:
@@ -53,7 +56,7 @@ def patient_values(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFra
 
 
 def pivot_patients(rows: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
-    """Like ``patient_values``, on rows of one metric and region that ``with_models`` has checked."""
+    """Like ``patient_table``, on rows of one metric and region that ``with_models`` has checked."""
     if rows.empty:
         raise InputError(f"the score table has no {metric} of {region}: expected one row per run and case, found none.")
     models = list(pd.unique(rows["model"]))
@@ -131,3 +134,40 @@ def seed_sd(rows: pd.DataFrame) -> pd.Series:
     by_seed = patient_means(rows, ("model", "seed")).groupby(level=["model", "seed"]).agg(["mean", "size"])
     whole = by_seed["size"] == by_seed.groupby(level="model")["size"].transform("max")
     return by_seed["mean"].where(whole).groupby(level="model", sort=False).std(ddof=1)
+
+
+def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per model, region and metric: patients, cases, mean, SD, median and interval over patients, seed SD.
+
+    ``n_empty`` counts cases whose score carries a note (an empty mask or a missing prediction) under any seed.
+    """
+    result: list[dict[str, Any]] = []
+    for (metric, region), rows in with_models(scores).groupby(["metric", "region"], sort=False):
+        spread, groups = seed_sd(rows), dict(iter(rows.groupby("model", sort=False)))
+        values = {str(model): patient_means(own).to_numpy() for model, own in groups.items()}
+        bounds = _intervals(values)
+        for model, own in groups.items():
+            mine = values[str(model)]
+            low, high = bounds[str(model)]
+            result.append(
+                {"model": model, "region": region, "metric": metric, "n_patients": len(mine),
+                 "n_cases": own["case_id"].nunique(), "n_seeds": own["seed"].nunique(), "mean": mine.mean(),
+                 "sd": _sd(mine), "median": np.median(mine), "ci_low": low, "ci_high": high,
+                 "seed_sd": spread[model], "n_empty": own.loc[own["note"] != "", "case_id"].nunique()}
+            )  # fmt: skip
+    return pd.DataFrame(result)
+
+
+def _sd(values: Any) -> float:
+    """Standard deviation (n - 1); NaN below two values."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """Interval of each model's mean; models with as many patients share the work of resampling."""
+    bounds: dict[str, tuple[float, float]] = {}
+    for size in {len(own) for own in values.values()}:
+        names = [name for name, own in values.items() if len(own) == size]
+        low, high = mean_interval(np.array([values[name] for name in names]))
+        bounds |= dict(zip(names, zip(low, high, strict=True), strict=True))
+    return bounds

@@ -16,6 +16,7 @@ Checkpoints of two models are not paired: seed 1 of one has nothing in common wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,8 +26,13 @@ from scipy import special
 
 from benchmark.stats.intervals import CONFIDENCE
 
+TWO_LEVEL = "two_level"
+"""Name of the test in study.json, beside those of ``paired.TESTS``, which are over patients alone."""
+INCOMPLETE = "a run that lacks scores of some patients is left out, so that the difference is not that of the means"
+ONE_SEED = "a model has no fold with two seeds and two patients: what differs may be these checkpoints, not the methods"
 
-class Block(NamedTuple):
+
+class ScoreBlock(NamedTuple):
     """Values of the patients (rows, by place in the table) that the same checkpoints (columns) scored."""
 
     places: np.ndarray
@@ -108,7 +114,7 @@ class Components(NamedTuple):
     patient_seed: float
 
 
-def blocks(rows: pd.DataFrame, patients: pd.Index) -> list[Block]:
+def blocks(rows: pd.DataFrame, patients: pd.Index) -> list[ScoreBlock]:
     """Blocks of one model from its rows of one metric and region; cases are averaged within patients.
 
     A checkpoint that did not score all patients of its block is left out.
@@ -118,16 +124,16 @@ def blocks(rows: pd.DataFrame, patients: pd.Index) -> list[Block]:
     result = []
     for places in folds.groupby(list(folds.columns), sort=False).indices.values():
         own = values.iloc[places].dropna(axis="columns", how="all").dropna(axis="columns")
-        result.append(Block(np.asarray(places), np.round(own.to_numpy(), 12)))
+        result.append(ScoreBlock(np.asarray(places), np.round(own.to_numpy(), 12)))
     return result
 
 
-def model_blocks(rows: pd.DataFrame, patients: pd.Index) -> dict[str, list[Block]]:
+def model_blocks(rows: pd.DataFrame, patients: pd.Index) -> dict[str, list[ScoreBlock]]:
     """``blocks`` of each model in rows of one metric and region."""
     return {str(model): blocks(own, patients) for model, own in rows.groupby("model")}
 
 
-def patient_differences(first: list[Block], second: list[Block]) -> np.ndarray:
+def patient_differences(first: list[ScoreBlock], second: list[ScoreBlock]) -> np.ndarray:
     """Difference of each patient's values, each averaged over the checkpoints of its block."""
     differences = np.zeros(sum(len(block.places) for block in first))
     for sign, own in ((1, first), (-1, second)):
@@ -136,7 +142,7 @@ def patient_differences(first: list[Block], second: list[Block]) -> np.ndarray:
     return np.round(differences, 12)
 
 
-def estimate(first: list[Block], second: list[Block], differences: np.ndarray) -> tuple[Estimate, Components]:
+def estimate(first: list[ScoreBlock], second: list[ScoreBlock], differences: np.ndarray) -> tuple[Estimate, Components]:
     """Mean difference of two models over patients and checkpoints, and where the variance of a difference comes from.
 
     ``differences`` has a value a patient (``patient_differences``).
@@ -153,7 +159,7 @@ def estimate(first: list[Block], second: list[Block], differences: np.ndarray) -
     return _estimate([first, second], differences)
 
 
-def estimate_change(changes: list[Block], differences: np.ndarray) -> Estimate:
+def estimate_change(changes: list[ScoreBlock], differences: np.ndarray) -> Estimate:
     """Mean change of one model over patients and checkpoints, from what each checkpoint's scores changed by.
 
     ``changes`` holds a value a patient and checkpoint, new less old under the same fold and seed, and ``differences``
@@ -163,7 +169,7 @@ def estimate_change(changes: list[Block], differences: np.ndarray) -> Estimate:
     return _estimate([changes], differences)[0]
 
 
-def _estimate(sides: list[list[Block]], differences: np.ndarray) -> tuple[Estimate, Components]:
+def _estimate(sides: list[list[ScoreBlock]], differences: np.ndarray) -> tuple[Estimate, Components]:
     """Mean of ``differences`` between two models' sides, or of one side that holds differences already."""
     count, mean = len(differences), float(differences.mean())
     parts = [_model_parts(own, count) for own in sides]
@@ -184,7 +190,46 @@ def _estimate(sides: list[list[Block]], differences: np.ndarray) -> tuple[Estima
     return found, Components(patient, seed, sum(part.residual for part in parts))
 
 
-def superiority(first: list[Block], second: list[Block], higher: bool) -> tuple[float, float, float]:
+def two_level(
+    rows: pd.DataFrame, patients: pd.Index, pairs: Sequence[tuple[str, str]], margin: float
+) -> dict[str, np.ndarray]:
+    """Columns of ``compare`` by name, a value a pair, where the declared test is of methods and not of checkpoints.
+
+    Statistic, p and interval are of ``seeds.estimate``; ``above`` and ``below`` are the one-sided p against -margin
+    and +margin (NaN without one). With one seed p is 1 and the note says so, as it does where a run lacks scores of
+    some of its patients: such a checkpoint is left out.
+    """
+    own = model_blocks(rows, patients)
+    whole = {str(model): _whole(part, own[str(model)]) for model, part in rows.groupby("model")}
+    found = [estimate(own[a], own[b], patient_differences(own[a], own[b]))[0] for a, b in pairs]
+    intervals = np.array([one.interval() for one in found])
+    none = np.full(len(found), np.nan)
+    return {
+        "difference": np.array([one.mean for one in found]),
+        "ci_low": intervals[:, 0],
+        "ci_high": intervals[:, 1],
+        "statistic": np.array([one.statistic for one in found]),
+        "p": np.array([one.p for one in found]),
+        "p_smallest": np.array([0.0 if one.seeds_df else 1.0 for one in found]),
+        "above": np.array([one.p_above(-margin) for one in found]) if margin > 0 else none,
+        "below": np.array([one.p_below(margin) for one in found]) if margin > 0 else none,
+        "note": np.array(
+            [
+                ONE_SEED if not one.seeds_df else "" if whole[a] and whole[b] else INCOMPLETE
+                for one, (a, b) in zip(found, pairs, strict=True)
+            ],
+            dtype=object,
+        ),
+    }
+
+
+def _whole(rows: pd.DataFrame, found: list[ScoreBlock]) -> bool:
+    """Whether every score of a model is in a block."""
+    scored = rows.dropna(subset="value")[["patient_id", "fold", "seed"]].drop_duplicates()
+    return len(scored) == sum(block.values.size for block in found)
+
+
+def superiority(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool) -> tuple[float, float, float]:
     """Probability that model a beats model b on a new patient, each newly trained, with its 95% interval.
 
     The share of patients and pairs of checkpoints where a is better, a tie counting half. Each model's part is its
@@ -202,7 +247,7 @@ def superiority(first: list[Block], second: list[Block], higher: bool) -> tuple[
                 won = ((np.sign(gap) if higher else -np.sign(gap)) + 1) / 2
                 wins[0][i][own], wins[1][j][other] = won.mean(axis=2), won.mean(axis=1)
     sides = [
-        [Block(block.places, values) for block, values in zip(own, wins[side], strict=True)]
+        [ScoreBlock(block.places, values) for block, values in zip(own, wins[side], strict=True)]
         for side, own in enumerate((first, second))
     ]
     shares = np.full(count, np.nan)
@@ -227,7 +272,7 @@ class _Parts(NamedTuple):
     per_block: float
 
 
-def _model_parts(found: list[Block], count: int) -> _Parts:
+def _model_parts(found: list[ScoreBlock], count: int) -> _Parts:
     """Mean squares of one model pooled over its blocks, and the weights with which they enter the mean's variance.
 
     A block of one checkpoint (a run is missing) or of one patient tells nothing of the mean squares, but has its weight
