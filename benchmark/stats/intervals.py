@@ -1,4 +1,4 @@
-"""Values of patients to bootstrap intervals of their mean, many rows at once on the same resamples of patients."""
+"""Compute bootstrap intervals of means over patients, many rows at once on the same resamples of patients."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+# scipy.stats.bootstrap gives the same intervals, which tests check, but takes 4 times as long for 6 rows of 18 patients
+# and 14 times for 60 rows of 250; and it cannot take a pair's resampled means from those of its models.
 BOOTSTRAP_SEED = 20260
 RESAMPLES = 9999
 CONFIDENCE = 0.95

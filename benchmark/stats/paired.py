@@ -86,16 +86,16 @@ def permutation(differences: np.ndarray) -> PairedTest:
     rate of false alarms at any m. The order of patients does not matter. Without a non-zero difference p is 1.
     """
     rows = _rows(differences)
-    # Only sizes and the observed sum enter the test; in this order the patients' own order has no say.
-    sizes = -np.sort(-np.abs(rows), axis=-1)
-    left, sums = (rows != 0).sum(axis=-1), rows.sum(axis=-1)
+    # Largest first and zeros last: the patients' own order must have no say in which random signs they get.
+    ordered = np.take_along_axis(rows, np.argsort(-np.abs(rows), axis=-1, kind="stable"), axis=-1)
+    left = (rows != 0).sum(axis=-1)
     p, smallest = np.ones(len(rows)), np.ones(len(rows))
-    for count in {*left[left <= EXACT].tolist()} - {0}:
+    for count in {*left[left <= EXACT].tolist()} - {0, 1}:  # one sign alone has p = 1
         at = left == count
-        p[at], smallest[at] = _all_flips(sizes[at, :count], sums[at]), 2.0 / 2.0**count
+        p[at], smallest[at] = _all_flips(ordered[at, :count]), 2.0 / 2.0**count
     at = left > EXACT
     if at.any():
-        p[at] = _random_flips(sizes[at], sums[at])
+        p[at] = _random_flips(np.abs(ordered[at]), rows[at].sum(axis=-1))
         smallest[at] = np.maximum(1.0 / (FLIPS + 1), 2.0 ** (1.0 - left[at]))
     return _shaped(differences, rows.mean(axis=-1), p, smallest)
 
@@ -223,21 +223,18 @@ def _shaped(differences: np.ndarray, *found: np.ndarray) -> PairedTest:
     return PairedTest(*(values.reshape(np.shape(differences)[:-1]) for values in found))
 
 
-def _all_flips(values: np.ndarray, sums: np.ndarray | None = None) -> np.ndarray:
-    """Share of all 2^n sign flips of each row whose sum is as far from zero as ``sums``, the row's own by default."""
-    count = values.shape[-1]
-    signs = 1.0 - 2.0 * (np.arange(2**count)[:, None] >> np.arange(count) & 1)
-    limit = np.abs(values.sum(axis=-1) if sums is None else sums) - _slack(values)
-    step = max(1, _BLOCK // len(signs))
-    blocks = [
-        (np.abs(values[at : at + step] @ signs.T) >= limit[at : at + step, None]).mean(axis=-1)
-        for at in range(0, len(values), step)
-    ]
-    return np.concatenate(blocks)
+def _all_flips(values: np.ndarray) -> np.ndarray:
+    """P of each row's sum among those of all its 2^n sign flips; no value may be zero."""
+    found = stats.permutation_test(
+        (values,), np.sum, permutation_type="samples", vectorized=True, n_resamples=np.inf, axis=-1,
+        batch=max(1, _BLOCK // values.size),
+    )  # fmt: skip
+    return np.asarray(found.pvalue)
 
 
 def _random_flips(values: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """(b + 1) / (m + 1) of ``FLIPS`` random sign flips; the same flips for every row, in blocks to bound memory."""
+    # scipy's permutation_test flips each row anew: 28 times as long for 30 rows of 1,250 patients.
     random, limit = np.random.default_rng(FLIP_SEED), np.abs(sums) - _slack(values)
     reached = np.ones(len(values))
     step = max(1, _BLOCK // values.shape[-1])

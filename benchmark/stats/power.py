@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special, stats
+from statsmodels.stats.power import TTestPower
 
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.patients import pivot_patients, with_models
@@ -91,19 +92,31 @@ def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "pa
 
 
 def _t_size(effect: np.ndarray, alpha: float, power: float) -> np.ndarray:
-    """Smallest n of the two-sided one-sample t test, by bisection between 2 and twice the normal approximation."""
+    """Smallest n of the two-sided one-sample t test, at most twice the normal approximation."""
     z = stats.norm.isf(alpha / 2)
     normal = ((z + stats.norm.ppf(power)) / effect) ** 2
-    low, high = np.full(effect.shape, 1.0), np.ceil(2 * normal + z**2 + 10)
-    # Far beyond any study the normal approximation is exact to the patient and the noncentral t is not.
-    large = normal > 1e6
-    while (high - low > 1).any():
-        middle = np.floor((low + high) / 2)
-        count = np.maximum(middle, 2)
+
+    def enough(count: np.ndarray) -> np.ndarray:
         # Only the right side counts: to be significant on the wrong one is no success.
-        enough = stats.nct.sf(stats.t.isf(alpha / 2, count - 1), count - 1, effect * np.sqrt(count)) >= power
-        high, low = np.where(enough, middle, high), np.where(enough, low, middle)
-    return np.where(large, np.ceil(normal), high)
+        found = TTestPower().power(effect, np.maximum(count, 2), alpha / 2, alternative="larger")
+        return np.asarray(found >= power)
+
+    size = _smallest(np.ones(effect.shape), np.ceil(2 * normal + z**2 + 10), enough)
+    # Far beyond any study the normal approximation is exact to the patient and the noncentral t is not.
+    return np.where(normal > 1e6, np.ceil(normal), size)
+
+
+def _smallest(low: np.ndarray, high: np.ndarray, enough: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Smallest whole number above ``low`` that is ``enough``, for each row by bisection; ``high`` where none below is.
+
+    TTestPower.solve_power gives the same numbers for one row at a time, in 20 times as long.
+    """
+    while (high - low > 1).any():
+        # By the logarithm: most sizes are far below the bound.
+        middle = np.clip(np.floor(np.sqrt(low * high)), low + 1, np.maximum(high - 1, low + 1))
+        found = enough(middle)
+        low, high = np.where(found, low, middle), np.where(found, middle, high)
+    return high
 
 
 def methods_needed(
@@ -159,13 +172,12 @@ def method_sample_size(
     ``patient``, ``seed`` and ``patient_seed`` are ``seeds.Components`` and ``checkpoints`` are those of a model in each
     of ``folds`` blocks of equally many patients.
     """
-    low, high = np.maximum(2, 2 * folds) - 1, np.full(len(target), MOST)
-    while (high - low > 1).any():
-        # By the logarithm: most plans are far below the most.
-        middle = np.clip(np.sqrt(low * high).astype(int), low + 1, np.maximum(high - 1, low + 1))
-        enough = method_power(middle, target, patient, seed, patient_seed, folds, checkpoints, alpha) >= power
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.where(high >= MOST, np.inf, high)
+
+    def enough(patients: np.ndarray) -> np.ndarray:
+        return method_power(patients, target, patient, seed, patient_seed, folds, checkpoints, alpha) >= power
+
+    size = _smallest(np.maximum(2, 2 * folds) - 1.0, np.full(len(target), float(MOST)), enough)
+    return np.where(size >= MOST, np.inf, size)
 
 
 def method_power(
