@@ -258,13 +258,20 @@ def score_case(
     regions: Mapping[str, Sequence[int]],
     metrics: Mapping[str, Metric] = METRICS,
 ) -> list[dict[str, Any]]:
-    """Score one case: a row for every region, in that order, whatever the masks are.
+    """Score one case: one row per region, in the order of ``regions``, whether or not masks are empty.
 
     ``reference`` and ``prediction`` are label maps (whole numbers) of one shape, ``spacing`` is in mm per axis, and
     ``regions`` maps a region to the labels it unites; labels of no region count as background. A row has the keys
     region and note, then ``COUNTS`` and, where a metric needs lesions, ``LESION_COUNTS`` (whole numbers), then the
     value of each metric by its name. The note is that of ``mask_note``, or "missing prediction" where prediction is
     None: each metric then has its worst value, and the counts are those of an empty prediction.
+
+    >>> import benchmark, numpy as np
+    >>> reference, prediction = np.zeros((2, 8, 8, 8), dtype=np.uint8)
+    >>> reference[2:6, 2:6, 2:6], prediction[2:6, 2:6, 3:7] = 1, 1
+    >>> (row,) = benchmark.score_case(reference, prediction, (1.0, 1.0, 1.0), {"tumour": [1]})
+    >>> row["dice"], row["hd95"], row["tp"]
+    (0.75, 1.0, 48)
 
     Raises:
         InputError: if the shapes differ, the spacing does not fit, or a label map holds fractions or NaN.

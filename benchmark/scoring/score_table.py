@@ -116,7 +116,13 @@ def tidy(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_tidy(path: Path) -> pd.DataFrame:
-    """Read a file of scores as rows with SCORE_COLUMNS and ``model``.
+    """Read a file of scores as rows with SCORE_COLUMNS and ``model``, one row per score.
+
+    >>> from pathlib import Path
+    >>> import benchmark
+    >>> scores = benchmark.read_scores(Path("reports/quickstart/scores.csv"))
+    >>> scores.loc[0, ["model", "case_id", "region", "metric"]].tolist()
+    ['unet', 'Phantom_002_1', 'WT', 'tp']
 
     Raises:
         InputError: as ``read``.

@@ -90,6 +90,18 @@ def compare(
     where some have no scores yet: their pairs stay in the Holm family with p = 1. The family is all regions x metrics
     x pairs. Without a margin the columns of equivalence are NaN, and no verdict speaks of it.
 
+    >>> import benchmark, pandas as pd
+    >>> dice = {"unet": [0.71, 0.64, 0.82, 0.75, 0.58, 0.79], "nnunet": [0.74, 0.70, 0.83, 0.79, 0.63, 0.81]}
+    >>> run = {"variant": "default", "fold": 0, "seed": 1}
+    >>> score = {"region": "WT", "metric": "dice", "metric_version": "1", "note": ""}
+    >>> scores = pd.DataFrame([
+    ...     {"bundle": model, **run, **score, "patient_id": f"P{place}", "case_id": f"P{place}", "value": value}
+    ...     for model, values in dice.items() for place, value in enumerate(values)
+    ... ])
+    >>> (row,) = benchmark.compare(scores, {"metrics": ["dice"]}, {"dice": "higher"}).to_dict("records")
+    >>> row["model_a"], row["model_b"], round(row["difference"], 3), row["p"], row["verdict"]
+    ('unet', 'nnunet', -0.035, 0.03125, 'b better')
+
     Raises:
         InputError: if a declared metric, pair, test or margin is unknown, or the models were scored on different
             cases.
