@@ -29,7 +29,6 @@ from benchmark.stats.ranking import (
     nemenyi,
     patient_ranks,
     rank_models,
-    rank_shares,
 )
 from benchmark.stats.seeds import TWO_LEVEL
 
@@ -63,7 +62,6 @@ __all__ = [
     "permutation",
     "rank_biserial",
     "rank_models",
-    "rank_shares",
     "sample_size",
     "shared_patients",
     "summarise",

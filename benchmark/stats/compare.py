@@ -218,7 +218,7 @@ def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.Da
     return table
 
 
-def winner(difference: float, better: str) -> str:
+def _winner(difference: float, better: str) -> str:
     """Say which of two models a shown difference, a minus b, is in favour of."""
     return "a better" if (difference > 0) == (better == "higher") else "b better"
 
@@ -231,7 +231,7 @@ def _verdict(row: Mapping[Any, Any], alpha: float, better: str) -> str:
     if row["p_smallest"] >= 1 and pd.isna(row["ci_low"]):
         return NOT_TESTED
     if row["significant"]:
-        return winner(_direction(row), better)
+        return _winner(_direction(row), better)
     if row["p_equivalent_holm"] < alpha:
         return "equivalent"
     if row["p_a_no_worse_holm"] < alpha:
@@ -324,4 +324,4 @@ def _method_verdict(row: Mapping[Any, Any], alpha: float, better: Mapping[str, s
         return NOT_TESTED
     if not row["p_holm"] < alpha:
         return "no difference shown"
-    return winner(row["difference"], better[row["metric"]])
+    return _winner(row["difference"], better[row["metric"]])

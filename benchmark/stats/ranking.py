@@ -167,14 +167,6 @@ def resampled_ranks(ranks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(stats.rankdata(means.T, method="min", axis=1), columns=ranks.columns).astype(int)
 
 
-def rank_shares(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Share of resamples in which each model has each rank: tidy, with columns model, rank and share."""
-    drawn = resampled_ranks(ranks)
-    counts = drawn.apply(lambda own: own.value_counts(normalize=True)).fillna(0.0)
-    counts = counts.reindex(range(1, ranks.shape[1] + 1), fill_value=0.0).rename_axis("rank")
-    return counts.reset_index().melt("rank", var_name="model", value_name="share")[["model", "rank", "share"]]
-
-
 def _ranks(values: np.ndarray, higher: bool) -> np.ndarray:
     """Rank of each column within each row, 1 the best; values that differ by rounding alone share ranks."""
     rounded = np.round(values, 12)
