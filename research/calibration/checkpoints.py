@@ -1,4 +1,4 @@
-"""Checkpoints that shift their patients to the power of the two-level test as planned, and to its errors with a gap."""
+"""Measure the two-level test's power as planned, and its errors where a run is missing."""
 
 from __future__ import annotations
 

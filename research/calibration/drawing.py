@@ -1,4 +1,4 @@
-"""Pools of real patients to simulated studies: scores (trials, patients, names, seeds, outcomes) of one method.
+"""Draw simulated studies of one method from real patients: scores (trials, patients, names, seeds, outcomes).
 
 Every name is the same method, so any difference that a test shows between two names is a false one.
 """

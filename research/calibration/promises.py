@@ -1,4 +1,4 @@
-"""Populations of paired differences to power, equivalence and intervals: what they promise against what they do.
+"""Measure whether power, equivalence and intervals keep what they promise, on populations of paired differences.
 
 A population is an array of differences whose mean and SD are therefore known exactly; studies are drawn from it.
 """

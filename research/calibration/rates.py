@@ -1,4 +1,4 @@
-"""Simulated studies to the rates at which a test speaks, and whether its promise is kept."""
+"""Count how often a test finds a difference in simulated studies, and say whether its promise is kept."""
 
 from __future__ import annotations
 
