@@ -130,7 +130,7 @@ def class_iou(counts: np.ndarray) -> np.ndarray:
 
 def mean_iou(counts: np.ndarray) -> np.ndarray:
     """Mean IoU of the two classes: MATLAB's MeanIoU."""
-    return class_iou(counts).mean(axis=0)
+    return np.asarray(class_iou(counts).mean(axis=0))
 
 
 def weighted_iou(counts: np.ndarray) -> np.ndarray:
@@ -144,7 +144,7 @@ def mean_f_score(counts: np.ndarray) -> np.ndarray:
     """Mean F1 of the two classes over regions; MATLAB's MeanBFScore is of contours and another measure."""
     tp, fp, fn, tn = np.moveaxis(counts.astype(float), -1, 0)
     wrong = fp + fn
-    return (_share(2 * tn, 2 * tn + wrong, 1.0) + _share(2 * tp, 2 * tp + wrong, 1.0)) / 2
+    return np.asarray((_share(2 * tn, 2 * tn + wrong, 1.0) + _share(2 * tp, 2 * tp + wrong, 1.0)) / 2)
 
 
 def tversky(counts: np.ndarray, alpha: float = 0.5, beta: float = 0.5) -> np.ndarray:

@@ -61,7 +61,7 @@ def surface(mask: np.ndarray) -> np.ndarray:
         inner[1:] &= whole[:-1]
         inner[:-1] &= whole[1:]
         inner[0] = inner[-1] = False
-    return mask & ~core
+    return np.asarray(mask & ~core)
 
 
 def elements(mask: np.ndarray) -> np.ndarray:

@@ -224,7 +224,7 @@ def _winner(difference: float, better: str) -> str:
 
 
 def _direction(row: Mapping[Any, Any]) -> float:
-    return row["effect_size"] if row["test"] == "wilcoxon" else row["difference"]
+    return float(row["effect_size"] if row["test"] == "wilcoxon" else row["difference"])
 
 
 def _verdict(row: Mapping[Any, Any], alpha: float, better: str) -> str:
@@ -241,7 +241,7 @@ def _verdict(row: Mapping[Any, Any], alpha: float, better: str) -> str:
 
 def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> str:
     if row["note"]:
-        return row["note"]
+        return str(row["note"])
     if row["n_ties"] == row["n_patients"]:
         return "all differences are zero"
     if row["p_smallest"] >= alpha:

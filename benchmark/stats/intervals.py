@@ -114,4 +114,4 @@ def _quantile(values: np.ndarray, share: np.ndarray) -> np.ndarray:
     values.partition((first, end), axis=-1)
     stretch = np.sort(values[:, first : end + 1], axis=-1)
     rows, left = np.arange(len(values)), left - first
-    return stretch[rows, left] + (place - first - left) * (stretch[rows, left + 1] - stretch[rows, left])
+    return np.asarray(stretch[rows, left] + (place - first - left) * (stretch[rows, left + 1] - stretch[rows, left]))

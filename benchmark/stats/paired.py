@@ -110,7 +110,7 @@ TESTS: dict[str, Callable[[np.ndarray], PairedTest]] = {
 def signed_ranks(differences: np.ndarray) -> np.ndarray:
     """Ranks of the non-zero |differences| of each row, ties shared, with the sign of the difference; 0 for a zero."""
     zeros = (differences == 0).sum(axis=-1, keepdims=True)
-    return np.sign(differences) * (stats.rankdata(np.abs(differences), axis=-1) - zeros)
+    return np.asarray(np.sign(differences) * (stats.rankdata(np.abs(differences), axis=-1) - zeros))
 
 
 def rank_biserial(differences: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ def rank_biserial(differences: np.ndarray) -> np.ndarray:
     """
     ranks = signed_ranks(np.asarray(differences, dtype=float))
     total = np.abs(ranks).sum(axis=-1)
-    return ranks.sum(axis=-1) / np.where(total == 0, 1.0, total)
+    return np.asarray(ranks.sum(axis=-1) / np.where(total == 0, 1.0, total))
 
 
 def cohen_dz(differences: np.ndarray) -> np.ndarray:
@@ -147,7 +147,7 @@ class OneSided(NamedTuple):
     @property
     def equivalent(self) -> np.ndarray:
         """P of the two together: equivalence needs both, so it is the larger one, and no correction is due."""
-        return np.maximum(self.above, self.below)
+        return np.asarray(np.maximum(self.above, self.below))
 
 
 def tost(differences: np.ndarray, margin: float) -> OneSided:
@@ -250,4 +250,4 @@ def _random_flips(values: np.ndarray, sums: np.ndarray) -> np.ndarray:
 
 def _slack(values: np.ndarray) -> np.ndarray:
     """Rounding of a sum below which two sums are the same."""
-    return 1e-12 * np.abs(values).sum(axis=-1)
+    return np.asarray(1e-12 * np.abs(values).sum(axis=-1))

@@ -47,7 +47,7 @@ def estimate(counts: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) ->
 
     def mean(summed: np.ndarray) -> np.ndarray:
         values = measure(summed)
-        return values.reshape(len(values), -1).mean(axis=1)
+        return np.asarray(values.reshape(len(values), -1).mean(axis=1))
 
     value = float(mean(counts.sum(axis=0)[None])[0])
     if len(counts) < 2:

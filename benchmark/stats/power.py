@@ -206,7 +206,7 @@ def method_power(
     needed = np.sqrt(a[..., None] + b[:, None, None, :])
     with np.errstate(divide="ignore", invalid="ignore"):
         away = (target[:, None, None, None] - needed) / np.sqrt(patient / patients + luck)[:, None, None, None]
-    return np.einsum("rsn,s,n->r", special.ndtr(away).mean(axis=3), of_spread, of_noise)
+    return np.asarray(np.einsum("rsn,s,n->r", special.ndtr(away).mean(axis=3), of_spread, of_noise))
 
 
 def _chi_squared(degrees: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -170,13 +170,13 @@ def resampled_ranks(ranks: pd.DataFrame) -> pd.DataFrame:
 def _ranks(values: np.ndarray, higher: bool) -> np.ndarray:
     """Rank of each column within each row, 1 the best; values that differ by rounding alone share ranks."""
     rounded = np.round(values, 12)
-    return stats.rankdata(-rounded if higher else rounded, axis=1)
+    return np.asarray(stats.rankdata(-rounded if higher else rounded, axis=1))
 
 
 def _first(ranks: np.ndarray) -> np.ndarray:
     """Share of rows in which each column has the lowest rank, divided among those that share it."""
     best = ranks == ranks.min(axis=1, keepdims=True)
-    return (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    return np.asarray((best / best.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
 def _tau(mean: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -185,4 +185,4 @@ def _tau(mean: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     own = np.sign(mean[first] - mean[second])
     signs = np.sign(drawn[:, first] - drawn[:, second])
     untied = np.sqrt((own != 0).sum() * (signs != 0).sum(axis=1))
-    return np.divide(signs @ own, untied, out=np.full(len(drawn), np.nan), where=untied > 0)
+    return np.asarray(np.divide(signs @ own, untied, out=np.full(len(drawn), np.nan), where=untied > 0))
