@@ -1,4 +1,4 @@
-"""Score tables to what they show: summaries, paired comparisons, equivalence, power, ranks and the part of seeds."""
+"""Analyse score tables: summaries, paired comparisons, equivalence, power, ranks, and what seeds contribute."""
 
 from benchmark.stats.compare import (
     COMPARISON_COLUMNS,

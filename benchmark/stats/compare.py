@@ -1,9 +1,9 @@
-"""Compare declared pairs of models, correct the p values over the whole family, and say what each pair shows.
+"""Compare declared pairs of models and of methods: tests, correction over the family, and verdicts.
 
 ``a better`` and ``b better``: a difference is shown. Where none is, and a margin was declared, three more answers:
 ``equivalent`` (the mean difference is shown to be within the margin), ``a no worse`` or ``b no worse`` (that model is
-shown not to be worse by the margin or more; it may be better), and ``no difference shown``, which shows nothing.
-``not tested``: the pair has no scores of both, or too few runs for the declared test.
+shown not to be worse by the margin or more; it may be better), and ``no difference shown``, which proves nothing.
+``not tested``: scores of one model are missing, or there are too few runs for the declared test.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _WHOLE_NUMBERS = ("n_patients", "n_ties", "n_empty")
 
 
 def declared_pairs(models: Sequence[str], declared: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Pairs of model names that ``study.json`` declares; "all" means each with each, in the order of ``models``.
+    """Return the pairs of models that ``study.json`` declares; "all" means every pair, in the order of ``models``.
 
     Raises:
         InputError: if a pair is not two different known models.
@@ -128,7 +128,7 @@ def compare(
 def paired_spreads(
     scores: pd.DataFrame, metrics: Sequence[str], pairs: Sequence[tuple[str, str]], test: str
 ) -> pd.DataFrame:
-    """What ``patients_needed`` asks of a comparison, for any metric, declared or not, and without testing anything."""
+    """Return the columns that ``patients_needed`` reads, for any metric, declared or not, without testing anything."""
     rows = with_models(scores)
     parts = []
     for metric in metrics:
@@ -146,7 +146,7 @@ def paired_spreads(
 def _compare_region(
     rows: pd.DataFrame, pairs: list[tuple[str, str]], base: dict[str, Any], higher: bool
 ) -> pd.DataFrame:
-    """Rows of COMPARISON_COLUMNS for one metric and region, before anything is corrected or judged."""
+    """Return rows of COMPARISON_COLUMNS for one metric and region, before correction and verdicts."""
     values = pivot_patients(rows, base["metric"], base["region"])
     names, table = list(values.columns), values.to_numpy().T
     result = pd.DataFrame(pairs, columns=["model_a", "model_b"]).assign(**base, friedman_p=friedman(table.T).p)
@@ -186,21 +186,22 @@ def _absent(pair: tuple[str, str], names: Sequence[str]) -> str:
 
 
 def _noted(rows: pd.DataFrame, pairs: pd.DataFrame) -> list[int]:
-    """Number of cases whose score carries a note under either model of each pair."""
+    """Count the cases whose score carries a note under either model of each pair."""
     noted = {model: set(part["case_id"]) for model, part in rows[rows["note"] != ""].groupby("model")}
     models = zip(pairs["model_a"], pairs["model_b"], strict=True)
     return [len(noted.get(a, set()) | noted.get(b, set())) for a, b in models]
 
 
 def _spread(table: np.ndarray) -> np.ndarray:
-    """Standard deviation (n - 1) of each row; NaN below two values."""
+    """Return the standard deviation (n - 1) of each row; NaN below two values."""
     return table.std(axis=1, ddof=1) if table.shape[1] > 1 else np.full(len(table), np.nan)
 
 
 def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.DataFrame:
-    """Correct the p values of all rows as one family by Holm, and write notes and verdicts.
+    """Correct the p values of all rows as one family (Holm), and write notes and verdicts.
 
-    False differences and false claims of equivalence or of being no worse are each held to ``alpha`` in the family.
+    In the family, the risk of any false difference is at most ``alpha``, and so is that of any false claim of
+    equivalence or of being no worse.
     ``better`` maps a metric to "higher" or "lower".
     """
     if table.empty:
@@ -219,7 +220,7 @@ def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.Da
 
 
 def _winner(difference: float, better: str) -> str:
-    """Say which of two models a shown difference, a minus b, is in favour of."""
+    """Say which of two models a shown difference, a minus b, favours."""
     return "a better" if (difference > 0) == (better == "higher") else "b better"
 
 
@@ -263,16 +264,17 @@ def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> st
 def compare_methods(
     scores: pd.DataFrame, declared: Mapping[str, Any], better: Mapping[str, str], models: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Every declared pair as methods, newly trained on such data and used on new patients, as METHOD_COLUMNS.
+    """Test every declared pair as methods, newly trained on such data and used on new patients, as METHOD_COLUMNS.
 
     Arguments are those of ``compare``. ``difference`` is a minus b with its 95% interval and p over patients and
     checkpoints (``seeds.estimate``), Holm's over the whole family. ``share_patient``, ``share_seed`` and
-    ``share_patient_seed`` split the variance of the difference of one run each on one patient: what patients prefer,
-    the luck of training on all patients alike, and that on single patients; ``share_of_error`` is the part of the mean
-    difference's own variance that more seeds would lower (more patients lower some of it too). ``p_superior`` is the
-    probability that a beats b on a new patient, both newly trained. ``p_patients_holm`` is Holm's p of the declared
-    test over patients alone, or of Wilcoxon's where the declared one is ``two_level``: of these checkpoints. With one
-    seed all but that, the difference and the share of wins is NaN, as ``note`` says, and its p counts as 1.
+    ``share_patient_seed`` split the variance of the difference of one run each on one patient: differences between
+    patients, the luck of training shared by all patients, and that on single patients; ``share_of_error`` is the part
+    of the mean difference's variance that more seeds would lower (more patients lower some of it too). ``p_superior``
+    is the probability that a beats b on a new patient, both newly trained. ``p_patients_holm`` is Holm's p of the
+    declared test over patients alone, or of Wilcoxon's where the declared one is ``two_level``: it is about these
+    checkpoints. With one seed all but that, the difference and the share of wins is NaN, as ``note`` says, and p counts
+    as 1.
     """
     alpha = float(declared.get("alpha", 0.05))
     table = with_models(scores)

@@ -65,9 +65,9 @@ def _intervals(
 
 
 def resampled_means(values: np.ndarray) -> np.ndarray:
-    """Mean of each row in ``RESAMPLES`` seeded resamples of its columns, the same ones for all rows.
+    """Return the mean of each row in ``RESAMPLES`` seeded resamples of its columns, the same ones for all rows.
 
-    A resample is the number of times that each patient is in it, so that all means are one matrix product.
+    A resample is stored as how often each patient is in it, so that all means are one matrix product.
     """
     count = values.shape[-1]
     means = np.empty((len(values), RESAMPLES))
@@ -80,7 +80,7 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _resamples(count: int, step: int) -> tuple[np.ndarray, ...]:
-    """How often each of ``count`` patients is in each resample, ``step`` resamples a block; kept for the next table."""
+    """Count how often each patient is in each resample, in blocks of ``step`` resamples; kept for the next table."""
     random, blocks = np.random.default_rng(BOOTSTRAP_SEED), []
     for at in range(0, RESAMPLES, step):
         drawn = random.integers(0, count, (min(step, RESAMPLES - at), count))

@@ -1,7 +1,10 @@
-"""Paired differences of patients to tests and effect sizes, a row of differences at a time or many rows at once.
+"""Test paired differences of patients for a difference, equivalence and non-inferiority, and give effect sizes.
 
-Every function takes differences of shape (patients,) or (rows, patients), model a minus model b, and gives a value a
-row. Zero differences carry no sign: the rank and permutation tests drop them, and who calls counts them.
+Every function takes differences of shape (patients,) or (rows, patients), model a minus model b, and returns one value
+per row. A zero difference has no sign: the rank and permutation tests drop it, and callers report how many there were.
+
+"No difference shown" does not say how large a difference may be. Two one-sided tests against a margin do (Schuirmann
+1987): a difference that is shown to be above -margin and below +margin is too small to matter.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ _BLOCK = 4_000_000
 
 
 class PairedTest(NamedTuple):
-    """What a paired test says, a value a row: its statistic, its p, and the smallest p it could have given there."""
+    """Result of a paired test, one value per row: the statistic, p, and the smallest p that was possible."""
 
     statistic: np.ndarray
     p: np.ndarray
@@ -32,7 +35,7 @@ class PairedTest(NamedTuple):
 
 
 def paired_differences(first: Any, second: Any) -> Any:
-    """First less second, arrays or series, rounded: averages that differ by floating point alone are ties."""
+    """Return first minus second (arrays or series), rounded: averages that differ by floating point alone are ties."""
     return np.round(first - second, 12)
 
 
@@ -40,10 +43,10 @@ def wilcoxon(differences: np.ndarray) -> PairedTest:
     """Two-sided Wilcoxon signed-rank test; zero differences are dropped (Wilcoxon's own rule), ties share ranks.
 
     Exact up to 50 non-zero differences without ties and up to ``EXACT`` with ties, beyond that the normal
-    approximation with the variance corrected for ties (scipy's choice), which is the more careful of the two far out
-    in the tails. Given which differences are zero or tied, each sign is a fair coin where the models do not differ, so
-    neither raises the rate of false alarms; zeros only cost power. The smallest exact p on n non-zero differences is
-    2 / 2^n. Without any non-zero difference p is 1.
+    approximation with the variance corrected for ties (scipy's choice), which is the more conservative of the two in
+    the far tails. Given which differences are zero or tied, each sign is a fair coin if the models do not differ, so
+    neither zeros nor ties raise the rate of false alarms; zeros only cost power. The smallest exact p on n non-zero
+    differences is 2 / 2^n. Without any non-zero difference p is 1.
     """
     rows = _rows(differences)
     statistic, p, smallest = np.zeros(len(rows)), np.ones(len(rows)), np.ones(len(rows))
@@ -83,7 +86,7 @@ def permutation(differences: np.ndarray) -> PairedTest:
 
     Exact over all 2^n swaps up to ``EXACT`` non-zero differences. Beyond, ``FLIPS`` seeded random swaps and
     p = (b + 1) / (m + 1) with b of m as far from zero as what was observed (Phipson and Smyth 2010), which keeps the
-    rate of false alarms at any m. The order of patients does not matter. Without a non-zero difference p is 1.
+    rate of false alarms at any m. The order of patients does not matter. If all differences are zero, p is 1.
     """
     rows = _rows(differences)
     # Largest first and zeros last: the patients' own order must have no say in which random signs they get.
@@ -108,7 +111,7 @@ TESTS: dict[str, Callable[[np.ndarray], PairedTest]] = {
 
 
 def signed_ranks(differences: np.ndarray) -> np.ndarray:
-    """Ranks of the non-zero |differences| of each row, ties shared, with the sign of the difference; 0 for a zero."""
+    """Rank the non-zero |differences| of each row, ties sharing ranks, and give each its sign; a zero stays 0."""
     zeros = (differences == 0).sum(axis=-1, keepdims=True)
     return np.asarray(np.sign(differences) * (stats.rankdata(np.abs(differences), axis=-1) - zeros))
 
@@ -116,7 +119,7 @@ def signed_ranks(differences: np.ndarray) -> np.ndarray:
 def rank_biserial(differences: np.ndarray) -> np.ndarray:
     """Matched-pairs rank-biserial correlation: (R+ - R-) / (R+ + R-) over the ranks of non-zero |differences|.
 
-    From -1 to 1, positive where model a is higher; 0 without a non-zero difference (Kerby 2014).
+    From -1 to 1, positive where model a is higher; 0 if all differences are zero (Kerby 2014).
     """
     ranks = signed_ranks(np.asarray(differences, dtype=float))
     total = np.abs(ranks).sum(axis=-1)
@@ -139,26 +142,26 @@ def cohen_dz(differences: np.ndarray) -> np.ndarray:
 
 
 class OneSided(NamedTuple):
-    """P values a row: ``above`` of a mean difference at or below -margin, ``below`` of one at or above +margin."""
+    """One-sided p values per row: ``above`` tests mean <= -margin, ``below`` tests mean >= +margin."""
 
     above: np.ndarray
     below: np.ndarray
 
     @property
     def equivalent(self) -> np.ndarray:
-        """P of the two together: equivalence needs both, so it is the larger one, and no correction is due."""
+        """P value of equivalence: it needs both tests, so it is the larger p, without correction."""
         return np.asarray(np.maximum(self.above, self.below))
 
 
 def tost(differences: np.ndarray, margin: float) -> OneSided:
     """Two one-sided paired t tests of the mean difference against -margin and +margin, for each row.
 
-    ``differences`` is (patients,) or (rows, patients). The test is of the mean whatever test is declared for a
-    difference: the margin is one on the mean, and a rank test against a margin asks for the median only. A model that
-    loses the tumour in one patient of ten has a rank test call it no worse, as nine of ten are; its mean says not so.
+    ``differences`` is (patients,) or (rows, patients). The mean is tested whatever test is declared for a difference:
+    the margin is one on the mean, and a rank test against a margin is about the median only. A rank test calls a model
+    no worse that misses the tumour in one patient of ten, since it is no worse in nine; the mean shows the loss.
 
-    Where all differences are equal the t test is undefined; within the margin p is then 2^-n, as n signs alone say.
-    Below two patients p is 1; without a margin (NaN) it is NaN.
+    Where all differences are equal the t test is undefined; within the margin p is then 2^-n, that of n equal signs.
+    With fewer than two patients p is 1; without a margin (NaN) it is NaN.
     """
     rows = np.atleast_2d(np.asarray(differences, dtype=float))
     count = rows.shape[-1]
@@ -178,11 +181,11 @@ def tost(differences: np.ndarray, margin: float) -> OneSided:
 
 
 def holm_one_sided(found: OneSided) -> OneSided:
-    """Adjust the one-sided p values of a family of rows so that any false claim among all of them is held to alpha.
+    """Adjust the one-sided p values of a family of rows, so that the risk of any false claim in it is at most alpha.
 
-    Of a row's two hypotheses one at most is true (a difference is not at or below -margin and at or above +margin), so
+    At most one of a row's two hypotheses is true (a difference is not at or below -margin and at or above +margin), so
     the step-down factor is the number of rows that still have a hypothesis not rejected, not of hypotheses (Shaffer
-    1986, method S1). NaN stays NaN and is not in the family.
+    1986, method S1). NaN stays NaN and is not counted in the family.
     """
     p = np.stack([np.asarray(found.above, dtype=float), np.asarray(found.below, dtype=float)])
     adjusted = np.full(p.shape, np.nan)
@@ -199,10 +202,12 @@ def holm_one_sided(found: OneSided) -> OneSided:
 
 
 def margin_of(declared: Any, metric: str, entry: str = "compare.margin", zero: bool = False) -> float:
-    """Margin of a metric, in its unit, from an entry of study.json, a number or one by metric; NaN if there is none.
+    """Return the margin of a metric in its unit, from an entry of study.json; NaN if there is none.
+
+    ``declared`` is one number, or a number per metric.
 
     Raises:
-        InputError: if it is not a number above 0, or from 0 up where ``zero`` may be.
+        InputError: if it is not a number above 0, or from 0 up if ``zero`` is allowed.
     """
     margin = declared.get(metric) if isinstance(declared, Mapping) else declared
     if margin is None:
@@ -219,7 +224,7 @@ def _rows(differences: np.ndarray) -> np.ndarray:
 
 
 def _shaped(differences: np.ndarray, *found: np.ndarray) -> PairedTest:
-    """Give the results the shape that went in, less its last axis."""
+    """Return results in the shape of the input without its last axis."""
     return PairedTest(*(values.reshape(np.shape(differences)[:-1]) for values in found))
 
 
@@ -249,5 +254,5 @@ def _random_flips(values: np.ndarray, sums: np.ndarray) -> np.ndarray:
 
 
 def _slack(values: np.ndarray) -> np.ndarray:
-    """Rounding of a sum below which two sums are the same."""
+    """Rounding error of a sum: two sums that differ by less are equal."""
     return np.asarray(1e-12 * np.abs(values).sum(axis=-1))

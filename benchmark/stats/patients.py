@@ -1,4 +1,4 @@
-"""Score tables to one value per patient and model: checked, seeds averaged within cases, cases within patients."""
+"""Reduce score tables to one value per patient and model: seeds averaged within cases, cases within patients."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def patient_means(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.Seri
 
 
 def patient_table(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
-    """Value of each patient (rows, by patient id) under each model (columns, in order of appearance).
+    """Return the value of each patient (rows, by id) under each model (columns, in order of appearance).
 
     Raises:
         InputError: if there are no such scores, or a case that one model was scored on is absent for another.
@@ -100,7 +100,7 @@ def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _lacking(there: pd.Series) -> str:
-    """Say what a model lacks of all that was scored: a metric or region everywhere, else patients."""
+    """Say what a model lacks: a metric or region everywhere, else patients."""
     for levels in (["metric"], ["region"], ["metric", "region"]):
         has = there.groupby(level=levels, sort=False).any()
         if not has.all():
@@ -112,7 +112,7 @@ def _lacking(there: pd.Series) -> str:
 
 
 def incomplete_runs(scores: pd.DataFrame) -> list[str]:
-    """Say of each run how many scores it lacks that another seed of its model and fold has, such as of a lost case."""
+    """Name each run that lacks scores which another seed of its model and fold has, for example of a lost case."""
     found, keys = [], ["case_id", "region", "metric"]
     for (model, fold), rows in with_models(scores).groupby(["model", "fold"], sort=False):
         if rows["seed"].nunique() < 2:
@@ -130,14 +130,14 @@ def incomplete_runs(scores: pd.DataFrame) -> list[str]:
 
 
 def seed_sd(rows: pd.DataFrame) -> pd.Series:
-    """SD over seeds of the mean over patients, by model; seeds not run on every patient are left out, NaN below two."""
+    """Return each model's SD of the mean over seeds; a seed that lacks patients is left out, and below two it is NaN."""
     by_seed = patient_means(rows, ("model", "seed")).groupby(level=["model", "seed"]).agg(["mean", "size"])
     whole = by_seed["size"] == by_seed.groupby(level="model")["size"].transform("max")
     return by_seed["mean"].where(whole).groupby(level="model", sort=False).std(ddof=1)
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per model, region and metric: patients, cases, mean, SD, median and interval over patients, seed SD.
+    """Summarise each model, region and metric: patients, cases, mean, SD, median and interval over patients, seed SD.
 
     ``n_empty`` counts cases whose score carries a note (an empty mask or a missing prediction) under any seed.
     """

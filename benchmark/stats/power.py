@@ -1,4 +1,4 @@
-"""Spread of the paired differences at hand to the number of patients that would show a difference of a given size."""
+"""Plan how many patients, and for methods how many seeds, would show a difference of a given size."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from benchmark.stats.patients import pivot_patients, with_models
 from benchmark.stats.seeds import ScoreBlock, estimate, model_blocks, patient_differences
 
 TARGETS: dict[str, tuple[float, ...]] = {"": (0.005, 0.01, 0.02), "mm": (0.5, 1.0, 2.0), "ml": (0.5, 1.0, 2.0)}
-"""Differences asked about, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""
+"""Differences to plan for, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""
 POWER = 0.8
 NEEDED = ("metric", "region", "model_a", "model_b", "test", "n_patients", "sd_difference")
 EFFICIENCY = {"wilcoxon": 3 / np.pi}
-"""Patients of the t test over those of another test for the same power, on normal differences (Pitman)."""
+"""Patients that the t test needs, relative to another test of the same power on normal differences (Pitman)."""
 BY_SIGNS = ("wilcoxon", "permutation")
 """Tests whose smallest possible p is 2 / 2^n."""
 SEEDS = (2, 3, 5, 10)
-"""Seeds that are planned for, from the number at hand on."""
+"""Numbers of seeds to plan for; smaller ones than the study has are left out."""
 PLANS = 3
-"""Numbers of seeds in a plan."""
+"""Numbers of seeds shown per plan."""
 MOST = 2**20
-"""Patients from which on no number of them is said to be enough."""
+"""Number of patients beyond which no number is called enough."""
 
 
 def patients_needed(
@@ -37,16 +37,16 @@ def patients_needed(
     power: float = POWER,
     family: int | None = None,
 ) -> pd.DataFrame:
-    """Patients that the declared test would need to show a given true mean difference, for each compared pair.
+    """Return how many patients the declared test would need to show a given true mean difference, per compared pair.
 
-    ``comparisons`` is what ``compare`` gave; ``targets`` maps a metric to the differences to ask about, in its unit
+    ``comparisons`` is a result of ``compare``; ``targets`` maps a metric to the differences to plan for, in its unit
     (where it is absent, ``TARGETS`` by its unit). One row per comparison and target: metric, region, model_a, model_b,
     test, n_patients, sd_difference, target, power, alpha, patients, alpha_family, patients_family. ``patients`` is for
-    a pair that is tested alone; ``patients_family`` for the worst case of Holm, where the pair has to reach alpha / m
-    in the family of m that was declared: ``family``, or all rows of ``comparisons``. Both are as sure as the SD of the
-    differences that they come from, which on n patients is itself off by about 1 / sqrt(2 n) of its size. NaN where
-    there is no such SD. Of the test ``two_level`` they are for these checkpoints alone: patients do not average out the
-    luck of training (``methods_needed``).
+    a pair that is tested alone; ``patients_family`` for the worst case of Holm's correction, in which the pair has to
+    reach alpha / m in a family of m: ``family``, or all rows of ``comparisons``. Both depend on the observed SD of the
+    differences, whose own relative error on n patients is about 1 / sqrt(2 n). NaN where there is no SD. For the test
+    ``two_level`` they hold for these checkpoints alone, since more patients do not average out the luck of training
+    (``methods_needed``).
     """
     asked = [targets_of(metric, targets) for metric in comparisons["metric"]]
     result = (
@@ -67,17 +67,17 @@ def patients_needed(
 
 
 def targets_of(metric: str, targets: Mapping[str, Sequence[float]] | None = None) -> tuple[float, ...]:
-    """Differences to ask about a metric: its own in ``targets``, else ``TARGETS`` by its unit."""
+    """Return the differences to plan for: the metric's own in ``targets``, else ``TARGETS`` by its unit."""
     return tuple((targets or {}).get(metric, TARGETS.get(METRICS[metric].unit if metric in METRICS else "", ())))
 
 
 def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "paired_t") -> np.ndarray:
-    """Smallest number of patients with which a two-sided paired test at ``alpha`` has ``power``, for each ``effect``.
+    """Return the smallest number of patients with which a two-sided paired test has ``power``, for each ``effect``.
 
     ``effect`` is the true mean difference in standard deviations of the differences. Exact for the t test on normal
-    differences (noncentral t); the Wilcoxon test needs pi / 3 times as many on normal
+    differences (noncentral t). The Wilcoxon test needs pi / 3 times as many on normal
     differences (its asymptotic relative efficiency), fewer where tails are heavier; the permutation test of the mean
-    as many as the t test, asymptotically. Never below the number whose smallest possible p is under ``alpha``. NaN
+    asymptotically as many as the t test. Never fewer than the number whose smallest possible p is below ``alpha``. NaN
     where ``effect`` is.
     """
     effect = np.abs(np.asarray(effect, dtype=float))
@@ -92,7 +92,7 @@ def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "pa
 
 
 def _t_size(effect: np.ndarray, alpha: float, power: float) -> np.ndarray:
-    """Smallest n of the two-sided one-sample t test, at most twice the normal approximation."""
+    """Return the smallest n of the two-sided one-sample t test."""
     z = stats.norm.isf(alpha / 2)
     normal = ((z + stats.norm.ppf(power)) / effect) ** 2
 
@@ -107,10 +107,8 @@ def _t_size(effect: np.ndarray, alpha: float, power: float) -> np.ndarray:
 
 
 def _smallest(low: np.ndarray, high: np.ndarray, enough: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Smallest whole number above ``low`` that is ``enough``, for each row by bisection; ``high`` where none below is.
-
-    TTestPower.solve_power gives the same numbers for one row at a time, in 20 times as long.
-    """
+    """Return the smallest whole number above ``low`` that is ``enough``, for each row; ``high`` where none below is."""
+    # By bisection of all rows at once: TTestPower.solve_power takes one row at a time, 20 times as long.
     while (high - low > 1).any():
         # By the logarithm: most sizes are far below the bound.
         middle = np.clip(np.floor(np.sqrt(low * high)), low + 1, np.maximum(high - 1, low + 1))
@@ -127,14 +125,14 @@ def methods_needed(
     power: float = POWER,
     targets: Mapping[str, Sequence[float]] | None = None,
 ) -> pd.DataFrame:
-    """Patients that the two-level test would need to show a true mean difference of methods, by the number of seeds.
+    """Return how many patients the two-level test would need to show a true mean difference of methods, per seeds.
 
     One row per metric, region, pair, number of seeds and target: metric, region, model_a, model_b, n_patients,
     n_folds (folds whose patients were tested apart), seeds, patient, seed, patient_seed (variances by
-    ``seeds.estimate``), target, power, alpha, patients. ``patients`` is infinite where no number of them is enough with
-    so few seeds, and the row is absent where a pair's variances cannot be estimated. Folds are as at hand. The
-    variances of a few seeds are themselves rough: with 6 degrees of freedom that of checkpoints is off by a factor of
-    2 or more once in four times.
+    ``seeds.estimate``), target, power, alpha, patients. ``patients`` is infinite where no number of patients is
+    enough with so few seeds, and the row is absent where a pair's variances cannot be estimated. Folds are those of the
+    study. Variances from a few seeds are rough: with 6 degrees of freedom, that of checkpoints is off by a factor of 2
+    or more in one case of four.
     """
     rows = with_models(scores)
     parts: list[dict[str, Any]] = []
@@ -167,7 +165,7 @@ def method_sample_size(
     alpha: float = 0.05,
     power: float = POWER,
 ) -> np.ndarray:
-    """Smallest number of patients with which the two-level test has ``power``, for each row; infinite where none has.
+    """Return the smallest number of patients with which the two-level test has ``power``, per row; infinite if none.
 
     ``patient``, ``seed`` and ``patient_seed`` are ``seeds.Components`` and ``checkpoints`` are those of a model in each
     of ``folds`` blocks of equally many patients.
@@ -184,10 +182,10 @@ def method_power(
     patients: np.ndarray, target: np.ndarray, patient: np.ndarray, seed: np.ndarray, patient_seed: np.ndarray,
     folds: np.ndarray, checkpoints: np.ndarray, alpha: float,
 ) -> np.ndarray:  # fmt: skip
-    """Chance that the two-level test shows a true ``target`` on the right side, for normal scores.
+    """Return the chance that the two-level test shows a true ``target`` on the right side, for normal scores.
 
     With k checkpoints of a model in a fold of n / folds patients the mean difference has the variance
-    patient / n + 2 V / (folds k), where 2 V = seed + patient_seed folds / n. The test asks it to be above the square
+    patient / n + 2 V / (folds k), where 2 V = seed + patient_seed folds / n. The test requires it to exceed the square
     root of max(0, S - M / k) t(n - 1)^2 / n + 2 V t(2 folds (k - 1))^2 / (folds k), as in ``seeds.estimate``: S is
     estimated from n patients, M from their 2 (n - folds) (k - 1) residuals and V from the checkpoints, each times
     chi-squared over its degrees of freedom. The chance is averaged over all three.
@@ -219,7 +217,7 @@ def _chi_squared(degrees: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarra
 def _plans(
     first: list[ScoreBlock], second: list[ScoreBlock], seeds: int, targets: Sequence[float], base: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Rows of one pair, before anything is planned; none where its variances cannot be estimated."""
+    """Return the rows of one pair before sizes are planned; none where its variances cannot be estimated."""
     differences = patient_differences(first, second)
     found, parts = estimate(first, second, differences)
     if not found.seeds_df:
