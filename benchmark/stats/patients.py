@@ -130,7 +130,7 @@ def incomplete_runs(scores: pd.DataFrame) -> list[str]:
 
 
 def seed_sd(rows: pd.DataFrame) -> pd.Series:
-    """Return each model's SD of the mean over seeds; a seed that lacks patients is left out, and below two it is NaN."""
+    """Return each model's SD of the mean over seeds; seeds that lack patients are left out; below two it is NaN."""
     by_seed = patient_means(rows, ("model", "seed")).groupby(level=["model", "seed"]).agg(["mean", "size"])
     whole = by_seed["size"] == by_seed.groupby(level="model")["size"].transform("max")
     return by_seed["mean"].where(whole).groupby(level="model", sort=False).std(ddof=1)

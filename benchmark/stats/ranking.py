@@ -101,7 +101,7 @@ def critical_difference(models: int, count: int, alpha: float = 0.05) -> float:
 
 
 def _groups(ranks: pd.Series, critical: float) -> list[tuple[str, ...]]:
-    """Return the longest runs of two or more neighbours in sorted ``ranks`` whose ends are less than ``critical`` apart."""
+    """Return the longest runs of neighbours in sorted ``ranks`` whose ends are less than ``critical`` apart."""
     found: list[tuple[str, ...]] = []
     reached = 0
     for start, rank in enumerate(ranks):
