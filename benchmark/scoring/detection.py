@@ -36,7 +36,7 @@ def read_slices(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: expected {expected}, found the columns {', '.join(table.columns)}.")
     probability = pd.to_numeric(table["probability"], errors="coerce")
     if table["z"].duplicated().any() or not probability.between(0, 1).all():
-        raise InputError(f"{path}: expected each z once and probabilities from 0 to 1, found others.")
+        raise InputError(f"{path}: expected each z once and probabilities from 0 to 1.")
     return table
 
 
@@ -48,7 +48,7 @@ def score_slices(path: Path) -> list[dict[str, Any]]:
     """
     table = read_slices(path)
     if not table["truth"].isin([0, 1]).all():
-        raise InputError(f"{path}: expected a truth of 0 or 1 for every slice to score it, found others.")
+        raise InputError(f"{path}: expected a truth of 0 or 1 for every slice.")
     predicted = (table["probability"] >= THRESHOLD).to_numpy().astype(np.uint8)
     return score_case(table["truth"].to_numpy().astype(np.uint8), predicted, (1.0,), {"slice": [1]}, OVERLAP)
 

@@ -76,7 +76,7 @@ def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
         if out.read_bytes() == text.encode():
             return
         if not force:
-            raise InputError(f"{out}: expected no such file or the same scores, found others; --force replaces them.")
+            raise InputError(f"{out}: expected no such file or the same scores; --force replaces what it holds.")
     write_text(out, text)
 
 

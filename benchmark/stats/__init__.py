@@ -8,13 +8,12 @@ from benchmark.stats.compare import (
     declared_pairs,
     paired_spreads,
 )
-from benchmark.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, mean_interval
+from benchmark.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, mean_interval
 from benchmark.stats.paired import (
     TESTS,
     cohen_dz,
     holm_one_sided,
     paired_differences,
-    paired_t,
     permutation,
     rank_biserial,
     tost,
@@ -38,7 +37,6 @@ __all__ = [
     "CONFIDENCE",
     "METHOD_COLUMNS",
     "RANKING_COLUMNS",
-    "RESAMPLES",
     "TESTS",
     "TWO_LEVEL",
     "cohen_dz",
@@ -54,7 +52,6 @@ __all__ = [
     "nemenyi",
     "paired_differences",
     "paired_spreads",
-    "paired_t",
     "patient_means",
     "patient_ranks",
     "patient_table",

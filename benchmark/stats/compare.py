@@ -83,7 +83,7 @@ def declared_pairs(models: Sequence[str], declared: Mapping[str, Any]) -> list[t
 def compare(
     scores: pd.DataFrame, declared: Mapping[str, Any], better: Mapping[str, str], models: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Test every declared pair of models in every region and metric on patients, as COMPARISON_COLUMNS.
+    """Test every declared pair of models in every region and metric over patients, as COMPARISON_COLUMNS.
 
     ``declared`` is ``compare`` of ``study.json``: metrics, pairs, test (of TESTS), alpha and margin (one number, or
     one per metric, in its unit). ``better`` maps a metric to "higher" or "lower". ``models`` are the declared models
@@ -92,12 +92,10 @@ def compare(
 
     >>> import benchmark, pandas as pd
     >>> dice = {"unet": [0.71, 0.64, 0.82, 0.75, 0.58, 0.79], "nnunet": [0.74, 0.70, 0.83, 0.79, 0.63, 0.81]}
-    >>> run = {"variant": "default", "fold": 0, "seed": 1}
-    >>> score = {"region": "WT", "metric": "dice", "metric_version": "1", "note": ""}
-    >>> scores = pd.DataFrame([
-    ...     {"bundle": model, **run, **score, "patient_id": f"P{place}", "case_id": f"P{place}", "value": value}
-    ...     for model, values in dice.items() for place, value in enumerate(values)
-    ... ])
+    >>> rows = [(model, f"P{place}", value) for model in dice for place, value in enumerate(dice[model])]
+    >>> scores = pd.DataFrame(rows, columns=["bundle", "patient_id", "value"]).assign(
+    ...     variant="default", fold=0, seed=1, case_id=lambda table: table["patient_id"], region="WT", metric="dice",
+    ...     metric_version="1", note="")
     >>> (row,) = benchmark.compare(scores, {"metrics": ["dice"]}, {"dice": "higher"}).to_dict("records")
     >>> row["model_a"], row["model_b"], round(row["difference"], 3), row["p"], row["verdict"]
     ('unet', 'nnunet', -0.035, 0.03125, 'b better')
@@ -106,7 +104,7 @@ def compare(
         InputError: if a declared metric, pair, test or margin is unknown, or the models were scored on different
             cases.
     """
-    name, alpha = declared.get("test", "wilcoxon"), float(declared.get("alpha", 0.05))
+    name = declared.get("test", "wilcoxon")
     if name not in (*TESTS, TWO_LEVEL):
         raise InputError(f"compare.test is {name}: expected one of {', '.join((*TESTS, TWO_LEVEL))}.")
     table = with_models(scores)
@@ -122,7 +120,7 @@ def compare(
             base = {"metric": metric, "region": str(region), "test": name, "margin": margin}
             parts.append(_compare_region(part, pairs, base, better[metric] == "higher"))
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return judge(found.reindex(columns=[*COMPARISON_COLUMNS]), alpha, better)
+    return judge(found.reindex(columns=[*COMPARISON_COLUMNS]), float(declared.get("alpha", 0.05)), better)
 
 
 def paired_spreads(
@@ -290,7 +288,7 @@ def compare_methods(
                 if absent:
                     found.append(row | {"note": f"no scores of {' and '.join(absent)}"})
                 else:
-                    found.append(row | _compare_methods_of(own[a], own[b], better[metric] == "higher"))
+                    found.append(row | _method_row(own[a], own[b], better[metric] == "higher"))
     result = pd.DataFrame(found).reindex(columns=[*METHOD_COLUMNS])
     result["p_holm"] = multipletests(result["p"], alpha=alpha, method="holm")[1] if len(result) else np.nan
     test = "wilcoxon" if declared.get("test") == TWO_LEVEL else declared.get("test", "wilcoxon")
@@ -300,7 +298,7 @@ def compare_methods(
     return result
 
 
-def _compare_methods_of(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool) -> dict[str, Any]:
+def _method_row(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool) -> dict[str, Any]:
     differences = patient_differences(first, second)
     found, parts = estimate(first, second, differences)
     low, high = found.interval()

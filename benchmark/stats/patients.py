@@ -27,7 +27,7 @@ def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.Dat
     if lacking:
         raise InputError(f"{source} lacks columns: expected {', '.join(SCORE_COLUMNS)}, missing {', '.join(lacking)}.")
     if scores.empty:
-        raise InputError(f"{source} is empty: expected one row per run, case, region and metric, found none.")
+        raise InputError(f"{source} is empty: expected one row per run, case, region and metric.")
     return scores.assign(
         patient_id=scores["patient_id"].astype(str),
         case_id=scores["case_id"].astype(str),
@@ -58,7 +58,7 @@ def patient_table(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFram
 def pivot_patients(rows: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
     """Like ``patient_table``, on rows of one metric and region that ``with_models`` has checked."""
     if rows.empty:
-        raise InputError(f"the score table has no {metric} of {region}: expected one row per run and case, found none.")
+        raise InputError(f"the score table has no {metric} of {region}: expected one row per run and case.")
     models = list(pd.unique(rows["model"]))
     cases = rows.groupby(["patient_id", "case_id", "model"])["value"].mean().unstack("model")[models]
     for model in models:
