@@ -58,7 +58,7 @@ def write(path: Path, table: pd.DataFrame) -> None:
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """Return a table of ``frame`` as the text of a CSV file."""
+    """Write a table as ``frame`` makes it to CSV."""
     return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
 
 
@@ -72,9 +72,9 @@ def read(path: Path) -> pd.DataFrame:
     """Read a file of scores as it stands.
 
     Raises:
-        InputError: if the file is missing, has other columns or no rows, or holds something impossible: text in place
-            of a score, a blank id, a case of two patients, a row twice, a score beyond its metric's range, or a metric
-            in two versions.
+        InputError: if the file is missing, has other columns or no rows, or holds what cannot be: no number in one of
+            a score, a blank id, a case of two patients, a row twice, a score beyond its metric's range, a metric in two
+            versions.
     """
     what = "a table of scores"
     names = [str(name) for name in read_table(path, what, nrows=0)]
