@@ -88,7 +88,7 @@ def read(path: Path) -> pd.DataFrame:
     blank = {name: [""] for name in numbers}
     table = read_table(path, what, numbers=numbers, dtype=_TYPES, keep_default_na=False, na_values=blank)
     if table.empty:
-        raise InputError(f"{path} has no rows: expected one per run, case and region.")
+        raise InputError(f"{path} has no rows: expected one per run, case and region, found none.")
     table = table.astype(dict.fromkeys(numbers, float))
     _check_keys(table, path)
     _check_numbers(table, numbers, path)
