@@ -9,7 +9,7 @@ from benchmark.report.deviations import in_words
 from benchmark.report.fold_cautions import fold_cautions
 from benchmark.report.material import Material
 from benchmark.stats import TWO_LEVEL
-from benchmark.stats.verdicts import NOT_TESTED
+from benchmark.stats.compare import NOT_TESTED
 
 MISSES = ("9 to 35%", "4 to 7%")
 """Share of 95% intervals of a mean that missed on 10 patients and from 50 on, by metric and region (``rates.csv``)."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.report.canvas import new_figure, save, styled
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import nemenyi, patient_values
+from benchmark.stats import nemenyi, patient_table
 from benchmark.stats.ranking import CriticalDifference
 
 
@@ -21,7 +21,7 @@ def critical_differences(path: Path, scores: pd.DataFrame, metric: Metric, alpha
     """
     rows = scores[scores["metric"] == metric.name]
     regions = list(pd.unique(rows["region"]))
-    found = [nemenyi(patient_values(rows, metric.name, region), metric.better == "higher", alpha) for region in regions]
+    found = [nemenyi(patient_table(rows, metric.name, region), metric.better == "higher", alpha) for region in regions]
     lines = -(-len(found[0].ranks) // 2)
     figure, axes = new_figure(
         7.0, len(regions) * (0.9 + 0.2 * (lines + max(len(one.groups) for one in found))), len(regions)

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmark.report.document import Cell, Table, table_to_markdown
 from benchmark.scoring.metrics import Metric
 from benchmark.stats import summarise
-from benchmark.stats.verdicts import NOT_TESTED
+from benchmark.stats.compare import NOT_TESTED
 
 WORSE, UNTESTED = "†", "‡"
 TEST_NAMES = {

@@ -1,4 +1,4 @@
-"""Folders of reference and predicted label maps, made by any tool, to a table of scores like a run's own."""
+"""Score folders of label maps that any tool made, as a table like a run's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def score_folder(
 
     Each folder holds ``<case>.nii.gz`` or ``<case>_seg.nii.gz`` (``-seg``, .nii, .mha and .nrrd too), or case folders
     with such a file, ``<case>/<case>_seg.nii.gz``, at any depth. ``manifest`` names the data set whose regions,
-    labels and patient pattern hold; ``name`` is the model's, ``fold`` and ``seed`` are written into every row.
+    labels and patient pattern apply; ``name`` is the model's; ``fold`` and ``seed`` are written into every row.
 
     Returns:
         A table as ``score_table.frame`` makes it, with bundle = name and variant = "default", sorted by case id; a
@@ -76,7 +76,7 @@ def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
         if out.read_bytes() == text.encode():
             return
         if not force:
-            raise InputError(f"{out}: expected no such file or the same scores, found others; --force replaces them.")
+            raise InputError(f"{out}: expected no such file or the same scores; --force replaces what it holds.")
     write_text(out, text)
 
 

@@ -52,7 +52,7 @@ def test_two_level_is_the_packages(folds):
     place = [np.flatnonzero(np.arange(11) % folds == fold) for fold in range(folds)]
     found = two_level(first, second, folds)
     for row in range(len(first)):
-        sides = [[package.Block(at, side[row, at]) for at in place] for side in (first, second)]
+        sides = [[package.ScoreBlock(at, side[row, at]) for at in place] for side in (first, second)]
         own, _ = package.estimate(*sides, (first - second)[row].mean(axis=1))
         assert found[row] == pytest.approx(own.p, abs=1e-6)
 

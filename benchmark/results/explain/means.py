@@ -115,7 +115,7 @@ def _paired(tables: Tables, rows: pd.DataFrame, pair: Sequence[Any]) -> Paired:
     metric, region = str(rows["metric"].iloc[0]), str(rows["region"].iloc[0])
     row = pair_row(tables.comparisons, metric, region, pair)
     methods = pair_row(tables.methods, metric, region, pair) if metric in tables.study.compare["metrics"] else None
-    values = stats.patient_values(rows, metric, region)
+    values = stats.patient_table(rows, metric, region)
     return paired(values[list(pair)], row, methods, power(tables, metric, region, pair))
 
 
