@@ -129,7 +129,7 @@ def _imported(network: str) -> Callable[..., Any]:
 def _check_network(definition: Mapping[str, Any], formats: Mapping[str, Any]) -> None:
     """Build the network and pass images of the protocol's size through it, in training and in evaluation."""
     import torch
-    from monai.bundle import ConfigParser
+    from monai.bundle.config_parser import ConfigParser
 
     train = read_json(project.bundles() / "protocol" / "train.json", "the protocol")
     inside, outside = (formats[side][key]["num_channels"] for side, key in (("inputs", "image"), ("outputs", "pred")))

@@ -94,7 +94,7 @@ def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
 
 
 def _workflow(folder: Path, kind: str, run_id: str) -> None:
-    from monai.bundle import ConfigWorkflow
+    from monai.bundle.workflows import ConfigWorkflow
 
     workflow = ConfigWorkflow(config_file=str(folder / "configs" / f"{kind}.json"), workflow_type=None, run_id=run_id)
     try:
