@@ -70,6 +70,8 @@ def test_a_missing_entry_is_named(project, entry):
     [
         ({"seeds": 1}, "seeds: expected a valid array, found 1"),
         ({"set": []}, r"set: expected an object, found \[\]"),
+        ({"version": 2, "models": [{"bundles": "unet"}]}, r"study\.json: version: expected 1, found 2\.$"),
+        ({"name": "other"}, "name: expected no such entry, as the folder names the study; found 'other'"),
         ({"seed": [1]}, r"seed: expected no such entry, found \[1\]"),
         ({"models": [{"bundle": "unet"}, {"bundle": "unet"}]}, "expected models that differ in bundle or variant"),
         (
