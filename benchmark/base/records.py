@@ -46,6 +46,13 @@ class InputError(Exception):
     """
 
 
+def first_cause(error: BaseException, wrapper: str = "") -> BaseException:
+    """Return what an error was raised from in the end, below all those whose message begins with ``wrapper``."""
+    while error.__cause__ is not None and str(error).startswith(wrapper):
+        error = error.__cause__
+    return error
+
+
 @dataclass(frozen=True)
 class Case:
     """One imaging session of a patient.

@@ -73,9 +73,7 @@ def run_all(
     gpus: Annotated[str | None, typer.Option(help="GPUs to use, such as 0,1; by default all.")] = None,
 ) -> None:
     """Do every run of a study that is not done, then write its report. Repeat the command to resume."""
-    from rich.console import Console
-
-    from benchmark.base.progress import reporting
+    from benchmark.base.progress import console, reporting
     from benchmark.data.prepare import prepare
     from benchmark.results import publish
     from benchmark.studies import bundle, execute, study
@@ -94,7 +92,7 @@ def run_all(
     with reporting("preparing") as progress:
         prepare(declared.data, progress=progress)
     execute.check(runs, declared.data)
-    with Watch(runs, declared.data, Console()) as watch:
+    with Watch(runs, declared.data, console()) as watch:
         at_once = jobs or len(chosen_gpus) or os.cpu_count() or 1
         outcomes = execute.execute(runs, changes, min(at_once, len(runs)), chosen_gpus, watch)
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
@@ -239,11 +237,11 @@ def implied(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a published.json.")],
 ) -> None:
     """Print what a paper's printed numbers imply about each other."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from benchmark.base import project
+    from benchmark.base.progress import console
     from benchmark.papers import implied as relations
     from benchmark.papers import published
 
@@ -257,8 +255,8 @@ def implied(
     for found in findings:
         cells = (found.verdict, found.relation, found.where, found.printed, found.follows, found.sentence)
         table.add_row(*map(Text, cells))
-    # Six columns of sentences cannot be read in 80 characters; a file or a pipe has no width of its own.
-    Console(width=max(Console().width, 160)).print(table)
+    # Six columns of sentences cannot be read in 80 characters.
+    console(least=160).print(table)
     print(relations.summary(findings))
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.base.progress import reporting
+from benchmark.base.progress import console, reporting
 
 if TYPE_CHECKING:
     from benchmark.data.audit.measures import Finding
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Find, check, fetch and prepare data sets.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A scanned data set, as `benchmark data list` shows it.")]
-
-PIPED_WIDTH = 100
-"""Columns of a table that does not go to a terminal."""
 
 
 @app.command()
@@ -78,9 +74,6 @@ def list_sets() -> None:
     """Show the known data sets: cases, folder on this machine, licence, and where to get them."""
     from benchmark.data.manifest import known
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPED_WIDTH)
     table = Table("name", "cases", show_lines=True)
     table.add_column("data set, folder, licence, where to get it", overflow="fold")
     for row in known():
@@ -90,7 +83,7 @@ def list_sets() -> None:
         licence = textwrap.shorten(manifest.licence, 140, placeholder=" …")
         address = f"{manifest.access}: {manifest.address}"
         table.add_row(row.name, cases, escape("\n".join((manifest.title, here, licence, address))))
-    console.print(table, highlight=False)
+    console().print(table, highlight=False)
 
 
 @app.command()
@@ -163,9 +156,6 @@ def audit(
 
 def _print_findings(name: str, found: list[Finding]) -> None:
     """Print what was found as a table, the worst first, and in a line each what was clean and what not checked."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPED_WIDTH)
     table = Table("", "check", show_lines=True)
     table.add_column("what was found, in which first", overflow="fold", ratio=1)
     quiet: dict[str, list[str]] = {"clean": [], "not checked": []}
@@ -179,7 +169,7 @@ def _print_findings(name: str, found: list[Finding]) -> None:
         count = f"{finding.count} of {finding.total}"
         table.add_row(finding.severity, escape(f"{check}\n{count}"), escape(finding.sentence + examples))
     if table.rows:
-        console.print(table, highlight=False)
+        console().print(table, highlight=False)
     for severity, checks in quiet.items():
         if checks:
-            console.print(escape(f"{name}, {severity}: {', '.join(checks)}."), highlight=False)
+            console().print(escape(f"{name}, {severity}: {', '.join(checks)}."), highlight=False)

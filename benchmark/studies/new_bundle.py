@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.base import project
 from benchmark.base.files import read_json, write_json, write_text
-from benchmark.base.records import InputError
+from benchmark.base.records import InputError, first_cause
 from benchmark.studies import bundle
 
 KNOWN = {
@@ -142,9 +142,7 @@ def _check_network(definition: Mapping[str, Any], formats: Mapping[str, Any]) ->
         with torch.no_grad():
             outputs = [network.train(mode)(torch.zeros(2, inside, *size)) for mode in (True, False)]
     except Exception as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+        cause = first_cause(error)
         first = (str(cause).strip().splitlines() or [""])[0].rstrip(".")
         raise InputError(
             f"{name} fails on images of shape {(2, inside, *size)}: expected logits of shape {wanted}, found "

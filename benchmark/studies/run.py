@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from benchmark.base import project
 from benchmark.base.files import read_json, write_json, write_text
-from benchmark.base.records import InputError, Run
+from benchmark.base.records import InputError, Run, first_cause
 from benchmark.data.prepare import DataSet, PreparedCase
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.scoring import detection, score_table
@@ -103,10 +103,7 @@ def _workflow(folder: Path, kind: str, run_id: str) -> None:
         workflow.finalize()
     except RuntimeError as error:
         # MONAI wraps whatever an expression raises, once for each reference; what happened is at the bottom.
-        cause: BaseException = error
-        while cause.__cause__ is not None and str(cause).startswith("Failed to evaluate"):
-            cause = cause.__cause__
-        raise cause from None
+        raise first_cause(error, "Failed to evaluate") from None
 
 
 def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:
