@@ -53,7 +53,7 @@ def merge_parts(scores: pd.DataFrame) -> pd.DataFrame:
 
     ``scores`` is a table as ``score_table.read`` gives it. Counts of (bundle, variant, seed, case, region) are summed
     over folds, the metrics that need no more follow from the sums by the functions and rules of
-    ``benchmark.metrics``, and all others are dropped, as they do not follow. The first of the folds is filed. A table
+    ``scoring.metrics``, and all others are dropped, as they do not follow. The first of the folds is filed. A table
     without such cases is returned as it is.
 
     Raises:

@@ -426,7 +426,7 @@ def test_report_tex_compiles(folder, tmp_path):
 
 def test_statistics_and_reports_load_without_torch_and_without_matplotlib():
     code = (
-        "import sys, benchmark.stats, benchmark.report, benchmark.check;"
+        "import sys, benchmark.stats, benchmark.report, benchmark.results.check;"
         "print(sorted({'torch', 'monai', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
