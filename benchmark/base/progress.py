@@ -56,7 +56,7 @@ def _bar(description: str) -> Iterator[Progress]:
 
 
 def _lines(description: str) -> Progress:
-    """Return a progress function that prints a line each tenth of the way and each LINE_EVERY_S seconds."""
+    """Return a progress function that prints a line per tenth of the way and at least every LINE_EVERY_S seconds."""
     last_done, last_time = 0, time.monotonic()
 
     def progress(done: int, total: int, text: str) -> None:

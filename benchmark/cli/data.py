@@ -1,4 +1,4 @@
-"""Command lines that begin with ``benchmark data`` to calls of the data modules; no logic of its own."""
+"""Turn command lines that begin with ``benchmark data`` into calls of the data room."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def fetch(
 def folds(
     name: Name,
     k: Annotated[int | None, typer.Option(help="Number of folds; each patient is tested in one of them.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides who is where.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random split.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share of a fold's other patients for validation.")] = None,
     fractions: Annotated[
         tuple[float, float, float] | None, typer.Option(metavar="TRAIN VALIDATION TEST", help="One split instead.")
@@ -132,12 +132,12 @@ def folds(
 @app.command()
 def audit(
     name: Name,
-    split: Annotated[list[str] | None, typer.Option(help="A split to look at, repeatable; all by default.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Label maps of any set, looked for in this one.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="A split to audit, repeatable; all by default.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps to look for in this set.")] = None,
     patients: Annotated[Path | None, typer.Option(help="CSV file with other ids of this set's cases.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list, clean checks included.")] = False,
 ) -> None:
-    """Look for what makes a set's scores mean less: leaks, copies, boxes, odd scans; exit code 1 after an error."""
+    """Audit a data set: patient leaks, duplicates, box-shaped masks, abnormal scans; exit code 1 after an error."""
     import dataclasses
     import json
 

@@ -1,4 +1,4 @@
-"""The import path of a network class to a bundle of its own, ready to be listed in a study."""
+"""Make a bundle from the import path of a network class, ready to be listed in a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run to its folder: train (or join two runs), predict, score; what is whole already is not done again."""
+"""Do one run in its folder: train (or join two runs), predict and score; finished stages are not repeated."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def run(run: Run, dataset: str) -> None:
     """Do what is left of a run; an error is written to ``error.txt`` and raised.
 
     Raises:
-        InputError: if another process is at this run, its folder is from another fingerprint, or a run that it joins
-            is not done.
+        InputError: if another process does this run, its folder has another fingerprint, or a run that it joins is not
+            done.
     """
     # Configs name folders from the project's root, as MONAI's own command needs them.
     os.chdir(project.root())

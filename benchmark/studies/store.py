@@ -1,4 +1,4 @@
-"""Runs to their folders, states and fingerprints, and finished run folders to one table of scores."""
+"""Find runs' folders, states and fingerprints, and collect the scores of finished runs in one table."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def last_error(run: Run) -> str:
 
 
 def history(run: Run) -> pd.DataFrame:
-    """A run's finished epochs, one a row, as ``training.handlers.Resume`` records them; empty before the first."""
+    """A run's finished epochs, one per row, as ``training.handlers.Resume`` records them; empty before the first."""
     path = folder(run) / "models" / "history.csv"
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
