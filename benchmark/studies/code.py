@@ -50,7 +50,10 @@ MOVED = {
     "Weights": "4900a5413be4a7b1",
     "topology": "664fc3ba49b980f6",
 }
-"""``hashes`` of that code. Its runs are accepted where these are still the hashes of what their configs name."""
+"""``hashes`` of that code. Its runs are accepted where these are still the hashes of what their configs name.
+
+A hash of later code may stand here only if that code was shown to compute the same bits.
+"""
 
 ROUNDS = 8
 """How many steps away two definitions of one name are still told apart by what they refer to."""
