@@ -249,8 +249,11 @@ def _names(statements: Iterable[ast.stmt]) -> dict[str, Any]:
     """What each name is that statements of a module's top level define or import."""
     found: dict[str, Any] = {}
     for node in statements:
-        if isinstance(node, (ast.If, ast.Try)):
-            found |= _names([*node.body, *node.orelse])
+        if isinstance(node, (ast.If, ast.Try, ast.With)):
+            # What is defined in parts of it, such as only where an import fails, is all of it.
+            parts = [part for part in ast.walk(node) if isinstance(part, ast.stmt) and part is not node]
+            imports = [part for part in parts if isinstance(part, (ast.Import, ast.ImportFrom))]
+            found |= _names(imports) | dict.fromkeys(_names(part for part in parts if part not in imports), [node])
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             found |= _imported(node)
         elif isinstance(node, (*FUNCTIONS, ast.ClassDef)):

@@ -106,6 +106,10 @@ def test_what_a_run_does_not_use_keeps_its_hashes(hashed, changes):
     assert hashed(changes) == hashed()
 
 
+EITHER = {"networks/late.py": "try:\n    from fast import scale\nexcept ImportError:\n"
+          "    def scale(x):\n        return x\n"}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
@@ -116,6 +120,7 @@ def test_what_a_run_does_not_use_keeps_its_hashes(hashed, changes):
         (changed("networks/late.py", "2 * x", "3 * x"), {"Net"}),
         (changed("networks/net.py", "np.zeros(3)", "np.zeros(4)"), {"Net"}),
         (changed("training/losses.py", "0.5", "0.6"), {"Net"}),
+        (EITHER | {"networks/late.py": EITHER["networks/late.py"].replace("return x", "return -x")}, {"Net"}),
         (changed("training/losses.py", "return x", "return -x"), {"loss"}),
     ],
 )
