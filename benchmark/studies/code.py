@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import itertools
 import json
@@ -141,7 +142,9 @@ class _Package:
         """Source of a definition without what does not count, and the definitions that it refers to."""
         if (module, name) not in self.texts:
             plain = _Plain(self, module)
-            text = "\n".join(ast.unparse(plain.visit(node)) for node in self.names(module)[name])  # type: ignore[arg-type]
+            # A copy, as one statement may define several names.
+            nodes = [copy.deepcopy(node) for node in self.names(module)[name] if not isinstance(node, str)]
+            text = "\n".join(ast.unparse(plain.visit(node)) for node in nodes)
             self.texts[module, name] = text, plain.reached
         return self.texts[module, name]
 
@@ -253,7 +256,7 @@ def _names(statements: Iterable[ast.stmt]) -> dict[str, Any]:
             # What is defined in parts of it, such as only where an import fails, is all of it.
             parts = [part for part in ast.walk(node) if isinstance(part, ast.stmt) and part is not node]
             imports = [part for part in parts if isinstance(part, (ast.Import, ast.ImportFrom))]
-            found |= _names(imports) | dict.fromkeys(_names(part for part in parts if part not in imports), [node])
+            found |= _names(imports) | {key: [node] for key in _names(part for part in parts if part not in imports)}
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             found |= _imported(node)
         elif isinstance(node, (*FUNCTIONS, ast.ClassDef)):

@@ -106,6 +106,7 @@ def test_what_a_run_does_not_use_keeps_its_hashes(hashed, changes):
     assert hashed(changes) == hashed()
 
 
+PAIR = changed("networks/parts.py", "WIDTH: int = 16", "BASE = 8\nOTHER, WIDTH = 1, 2 * BASE")
 EITHER = {"networks/late.py": "try:\n    from fast import scale\nexcept ImportError:\n"
           "    def scale(x):\n        return x\n"}  # fmt: skip
 
@@ -120,6 +121,7 @@ EITHER = {"networks/late.py": "try:\n    from fast import scale\nexcept ImportEr
         (changed("networks/late.py", "2 * x", "3 * x"), {"Net"}),
         (changed("networks/net.py", "np.zeros(3)", "np.zeros(4)"), {"Net"}),
         (changed("training/losses.py", "0.5", "0.6"), {"Net"}),
+        (PAIR | {"networks/parts.py": PAIR["networks/parts.py"].replace("2 * BASE", "3 * BASE")}, {"Net"}),
         (EITHER | {"networks/late.py": EITHER["networks/late.py"].replace("return x", "return -x")}, {"Net"}),
         (changed("training/losses.py", "return x", "return -x"), {"loss"}),
     ],
@@ -152,6 +154,13 @@ def test_a_move_and_a_join_of_modules_keep_the_hashes(hashed):
         "networks/inner.py": FILES["networks/net.py"],
     }
     assert hashed(handed) == before
+
+
+def test_each_name_of_a_statement_that_defines_several_is_followed(hashed):
+    both = {"a": "benchmark.networks.parts.OTHER", "b": "benchmark.networks.parts.WIDTH"}
+    before = hashed(PAIR, both)
+    after = hashed({"networks/parts.py": PAIR["networks/parts.py"].replace("BASE = 8", "BASE = 9")}, both)
+    assert all(before[name] != after[name] for name in ("OTHER", "WIDTH"))
 
 
 def test_two_definitions_of_one_name_are_told_apart(hashed):
