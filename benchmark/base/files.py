@@ -1,4 +1,4 @@
-"""Content to whole files and folders: everything is written beside its place and moved in when complete."""
+"""Read and write whole files and folders: each is written beside its place and moved there when complete."""
 
 from __future__ import annotations
 

@@ -157,12 +157,12 @@ def check(study: Study, accept: bool = False) -> list[checking.Finding]:
 
 def _gather(study: Study, done: Sequence[Run]) -> None:
     """Write the three tables from run folders, after a copy of what they replace."""
-    records = {run.id: read_json(store.folder(run) / "run.json", "a run's record") for run in done}
+    records = {run.id: store.read_record(store.folder(run)) for run in done}
     histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
     for name in TABLES:
         _supersede(study, study.folder / name)
     before = study.folder / "provenance.json"
-    lost = set(provenance.read(study)["runs"]) - set(records) if before.exists() else set()
+    lost = set(provenance.read(study).runs) - set(records) if before.exists() else set()
     if lost:
         print(
             f"{study.folder / 'scores.csv'} had {len(lost)} runs that are not finished here; the tables with them are "
@@ -198,7 +198,7 @@ def _missing(runs: Sequence[Run], done: Sequence[Run], scores: pd.DataFrame) -> 
     return {run.id: store.last_error(run) if store.state(run) == "failed" else "not run" for run in lost}
 
 
-def _cautions(study: Study, recorded: dict[str, Any], done: Sequence[Run], others: Sequence[str]) -> list[str]:
+def _cautions(study: Study, recorded: provenance.Provenance, done: Sequence[Run], others: Sequence[str]) -> list[str]:
     found = []
     if others:
         found.append(
@@ -213,14 +213,14 @@ def _cautions(study: Study, recorded: dict[str, Any], done: Sequence[Run], other
         found.append(
             f"{len(stale)} runs were made before a change in {parts}: {', '.join(stale)}. Do not compare them."
         )
-    if len(recorded["versions"]) > 1 or len(recorded["code"]) > 1:
+    if recorded.mixed:
         found.append("The runs were made with different library versions or different code (provenance.json).")
-    if any(run["commit"].endswith("-dirty") or run["commit"] == "unknown" for run in recorded["runs"].values()):
+    if any(run.commit.endswith("-dirty") or run.commit == "unknown" for run in recorded.runs.values()):
         found.append("Some runs were made from a working tree with changes that no commit holds.")
     declared = {run.id: run.overrides for run in study.runs()}
-    changed = [id_ for id_, run in recorded["runs"].items() if run["overrides"] != declared.get(id_)]
+    changed = [id_ for id_, run in recorded.runs.items() if run.overrides != declared.get(id_)]
     if changed:
-        first = recorded["runs"][changed[0]]["overrides"]
+        first = recorded.runs[changed[0]].overrides
         extra = {k: v for k, v in first.items() if declared.get(changed[0], {}).get(k) != v}
         found.append(
             f"{len(changed)} runs were made with other settings than study.json declares: {json.dumps(extra)}."
@@ -232,13 +232,13 @@ def _stale(study: Study, done: Sequence[Run]) -> dict[str, list[str]]:
     """Runs whose configs, manifest, folds or cases are no longer the project's, and which of these differ."""
     found = {}
     for run in done:
-        record = read_json(store.folder(run) / "run.json", "a run's record")
-        as_run = dataclasses.replace(run, overrides=record["overrides"])
+        record = store.read_record(store.folder(run))
+        as_run = dataclasses.replace(run, overrides=record.overrides)
         configs = bundle.frozen(as_run, study.data)
         data = DataSet(study.data, configs["train"]["split"])
-        now = json.loads(json.dumps(store.identity(as_run, data, configs)))
-        parts = ("config", "manifest", "fold", "cases", "stages")
-        differing = [part for part in parts if record["identity"].get(part) != now.get(part)]
+        rows = store.differing(record, store.identity(as_run, data, configs))
+        changed = {key.partition("#")[0] for key, _, _ in rows}
+        differing = sorted(changed - {"versions", "code"})
         if differing:
             found[run.id] = differing
     return found

@@ -19,6 +19,9 @@ KEYS = ("bundle", "variant", "fold", "seed", "patient_id", "case_id", "region")
 HEAD = (*KEYS, "note")
 """The columns before the numbers."""
 
+SCHEMA, VERSION = "schema", 1
+"""The last column of a file and what it holds, the version of this layout; a file without it is of version 1."""
+
 _TYPES = {key: int if key in ("fold", "seed") else str for key in HEAD}
 
 
@@ -59,7 +62,7 @@ def write(path: Path, table: pd.DataFrame) -> None:
 
 def as_text(table: pd.DataFrame) -> str:
     """Write a table as ``frame`` makes it to CSV."""
-    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    return table.assign(**{SCHEMA: VERSION}).to_csv(index=False, float_format="%.9g", lineterminator="\n")
 
 
 def model_names(table: pd.DataFrame) -> pd.Series:
@@ -72,12 +75,15 @@ def read(path: Path) -> pd.DataFrame:
     """Read a file of scores as it stands.
 
     Raises:
-        InputError: if the file is missing, has other columns or no rows, or holds what cannot be: no number in one of
-            a score, a blank id, a case of two patients, a row twice, a score beyond its metric's range, a metric in two
-            versions.
+        InputError: if the file is missing, is of another version, has other columns or no rows, or holds what cannot
+            be: no number in one of a score, a blank id, a case of two patients, a row twice, a score beyond its
+            metric's range, a metric in two versions.
     """
     what = "a table of scores"
-    names = [str(name) for name in read_table(path, what, nrows=0)]
+    # The version before the columns, as another may have others.
+    first = read_table(path, what, nrows=1, dtype=str)
+    _check_version(first, path)
+    names = [str(name) for name in first if name != SCHEMA]
     numbers = [name for name in names if name not in HEAD]
     found = [name for name in numbers if metric_of(name)[0] not in (*COUNTS, *LESION_COUNTS, *METRICS)]
     if found or tuple(names[: len(HEAD)]) != HEAD:
@@ -89,7 +95,8 @@ def read(path: Path) -> pd.DataFrame:
     table = read_table(path, what, numbers=numbers, dtype=_TYPES, keep_default_na=False, na_values=blank)
     if table.empty:
         raise InputError(f"{path} has no rows: expected one per run, case and region, found none.")
-    table = table.astype(dict.fromkeys(numbers, float))
+    _check_version(table, path)
+    table = table.drop(columns=SCHEMA, errors="ignore").astype(dict.fromkeys(numbers, float))
     _check_keys(table, path)
     _check_numbers(table, numbers, path)
     return table
@@ -128,6 +135,12 @@ def read_tidy(path: Path) -> pd.DataFrame:
         InputError: as ``read``.
     """
     return tidy(read(path))
+
+
+def _check_version(table: pd.DataFrame, path: Path) -> None:
+    found = [version for version in table.get(SCHEMA, []) if str(version) != str(VERSION)]
+    if found:
+        raise InputError(f"{path}: {SCHEMA}: expected {VERSION}, as this release reads it, found {found[0]}.")
 
 
 def _check_keys(table: pd.DataFrame, path: Path) -> None:

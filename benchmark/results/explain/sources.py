@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
 from benchmark import stats
-from benchmark.base.files import read_json, read_table
+from benchmark.base.files import read_table
 from benchmark.base.records import Run, model_name
 from benchmark.data.manifest import manifest_of
 from benchmark.papers import published
@@ -177,7 +175,7 @@ def runs_used(study: Study, table: Compared, model: str, own: pd.DataFrame) -> l
     if model in table.others:
         return []
     raw, path = table.raw, study.folder / "provenance.json"
-    known = provenance.read(study)["runs"] if path.exists() else {}
+    known = provenance.read(study).runs if path.exists() else {}
     keys = ["bundle", "variant", "fold", "seed"]
     scored = {Run(study.name, *key).id for key in raw[keys].drop_duplicates().itertuples(index=False)}
     rows = raw[raw["case_id"].isin(own["case_id"])]
@@ -188,14 +186,14 @@ def runs_used(study: Study, table: Compared, model: str, own: pd.DataFrame) -> l
         RunUsed(
             id=run.id, fold=run.fold, seed=run.seed,
             cases=int(counts.get((run.bundle, run.variant, run.fold, run.seed), 0)),
-            **{key: str(known.get(run.id, {}).get(key, "")) for key in ("commit", "fingerprint", "started")},
+            **{key: str(getattr(known.get(run.id), key, "")) for key in ("commit", "fingerprint", "started")},
             state=_state(run, known.get(run.id), run.id in scored), folder=str(store.folder(run)),
         )
         for run in sorted(mine.values(), key=lambda run: (run.fold, run.seed))
     ]  # fmt: skip
 
 
-def _state(run: Run, recorded: Mapping[str, Any] | None, scored: bool) -> str:
+def _state(run: Run, recorded: provenance.Ran | None, scored: bool) -> str:
     done = store.state(run) == "done"
     if not scored:
         return "done here, but not in the study's scores; run `benchmark report`" if done else "no scores yet"
@@ -203,5 +201,5 @@ def _state(run: Run, recorded: Mapping[str, Any] | None, scored: bool) -> str:
         return "not in provenance.json"
     if not done:
         return "not here"
-    here = read_json(store.folder(run) / "run.json", "a run's record")["fingerprint"]
-    return "here" if here == recorded["fingerprint"] else "the folder here has another fingerprint than these scores"
+    here = store.read_record(store.folder(run)).fingerprint
+    return "here" if here == recorded.fingerprint else "the folder here has another fingerprint than these scores"
