@@ -169,6 +169,14 @@ def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
     return tuple(round(float(size), 6) for size in np.linalg.norm(affine[:3, :3], axis=0))
 
 
+def canonical(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Turn and flip a volume's axes to the nearest RAS orientation."""
+    import nibabel
+
+    orientations = nibabel.orientations
+    return orientations.apply_orientation(volume, orientations.io_orientation(affine))
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits; InputError if it cannot be read."""
     try:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from benchmark.base.boxes import bounding_box
 from benchmark.base.records import InputError
 from benchmark.scoring.lesions import Instances, Lesions, match_instances, match_lesions
 from benchmark.scoring.surfaces import Distances, element_distances, voxel_distances
@@ -104,20 +105,6 @@ def mask_pairs(
         bit = table.dtype.type(1 << index)
         inner = bounding_box((reference | prediction) & bit)
         yield region, MaskPair((reference[inner] & bit) != 0, (prediction[inner] & bit) != 0, shape, spacing)
-
-
-def bounding_box(array: np.ndarray) -> tuple[slice, ...]:
-    """Return the smallest box that holds every non-zero element, of zero size where there is none."""
-    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-    rest = array.transpose(order) != 0
-    box = [slice(0, 0)] * array.ndim
-    for axis in order:
-        hits = np.flatnonzero(rest.any(axis=tuple(range(1, rest.ndim))))
-        if not hits.size:
-            return tuple(slice(0, 0) for _ in box)
-        box[axis] = slice(int(hits[0]), int(hits[-1]) + 1)
-        rest = rest.any(axis=0)
-    return tuple(box)
 
 
 def _region_table(regions: Mapping[str, Sequence[int]]) -> np.ndarray:

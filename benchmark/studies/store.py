@@ -32,7 +32,6 @@ CODE = (
     "data/outlines.py",
     "data/pictures.py",
     "data/prepare.py",
-    "data/prepared.py",
     "data/slices.py",
     "data/volumes.py",
 )

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from helpers.synthetic_masks import ANISOTROPIC, ISOTROPIC, ONE, REGIONS, blobs, volume
 
+from benchmark.base.boxes import bounding_box
 from benchmark.base.records import InputError
-from benchmark.scoring.masks import MaskPair, bounding_box
+from benchmark.scoring.masks import MaskPair
 from benchmark.scoring.metrics import AREA_METRICS, COUNTS, LESION_COUNTS, METRICS, score_case, score_pair
 
 DISTANCES = ("hd95", "hd95_pooled", "hd100", "assd", "lesion_hd95")

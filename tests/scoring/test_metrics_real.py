@@ -14,7 +14,7 @@ import pytest
 from helpers import other_scores
 from helpers.synthetic_masks import REGIONS
 
-from benchmark.scoring.masks import bounding_box
+from benchmark.base.boxes import bounding_box
 from benchmark.scoring.metrics import AREA_METRICS, METRICS, score_case
 
 FOLDER = os.environ.get("BENCHMARK_TRUTH_AND_PREDICTIONS")

@@ -15,11 +15,11 @@ from benchmark.data.audit import measures as checks
 from benchmark.data.audit.cases import audit_cases
 from benchmark.data.audit.coco import audit_coco
 from benchmark.data.audit.measures import CaseFacts, Finding
-from benchmark.data.audit.people import audit_labels, audit_other, audit_patients, canonical, other_sets
+from benchmark.data.audit.people import audit_labels, audit_other, audit_patients, other_sets
 from benchmark.data.audit.splits import SEARCHED, Split, audit_split, leaking_patients, read_splits, side_masks
 from benchmark.data.manifest import CaseList, data_folder, load_cases
 from benchmark.data.scan import parallel
-from benchmark.data.volumes import ImagePath, parse_path, read_image, read_images
+from benchmark.data.volumes import ImagePath, canonical, parse_path, read_image, read_images
 
 SEVERITIES = ("error", "warning", "note", "clean", "not checked")
 """Of a finding: it makes scores wrong; it may; it is worth knowing; nothing was found; there was nothing to look at."""

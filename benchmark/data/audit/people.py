@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from benchmark.base.records import Case, InputError, patient_known
 from benchmark.data.audit.cases import finding
 from benchmark.data.audit.measures import CaseFacts, Finding, mask_digest, slice_dice
 from benchmark.data.manifest import CaseList, folder_here, known, load_cases
-from benchmark.data.volumes import parse_path, read_image
+from benchmark.data.volumes import canonical, parse_path, read_image
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,6 @@ class Other:
 
     listed: CaseList
     folder: Path | None
-
-
-def canonical(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Turn and mirror a volume to RAS orientation."""
-    return nib.orientations.apply_orientation(voxels, nib.orientations.io_orientation(affine))
 
 
 def other_sets(name: str) -> list[Other]:
