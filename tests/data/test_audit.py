@@ -14,8 +14,8 @@ from benchmark.base.records import InputError
 from benchmark.data.audit import audit
 from benchmark.data.audit.measures import lacking, rectangles, robust_z, slice_dice, thumbnails
 from benchmark.data.folds import remake
+from benchmark.data.label_maps import label_files
 from benchmark.data.scan import scan
-from benchmark.scoring.external import label_files
 
 SUFFIXES = {"T1": "_t1", "T1c": "_t1ce", "T2": "_t2", "FLAIR": "_flair", "label": "_seg"}
 SHAPE = (40, 44, 8)
