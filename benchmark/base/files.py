@@ -102,7 +102,7 @@ def read_table(
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, **options)
+        table: pd.DataFrame = pd.read_csv(path, **options)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: expected {what}.") from error
     except (ValueError, OSError) as error:  # those of a parser and of a codec too
