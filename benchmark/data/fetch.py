@@ -39,7 +39,7 @@ def fetch(
             archive has another checksum (it is removed then). An unpacked folder is there whole or not at all.
     """
     manifest = load_manifest(name)
-    archive_name = manifest.layout.get("archive")
+    archive_name = manifest.layout.archive
     if manifest.access != "open" or not archive_name:
         return how_to_get(manifest)
     target = folder / archive_name

@@ -112,7 +112,7 @@ def make_fractions(
 def as_published(listed: CaseList) -> Fold:
     """Return the publisher's split: ``layout.sides`` says the side of a folder of images; InputError without it."""
     sides: dict[str, list[str]] = {side: [] for side in SIDES}
-    known = listed.manifest.layout.get("sides", {})
+    known = listed.manifest.layout.sides
     for case in listed.cases:
         place = next(iter(case.images.values()), "").partition("/")[0]
         if known.get(place) not in SIDES:
@@ -221,7 +221,7 @@ def remake(
     if split == "published":
         if given or fractions is not None:
             raise InputError(f"folds of {name}: expected no other option with the published split, found some.")
-        made, scheme = [as_published(listed)], {"sides": listed.manifest.layout["sides"]}
+        made, scheme = [as_published(listed)], {"sides": listed.manifest.layout.sides}
     else:
         scheme = _scheme(listed, given, fractions)
         made = make(units_of(listed, split), scheme, split)
@@ -276,8 +276,8 @@ def _depth(folder: Path, case: Case) -> int:
     import nibabel
 
     image, affine = read_image(folder, next(iter(case.images.values())))
-    targets = nibabel.orientations.io_orientation(affine)[:, 0].tolist()
-    return image.shape[targets.index(2)]
+    targets: list[float] = nibabel.orientations.io_orientation(affine)[:, 0].tolist()
+    return int(image.shape[targets.index(2)])
 
 
 def _command(name: str, split: str) -> str:

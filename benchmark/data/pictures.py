@@ -98,10 +98,12 @@ def shrink(image: np.ndarray, k: int, majority: bool, path: Path) -> np.ndarray:
         raise InputError(f"{path}: expected a size that {k} divides, to average {k}x{k} pixels, found {x} x {y}.")
     blocks = image.reshape(x // k, k, y // k, k, z)
     if not majority:
-        return blocks.mean(axis=(1, 3), dtype=np.float32)
+        mean: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float32)
+        return mean
     values = np.unique(image)
     counts = np.stack([np.count_nonzero(blocks == value, axis=(1, 3)) for value in values])
-    return values[counts.argmax(axis=0)]
+    majorities: np.ndarray = values[counts.argmax(axis=0)]
+    return majorities
 
 
 def _read(file: Path) -> np.ndarray:

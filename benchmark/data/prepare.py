@@ -50,7 +50,7 @@ class PreparedCase:
 
         ``foreground`` counts in the slices of this object's arrays, everything else is of the whole case.
         """
-        stored = read_json(self.folder / "case.json", "a prepared case's header")
+        stored: dict[str, Any] = read_json(self.folder / "case.json", "a prepared case's header")
         if self.slices is None:
             return stored
         tumour = set(stored["foreground"])
@@ -328,4 +328,5 @@ def _zscore(volume: np.ndarray) -> np.ndarray:
 # Each map holds a file descriptor; a large set has more cases than a process may have open files.
 @lru_cache(maxsize=256)
 def _mapped(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r")
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array

@@ -230,7 +230,7 @@ def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
     if len(cases) != manifest.expected_cases:
         yield f"{len(cases)} cases found; {manifest.name} as published has {manifest.expected_cases}."
     if not all(patient_known(manifest.source, case.case_id, case.patient_id) for case in cases):
-        table = manifest.layout.get("patients", {}).get("file")
+        table = manifest.layout.patients.file if manifest.layout.patients else None
         why = f"there is no {table} in the folder" if table else "nothing says whose a picture is"
         counted = "every case counts as a patient, and no split of this set can be called patient-level"
         yield f"patients are unknown, because {why}: {counted}."

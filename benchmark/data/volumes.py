@@ -173,8 +173,9 @@ def canonical(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Turn and flip a volume's axes to the nearest RAS orientation."""
     import nibabel
 
-    orientations = nibabel.orientations
-    return orientations.apply_orientation(volume, orientations.io_orientation(affine))
+    turn = nibabel.orientations.io_orientation(affine)
+    turned: np.ndarray = nibabel.orientations.apply_orientation(volume, turn)
+    return turned
 
 
 def sha256_file(path: Path) -> str:

@@ -89,7 +89,7 @@ def check_name(name: str) -> None:
 
 
 def _matched(reference: Path, prediction: Path, manifest: Manifest) -> tuple[dict[str, Path], dict[str, Path]]:
-    references, predictions = label_files(reference, manifest.layout.get("label_names")), label_files(prediction)
+    references, predictions = label_files(reference, manifest.layout.label_names), label_files(prediction)
     if reference.resolve() == prediction.resolve():
         raise InputError(f"{prediction}: expected predictions in a folder of their own, found the reference's folder.")
     unknown = sorted(set(predictions) - set(references))

@@ -64,7 +64,7 @@ def test_published_manifests_are_valid(name, monkeypatch):
     manifest = load_manifest(name)
     assert list(manifest.regions) == ["WT", "TC", "ET"]
     assert manifest.modalities == ("T1", "T1c", "T2", "FLAIR")
-    assert set(manifest.layout["images"]) == set(manifest.modalities)
+    assert set(manifest.layout.images) == set(manifest.modalities)
     # Writing the regions' labels one over the other must give every label its own regions back.
     for label in (int(text) for text in manifest.labels if text != "0"):
         member = [label in values for values in manifest.regions.values()]

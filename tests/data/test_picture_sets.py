@@ -69,8 +69,8 @@ def test_the_manifests_of_pictures_fit_together(project):
         assert list(manifest.regions) == ["tumour"] and manifest.pictures == "private"
         assert manifest.regions_class_order == manifest.regions["tumour"]
         assert "not mm" in manifest.warnings[0]
-        assert ("shrink" in manifest.layout) == name.endswith("_small")
-    assert load_manifest("lgg_small").layout["channels"] == load_manifest("lgg").layout["channels"]
+        assert (manifest.layout.shrink > 1) == name.endswith("_small")
+    assert load_manifest("lgg_small").layout.channels == load_manifest("lgg").layout.channels
 
 
 def test_a_patient_of_lgg_is_a_case_of_all_slices(project, kaggle):

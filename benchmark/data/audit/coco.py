@@ -29,7 +29,7 @@ def audit_coco(listed: CaseList, folder: Path, table: Path | None = None) -> lis
         InputError: if a file or the table cannot be read.
     """
     used = {parse_path(case.label).file for case in listed.cases if case.label}
-    name = listed.manifest.layout.get("annotations")
+    name = listed.manifest.layout.annotations
     beside = {PurePosixPath(parse_path(path).file).parent for case in listed.cases for path in case.images.values()}
     names: Counter[str] = Counter()
     categories: dict[str, str] = {}

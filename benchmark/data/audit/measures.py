@@ -157,7 +157,8 @@ def thumbnails(images: Mapping[str, np.ndarray]) -> np.ndarray:
     rows = small.transpose(3, 0, 1, 2).reshape(small.shape[3], -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 1e-6)
+    scaled: np.ndarray = np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 1e-6)
+    return scaled
 
 
 def robust_z(values: np.ndarray) -> np.ndarray:

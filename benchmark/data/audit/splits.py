@@ -155,8 +155,8 @@ def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Seq
 def _beside(with_next: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Mark slices with a neighbour in their case that is in training and alike."""
     alike = with_next >= ALIKE
-    marked = alike & np.roll(train, -1)
-    return marked | np.roll(alike & train, 1)
+    marked: np.ndarray = (alike & np.roll(train, -1)) | np.roll(alike & train, 1)
+    return marked
 
 
 def _searched(

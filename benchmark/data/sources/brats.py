@@ -38,9 +38,10 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
 def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) -> Case | None:
     """Return the case that lies in the folder ``place``, or None if no file there has a suffix of the layout."""
     case_id = place.absolute().name
-    label_suffix = manifest.layout["label"]
+    label_suffix = manifest.layout.label
+    suffixes = {modality: str(suffix) for modality, suffix in manifest.layout.images.items()}
     found: dict[str, str] = {}
-    for suffix in (*manifest.layout["images"].values(), label_suffix):
+    for suffix in (*suffixes.values(), label_suffix):
         alike = sorted(name for name in files if _stem(name).endswith(suffix) and not name.startswith("."))
         names = [name for name in alike if _stem(name) == case_id + suffix]
         if len(names) > 1:
@@ -52,16 +53,16 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
             found[suffix] = names[0]
     if not found:
         return None
-    alias = manifest.layout.get("label_names", {}).get(case_id)
+    alias = manifest.layout.label_names.get(case_id)
     if label_suffix not in found and alias in files:
         found[label_suffix] = alias
     relative = place.relative_to(folder)
     paths = {suffix: (relative / name).as_posix() for suffix, name in found.items()}
-    for what, suffix in {**manifest.layout["images"], "label": label_suffix}.items():
+    for what, suffix in {**suffixes, "label": label_suffix}.items():
         if suffix not in paths:
             expected = f"{case_id}{suffix} with one of {', '.join(ENDINGS)}"
             raise InputError(f"{place}: case {case_id} lacks {what}: expected a file {expected}, found none.")
-    images = {modality: paths[manifest.layout["images"][modality]] for modality in manifest.modalities}
+    images = {modality: paths[suffixes[modality]] for modality in manifest.modalities}
     return Case(case_id, manifest.patient_of(case_id), images, paths[label_suffix])
 
 

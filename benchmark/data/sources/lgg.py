@@ -56,9 +56,9 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
         lacking = "_mask" if number in found[""] else ""
         name = f"{case_id}_{number}{lacking}{ending}"
         raise InputError(f"{place / name}: expected a mask for each picture and a picture for each mask, found none.")
-    start, shrink = (place.relative_to(folder) / case_id).as_posix(), manifest.layout.get("shrink", 1)
+    start, shrink = (place.relative_to(folder) / case_id).as_posix(), manifest.layout.shrink
     images = {
-        modality: str(ImagePath(f"{start}_*{ending}", manifest.layout["channels"][modality], shrink=shrink))
+        modality: str(ImagePath(f"{start}_*{ending}", manifest.layout.channels[modality], shrink=shrink))
         for modality in manifest.modalities
     }
     label = str(ImagePath(f"{start}_*_mask{ending}", shrink=shrink, majority=True))

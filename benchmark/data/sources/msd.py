@@ -27,7 +27,7 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
     cases = []
     for name in sorted(images):
         case_id = name.removesuffix(".gz").removesuffix(".nii")
-        paths = {key: f"imagesTr/{name}[{manifest.layout['images'][key]}]" for key in manifest.modalities}
+        paths = {key: f"imagesTr/{name}[{manifest.layout.images[key]}]" for key in manifest.modalities}
         cases.append(Case(case_id, manifest.patient_of(case_id), paths, f"labelsTr/{name}"))
     return cases
 
@@ -39,7 +39,7 @@ def _check_description(path: Path, manifest: Manifest) -> None:
     data = read_json(path, "the Decathlon's description of the set")
     found = data.get("modality") if isinstance(data, dict) else None
     found = {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-    expected = manifest.layout["modality"]
+    expected = manifest.layout.modality
     if {key: value.lower() for key, value in found.items()} != {k: v.lower() for k, v in expected.items()}:
         raise InputError(f"{path}: expected the modalities {expected}, found {found or 'none'}.")
 

@@ -103,7 +103,8 @@ def _distance(rng: np.random.Generator, points: Array, centre: Array, radius: fl
 
     axes = np.exp(rng.uniform(-0.3, 0.3, 3))
     matrix = Rotation.from_quat(rng.standard_normal(4)).as_matrix() / (radius * axes / axes.prod() ** (1 / 3))[:, None]
-    return np.sqrt((np.tensordot(matrix, points - centre[:, None], axes=1) ** 2).sum(0))
+    distance: Array = np.sqrt((np.tensordot(matrix, points - centre[:, None], axes=1) ** 2).sum(0))
+    return distance
 
 
 def _cheapest(cost: Array, mask: Array, voxels: int) -> Array:
