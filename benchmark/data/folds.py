@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from benchmark.base import project
-from benchmark.base.files import read_json, write_json
+from pydantic import Field
+
+from benchmark.base import declared, project
+from benchmark.base.declared import Record
+from benchmark.base.files import write_json
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import CaseList, data_folder, load_cases
 from benchmark.data.volumes import read_image
@@ -19,6 +22,23 @@ SIDES = ("train", "validation", "test")
 
 SPLITS = {"patient": "patient", "slice": "slice", "published": "case"}
 """What each split deals out: whole patients, single slices as many papers do, or cases as their publisher did."""
+
+
+class Sides(Record):
+    """The units on each side of one split, as a file has them."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class FoldsFile(Record):
+    """What a file of folds holds: one or more splits, what they deal out, and the seed and scheme that made them."""
+
+    by: Literal["patient", "case", "slice"] = "patient"
+    seed: int | None = None
+    scheme: dict[str, Any] = Field(default_factory=dict)
+    folds: Annotated[tuple[Sides, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -168,16 +188,16 @@ def read_folds(name: str, split: str = "patient") -> list[Fold]:
         InputError: if there is no such file, it is not a list of folds, or a unit is on two sides.
     """
     path = folds_path(name, split)
-    data = read_json(path, f"the folds that `{_command(name, split)}` writes")
+    found = read_sides(path, f"the folds that `{_command(name, split)}` writes")
     try:
-        folds = [Fold(**{side: tuple(fold[side]) for side in SIDES}, by=SPLITS[split]) for fold in data["folds"]]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected folds with train, validation and test, found {error}.") from error
+        return [Fold(fold.train, fold.validation, fold.test, by=SPLITS[split]) for fold in found.folds]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    if not folds:
-        raise InputError(f"{path}: expected at least one fold, found none.")
-    return folds
+
+
+def read_sides(path: Path, what: str = "folds") -> FoldsFile:
+    """Read a file of folds as it is: a unit may be on two sides. InputError if it is none; ``what`` names it there."""
+    return declared.read(path, FoldsFile, what)
 
 
 def load_folds(name: str, split: str = "patient") -> list[Fold]:

@@ -531,7 +531,9 @@ def test_gpus_are_those_of_the_environment(monkeypatch):
 
 
 def test_a_process_on_a_leash_ends_with_its_parent():
-    program = "import time, benchmark.studies.execute as e; e.end_with_parent(); print('on', flush=True); time.sleep(60)"
+    program = (
+        "import time, benchmark.studies.execute as e; e.end_with_parent(); print('on', flush=True); time.sleep(60)"
+    )
     environment = {**os.environ, execute.LEASH: "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment

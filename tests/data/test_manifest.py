@@ -94,14 +94,22 @@ def test_unknown_set_lists_the_known_ones(project):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"acces": "open"}, "'acces' was unexpected"),
-        ({"expected_cases": "285"}, "expected_cases: '285' is not of type 'integer'"),
+        ({"acces": "open"}, "acces: expected no such entry"),
+        ({"expected_cases": "285"}, "expected_cases: expected a valid integer, found"),
         ({"regions": {"WT": [1, 3]}, "regions_class_order": [1]}, "regions: expected only values that labels names"),
         ({"regions_class_order": [1]}, "regions_class_order: expected a label per region"),
-        ({"source": "dicom"}, "source: expected one of brats, coco, lgg, msd, phantom, found dicom"),
-        ({"patient_pattern": "Brats18_(.+)"}, "patient_pattern: expected a group named patient"),
+        ({"source": "dicom"}, "source: expected 'brats', 'coco', 'lgg', 'msd' or 'phantom', found \"dicom\""),
+        (
+            {"patient_pattern": "Brats18_(.+)"},
+            "patient_pattern: expected a regular expression with a group named patient",
+        ),
+        ({"patient_pattern": "["}, "patient_pattern: expected a regular expression .unterminated"),
+        ({"layout": {}}, "layout: expected images and label for brats, found no images, label"),
+        ({"layout": {"images": {"T1": "_t1"}, "label": "_seg"}}, "layout: expected each modality, found T1"),
+        ({"layout": {"images": {"T1": 1, "T1c": 2, "T2": 3, "FLAIR": 0}, "label": "_seg"}}, "images: expected ends of"),
+        ({"labels": {"0": "a", "01": "b"}}, "labels/01: expected a whole number as text, found"),
         ({"name": "other"}, "name: expected brats2018, found other"),
-        ({"title": None}, "title: None is not of type 'string'"),
+        ({"title": None}, "title: expected a valid string, found null"),
     ],
 )
 def test_invalid_manifest_names_file_and_field(project, change, message):

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.base import project
-from benchmark.base.files import read_json
 from benchmark.base.records import InputError
 from benchmark.data.audit.measures import THUMBNAIL, CaseFacts, Finding
-from benchmark.data.folds import SIDES
+from benchmark.data.folds import SIDES, read_sides
 
 ALIKE = 0.95
 """Correlation of two slices' thumbnails from which they count as near-duplicates.
@@ -197,12 +196,8 @@ def _unknown(split: Split) -> Finding:
 
 
 def _read(path: Path, split: str) -> Split:
-    data = read_json(path, "folds")
-    try:
-        folds = tuple({side: tuple(fold[side]) for side in SIDES} for fold in data["folds"])
-        return Split(split, data.get("by", "patient"), folds)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: expected folds with train, validation and test, found {error}.") from error
+    found = read_sides(path)
+    return Split(split, found.by, tuple({side: getattr(fold, side) for side in SIDES} for fold in found.folds))
 
 
 def _split_name(path: Path, name: str) -> str:
