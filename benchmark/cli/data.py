@@ -28,10 +28,10 @@ PIPED_WIDTH = 100
 def scan(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A known data set: brats2018, msd_brain, …")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where its files are on this machine.")],
-    name: Annotated[str | None, typer.Option(help="Name of the case list, if not SOURCE (a subset, a copy).")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of a subset's or copy's case list, if not SOURCE.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a case list that differs.")] = False,
 ) -> None:
-    """Read and check every file, and write the case list with hashes to data_manifests/."""
+    """Check every file of a data set, and list its cases with hashes in data_manifests/."""
     from benchmark.data.scan import scan as run
 
     with reporting("scanning") as progress:
@@ -65,7 +65,7 @@ def prepare(
     name: Name,
     jobs: Annotated[int, typer.Option(min=1, help="Cases prepared at a time; memory grows with it.")] = 1,
 ) -> None:
-    """Normalise, crop and store the volumes of all cases, so that training reads single slices."""
+    """Normalise, crop and store the volumes of all cases, so that training can read single slices."""
     from benchmark.data.prepare import prepare as run
 
     with reporting("preparing") as progress:
@@ -110,17 +110,18 @@ def fetch(
 def folds(
     name: Name,
     k: Annotated[int | None, typer.Option(help="Number of folds; each patient is tested in one of them.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides who is where.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random split.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share of a fold's other patients for validation.")] = None,
     fractions: Annotated[
-        tuple[float, float, float] | None, typer.Option(metavar="TRAIN VALIDATION TEST", help="One split instead.")
+        tuple[float, float, float] | None,
+        typer.Option(metavar="TRAIN VALIDATION TEST", help="One split, no folds."),
     ] = None,
     by: Annotated[
-        str, typer.Option(help="patient; slice, which lets patients leak; or published, the publisher's own split.")
+        str, typer.Option(help="patient; slice (patients leak); or published (the publisher's own split).")
     ] = "patient",
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite folds that differ.")] = False,
 ) -> None:
-    """Split a set's patients into folds; what is not given is taken from the manifest."""
+    """Split the patients of a data set into folds; the manifest decides what is not given."""
     from benchmark.data.folds import leaked_patients, remake
     from benchmark.data.manifest import load_cases
 
@@ -140,11 +141,11 @@ def folds(
 def audit(
     name: Name,
     split: Annotated[list[str] | None, typer.Option(help="A split to look at, repeatable; all by default.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Label maps of any set, looked for in this one.")] = None,
-    patients: Annotated[Path | None, typer.Option(help="CSV file with other ids of this set's cases.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list, clean checks included.")] = False,
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps to look for in this set.")] = None,
+    patients: Annotated[Path | None, typer.Option(help="CSV file of ids that its cases have elsewhere.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all checks as JSON, also the clean ones.")] = False,
 ) -> None:
-    """Look for what makes a set's scores mean less: leaks, copies, boxes, odd scans; exit code 1 after an error."""
+    """Audit a data set: patient leaks, duplicates, box-shaped masks, abnormal scans; exit code 1 after an error."""
     import dataclasses
     import json
 

@@ -1,4 +1,4 @@
-"""The name of an openly served data set to its files in a folder, and of any other to how to get it."""
+"""Download an openly served data set, or say how to get one that is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The units of a data set (patients, cases, slices) and a seed to folds, and folds to files beside the manifest."""
+"""Split the patients, cases or slices of a data set into folds, and keep them beside the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outlines in a JSON file, COCO annotations or lists of points by number, to label maps of one slice."""
+"""Fill the outlines of a JSON file, COCO annotations or lists of points by number, as label maps of one slice."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_coco(path: Path) -> dict[int, Outlined]:
 
 
 def read_numbered(path: Path) -> dict[int, Polygon]:
-    """Read ``{"16": [[x, y], …], …}``, one outline a number, in pixels.
+    """Read ``{"16": [[x, y], …], …}``, one outline per number, in pixels.
 
     Raises:
         InputError: if it is not such a file.

@@ -1,4 +1,4 @@
-"""Pictures (.tif, .png, .jpg), one or a numbered stack, to volumes whose axes are column, row and slice."""
+"""Read pictures (.tif, .png, .jpg), one or a numbered stack, as volumes of column, row and slice."""
 
 from __future__ import annotations
 

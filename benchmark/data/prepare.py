@@ -1,4 +1,4 @@
-"""Prepare cases: normalised, cropped, memory-mapped volumes that training reads slice by slice, and the way back."""
+"""Prepare cases: normalise, crop and memory-map their volumes, and put label maps back on the original grid."""
 
 from __future__ import annotations
 

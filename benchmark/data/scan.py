@@ -1,4 +1,4 @@
-"""A publisher's folder to a list of checked cases with hashes and folds, and a comparison of the two later on."""
+"""Check a publisher's folder and list its cases with hashes and folds; verify later that nothing changed."""
 
 from __future__ import annotations
 

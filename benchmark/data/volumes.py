@@ -1,4 +1,4 @@
-"""Image files, and what a case's paths name in them, to arrays with an affine; label maps back to NIfTI files."""
+"""Read the image files that a case's paths name as arrays with an affine, and write label maps as NIfTI files."""
 
 from __future__ import annotations
 

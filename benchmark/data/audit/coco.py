@@ -1,4 +1,4 @@
-"""COCO annotation files, and a user's table of their pictures, to findings about their outlines and categories."""
+"""Check COCO annotation files: rectangles drawn as outlines, and what their categories mean."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def audit_coco(listed: CaseList, folder: Path, table: Path | None = None) -> lis
 
     The files are those beside the cases' pictures, by the name that the manifest's layout has for them; a set without
     such a name has none, and no finding.
-    ``table`` is a CSV file with a row a picture; a column of it that the categories follow says what they mean.
+    ``table`` is a CSV file with a row per picture; a column of it that the categories follow says what they mean.
 
     Raises:
         InputError: if a file or the table cannot be read.

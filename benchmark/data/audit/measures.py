@@ -1,4 +1,4 @@
-"""The arrays of one case to what an audit asks of them: digests, extents, rectangles, intensities and thumbnails."""
+"""Measure the arrays of one case: digests, extents, rectangles, intensities and thumbnails."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Intensity:
 class CaseFacts:
     """One case, measured on its canonical (RAS) grid; slices are those of the third axis.
 
-    ``digests`` maps a modality to one digest a slice, None where the slice is constant. ``lacks`` maps a modality to
+    ``digests`` maps a modality to one digest per slice, None where the slice is constant. ``lacks`` maps a modality to
     what ``lacking`` finds. ``masked`` and ``boxes`` mark slices with a label, and with nothing but rectangles.
     ``patient_known`` is false where nothing says whose the case is, and ``patient_id`` is its own id.
     ``with_next`` is the correlation of each slice's thumbnail with the next one's, 0 for the last; it and the
@@ -72,7 +72,7 @@ class CaseFacts:
 
     @property
     def pictures(self) -> list[bytes | None]:
-        """One digest a slice over all modalities; None where all of them are constant."""
+        """One digest per slice over all modalities; None where all of them are constant."""
         slices = zip(*self.digests.values(), strict=True)
         return [b"".join(part or b"-" for part in parts) if any(parts) else None for parts in slices]
 

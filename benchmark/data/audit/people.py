@@ -1,4 +1,4 @@
-"""A set, the other sets and a user's files to findings: the same person under two ids, other masks of one picture."""
+"""Look for the people of a set in other sets and in a user's files, and for other masks of its pictures."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def audit_other(listed: CaseList, folder: Path, facts: Sequence[CaseFacts], othe
     """Look for this set's patients in another: by id, by hash of a file, and by label map, voxel for voxel."""
     name, total = other.listed.name, len(listed.patients)
     ids = sorted(set(listed.patients) & set(other.listed.patients))
-    same = f"{len(ids)} of {total} patients are in {name} under the same id: the two are no independent sets."
+    same = f"{len(ids)} of {total} patients are in {name} under the same id: the two sets are not independent."
     if not ids and not (_known(listed) and _known(other.listed)):
-        total, same = 0, f"Nothing says whose the cases of this set or of {name} are: their ids say nothing."
+        total, same = 0, f"The patients of this set or of {name} are not known: equal ids would not say anything."
     theirs = {digest: case for case in other.listed.cases for path, digest in case.sha256.items() if _image(case, path)}
     pairs = {}
     for case in listed.cases:
@@ -83,7 +83,7 @@ def audit_labels(
 def audit_patients(
     listed: CaseList, path: Path, others: Sequence[Other], labels: Mapping[str, Path]
 ) -> tuple[list[Finding], dict[str, str]]:
-    """Look for the ids of a user's CSV file, a row a case or patient of this set, in the other sets.
+    """Look for the ids of a user's CSV file, one row per case or patient of this set, in the other sets.
 
     Returns:
         Findings, and the patient of each case by a column whose name has "patient" in it (empty without one).
@@ -166,7 +166,7 @@ def _outlines(place: str, dice: Sequence[tuple[str, float]]) -> Finding:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file with a header, a dict a row; InputError if it is none."""
+    """Read a CSV file with a header as one dict per row; InputError if it is none."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(stream)]

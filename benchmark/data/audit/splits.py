@@ -1,4 +1,4 @@
-"""The splits of a set and its measured cases to findings: who and what is in training and held out at once."""
+"""Check the splits of a set: patients and pictures that are in training and held out at once."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def leaking_patients(
         counts[side] = (trained, held)
     shares = " and ".join(f"{a} of {b} {side} {what}" for side, (a, b) in counts.items() if b)
     where = f"split {split.name} ({_folds(len(split.folds))} by {split.by})"
-    sentence = f"In {where}, {shares or 'no held-out case'} are of patients who are in training as well."
+    sentence = f"In {where}, {shares or 'no held-out case'} are of patients who are also in training."
     found, total = (sum(pair[i] for pair in counts.values()) for i in range(2))
     examples = tuple(str(patient) for patient, _ in leaked.most_common(5))
     return Finding(
@@ -102,7 +102,7 @@ def identical_across(split: Split, masks: list[dict[str, np.ndarray]], facts: Se
         same = [i for i in outside if digests[i] in train]
         held, found = held + len(outside), found + len(same)
         examples += [_unit(facts, int(i)) for i in same[:5]]
-    sentence = f"Of {held} held-out slices of split {split.name}, {found} are in training pixel for pixel."
+    sentence = f"Of {held} held-out slices of split {split.name}, {found} are in training with the same pixels."
     severity = "error" if found else "clean"
     return Finding("identical images across a split", severity, found, held, tuple(examples[:5]), sentence, split.name)
 
@@ -191,7 +191,7 @@ def side_masks(split: Split, fold: Mapping[str, tuple[str, ...]], facts: Sequenc
 
 
 def _unknown(split: Split) -> Finding:
-    sentence = f"Nothing says whose each case is: whether a patient is on two sides of split {split.name} is not known."
+    sentence = f"Patients are not known, so nor is whether one is on two sides of split {split.name}."
     return Finding("patients across a split", "not checked", 0, 0, (), sentence, split.name)
 
 

@@ -1,4 +1,4 @@
-"""A folder in the layout of the BraTS challenges to a list of cases, without reading a voxel."""
+"""List the cases of a folder laid out as the BraTS challenges, without reading a voxel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of pictures with COCO annotations, split by its publisher, to a list of cases of one slice each."""
+"""List the cases of a folder of pictures with COCO annotations, split by its publisher: one slice per case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder in the layout of the LGG set on Kaggle, a picture and a mask a slice, to a list of cases of whole stacks."""
+"""List the cases of a folder laid out as the LGG set on Kaggle: a picture and a mask per slice, a stack per case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder in the layout of the Medical Segmentation Decathlon to a list of cases, without reading a voxel."""
+"""List the cases of a folder laid out as the Medical Segmentation Decathlon, without reading a voxel."""
 
 from __future__ import annotations
 

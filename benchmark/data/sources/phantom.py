@@ -1,4 +1,4 @@
-"""Turns a seed into brain scans with synthetic gliomas, their exact labels, and a BraTS-2018-like folder of them.
+"""Draw brain scans with synthetic gliomas and their exact labels from a seed, laid out as BraTS 2018.
 
 Everything random is drawn in mm, not in voxels, so a patient has the same anatomy and tumour at any spacing; only the
 scanner's noise depends on the grid. Arithmetic is in float64 and is rounded to integers at the very end, so that the
