@@ -121,7 +121,8 @@ def make_fractions(
         InputError: if the fractions are not from 0 to 1 and add up to 1, or there are too few units.
     """
     order = _ordered(units, seed)
-    if min(train, validation, test) < 0 or abs(train + validation + test - 1) > 1e-6 or train == 0:
+    # Written so that NaN is refused too.
+    if not (min(train, validation, test) >= 0 and abs(train + validation + test - 1) <= 1e-6 and train > 0):
         raise InputError(f"folds: expected fractions that add up to 1, found {train}, {validation} and {test}.")
     tested, chosen = _count(test, len(order)), _count(validation, len(order))
     if tested + chosen >= len(order):

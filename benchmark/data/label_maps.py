@@ -1,4 +1,4 @@
-"""Find the label maps in a folder that any tool wrote, by case."""
+"""Find the label maps in a folder that any tool wrote, by case, and count their labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
+from benchmark.base.files import entries
 from benchmark.base.records import InputError
+from benchmark.data.manifest import Manifest
 from benchmark.data.volumes import ending_of
 
 
@@ -35,10 +39,24 @@ def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dic
     return found
 
 
+def count_labels(path: Path, labels: np.ndarray, manifest: Manifest) -> dict[str, int]:
+    """Count the voxels of each label value; InputError for values that the manifest does not name."""
+    counts = {label: int(np.count_nonzero(labels == int(label))) for label in manifest.labels}
+    if sum(counts.values()) != labels.size:
+        known = [int(label) for label in manifest.labels]
+        # As it is: 3.9999999 rounded would read as a label that is known.
+        other = [f"{value}".removesuffix(".0") for value in np.unique(labels).tolist() if value not in known]
+        found = ", ".join(other[:5]) + (", …" if len(other) > 5 else "")
+        expected = f"label values {', '.join(manifest.labels)} as in {manifest.name}"
+        raise InputError(f"{path}: expected {expected}, found also {found}.")
+    return counts
+
+
 def _in_case_folder(folder: Path, odd_names: Mapping[str, str]) -> list[tuple[str, Path]]:
     case = folder.name
     files, folders = _entries(folder)
-    labels = [path for path in files if _case_of(path) == case or path.name.removesuffix(".gz") == odd_names.get(case)]
+    odd = odd_names.get(case, "")
+    labels = [path for path in files if _case_of(path) in (case, _stem(odd) or case)]
     if files and not labels:
         # Left out silently, the case would be missing from the table.
         raise InputError(f"{folder}: expected a label map named {case}_seg or {case}, found only {files[0].name} etc.")
@@ -49,9 +67,13 @@ def _in_case_folder(folder: Path, odd_names: Mapping[str, str]) -> list[tuple[st
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    return [p for p in entries if p.is_file() and ending_of(p.name)], [p for p in entries if p.is_dir()]
+    files, folders = entries(folder)
+    return [folder / name for name in files if ending_of(name)], [folder / name for name in folders]
 
 
 def _case_of(path: Path) -> str:
-    return re.sub(r"[_-]seg$", "", path.name.removesuffix(ending_of(path.name) or ""))
+    return re.sub(r"[_-]seg$", "", _stem(path.name), flags=re.IGNORECASE)
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(ending_of(name) or "")

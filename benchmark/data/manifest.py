@@ -80,6 +80,14 @@ class Layout(Record):
     outlines: Name | None = None
 
 
+class Generator(Record):
+    """Settings of a generated set."""
+
+    seed: Annotated[int, Field(ge=0)]
+    patients: Annotated[int, Field(ge=1)]
+    spacing: Annotated[float, Field(ge=0.5, le=10)]
+
+
 class Manifest(Record):
     """Description of one published data set; the fields are those of ``data_manifests/<name>.json``.
 
@@ -106,7 +114,7 @@ class Manifest(Record):
     pictures: Literal["private", "public"]
     warnings: tuple[str, ...]
     folds: dict[str, Any]
-    generator: dict[str, Any] = Field(default_factory=dict)
+    generator: Generator | None = None
     unit: Literal["mm", "pixels"] = "mm"
 
     def patient_of(self, case_id: str) -> str:
@@ -273,7 +281,7 @@ def generate(manifest: Manifest, folder: Path, progress: Progress | None = None)
     from benchmark.data.sources import phantom
 
     with _GENERATE_LOCK:
-        phantom.generate(folder, **manifest.generator, progress=progress)
+        phantom.generate(folder, **(manifest.generator.model_dump() if manifest.generator else {}), progress=progress)
     return folder
 
 
@@ -319,6 +327,7 @@ def _check(path: Path, manifest: Manifest) -> None:
     lacking = [entry for entry in needed if not getattr(layout, entry)]
     of_modality = set(layout.images or layout.channels or manifest.modalities)
     kinds, kind = {type(value) for value in layout.images.values()}, int if manifest.source == "msd" else str
+    generated = manifest.access == "generated"
     count, order = len(manifest.regions), len(manifest.regions_class_order)
     problems = [
         (manifest.name == path.stem, f"name: expected {path.stem}, found {manifest.name}"),
@@ -328,6 +337,7 @@ def _check(path: Path, manifest: Manifest) -> None:
         (not lacking, f"layout: expected {' and '.join(needed)} for {manifest.source}, found no {', '.join(lacking)}"),
         (of_modality >= {*manifest.modalities}, f"layout: expected each modality, found {', '.join(of_modality)}"),
         (kinds <= {kind}, f"layout/images: expected {'positions' if kind is int else 'ends of names'}"),
+        (generated == (manifest.generator is not None), "generator: expected if access is generated, and only then"),
         ("seed" in manifest.folds, "folds: expected an entry 'seed', found none"),
     ]
     for holds, message in problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from benchmark.base.records import Case, InputError
 from benchmark.data.folds import SIDES, Fold, folds_path, load_folds
 from benchmark.data.manifest import CaseList, Manifest, cases_path, data_folder, folder_here, load_cases, manifest_of
 from benchmark.data.scan import scan
-from benchmark.data.volumes import canonical, parse_path, read_image, read_images, sha256_of
+from benchmark.data.volumes import canonical, parse_path, read_image, read_images, sha256_file, sha256_of
 
 SETTINGS = {"version": 1, "orientation": "RAS", "normalisation": "z-score over non-zero voxels", "crop": "non-zero"}
 """What preparation does; part of a prepared case's key, so that changing it never mixes old and new volumes."""
@@ -81,9 +82,15 @@ class PreparedCase:
         """uint8 label values of shape (slices, x, y), memory-mapped or a copy as ``image`` is.
 
         Raises:
-            InputError: if the publisher withholds this case's label.
+            InputError: if the publisher withholds this case's label, or it is not what was prepared: all scores and
+                what is learned depend on it.
         """
-        return self._of_slices(self._stored_label())
+        stored, path = self._stored_label(), self.folder / "label.npy"
+        # An older version kept no checksums; what it prepared is prepared anew before a run.
+        digest, *_ = self.header.get("files", {}).get(path.name, [None])
+        if digest is not None and not _unchanged(path, digest, *_stamp(path)):
+            raise InputError(f"{path}: {_changed(self.case, self.folder)}.")
+        return self._of_slices(stored)
 
     def slice_at(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         """Memory-mapped image (modalities, x, y) and label (x, y) of the slice at a position of ``image``."""
@@ -154,10 +161,9 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
         InputError: if a file is missing, is not the one that was scanned, or holds nothing but zeros.
     """
     target = store / case_key(case, cases.manifest.modalities)
-    prepared = PreparedCase(case, target)
-    if target.is_dir():
-        return prepared
-    folder = data_folder(cases.name)
+    if _whole(target):
+        return PreparedCase(case, target)
+    folder = cases.folder
     for path, expected in case.sha256.items():
         _check_hash(folder / path, expected, cases)
     images = read_images(folder, [case.images[modality] for modality in cases.manifest.modalities])
@@ -168,6 +174,9 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
     if not inside.any():
         raise InputError(f"Case {case.case_id} is empty: expected a brain, found only zeros in {folder}.")
     box = bounding_box(inside if label is None else inside | (label > 0))
+    # What is there is from a version that kept no checksums, or was changed; replacing_folder would keep it.
+    shutil.rmtree(target, ignore_errors=True)
+    _mapped.cache_clear()
     with replacing_folder(target) as temporary:
         image = np.stack([_zscore(volume)[box].transpose(2, 0, 1) for volume in volumes], axis=1)
         np.save(temporary / "image.npy", image)
@@ -181,9 +190,24 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
             "foreground": [] if label is None else np.flatnonzero(label[box].any(axis=(0, 1))).tolist(),
             "settings": SETTINGS,
             "sha256": case.sha256,
+            "files": {path.name: [sha256_file(path), *_stamp(path)] for path in sorted(temporary.glob("*.npy"))},
         }
         write_json(temporary / "case.json", header)
-    return prepared
+    return PreparedCase(case, target)
+
+
+def damaged(name: str, progress: Progress | None = None) -> list[str]:
+    """Read what is prepared of a data set, and return a sentence for each array that is not as it was written."""
+    listed, store = load_cases(name), store_folder()
+    folders = [store / case_key(case, listed.manifest.modalities) for case in listed.cases]
+    problems = []
+    for done, (case, folder) in enumerate(zip(listed.cases, folders, strict=True), start=1):
+        files = _stored_files(folder) if folder.is_dir() else {}
+        changed = [name for name, (digest, *_) in files.items() if _digest(folder / name) != digest]
+        problems += [f"{folder / name}: {_changed(case, folder)}." for name in changed]
+        if progress:
+            progress(done, len(folders), case.case_id)
+    return problems
 
 
 def store_folder() -> Path:
@@ -323,6 +347,55 @@ def _zscore(volume: np.ndarray) -> np.ndarray:
     if spread > 0:
         scaled[inside] = (values - values.mean()) / spread
     return scaled
+
+
+def _stored_files(folder: Path) -> dict[str, list[Any]]:
+    """Return digest, size and time of change of each array of a prepared case when it was written; none of an older
+    version or where the header is broken."""
+    try:
+        found = read_json(folder / "case.json", "a prepared case's header")["files"]
+        return {str(name): [str(digest), int(size), int(time)] for name, (digest, size, time) in found.items()}
+    except (InputError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _whole(folder: Path) -> bool:
+    """Say whether a prepared case is as it was written, by size and time of each array, and by its bytes where these
+    differ, as they do in a copy."""
+    files = _stored_files(folder)
+    try:
+        return "image.npy" in files and all(
+            [*_stamp(folder / name)] == stamp or _unchanged(folder / name, digest, *_stamp(folder / name))
+            for name, (digest, *stamp) in files.items()
+        )
+    except InputError:
+        return False
+
+
+def _changed(case: Case, folder: Path) -> str:
+    return (
+        f"expected what was prepared of case {case.case_id}, found other content or none; delete {folder} and run the "
+        "same command again"
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of change of a file; InputError where there is none."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: expected a prepared array, found: {error.strerror}.") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _digest(path: Path) -> str:
+    return sha256_file(path) if path.is_file() else ""
+
+
+# A process asks once for each time of change.
+@lru_cache(maxsize=100_000)
+def _unchanged(path: Path, digest: str, *_: int) -> bool:
+    return sha256_file(path) == digest
 
 
 # Each map holds a file descriptor; a large set has more cases than a process may have open files.

@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.base.files import write_text
 from benchmark.base.progress import Progress
 from benchmark.base.records import InputError
-from benchmark.data.label_maps import label_files
+from benchmark.data.label_maps import count_labels, label_files
 from benchmark.data.manifest import Manifest, manifest_of
 from benchmark.data.scan import AFFINE_TOLERANCE
 from benchmark.data.volumes import pick_image, read_volume, spacing_of
@@ -120,11 +120,5 @@ def _score_files(reference: Path, prediction: Path | None, manifest: Manifest) -
 def _read_labels(path: Path, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     voxels, affine = read_volume(path)
     labels = pick_image(voxels, None, path)
-    found = np.unique(labels[labels != 0])
-    unexpected = [value for value in found.tolist() if str(int(value)) not in manifest.labels or value != int(value)]
-    if unexpected:
-        shown = ", ".join(f"{value:g}" for value in unexpected[:5]) + (", ..." if len(unexpected) > 5 else "")
-        raise InputError(
-            f"{path}: expected the label values of {manifest.name}, {', '.join(manifest.labels)}, found {shown}."
-        )
+    count_labels(path, labels, manifest)
     return labels, affine

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -39,7 +38,9 @@ def save(path, data, affine=AFFINE):
 def save_case(folder, case_id, seed):
     rng = np.random.default_rng(seed)
     for suffix in SUFFIXES:
-        save(folder / case_id / f"{case_id}{suffix}.nii.gz", rng.integers(0, 900, (4, 5, 6)).astype(np.int16))
+        image = rng.integers(0, 900, (4, 5, 6)).astype(np.int16)
+        image[0, 0, 0] = 0
+        save(folder / case_id / f"{case_id}{suffix}.nii.gz", image)
     labels = np.zeros((4, 5, 6), np.uint8)
     labels[seed % 4, seed % 5, :] = [1, 1, 2, 2, 2, 4]
     save(folder / case_id / f"{case_id}_seg.nii.gz", labels)
@@ -147,11 +148,8 @@ def test_same_bytes_whatever_the_order_of_files(project, scans, monkeypatch):
     path = project / "data_manifests" / "brats2018.cases.json"
     before = path.read_bytes()
     path.unlink()
-    walk = os.walk
-    monkeypatch.setattr(
-        "benchmark.data.sources.brats.os.walk",
-        lambda *args, **kwargs: reversed([(p, list(d), f[::-1]) for p, d, f in walk(*args, **kwargs)]),
-    )
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: reversed(sorted(listed(folder))))
     scan("brats2018", scans)
     assert path.read_bytes() == before
     assert not scan("brats2018", scans).written

@@ -365,7 +365,7 @@ def test_annotated_pictures_that_do_not_fit(project, rectangles):
         coco.find_cases(rectangles, manifest)
     annotations.write_text(whole)
     change(annotations, width=21)
-    with pytest.raises(InputError, match=r"coco\.json: expected shape \(20, 10, 1\) as in 16_jpg.*found \(21, 10, 1\)"):
+    with pytest.raises(InputError, match=r"16_jpg.*jpg: expected pictures of the size .* 21 x 10 pixels, found 20"):
         scan("tumor2146", rectangles)
     annotations.unlink()
     with pytest.raises(InputError, match=r"train/_annotations\.coco\.json: expected the annotations of this folder"):

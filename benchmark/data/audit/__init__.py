@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -18,6 +18,7 @@ from benchmark.data.audit.measures import CaseFacts, Finding
 from benchmark.data.audit.people import audit_labels, audit_other, audit_patients, other_sets
 from benchmark.data.audit.splits import SEARCHED, Split, audit_split, leaking_patients, read_splits, side_masks
 from benchmark.data.manifest import CaseList, data_folder, load_cases
+from benchmark.data.pictures import files_of, is_picture, is_turned
 from benchmark.data.scan import parallel
 from benchmark.data.volumes import ImagePath, canonical, parse_path, read_image, read_images
 
@@ -90,7 +91,15 @@ def measure(folder: Path, listed: CaseList, case: Case, alike: bool, keep: bool)
         patient_known(listed.manifest.source, case.case_id, case.patient_id),
         None if small is None else np.append((small[1:] * small[:-1]).sum(axis=1), 0),
         small if keep else None,
+        tuple(modality for modality, image in images.items() if image.all()),
+        tuple(_turned(folder, case)),
     )
+
+
+def _turned(folder: Path, case: Case) -> Iterator[str]:
+    """Yield the names of a case's pictures that an EXIF tag turns or mirrors."""
+    for path in dict.fromkeys(folder / parse_path(relpath).file for relpath in case.images.values()):
+        yield from (file.name for file in files_of(path) if is_picture(file) and is_turned(file))
 
 
 def _as_drawn(folder: Path, case: Case, label: np.ndarray) -> np.ndarray:

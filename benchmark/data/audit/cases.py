@@ -31,6 +31,8 @@ def audit_cases(listed: CaseList, facts: Sequence[CaseFacts]) -> list[Finding]:
         rectangular_masks(facts),
         copied_channels(facts),
         empty_channels(facts),
+        full_images(facts),
+        turned_pictures(facts),
         *label_findings(listed),
         always_tumour(facts),
         *geometry(listed.cases, facts),
@@ -113,6 +115,22 @@ def empty_channels(facts: Sequence[CaseFacts]) -> Finding:
         len(facts),
         f"{len(hits)} channels of {len(facts)} cases have one value all over.",
     )
+
+
+def full_images(facts: Sequence[CaseFacts]) -> Finding:
+    """Find images without a voxel that is exactly 0, which preparation takes for background."""
+    hits = [f"{case.case_id} ({', '.join(case.full)})" for case in facts if case.full]
+    sentence = f"{len(hits)} of {len(facts)} cases have images without a voxel that is exactly 0"
+    sentence += ": air counts as brain where they are normalised and cropped." if hits else "."
+    return finding("no background", "warning", hits, len(facts), sentence)
+
+
+def turned_pictures(facts: Sequence[CaseFacts]) -> Finding:
+    """Find pictures that an EXIF tag turns or mirrors: other programs may read them as they are stored."""
+    hits = [f"{case.case_id} ({name})" for case in facts for name in case.turned]
+    sentence = f"{len(hits)} pictures are turned or mirrored by an EXIF tag"
+    sentence += ", which is obeyed here: check that their masks were drawn so, too." if hits else "."
+    return finding("turned pictures", "warning", hits, len(facts), sentence)
 
 
 def label_findings(listed: CaseList) -> list[Finding]:

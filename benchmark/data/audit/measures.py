@@ -54,7 +54,8 @@ class CaseFacts:
     what ``lacking`` finds. ``masked`` and ``boxes`` mark slices with a label, and with nothing but rectangles.
     ``patient_known`` is false where nothing says whose the case is, and ``patient_id`` is its own id.
     ``with_next`` is the correlation of each slice's thumbnail with the next one's, 0 for the last; it and the
-    ``thumbnails`` themselves (slices, numbers) are absent where they were not asked for.
+    ``thumbnails`` themselves (slices, numbers) are absent where they were not asked for. ``full`` names the modalities
+    without a voxel that is exactly 0, ``turned`` the pictures that an EXIF tag turns or mirrors.
     """
 
     case_id: str
@@ -69,6 +70,8 @@ class CaseFacts:
     patient_known: bool = True
     with_next: np.ndarray | None = None
     thumbnails: np.ndarray | None = field(default=None, repr=False)
+    full: tuple[str, ...] = ()
+    turned: tuple[str, ...] = ()
 
     @property
     def pictures(self) -> list[bytes | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.base.files import read_rows
 from benchmark.base.records import Case, InputError, patient_known
 from benchmark.data.audit.cases import finding
 from benchmark.data.audit.measures import CaseFacts, Finding, mask_digest, slice_dice
@@ -163,18 +163,6 @@ def _outlines(place: str, dice: Sequence[tuple[str, float]]) -> Finding:
     return finding(
         "other masks of the same pictures", "error" if mean < 0.7 else "warning", differ, len(values), sentence, place
     )
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file with a header as one dict per row; InputError if it is none."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(stream)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: expected a CSV file with a header, found: {error}.") from error
-    if not rows:
-        raise InputError(f"{path}: expected a CSV file with a header and rows, found none.")
-    return rows
 
 
 def _names(case: Case) -> list[str]:

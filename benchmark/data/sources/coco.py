@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
+from benchmark.base.files import read_rows
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
 from benchmark.data.outlines import Outlined, read_coco, read_numbered
+from benchmark.data.pictures import size_of
 from benchmark.data.volumes import ImagePath
 
 
@@ -38,6 +39,9 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
             path = folder / side / image.file_name
             if Path(image.file_name).name != image.file_name or not path.is_file():
                 raise InputError(f"{path}: expected this picture, which {annotations} lists, found none.")
+            if (size := size_of(path)) != (image.width, image.height):
+                expected = f"pictures of the size that {annotations} gives, {image.width} x {image.height} pixels"
+                raise InputError(f"{path}: expected {expected}, found {size[0]} x {size[1]}.")
             number = _number(path, manifest)
             case_id = f"image_{number}"
             patient = patients.get(image.file_name) if patients else manifest.patient_of(case_id)
@@ -50,8 +54,8 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
 
 
 def _number(path: Path, manifest: Manifest) -> int:
-    match = re.fullmatch(manifest.layout.picture, path.name)
-    if match is None:
+    match = re.fullmatch(manifest.layout.picture, path.name, re.IGNORECASE)
+    if match is None or not (match["number"] or "").isdecimal():
         raise InputError(f"{path}: expected a picture named like {manifest.layout.picture}, found {path.name}.")
     return int(match["number"])
 
@@ -74,13 +78,18 @@ def _label(folder: Path, manifest: Manifest, annotations: str, image_id: int, im
 def _patients(folder: Path, manifest: Manifest) -> dict[str, str]:
     """Read whose picture each is from the table that the layout names; nothing where it is not there."""
     columns = manifest.layout.patients
-    if columns is None or not (folder / columns.file).is_file():
+    if columns is None or not (folder / columns.file).exists():
         return {}
     path = folder / columns.file
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [(row[columns.picture], row[columns.patient]) for row in csv.DictReader(stream)]
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+    rows = read_rows(path)
+    if lacking := {columns.picture, columns.patient} - rows[0].keys():
         expected = f"a table with columns {columns.picture} and {columns.patient}"
-        raise InputError(f"{path}: expected {expected}, found another one ({error}).") from error
-    return {picture: f"patient_{patient}" for picture, patient in rows if patient}
+        raise InputError(f"{path}: expected {expected}, found none named {', '.join(sorted(lacking))}.")
+    found: dict[str, str] = {}
+    for row in rows:
+        picture, patient = row[columns.picture], f"patient_{row[columns.patient]}"
+        if row[columns.patient].strip() and found.setdefault(picture, patient) != patient:
+            raise InputError(f"{path}: expected one patient of {picture}, found {found[picture]} and {patient}.")
+    if not found:
+        raise InputError(f"{path}: expected patients in the column {columns.patient}, found none in {len(rows)} rows.")
+    return found

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
+from benchmark.base.files import walk
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
 from benchmark.data.pictures import ENDINGS
 from benchmark.data.volumes import ImagePath
 
-_PICTURE = re.compile(rf"(?P<case>.+)_(?P<number>\d+)(?P<mask>_mask)?(?P<ending>{'|'.join(map(re.escape, ENDINGS))})")
+_PICTURE = re.compile(
+    rf"(?P<case>.+)_(?P<number>\d+)(?P<mask>_mask)?(?P<ending>(?i:{'|'.join(map(re.escape, ENDINGS))}))", re.DOTALL
+)
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
@@ -25,9 +27,8 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
             another case than its folder.
     """
     cases = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        case = _find_case(Path(place), files, folder, manifest)
+    for place, files, _ in walk(folder):
+        case = _find_case(place, files, folder, manifest)
         if case is not None:
             cases.append(case)
     return cases
@@ -38,15 +39,15 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
     case_id = place.absolute().name
     found: dict[str, set[str]] = {"": set(), "_mask": set()}
     endings = set()
-    for name in sorted(files):
+    for name in files:
         match = _PICTURE.fullmatch(name)
-        if match is None or name.startswith("."):
+        if match is None:
             continue
         if match["case"] != case_id:
             expected = f"{case_id}_{match['number']}{match['mask'] or ''}{match['ending']}"
             raise InputError(f"{place / name}: expected a picture named for its folder, {expected}, found {name}.")
         found[match["mask"] or ""].add(match["number"])
-        endings.add(match["ending"])
+        endings.add(match["ending"].lower())
     if not endings:
         return None
     if len(endings) > 1:

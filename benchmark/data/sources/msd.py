@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.base.files import read_json
+from benchmark.base.files import entries, read_json
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
+from benchmark.data.volumes import ending_of
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
@@ -26,7 +27,7 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
         raise InputError(f"{folder / lacking / name}: expected this file beside the other of its case, found none.")
     cases = []
     for name in sorted(images):
-        case_id = name.removesuffix(".gz").removesuffix(".nii")
+        case_id = name.removesuffix(ending_of(name) or "")
         paths = {key: f"imagesTr/{name}[{manifest.layout.images[key]}]" for key in manifest.modalities}
         cases.append(Case(case_id, manifest.patient_of(case_id), paths, f"labelsTr/{name}"))
     return cases
@@ -46,4 +47,4 @@ def _check_description(path: Path, manifest: Manifest) -> None:
 
 def _names(folder: Path) -> set[str]:
     """Return the names of the NIfTI files in a folder."""
-    return {path.name for path in folder.glob("*.nii*") if not path.name.startswith(".")}
+    return {name for name in entries(folder)[0] if (ending_of(name) or "").lower() in (".nii", ".nii.gz")}

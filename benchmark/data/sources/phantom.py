@@ -8,13 +8,13 @@ last bit of a library's ``exp`` does not change the bytes of a file.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmark.base.files import replacing_folder
 from benchmark.base.records import InputError
 from benchmark.data.sources._phantom_brain import Anatomy, Array, anatomy, grid, smooth_field
 
@@ -255,24 +255,16 @@ def generate(
     folder, affine = Path(folder).absolute(), grid(spacing)[1]
     if _present(folder, settings):
         return
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as parent:
-            beside = Path(parent, "phantom")
-            beside.mkdir()
-            (beside / SETTINGS).write_text(settings, encoding="utf-8")
-            todo = sessions(patients)
-            for done, (patient, session) in enumerate(todo, start=1):
-                name = case_id(patient, session)
-                _write(beside / name, patient_volumes(seed, patient, session, spacing=spacing), affine)
-                if progress:
-                    progress(done, len(todo), name)
-            # Another process may have been faster; its folder stays and ours goes.
-            if not _present(folder, settings):
-                beside.replace(folder)
-    except OSError as error:
-        if not _present(folder, settings):
-            raise InputError(f"{folder}: the phantom could not be written ({error.strerror or error}).") from error
+    with replacing_folder(folder) as beside:
+        (beside / SETTINGS).write_text(settings, encoding="utf-8")
+        todo = sessions(patients)
+        for done, (patient, session) in enumerate(todo, start=1):
+            name = case_id(patient, session)
+            _write(beside / name, patient_volumes(seed, patient, session, spacing=spacing), affine)
+            if progress:
+                progress(done, len(todo), name)
+    # Another process may have been faster, with other settings.
+    _present(folder, settings)
 
 
 def _present(folder: Path, settings: str) -> bool:
