@@ -73,6 +73,8 @@ class Case:
     shape: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - of a case list's file, as ``declared`` reads it
+
 
 @dataclass(frozen=True)
 class Run:

@@ -208,6 +208,9 @@ def score(
         scores = score_folder(reference, prediction, manifest, name, progress=progress)
     save_scores(scores, out, force=force)
     print(f"Wrote {out}: {len(scores)} rows of {scores['case_id'].nunique()} cases.")
+    missing = scores.loc[scores["note"] == "missing prediction", "case_id"].unique()
+    if len(missing):
+        print(f"{len(missing)} of these cases have no prediction and get the worst scores: {', '.join(missing)}.")
 
 
 @app.command()

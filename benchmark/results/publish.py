@@ -69,7 +69,7 @@ def _material(
     segmenters, others = compared.models(study, compared=True), list(table.others)
     material = report.Material(
         study=study,
-        manifest=dataclasses.asdict(cases.manifest),
+        manifest=cases.manifest.model_dump(),
         scores=table.scores,
         comparisons=comparisons,
         ranking=ranking,

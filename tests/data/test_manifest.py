@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -39,7 +38,9 @@ def save(path, data, affine=AFFINE):
 def save_case(folder, case_id, seed):
     rng = np.random.default_rng(seed)
     for suffix in SUFFIXES:
-        save(folder / case_id / f"{case_id}{suffix}.nii.gz", rng.integers(0, 900, (4, 5, 6)).astype(np.int16))
+        image = rng.integers(0, 900, (4, 5, 6)).astype(np.int16)
+        image[0, 0, 0] = 0
+        save(folder / case_id / f"{case_id}{suffix}.nii.gz", image)
     labels = np.zeros((4, 5, 6), np.uint8)
     labels[seed % 4, seed % 5, :] = [1, 1, 2, 2, 2, 4]
     save(folder / case_id / f"{case_id}_seg.nii.gz", labels)
@@ -64,7 +65,7 @@ def test_published_manifests_are_valid(name, monkeypatch):
     manifest = load_manifest(name)
     assert list(manifest.regions) == ["WT", "TC", "ET"]
     assert manifest.modalities == ("T1", "T1c", "T2", "FLAIR")
-    assert set(manifest.layout["images"]) == set(manifest.modalities)
+    assert set(manifest.layout.images) == set(manifest.modalities)
     # Writing the regions' labels one over the other must give every label its own regions back.
     for label in (int(text) for text in manifest.labels if text != "0"):
         member = [label in values for values in manifest.regions.values()]
@@ -94,14 +95,22 @@ def test_unknown_set_lists_the_known_ones(project):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"acces": "open"}, "'acces' was unexpected"),
-        ({"expected_cases": "285"}, "expected_cases: '285' is not of type 'integer'"),
+        ({"acces": "open"}, "acces: expected no such entry"),
+        ({"expected_cases": "285"}, "expected_cases: expected a valid integer, found"),
         ({"regions": {"WT": [1, 3]}, "regions_class_order": [1]}, "regions: expected only values that labels names"),
         ({"regions_class_order": [1]}, "regions_class_order: expected a label per region"),
-        ({"source": "dicom"}, "source: expected one of brats, coco, lgg, msd, phantom, found dicom"),
-        ({"patient_pattern": "Brats18_(.+)"}, "patient_pattern: expected a group named patient"),
+        ({"source": "dicom"}, "source: expected 'brats', 'coco', 'lgg', 'msd' or 'phantom', found \"dicom\""),
+        (
+            {"patient_pattern": "Brats18_(.+)"},
+            "patient_pattern: expected a regular expression with a group named patient",
+        ),
+        ({"patient_pattern": "["}, "patient_pattern: expected a regular expression .unterminated"),
+        ({"layout": {}}, "layout: expected images and label for brats, found no images, label"),
+        ({"layout": {"images": {"T1": "_t1"}, "label": "_seg"}}, "layout: expected each modality, found T1"),
+        ({"layout": {"images": {"T1": 1, "T1c": 2, "T2": 3, "FLAIR": 0}, "label": "_seg"}}, "images: expected ends of"),
+        ({"labels": {"0": "a", "01": "b"}}, "labels/01: expected a whole number as text, found"),
         ({"name": "other"}, "name: expected brats2018, found other"),
-        ({"title": None}, "title: None is not of type 'string'"),
+        ({"title": None}, "title: expected a valid string, found null"),
     ],
 )
 def test_invalid_manifest_names_file_and_field(project, change, message):
@@ -139,11 +148,8 @@ def test_same_bytes_whatever_the_order_of_files(project, scans, monkeypatch):
     path = project / "data_manifests" / "brats2018.cases.json"
     before = path.read_bytes()
     path.unlink()
-    walk = os.walk
-    monkeypatch.setattr(
-        "benchmark.data.sources.brats.os.walk",
-        lambda *args, **kwargs: reversed([(p, list(d), f[::-1]) for p, d, f in walk(*args, **kwargs)]),
-    )
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: reversed(sorted(listed(folder))))
     scan("brats2018", scans)
     assert path.read_bytes() == before
     assert not scan("brats2018", scans).written

@@ -16,6 +16,7 @@ def scores(rows, patients, seeds):
     return tuple(RANDOM.normal(size=(rows, patients, seeds)) + RANDOM.normal(size=(rows, patients, 1)) for _ in "ab")
 
 
+@pytest.mark.slow(reason="every simulated study is tested by scipy and statsmodels, one by one")
 def test_friedman_and_holm_are_scipys_and_statsmodels():
     values = np.round(RANDOM.normal(size=(20, 12, 4)), 1)  # rounding makes ties
     assert friedman(values) == pytest.approx([stats.friedmanchisquare(*rows.T).pvalue for rows in values])
