@@ -4,21 +4,51 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 from helpers.project import GENERATOR, REPOSITORY, copy_manifests, shell, write_study
 
 # One thread in this process and in those that tests start: numbers must not depend on the machine.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for marker in item.iter_markers("slow"):
+            if not marker.kwargs.get("reason"):
+                raise pytest.UsageError(f"{item.nodeid}: expected slow(reason=...), found no reason.")
+
+
 @pytest.fixture(scope="session")
-def template(tmp_path_factory):
+def once(tmp_path_factory):
+    """Return ``once(name, make)``: the folder ``name`` and what ``make(folder)`` returned, JSON, made by the first of
+    the processes that share the tests and read by the others."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name, make):
+        folder, result = base / name, base / f"{name}.json"
+        with FileLock(base / f"{name}.lock"):
+            if not result.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                result.write_text(json.dumps(make(folder)), encoding="utf-8")
+        return folder, json.loads(result.read_text(encoding="utf-8"))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def template(once):
     """The small project with its phantom generated, scanned and prepared; for copying only."""
+    return once("template", _template)[0]
+
+
+def _template(root):
     from benchmark.data.prepare import prepare
 
-    root = tmp_path_factory.mktemp("template")
     shutil.copytree(REPOSITORY / "bundles", root / "bundles", ignore=shutil.ignore_patterns("models", "predictions"))
     copy_manifests(root)
     manifest = root / "data_manifests" / "phantom.json"
@@ -27,7 +57,6 @@ def template(tmp_path_factory):
     with contextlib.chdir(root):
         write_study("tiny")
         prepare("phantom")
-    return root
 
 
 @pytest.fixture
@@ -39,10 +68,16 @@ def project(template, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def unbroken(template, tmp_path_factory):
+def unbroken(once, template):
     """The small project after ``run-all tiny`` as a user types it, and that process; for reading and copying only."""
-    folder = shutil.copytree(template, tmp_path_factory.mktemp("unbroken") / "project")
-    return folder, shell("run-all", "tiny", "--jobs", "1", cwd=folder)
+
+    def run_all(folder):
+        shutil.copytree(template, folder)
+        done = shell("run-all", "tiny", "--jobs", "1", cwd=folder)
+        return {"args": done.args, "returncode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+
+    folder, done = once("unbroken", run_all)
+    return folder, subprocess.CompletedProcess(**done)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Find the smallest box that holds all of a mask."""
+"""Find the smallest box around what is not zero in an array."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def bounding_box(array: np.ndarray) -> tuple[slice, ...]:
-    """Return the smallest box that holds every non-zero element, as one slice per axis; all are empty if none is."""
+    """Return the smallest box that holds every non-zero element, of zero size where there is none."""
     order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     rest = array.transpose(order) != 0
     box = [slice(0, 0)] * array.ndim

@@ -44,8 +44,12 @@ def check(path: Path, content: Any, kind: type[R]) -> R:
     try:
         return TypeAdapter(kind).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        # Of a value that fits none of several types, the complaint that lies deepest is of the type that was meant.
-        problem = max(error.errors(include_url=False), key=lambda problem: len(_place(problem["loc"], content)))
+        # Another version explains all else. Of a value that fits none of several types, the complaint that lies deepest
+        # is of the type that was meant.
+        problem = max(
+            error.errors(include_url=False),
+            key=lambda one: (one["loc"] == ("version",), len(_place(one["loc"], content))),
+        )
         where = "/".join(map(str, _place(problem["loc"], content)))
         raise InputError(f"{path}: {where}{': ' * bool(where)}{_sentence(problem)}.") from error
 
@@ -82,7 +86,7 @@ def _sentence(problem: Any) -> str:
     found = found if len(found) <= 60 else f"{found[:57]}..."
     if kind == "missing":
         return f"expected an entry {last!r}, found none"
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"expected no such entry, found {found}"
     if kind == "union_tag_not_found":
         return f"expected an entry {about['discriminator']}, found none"

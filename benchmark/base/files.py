@@ -1,11 +1,14 @@
-"""Content to whole files and folders: everything is written beside its place and moved in when complete."""
+"""Read and write whole files and folders: each is written beside its place and moved there when complete."""
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -118,6 +121,22 @@ def read_table(
     return table
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read the texts of a CSV file with a header, one dict per row, blank where a row is too short.
+
+    Raises:
+        InputError: if it is no such file or has no row.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: expected a CSV file with a header, found: {error}.") from error
+    if not rows or not rows[0]:
+        raise InputError(f"{path}: expected a CSV file with a header and rows, found an empty one.")
+    return rows
+
+
 @lru_cache(maxsize=1)
 def _umask() -> int:
     # tempfile makes things private; results are as readable as anything the user makes. The mask can only be read by
@@ -127,12 +146,69 @@ def _umask() -> int:
     return umask
 
 
+def entries(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the files and of the folders in a folder, each sorted, without hidden ones.
+
+    Raises:
+        InputError: if the folder cannot be read, or a link in it leads nowhere: what it stands for would be left out.
+    """
+    files: list[str] = []
+    folders: list[str] = []
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("."):
+                continue
+            if not path.exists():
+                raise InputError(f"{path}: expected a file or a folder, found a link that leads nowhere.")
+            (folders if path.is_dir() else files).append(path.name)
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: expected a folder to read, found: {error.strerror}.") from error
+    return files, folders
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield a folder and each one below it, through links too, with the names of its files and folders.
+
+    Raises:
+        InputError: as entries, and for a link back to a folder that it lies in.
+    """
+    files, folders = entries(folder)
+    yield folder, files, folders
+    for name in folders:
+        inner = folder / name
+        if inner.is_symlink() and folder.resolve().is_relative_to(inner.resolve()):
+            raise InputError(f"{inner}: expected a folder, found a link to a folder that it lies in.")
+        yield from walk(inner)
+
+
 def _beside(path: Path, make: Any) -> Any:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return make(path.parent, f".{os.getpid()}-")
+        _remove_leftovers(path.parent)
+        return make(path.parent, f".{socket.gethostname()}-{os.getpid()}-")
     except OSError as error:
         raise _explained(error, path) from error
+
+
+# Once per folder and process is enough: what is left there later, a process of its own left.
+@lru_cache(maxsize=1024)
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine were writing in a folder."""
+    pattern = re.compile(rf"\.{re.escape(socket.gethostname())}-(\d{{1,9}})-.*", re.DOTALL)
+    for path in folder.glob(".*"):
+        match = pattern.fullmatch(path.name)
+        if match and not _runs(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # of someone else
+    return True
 
 
 def _explained(error: OSError, path: Path) -> InputError:

@@ -1,4 +1,4 @@
-"""The steps of a long job to a bar on a terminal, or to plain lines where there is none."""
+"""Show the steps of a long job as a bar on a terminal or as plain lines, and tables as wide as there is room."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Progress = Callable[[int, int, str], None]
 """What long jobs call: ``progress(done, total, text)``; ``text`` names the step that was just finished."""
 
 LINE_EVERY_S = 10.0
 """Longest silence in plain lines, in seconds, while steps go on being finished."""
+
+
+def console(piped: int = 100, least: int = 0) -> Console:
+    """Return a console for tables, ``piped`` columns wide in a file or a pipe, which have no width of their own."""
+    from rich.console import Console
+
+    terminal = Console()
+    width = terminal.width if terminal.is_terminal else piped
+    return terminal if terminal.is_terminal and width >= least else Console(width=max(width, least))
 
 
 @contextmanager
@@ -43,7 +56,7 @@ def _bar(description: str) -> Iterator[Progress]:
 
 
 def _lines(description: str) -> Progress:
-    """Return a progress function that prints a line each tenth of the way and each LINE_EVERY_S seconds."""
+    """Return a progress function that prints a line per tenth of the way and at least every LINE_EVERY_S seconds."""
     last_done, last_time = 0, time.monotonic()
 
     def progress(done: int, total: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The working directory to the project's folders: bundles, data_manifests, reports and runs."""
+"""Find the project's folders from the working directory: bundles, data_manifests, reports and runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def root() -> Path:
 
 
 def bundles() -> Path:
-    """Folder with one bundle a model."""
+    """Folder with one bundle per model."""
     return root() / "bundles"
 
 
@@ -34,7 +34,7 @@ def manifests() -> Path:
 
 
 def reports() -> Path:
-    """Folder with one study each."""
+    """Folder of the studies."""
     return root() / "reports"
 
 

@@ -1,4 +1,4 @@
-"""The records that modules hand to each other: cases, runs and the columns of a score table."""
+"""Define the records that rooms hand to each other: cases, runs and the columns of a score table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SCORE_COLUMNS = (
     "value",
     "note",
 )
-"""Columns of a table of scores in memory, in order: a row is one metric of one region of one case of one run.
+"""Columns of a table of scores in memory, in order, with one row per run, case, region and metric.
 
-Files are wide, a row a region (``score_table``).
+Files have one row per region (``score_table``).
 """
 
 SLICE_COLUMNS = ("z", "truth", "probability")
-"""Columns of a classifier's prediction of a case, a row a slice: place, 1 where there is tumour, prediction."""
+"""Columns of a classifier's prediction of a case, one row per slice: place, 1 where there is tumour, prediction."""
 
 
 def model_name(bundle: str, variant: str = "default") -> str:
@@ -33,8 +33,10 @@ def model_name(bundle: str, variant: str = "default") -> str:
 
 
 def patient_known(source: str, case_id: str, patient_id: str) -> bool:
-    """Say whether something says whose a case is, by the reader of its set: that of COCO annotations, which do not,
-    calls the patient by the picture where no table does either."""
+    """Whether the patient of a case is known.
+
+    The reader of COCO annotations (``source`` "coco") names the patient after the picture where nobody says who.
+    """
     return source != "coco" or patient_id != case_id
 
 
@@ -44,6 +46,13 @@ class InputError(Exception):
     The message is one sentence that names the file or argument, what was expected and what was found.
     The command line prints it and exits with code 2.
     """
+
+
+def first_cause(error: BaseException, wrapper: str = "") -> BaseException:
+    """Return what an error was raised from in the end, below all those whose message begins with ``wrapper``."""
+    while error.__cause__ is not None and str(error).startswith(wrapper):
+        error = error.__cause__
+    return error
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,8 @@ class Case:
     voxels: dict[str, int] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - of a case list's file, as ``declared`` reads it
 
 
 @dataclass(frozen=True)

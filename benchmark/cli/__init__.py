@@ -1,4 +1,4 @@
-"""Command lines to calls: arguments, progress and exit codes (0 done, 1 a run failed or got worse, 2 bad input)."""
+"""Turn command lines into calls, progress and exit codes (0 done, 1 a run failed or a model got worse, 2 bad input)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Select = Annotated[
 ]
 Set = Annotated[
     list[str],
-    typer.Option("--set", metavar="[BUNDLE:]ID=VALUE ...", help="Set an id of the bundles' configs, or of one's."),
+    typer.Option("--set", metavar="[BUNDLE:]ID=VALUE ...", help="Set an id in the configs of all bundles, or of one."),
 ]
 
 
@@ -69,13 +69,13 @@ def run_all(
     name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
-    jobs: Annotated[int | None, typer.Option(help="Runs at once; by default one a GPU, or one a processor.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at once; by default one per GPU, or one per processor.")
+    ] = None,
     gpus: Annotated[str | None, typer.Option(help="GPUs to use, such as 0,1; by default all.")] = None,
 ) -> None:
-    """Do every run of a study that is not done, then write its report. Repeat the command to resume."""
-    from rich.console import Console
-
-    from benchmark.base.progress import reporting
+    """Do every unfinished run of a study, then write its report; repeat the command to resume."""
+    from benchmark.base.progress import console, reporting
     from benchmark.data.prepare import prepare
     from benchmark.results import publish
     from benchmark.studies import bundle, execute, study
@@ -94,7 +94,7 @@ def run_all(
     with reporting("preparing") as progress:
         prepare(declared.data, progress=progress)
     execute.check(runs, declared.data)
-    with Watch(runs, declared.data, Console()) as watch:
+    with Watch(runs, declared.data, console()) as watch:
         at_once = jobs or len(chosen_gpus) or os.cpu_count() or 1
         outcomes = execute.execute(runs, changes, min(at_once, len(runs)), chosen_gpus, watch)
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
@@ -138,7 +138,7 @@ def report(name: StudyName = DEFAULT) -> None:
 @app.command()
 def explain(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a study.json.")],
-    bundle_: Annotated[str, typer.Option("--bundle", help="The model, as the tables name it.")],
+    bundle_: Annotated[str, typer.Option("--bundle", help="The model, as tables name it.")],
     region: Annotated[
         str | None, typer.Option(help="A region of the tables: WT, or slice; by default all of them.")
     ] = None,
@@ -200,7 +200,7 @@ def score(
     ],
     force: Annotated[bool, typer.Option(help="Replace a different file.")] = False,
 ) -> None:
-    """Score label maps that any other tool made, by the same code."""
+    """Score label maps that another tool made, with the same code."""
     from benchmark.base.progress import reporting
     from benchmark.scoring.external import save_scores, score_folder
 
@@ -208,11 +208,14 @@ def score(
         scores = score_folder(reference, prediction, manifest, name, progress=progress)
     save_scores(scores, out, force=force)
     print(f"Wrote {out}: {len(scores)} rows of {scores['case_id'].nunique()} cases.")
+    missing = scores.loc[scores["note"] == "missing prediction", "case_id"].unique()
+    if len(missing):
+        print(f"{len(missing)} of these cases have no prediction and get the worst scores: {', '.join(missing)}.")
 
 
 @app.command()
 def compose(names: Annotated[list[str] | None, typer.Argument(metavar="[BUNDLE]...")] = None) -> None:
-    """Write bundles' full configs from the protocol and their model.json."""
+    """Write the full configs of bundles, composed from the protocol and their model.json."""
     from benchmark.studies import bundle
 
     for name in names or bundle.names():
@@ -222,11 +225,11 @@ def compose(names: Annotated[list[str] | None, typer.Argument(metavar="[BUNDLE].
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the bundle, its folder and its rows in tables.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the bundle, of its folder and in tables.")],
     network: Annotated[str, typer.Option(help="Import path of a network class: monai.networks.nets.SegResNet.")],
     set_: Annotated[list[str], typer.Option("--set", metavar="ARG=VALUE ...", help="Arguments of the class.")] = [],  # noqa: B006
 ) -> None:
-    """Make a bundle of any network that can be imported, ready to be listed in a study."""
+    """Make a bundle of any network class that can be imported."""
     from benchmark.studies import new_bundle as scaffold
 
     for path in scaffold.new(name, network, _changes(set_)):
@@ -239,11 +242,11 @@ def implied(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a published.json.")],
 ) -> None:
     """Print what a paper's printed numbers imply about each other."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from benchmark.base import project
+    from benchmark.base.progress import console
     from benchmark.papers import implied as relations
     from benchmark.papers import published
 
@@ -257,8 +260,8 @@ def implied(
     for found in findings:
         cells = (found.verdict, found.relation, found.where, found.printed, found.follows, found.sentence)
         table.add_row(*map(Text, cells))
-    # Six columns of sentences cannot be read in 80 characters; a file or a pipe has no width of its own.
-    Console(width=max(Console().width, 160)).print(table)
+    # Six columns of sentences cannot be read in 80 characters.
+    console(least=160).print(table)
     print(relations.summary(findings))
 
 

@@ -1,4 +1,4 @@
-"""Command lines that begin with ``benchmark data`` to calls of the data modules; no logic of its own."""
+"""Turn command lines that begin with ``benchmark data`` into calls of the data room."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.base.progress import reporting
+from benchmark.base.progress import console, reporting
 
 if TYPE_CHECKING:
     from benchmark.data.audit.measures import Finding
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Find, check, fetch and prepare data sets.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A scanned data set, as `benchmark data list` shows it.")]
-
-PIPED_WIDTH = 100
-"""Columns of a table that does not go to a terminal."""
 
 
 @app.command()
@@ -78,9 +74,6 @@ def list_sets() -> None:
     """Show the known data sets: cases, folder on this machine, licence, and where to get them."""
     from benchmark.data.manifest import known
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPED_WIDTH)
     table = Table("name", "cases", show_lines=True)
     table.add_column("data set, folder, licence, where to get it", overflow="fold")
     for row in known():
@@ -90,7 +83,7 @@ def list_sets() -> None:
         licence = textwrap.shorten(manifest.licence, 140, placeholder=" …")
         address = f"{manifest.access}: {manifest.address}"
         table.add_row(row.name, cases, escape("\n".join((manifest.title, here, licence, address))))
-    console.print(table, highlight=False)
+    console().print(table, highlight=False)
 
 
 @app.command()
@@ -110,7 +103,7 @@ def fetch(
 def folds(
     name: Name,
     k: Annotated[int | None, typer.Option(help="Number of folds; each patient is tested in one of them.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides who is where.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random split.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share of a fold's other patients for validation.")] = None,
     fractions: Annotated[
         tuple[float, float, float] | None, typer.Option(metavar="TRAIN VALIDATION TEST", help="One split instead.")
@@ -139,12 +132,12 @@ def folds(
 @app.command()
 def audit(
     name: Name,
-    split: Annotated[list[str] | None, typer.Option(help="A split to look at, repeatable; all by default.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Label maps of any set, looked for in this one.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="A split to audit, repeatable; all by default.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps to look for in this set.")] = None,
     patients: Annotated[Path | None, typer.Option(help="CSV file with other ids of this set's cases.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list, clean checks included.")] = False,
 ) -> None:
-    """Look for what makes a set's scores mean less: leaks, copies, boxes, odd scans; exit code 1 after an error."""
+    """Audit a data set: patient leaks, duplicates, box-shaped masks, abnormal scans; exit code 1 after an error."""
     import dataclasses
     import json
 
@@ -163,9 +156,6 @@ def audit(
 
 def _print_findings(name: str, found: list[Finding]) -> None:
     """Print what was found as a table, the worst first, and in a line each what was clean and what not checked."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPED_WIDTH)
     table = Table("", "check", show_lines=True)
     table.add_column("what was found, in which first", overflow="fold", ratio=1)
     quiet: dict[str, list[str]] = {"clean": [], "not checked": []}
@@ -179,7 +169,7 @@ def _print_findings(name: str, found: list[Finding]) -> None:
         count = f"{finding.count} of {finding.total}"
         table.add_row(finding.severity, escape(f"{check}\n{count}"), escape(finding.sentence + examples))
     if table.rows:
-        console.print(table, highlight=False)
+        console().print(table, highlight=False)
     for severity, checks in quiet.items():
         if checks:
-            console.print(escape(f"{name}, {severity}: {', '.join(checks)}."), highlight=False)
+            console().print(escape(f"{name}, {severity}: {', '.join(checks)}."), highlight=False)

@@ -1,1 +1,1 @@
-"""Publisher's files to manifests, folds, prepared volumes and slices."""
+"""Turn a publisher's files into manifests, folds, prepared volumes and slices."""

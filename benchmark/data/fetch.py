@@ -1,4 +1,4 @@
-"""The name of an openly served data set to its files in a folder, and of any other to how to get it."""
+"""Download an openly served data set, or say how to get one that is not."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fetch(
             archive has another checksum (it is removed then). An unpacked folder is there whole or not at all.
     """
     manifest = load_manifest(name)
-    archive_name = manifest.layout.get("archive")
+    archive_name = manifest.layout.archive
     if manifest.access != "open" or not archive_name:
         return how_to_get(manifest)
     target = folder / archive_name

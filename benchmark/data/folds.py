@@ -1,4 +1,4 @@
-"""The units of a data set (patients, cases, slices) and a seed to folds, and folds to files beside the manifest."""
+"""Split the patients, cases or slices of a data set into folds, and keep them beside the manifest."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from benchmark.base import project
-from benchmark.base.files import read_json, write_json
+from pydantic import Field
+
+from benchmark.base import declared, project
+from benchmark.base.declared import Record
+from benchmark.base.files import write_json
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import CaseList, data_folder, load_cases
 from benchmark.data.volumes import read_image
@@ -19,6 +22,23 @@ SIDES = ("train", "validation", "test")
 
 SPLITS = {"patient": "patient", "slice": "slice", "published": "case"}
 """What each split deals out: whole patients, single slices as many papers do, or cases as their publisher did."""
+
+
+class Sides(Record):
+    """The units on each side of one split, as a file has them."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class FoldsFile(Record):
+    """What a file of folds holds: one or more splits, what they deal out, and the seed and scheme that made them."""
+
+    by: Literal["patient", "case", "slice"] = "patient"
+    seed: int | None = None
+    scheme: dict[str, Any] = Field(default_factory=dict)
+    folds: Annotated[tuple[Sides, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,8 @@ def make_fractions(
         InputError: if the fractions are not from 0 to 1 and add up to 1, or there are too few units.
     """
     order = _ordered(units, seed)
-    if min(train, validation, test) < 0 or abs(train + validation + test - 1) > 1e-6 or train == 0:
+    # Written so that NaN is refused too.
+    if not (min(train, validation, test) >= 0 and abs(train + validation + test - 1) <= 1e-6 and train > 0):
         raise InputError(f"folds: expected fractions that add up to 1, found {train}, {validation} and {test}.")
     tested, chosen = _count(test, len(order)), _count(validation, len(order))
     if tested + chosen >= len(order):
@@ -112,7 +133,7 @@ def make_fractions(
 def as_published(listed: CaseList) -> Fold:
     """Return the publisher's split: ``layout.sides`` says the side of a folder of images; InputError without it."""
     sides: dict[str, list[str]] = {side: [] for side in SIDES}
-    known = listed.manifest.layout.get("sides", {})
+    known = listed.manifest.layout.sides
     for case in listed.cases:
         place = next(iter(case.images.values()), "").partition("/")[0]
         if known.get(place) not in SIDES:
@@ -168,16 +189,16 @@ def read_folds(name: str, split: str = "patient") -> list[Fold]:
         InputError: if there is no such file, it is not a list of folds, or a unit is on two sides.
     """
     path = folds_path(name, split)
-    data = read_json(path, f"the folds that `{_command(name, split)}` writes")
+    found = read_sides(path, f"the folds that `{_command(name, split)}` writes")
     try:
-        folds = [Fold(**{side: tuple(fold[side]) for side in SIDES}, by=SPLITS[split]) for fold in data["folds"]]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected folds with train, validation and test, found {error}.") from error
+        return [Fold(fold.train, fold.validation, fold.test, by=SPLITS[split]) for fold in found.folds]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    if not folds:
-        raise InputError(f"{path}: expected at least one fold, found none.")
-    return folds
+
+
+def read_sides(path: Path, what: str = "folds") -> FoldsFile:
+    """Read a file of folds as it is: a unit may be on two sides. InputError if it is none; ``what`` names it there."""
+    return declared.read(path, FoldsFile, what)
 
 
 def load_folds(name: str, split: str = "patient") -> list[Fold]:
@@ -221,7 +242,7 @@ def remake(
     if split == "published":
         if given or fractions is not None:
             raise InputError(f"folds of {name}: expected no other option with the published split, found some.")
-        made, scheme = [as_published(listed)], {"sides": listed.manifest.layout["sides"]}
+        made, scheme = [as_published(listed)], {"sides": listed.manifest.layout.sides}
     else:
         scheme = _scheme(listed, given, fractions)
         made = make(units_of(listed, split), scheme, split)
@@ -276,8 +297,8 @@ def _depth(folder: Path, case: Case) -> int:
     import nibabel
 
     image, affine = read_image(folder, next(iter(case.images.values())))
-    targets = nibabel.orientations.io_orientation(affine)[:, 0].tolist()
-    return image.shape[targets.index(2)]
+    targets: list[float] = nibabel.orientations.io_orientation(affine)[:, 0].tolist()
+    return int(image.shape[targets.index(2)])
 
 
 def _command(name: str, split: str) -> str:

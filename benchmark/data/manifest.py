@@ -1,60 +1,94 @@
-"""A data set's name to its manifest, to the cases that were found on disk, and to the folder that holds them."""
+"""Read what is known of a data set: its manifest, the cases that a scan found, and the folder that holds them."""
 
 from __future__ import annotations
 
 import json
 import re
 import threading
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from benchmark.base import project
-from benchmark.base.files import read_json, write_json, write_text
+from pydantic import AfterValidator, Field
+
+from benchmark.base import declared, project
+from benchmark.base.declared import Name, Names, Numbers, Record
+from benchmark.base.files import write_json, write_text
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError
+from benchmark.data.volumes import parse_path
 
-ACCESS = ("registration", "open", "generated")
-UNITS = ("mm", "pixels")
-_NUMBERS = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
-_TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "title": {"type": "string"},
-        "source": {"type": "string"},
-        "modalities": _TEXTS,
-        "labels": {
-            "type": "object",
-            "additionalProperties": {"type": "string"},
-            "propertyNames": {"pattern": "^[0-9]+$"},
-            "required": ["0"],
-        },
-        "regions": {"type": "object", "additionalProperties": _NUMBERS, "minProperties": 1},
-        "regions_class_order": _NUMBERS,
-        "layout": {"type": "object"},
-        "patient_pattern": {"type": "string"},
-        "expected_cases": {"type": "integer", "minimum": 1},
-        "licence": {"type": "string"},
-        "citation": {"type": "string"},
-        "address": {"type": "string"},
-        "access": {"enum": list(ACCESS)},
-        "pictures": {"enum": ["private", "public"]},
-        "warnings": {"type": "array", "items": {"type": "string"}},
-        "unit": {"enum": list(UNITS)},
-        "folds": {"type": "object", "required": ["seed"]},
-        "generator": {"type": "object"},
-    },
-    "additionalProperties": False,
-}
 # Preparation asks for the folder from several threads; one of them generates, the others wait for it.
 _GENERATE_LOCK = threading.Lock()
-SCHEMA["required"] = [key for key in SCHEMA["properties"] if key not in ("generator", "unit")]
+
+NEEDED = {
+    "brats": ("images", "label"),
+    "coco": ("sides", "annotations", "picture"),
+    "lgg": ("channels",),
+    "msd": ("images", "modality"),
+    "phantom": ("images", "label"),
+}
+"""Entries of ``layout`` that the reader of a source needs."""
+
+SAFE = r"(?![ .])[^\x00-\x1f\x7f/\\:]{1,200}(?<! )"
+"""Ids of cases and patients: they become names of files, as they are."""
 
 
-@dataclass(frozen=True)
-class Manifest:
+def _with_group(group: str) -> AfterValidator:
+    def check(pattern: str) -> str:
+        try:
+            known = re.compile(pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"expected a regular expression ({error})") from error
+        if group not in known:
+            raise ValueError(f"expected a regular expression with a group named {group}")
+        return pattern
+
+    return AfterValidator(check)
+
+
+def _whole_label(label: str) -> str:
+    if not re.fullmatch("0|[1-9][0-9]*", label):
+        raise ValueError("expected a whole number as text")
+    return label
+
+
+class PatientTable(Record):
+    """A CSV file in a set's folder, and its columns that say whose each picture is."""
+
+    file: Name
+    picture: Name
+    patient: Name
+
+
+class Layout(Record):
+    """Where the reader of a source finds what in a set's folder; ``NEEDED`` says which entries it cannot do without."""
+
+    images: dict[str, str | int] = Field(default_factory=dict)
+    label: str = ""
+    label_names: dict[str, str] = Field(default_factory=dict)
+    modality: dict[str, str] = Field(default_factory=dict)
+    archive: Name | None = None
+    channels: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    shrink: Annotated[int, Field(ge=1)] = 1
+    sides: dict[str, Literal["train", "validation", "test"]] = Field(default_factory=dict)
+    annotations: str = ""
+    picture: Annotated[str, _with_group("number")] = ""
+    patients: PatientTable | None = None
+    outlines: Name | None = None
+
+
+class Generator(Record):
+    """Settings of a generated set."""
+
+    seed: Annotated[int, Field(ge=0)]
+    patients: Annotated[int, Field(ge=1)]
+    spacing: Annotated[float, Field(ge=0.5, le=10)]
+
+
+class Manifest(Record):
     """Description of one published data set; the fields are those of ``data_manifests/<name>.json``.
 
     ``labels`` maps a label value, as text, to its meaning; ``regions`` maps a region to label values, in the order of
@@ -63,25 +97,25 @@ class Manifest:
     distances: "pixels" where the files do not say how large a pixel is.
     """
 
-    name: str
+    name: Name
     title: str
-    source: str
-    modalities: tuple[str, ...]
-    labels: dict[str, str]
-    regions: dict[str, tuple[int, ...]]
-    regions_class_order: tuple[int, ...]
-    layout: dict[str, Any]
-    patient_pattern: str
-    expected_cases: int
+    source: Literal["brats", "coco", "lgg", "msd", "phantom"]
+    modalities: Names
+    labels: dict[Annotated[str, AfterValidator(_whole_label)], str]
+    regions: Annotated[dict[Name, Numbers], Field(min_length=1)]
+    regions_class_order: Numbers
+    layout: Layout
+    patient_pattern: Annotated[str, _with_group("patient")]
+    expected_cases: Annotated[int, Field(ge=1)]
     licence: str
     citation: str
     address: str
-    access: str
-    pictures: str
+    access: Literal["registration", "open", "generated"]
+    pictures: Literal["private", "public"]
     warnings: tuple[str, ...]
     folds: dict[str, Any]
-    generator: dict[str, Any] = field(default_factory=dict)
-    unit: str = "mm"
+    generator: Generator | None = None
+    unit: Literal["mm", "pixels"] = "mm"
 
     def patient_of(self, case_id: str) -> str:
         """Return the patient of a case; InputError if the case id does not follow ``patient_pattern``."""
@@ -105,6 +139,20 @@ class CaseList:
         """Patient ids, each once, sorted."""
         return tuple(sorted({case.patient_id for case in self.cases}))
 
+    @cached_property
+    def folder(self) -> Path:
+        """Folder with this machine's files, as ``data_folder`` finds it, looked for once."""
+        return data_folder(self.name)
+
+
+class _Scanned(Record):
+    """What ``<name>.cases.json`` holds."""
+
+    name: Name
+    source: Name
+    warnings: tuple[str, ...]
+    cases: tuple[Case, ...]
+
 
 @dataclass(frozen=True)
 class KnownSet:
@@ -125,13 +173,9 @@ def load_manifest(source: str) -> Manifest:
     path = project.manifests() / f"{source}.json"
     if not _is_name(source) or not path.is_file():
         raise InputError(f"{source} is not a known data set; expected one of: {', '.join(_sources())}.")
-    data = read_json(path, "a manifest")
-    _check(path, data)
-    return Manifest(
-        **data
-        | {key: tuple(data[key]) for key in ("modalities", "regions_class_order", "warnings")}
-        | {"regions": {region: tuple(values) for region, values in data["regions"].items()}}
-    )
+    manifest = declared.read(path, Manifest, "a manifest")
+    _check(path, manifest)
+    return manifest
 
 
 def cases_path(name: str) -> Path:
@@ -154,16 +198,39 @@ def load_cases(name: str) -> CaseList:
             f"{path}: expected the cases of {name}, found no such file; "
             f"get the set at {manifest.address} ({manifest.access}) and run: benchmark data scan {name} FOLDER"
         )
-    data = read_json(path, "a case list")
-    try:
-        manifest = load_manifest(data["source"])
-        cases = tuple(
-            Case(**case | {"shape": tuple(case["shape"]), "spacing": tuple(case["spacing"])}) for case in data["cases"]
-        )
-        warnings = tuple(data["warnings"])
-    except (TypeError, KeyError) as error:
-        raise InputError(f"{path}: expected a case list as benchmark data scan writes it, found {error}.") from error
-    return CaseList(name, manifest, cases, warnings)
+    found = declared.read(path, _Scanned, "the cases that `benchmark data scan` writes")
+    manifest = load_manifest(found.source)
+    check_names(path, found.cases)
+    _check_files(path, manifest, found.cases)
+    return CaseList(name, manifest, found.cases, found.warnings)
+
+
+def check_names(place: Path, cases: Sequence[Case]) -> None:
+    """Raise InputError, naming ``place``, unless ids of cases and patients can be names of files, each of its own."""
+    seen: dict[str, str] = {}
+    for case in cases:
+        for what, name in (("a case", case.case_id), ("a patient", case.patient_id)):
+            if not re.fullmatch(SAFE, name):
+                raise InputError(f"{place}: expected an id of {what} that can be the name of a file, found {name!r}.")
+        # Where capital letters do not count in names of files, one would overwrite the other.
+        twin = seen.setdefault(case.case_id.casefold(), case.case_id)
+        if twin is not case.case_id:
+            expected = "ids of cases that differ in more than capital letters"
+            raise InputError(f"{place}: expected {expected}, found {twin!r} and {case.case_id!r}.")
+
+
+def _check_files(path: Path, manifest: Manifest, cases: Sequence[Case]) -> None:
+    """Raise InputError unless each case has an image per modality, and a hash of each file inside the set's folder."""
+    for case in cases:
+        who = f"{path}: case {case.case_id}"
+        if lacking := [modality for modality in manifest.modalities if modality not in case.images]:
+            raise InputError(f"{who}: expected an image of each modality, found none of {', '.join(lacking)}.")
+        for relpath in (*case.images.values(), *([case.label] if case.label else [])):
+            file = parse_path(relpath).file
+            if file not in case.sha256:
+                raise InputError(f"{who}: expected the sha256 of {file}, found none.")
+            if Path(file).is_absolute() or ".." in Path(file).parts:
+                raise InputError(f"{who}: expected files inside the folder of the set, found {file}.")
 
 
 def manifest_of(name: str) -> Manifest:
@@ -190,9 +257,8 @@ def data_folder(name: str, progress: Progress | None = None) -> Path:
     Raises:
         InputError: if no folder is known; the sentence says where to get the set and what to run.
     """
-    path = cases_path(name)
-    source = read_json(path, "a case list").get("source", name) if path.is_file() else name
-    manifest = load_manifest(source)
+    manifest = manifest_of(name)
+    source = manifest.name
     folder = recorded_folder(name)
     if folder is not None and folder.is_dir():
         return folder
@@ -215,14 +281,13 @@ def generate(manifest: Manifest, folder: Path, progress: Progress | None = None)
     from benchmark.data.sources import phantom
 
     with _GENERATE_LOCK:
-        phantom.generate(folder, **manifest.generator, progress=progress)
+        phantom.generate(folder, **(manifest.generator.model_dump() if manifest.generator else {}), progress=progress)
     return folder
 
 
 def recorded_folder(name: str) -> Path | None:
     """Return the folder that scan recorded for a set on this machine, or None."""
-    path = _locations()
-    folder = read_json(path, "folders").get(name) if path.is_file() else None
+    folder = _recorded().get(name)
     return Path(folder) if folder else None
 
 
@@ -231,10 +296,7 @@ def record_folder(name: str, folder: Path) -> None:
     if folder.resolve() == _generated_folder(name).resolve():
         # A generated set in its own place is found there, and checked against the manifest's settings each time.
         return
-    path = _locations()
-    known_folders = read_json(path, "folders") if path.is_file() else {}
-    known_folders[name] = str(folder.resolve())
-    write_json(path, dict(sorted(known_folders.items())))
+    write_json(_locations(), dict(sorted({**_recorded(), name: str(folder.resolve())}.items())))
 
 
 def known() -> list[KnownSet]:
@@ -257,30 +319,30 @@ def folder_here(name: str, manifest: Manifest) -> Path | None:
     return folder if folder and folder.is_dir() else None
 
 
-def _check(path: Path, data: dict[str, Any]) -> None:
-    """Raise InputError with the first thing that is wrong in a manifest."""
-    import jsonschema
-
-    error = next(jsonschema.Draft202012Validator(SCHEMA).iter_errors(data), None)
-    if error is not None:
-        where = "/".join(str(part) for part in error.absolute_path) or "manifest"
-        raise InputError(f"{path}: {where}: {error.message}.")
-    found = {value for values in data["regions"].values() for value in values} | set(data["regions_class_order"])
+def _check(path: Path, manifest: Manifest) -> None:
+    """Raise InputError with the first entry of a manifest that does not fit with the others."""
+    labels = {int(label) for label in manifest.labels}
+    used = {value for values in manifest.regions.values() for value in values} | set(manifest.regions_class_order)
+    layout, needed = manifest.layout, NEEDED[manifest.source]
+    lacking = [entry for entry in needed if not getattr(layout, entry)]
+    of_modality = set(layout.images or layout.channels or manifest.modalities)
+    kinds, kind = {type(value) for value in layout.images.values()}, int if manifest.source == "msd" else str
+    generated = manifest.access == "generated"
+    count, order = len(manifest.regions), len(manifest.regions_class_order)
     problems = [
-        (data["name"] == path.stem, f"name: expected {path.stem}, found {data['name']}"),
-        (data["source"] in _readers(), f"source: expected one of {', '.join(_readers())}, found {data['source']}"),
-        (found <= {int(label) for label in data["labels"]}, "regions: expected only values that labels names"),
-        (len(data["regions_class_order"]) == len(data["regions"]), "regions_class_order: expected a label per region"),
-        ("(?P<patient>" in data["patient_pattern"], "patient_pattern: expected a group named patient, found none"),
+        (manifest.name == path.stem, f"name: expected {path.stem}, found {manifest.name}"),
+        (0 in labels, "labels: expected '0', the background, found none"),
+        (used <= labels, "regions: expected only values that labels names"),
+        (count == order, f"regions_class_order: expected a label per region, {count}, found {order}"),
+        (not lacking, f"layout: expected {' and '.join(needed)} for {manifest.source}, found no {', '.join(lacking)}"),
+        (of_modality >= {*manifest.modalities}, f"layout: expected each modality, found {', '.join(of_modality)}"),
+        (kinds <= {kind}, f"layout/images: expected {'positions' if kind is int else 'ends of names'}"),
+        (generated == (manifest.generator is not None), "generator: expected if access is generated, and only then"),
+        ("seed" in manifest.folds, "folds: expected an entry 'seed', found none"),
     ]
     for holds, message in problems:
         if not holds:
             raise InputError(f"{path}: {message}.")
-
-
-def _readers() -> list[str]:
-    """Names of the modules in benchmark.data.sources."""
-    return sorted(path.stem for path in (Path(__file__).parent / "sources").glob("[!_]*.py"))
 
 
 def _sources() -> list[str]:
@@ -298,3 +360,8 @@ def _generated_folder(name: str) -> Path:
 
 def _locations() -> Path:
     return project.runs() / "data" / "locations.json"
+
+
+def _recorded() -> dict[str, str]:
+    path = _locations()
+    return declared.read(path, dict[str, str], "the folders of data sets") if path.is_file() else {}

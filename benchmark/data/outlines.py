@@ -1,23 +1,67 @@
-"""Outlines in a JSON file, COCO annotations or lists of points by number, to label maps of one slice."""
+"""Fill the outlines of a JSON file, COCO annotations or lists of points by number, as label maps of one slice."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.base.files import read_json
+from benchmark.base import declared
 from benchmark.base.records import InputError
 
 MARGIN = 1.0
 """How far, in pixels, a point may lie outside its picture: some tools round a border outwards."""
 
+LARGEST = 100_000_000
+"""Most pixels of a picture on which outlines are filled, whatever a file claims."""
+
 Polygon = list[tuple[float, float]]
+Number = Annotated[str, Field(pattern="^[0-9]+$")]
+
+
+class _Entry(BaseModel):
+    # Others' files: what is not needed is passed over.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class CocoImage(_Entry):
+    """A picture, as COCO annotations list it."""
+
+    id: int
+    file_name: Annotated[str, Field(min_length=1, max_length=250)]
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+
+
+class CocoAnnotation(_Entry):
+    """An outline of a picture, in polygons or as anything else that COCO allows."""
+
+    id: int
+    image_id: int
+    segmentation: Any
+    category_id: int | None = None
+
+
+class CocoCategory(_Entry):
+    """What the annotations of one category show."""
+
+    id: int
+    name: str
+
+
+class CocoFile(_Entry):
+    """A COCO annotation file."""
+
+    images: tuple[CocoImage, ...]
+    annotations: tuple[CocoAnnotation, ...]
+    categories: tuple[CocoCategory, ...] = ()
 
 
 @dataclass
@@ -40,8 +84,13 @@ def read_coco(path: Path) -> dict[int, Outlined]:
     return _coco(path, *_stamp(path))
 
 
+def read_coco_file(path: Path) -> CocoFile:
+    """Read a COCO annotation file as it is: its ids may match nothing. InputError if it is none."""
+    return _coco_file(path, *_stamp(path))
+
+
 def read_numbered(path: Path) -> dict[int, Polygon]:
-    """Read ``{"16": [[x, y], …], …}``, one outline a number, in pixels.
+    """Read ``{"16": [[x, y], …], …}``, one outline per number, in pixels.
 
     Raises:
         InputError: if it is not such a file.
@@ -65,6 +114,8 @@ def read_label_map(path: Path, index: int | None, size: tuple[int, int] | None) 
             raise InputError(f"{path}: expected an image of id {index}, found none.")
         image = images[index]
         return fill(image.polygons, image.width, image.height)
+    if math.prod(size) > LARGEST:
+        raise InputError(f"{path}: expected a picture of at most {LARGEST:.0e} pixels, found {size[0]} x {size[1]}.")
     outlines = read_numbered(path)
     if index not in outlines:
         raise InputError(f"{path}: expected an outline of number {index}, found none.")
@@ -108,38 +159,38 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 # Hundreds of cases share one file; it is read once.
 @lru_cache(maxsize=8)
-def _coco(path: Path, *_: int) -> dict[int, Outlined]:
-    data = read_json(path, "COCO annotations")
+def _coco_file(path: Path, *_: int) -> CocoFile:
+    return declared.read(path, CocoFile, "COCO annotations")
+
+
+@lru_cache(maxsize=8)
+def _coco(path: Path, *stamp: int) -> dict[int, Outlined]:
+    data = _coco_file(path, *stamp)
     images: dict[int, Outlined] = {}
-    try:
-        for image in data["images"]:
-            number = int(image["id"])
-            if number in images:
-                raise InputError(f"{path}: expected one image of id {number}, found two.")
-            images[number] = Outlined(str(image["file_name"]), int(image["width"]), int(image["height"]))
-        annotations = [(int(a["id"]), int(a["image_id"]), a["segmentation"]) for a in data["annotations"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected COCO images and annotations, found a wrong entry: {error!r}.") from error
-    names = [image.file_name for image in images.values()]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if twice is not None:
-        raise InputError(f"{path}: expected one image named {twice}, found {names.count(twice)}.")
-    for number, image_id, segmentation in annotations:
-        who = f"{path}: annotation {number}"
-        if image_id not in images:
-            raise InputError(f"{who}: expected the id of a listed image, found {image_id}.")
-        image = images[image_id]
-        image.polygons += _polygons(segmentation, image.width, image.height, who)
+    for image in data.images:
+        if image.id in images:
+            raise InputError(f"{path}: expected one image of id {image.id}, found two.")
+        if image.width * image.height > LARGEST:
+            size = f"{image.width} x {image.height} pixels of image {image.id}"
+            raise InputError(f"{path}: expected pictures of at most {LARGEST:.0e} pixels, found {size}.")
+        images[image.id] = Outlined(image.file_name, image.width, image.height)
+    names = Counter(image.file_name for image in data.images)
+    twice, count = next(iter(names.most_common(1)), ("", 0))
+    if count > 1:
+        raise InputError(f"{path}: expected one image named {twice}, found {count}.")
+    for annotation in data.annotations:
+        who = f"{path}: annotation {annotation.id}"
+        if annotation.image_id not in images:
+            raise InputError(f"{who}: expected the id of a listed image, found {annotation.image_id}.")
+        outlined = images[annotation.image_id]
+        outlined.polygons += _polygons(annotation.segmentation, outlined.width, outlined.height, who)
     return images
 
 
 @lru_cache(maxsize=8)
 def _numbered(path: Path, *_: int) -> dict[int, Polygon]:
-    data = read_json(path, "outlines by number")
-    try:
-        return {int(number): [(float(x), float(y)) for x, y in points] for number, points in data.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected lists of [x, y] by number, found a wrong entry: {error}.") from error
+    found = declared.read(path, dict[Number, Polygon], "lists of [x, y] by number")
+    return {int(number): polygon for number, polygon in found.items()}
 
 
 def _polygons(segmentation: Any, width: int, height: int, who: str) -> list[Polygon]:

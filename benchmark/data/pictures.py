@@ -1,14 +1,22 @@
-"""Pictures (.tif, .png, .jpg), one or a numbered stack, to volumes whose axes are column, row and slice."""
+"""Read pictures (.tif, .png, .jpg), one or a numbered stack, as volumes of column, row and slice."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmark.base.files import entries
 from benchmark.base.records import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """File endings of pictures, in small or capital letters."""
@@ -16,6 +24,12 @@ ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Column, row and slice to RAS+ axes: a picture's left is the patient's right and its top is the front, as radiologists
 show slices, and numbers rise towards the head. A pixel is one unit: pictures do not say their size in mm."""
+
+LARGEST_RATIO = 10_000
+"""Most values of a picture per byte of its file: ten times what compression of a blank picture reaches."""
+
+SIDEWAYS = range(5, 9)
+"""Values of the EXIF tag of orientation that swap width and height."""
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Share of red, green and blue in a grey value (ITU-R BT.601); a grey picture stored in colour keeps its values."""
@@ -37,8 +51,10 @@ def files_of(path: Path) -> list[Path]:
     if "*" not in path.name:
         return [path]
     before, after = path.name.split("*", 1)
-    pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
-    names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    ending = path.suffix if after.endswith(path.suffix) else ""
+    # Some tools write endings in capitals, and not of every file.
+    pattern = re.compile(rf"{re.escape(before)}(\d+){re.escape(after.removesuffix(ending))}(?i:{re.escape(ending)})")
+    names = entries(path.parent)[0] if path.parent.is_dir() else []
     found = sorted((int(match[1]), match[0]) for match in map(pattern.fullmatch, names) if match)
     if not found:
         raise InputError(f"{path}: expected pictures with a number in place of *, found none.")
@@ -98,28 +114,68 @@ def shrink(image: np.ndarray, k: int, majority: bool, path: Path) -> np.ndarray:
         raise InputError(f"{path}: expected a size that {k} divides, to average {k}x{k} pixels, found {x} x {y}.")
     blocks = image.reshape(x // k, k, y // k, k, z)
     if not majority:
-        return blocks.mean(axis=(1, 3), dtype=np.float32)
+        mean: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float32)
+        return mean
     values = np.unique(image)
     counts = np.stack([np.count_nonzero(blocks == value, axis=(1, 3)) for value in values])
-    return values[counts.argmax(axis=0)]
+    majorities: np.ndarray = values[counts.argmax(axis=0)]
+    return majorities
 
 
-def _read(file: Path) -> np.ndarray:
-    """Read one picture as (column, row) or (column, row, channel)."""
-    from PIL import Image
+def size_of(file: Path) -> tuple[int, int]:
+    """Return a picture's width and height in pixels as it is seen, from its header; InputError if it is none."""
+    with _opened(file) as picture:
+        width, height = picture.size
+        return (height, width) if _orientation(picture) in SIDEWAYS else (width, height)
+
+
+def is_turned(file: Path) -> bool:
+    """Say whether a picture's EXIF tag turns or mirrors what is stored; it is read as it is seen."""
+    with _opened(file) as picture:
+        return _orientation(picture) != 1
+
+
+def _orientation(picture: Image) -> int:
+    found = picture.getexif().get(274, 1)
+    return found if found in range(2, 9) else 1
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image]:
+    """Open a picture; whatever is wrong with it, and comes up in the block, is an InputError."""
+    from PIL import Image as pillow
 
     if not file.is_file():
         raise InputError(f"{file}: expected an image file, found {'a folder' if file.is_dir() else 'nothing'}.")
     try:
-        with Image.open(file) as picture:
-            frames = getattr(picture, "n_frames", 1)
-            # A palette's numbers and a bilevel picture's bits are no brightness.
-            grey = picture.convert("RGB" if picture.mode == "P" else "L") if picture.mode in ("P", "1") else picture
-            page, bands = np.asarray(grey), grey.getbands()
+        with pillow.open(file) as picture:
+            claimed = math.prod(picture.size) * len(picture.getbands())
+            if claimed > LARGEST_RATIO * file.stat().st_size:
+                raise ValueError(f"{file.stat().st_size} bytes for {picture.size[0]} x {picture.size[1]} pixels")
+            if picture.format == "TIFF" and _orientation(picture) in SIDEWAYS:
+                # Pillow mixes up the pixels of some of these.
+                raise InputError(
+                    f"{file}: expected an upright TIFF picture, found one turned sideways by its EXIF tag."
+                )
+            yield picture
+    except InputError:
+        raise
     except Exception as error:
         # Pillow's readers raise errors of many types for a file that is not what its name says.
         reason = " ".join(str(error).split())[-200:] or type(error).__name__
         raise InputError(f"{file}: expected a whole image file, found a broken one ({reason}).") from error
+
+
+def _read(file: Path) -> np.ndarray:
+    """Read one picture, as it is seen, as (column, row) or (column, row, channel)."""
+    from PIL import ImageOps
+
+    with _opened(file) as picture:
+        frames = getattr(picture, "n_frames", 1)
+        upright = ImageOps.exif_transpose(picture)
+        # A palette's numbers and a bilevel picture's bits are no brightness.
+        grey = upright.convert("RGB" if upright.mode == "P" else "L") if upright.mode in ("P", "1") else upright
+        page, bands = np.asarray(grey), grey.getbands()
     if frames != 1 or len(bands) not in (1, 3) or (len(bands) == 3 and bands != ("R", "G", "B")):
         raise InputError(f"{file}: expected one grey or RGB picture, found {frames} of {''.join(bands)}.")
     return np.swapaxes(page, 0, 1)

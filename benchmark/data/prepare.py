@@ -1,30 +1,147 @@
-"""Cases on disk to a store of normalised, cropped, memory-mapped volumes that can be read slice by slice."""
+"""Prepare cases: normalise, crop and memory-map their volumes, and put label maps back on the original grid."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 
 from benchmark.base import project
-from benchmark.base.files import replacing_folder, write_json
+from benchmark.base.boxes import bounding_box
+from benchmark.base.files import read_json, replacing_folder, write_json
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError
 from benchmark.data.folds import SIDES, Fold, folds_path, load_folds
 from benchmark.data.manifest import CaseList, Manifest, cases_path, data_folder, folder_here, load_cases, manifest_of
-from benchmark.data.prepared import PreparedCase, canonical
 from benchmark.data.scan import scan
-from benchmark.data.volumes import parse_path, read_image, read_images, sha256_of
+from benchmark.data.volumes import canonical, parse_path, read_image, read_images, sha256_file, sha256_of
 
 SETTINGS = {"version": 1, "orientation": "RAS", "normalisation": "z-score over non-zero voxels", "crop": "non-zero"}
 """What preparation does; part of a prepared case's key, so that changing it never mixes old and new volumes."""
+
+CANONICAL = nibabel.orientations.axcodes2ornt("RAS")
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case in the store, with what is needed to put a prediction back into the case's own space.
+
+    ``slices`` are the slices that a split by slice leaves of the case: indices, from low to high, on the third axis of
+    the whole volume in RAS orientation; None is all of them. Every array has these slices only, less those outside the
+    crop box, which hold nothing.
+    """
+
+    case: Case
+    folder: Path
+    slices: tuple[int, ...] | None = None
+
+    @cached_property
+    def header(self) -> dict[str, Any]:
+        """Shape, affine and crop box of the original as ``prepare_case`` wrote them; positions of slices with tumour.
+
+        ``foreground`` counts in the slices of this object's arrays, everything else is of the whole case.
+        """
+        stored: dict[str, Any] = read_json(self.folder / "case.json", "a prepared case's header")
+        if self.slices is None:
+            return stored
+        tumour = set(stored["foreground"])
+        rows = self._rows(stored["box"])
+        return {**stored, "foreground": [position for position, row in enumerate(rows) if row in tumour]}
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Position in the store, whose first slice is the crop box's, of each slice of this object's arrays."""
+        return self._rows(self.header["box"])
+
+    @property
+    def z(self) -> list[int]:
+        """Where each slice lies in the whole volume, along its third axis in RAS orientation."""
+        first = self.header["box"][0][2]
+        return [first + row for row in self.rows]
+
+    @property
+    def image(self) -> np.ndarray:
+        """float16 of shape (slices, modalities, x, y), axial slices first, RAS, 0 outside the brain.
+
+        Memory-mapped for a whole case, a copy for some of its slices; ``slice_at`` never copies more than a slice.
+        """
+        return self._of_slices(_mapped(self.folder / "image.npy"))
+
+    @property
+    def label(self) -> np.ndarray:
+        """uint8 label values of shape (slices, x, y), memory-mapped or a copy as ``image`` is.
+
+        Raises:
+            InputError: if the publisher withholds this case's label, or it is not what was prepared: all scores and
+                what is learned depend on it.
+        """
+        stored, path = self._stored_label(), self.folder / "label.npy"
+        # An older version kept no checksums; what it prepared is prepared anew before a run.
+        digest, *_ = self.header.get("files", {}).get(path.name, [None])
+        if digest is not None and not _unchanged(path, digest, *_stamp(path)):
+            raise InputError(f"{path}: {_changed(self.case, self.folder)}.")
+        return self._of_slices(stored)
+
+    def slice_at(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Memory-mapped image (modalities, x, y) and label (x, y) of the slice at a position of ``image``."""
+        row = self.rows[position]
+        return _mapped(self.folder / "image.npy")[row], self._stored_label()[row]
+
+    @property
+    def affine(self) -> np.ndarray:
+        """The original file's 4x4 affine, mm."""
+        return np.array(self.header["affine"])
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size in mm along the original file's axes."""
+        return tuple(nibabel.affines.voxel_sizes(self.affine).tolist())
+
+    def restore(self, labels: np.ndarray) -> np.ndarray:
+        """Put uint8 labels of shape (slices, x, y) on the original's grid, in its own shape and orientation, else 0."""
+        shape = self.header["shape"]
+        to_canonical = nibabel.orientations.io_orientation(self.affine)
+        canonical_shape = [0, 0, 0]
+        for axis, (target, _) in enumerate(to_canonical.astype(int)):
+            canonical_shape[target] = shape[axis]
+        full = np.zeros(canonical_shape, np.uint8)
+        full[self._box()][:, :, self.rows] = labels.transpose(1, 2, 0)
+        back = nibabel.orientations.ornt_transform(CANONICAL, to_canonical)
+        return np.ascontiguousarray(nibabel.orientations.apply_orientation(full, back))
+
+    def crop(self, labels: np.ndarray) -> np.ndarray:
+        """Undo ``restore``: a label map on the original's grid to shape (slices, x, y)."""
+        return self._of_slices(canonical(labels, self.affine)[self._box()].transpose(2, 0, 1))
+
+    def original_label(self) -> np.ndarray:
+        """The publisher's label map on its own grid; 0 outside the crop box and in slices that were left out."""
+        return self.restore(np.asarray(self.label))
+
+    def _rows(self, box: list[list[int]]) -> list[int]:
+        first, last = box[0][2], box[1][2]
+        wanted = range(first, last) if self.slices is None else self.slices
+        return [z - first for z in wanted if first <= z < last]
+
+    def _of_slices(self, stored: np.ndarray) -> np.ndarray:
+        return stored if self.slices is None else stored[self.rows]
+
+    def _stored_label(self) -> np.ndarray:
+        if self.case.label is None:
+            raise InputError(f"Case {self.case.case_id} has no label: expected one, to train on it or to score it.")
+        return _mapped(self.folder / "label.npy")
+
+    def _box(self) -> tuple[slice, ...]:
+        return tuple(slice(a, b) for a, b in zip(*self.header["box"], strict=True))
 
 
 def case_key(case: Case, modalities: Sequence[str]) -> str:
@@ -44,10 +161,9 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
         InputError: if a file is missing, is not the one that was scanned, or holds nothing but zeros.
     """
     target = store / case_key(case, cases.manifest.modalities)
-    prepared = PreparedCase(case, target)
-    if target.is_dir():
-        return prepared
-    folder = data_folder(cases.name)
+    if _whole(target):
+        return PreparedCase(case, target)
+    folder = cases.folder
     for path, expected in case.sha256.items():
         _check_hash(folder / path, expected, cases)
     images = read_images(folder, [case.images[modality] for modality in cases.manifest.modalities])
@@ -57,8 +173,10 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
     inside = np.any([volume != 0 for volume in volumes], axis=0)
     if not inside.any():
         raise InputError(f"Case {case.case_id} is empty: expected a brain, found only zeros in {folder}.")
-    start, stop = _box(inside if label is None else inside | (label > 0))
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    box = bounding_box(inside if label is None else inside | (label > 0))
+    # What is there is from a version that kept no checksums, or was changed; replacing_folder would keep it.
+    shutil.rmtree(target, ignore_errors=True)
+    _mapped.cache_clear()
     with replacing_folder(target) as temporary:
         image = np.stack([_zscore(volume)[box].transpose(2, 0, 1) for volume in volumes], axis=1)
         np.save(temporary / "image.npy", image)
@@ -68,13 +186,28 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
             "case_id": case.case_id,
             "shape": case.shape,
             "affine": affine.tolist(),
-            "box": [start, stop],
+            "box": [[side.start for side in box], [side.stop for side in box]],
             "foreground": [] if label is None else np.flatnonzero(label[box].any(axis=(0, 1))).tolist(),
             "settings": SETTINGS,
             "sha256": case.sha256,
+            "files": {path.name: [sha256_file(path), *_stamp(path)] for path in sorted(temporary.glob("*.npy"))},
         }
         write_json(temporary / "case.json", header)
-    return prepared
+    return PreparedCase(case, target)
+
+
+def damaged(name: str, progress: Progress | None = None) -> list[str]:
+    """Read what is prepared of a data set, and return a sentence for each array that is not as it was written."""
+    listed, store = load_cases(name), store_folder()
+    folders = [store / case_key(case, listed.manifest.modalities) for case in listed.cases]
+    problems = []
+    for done, (case, folder) in enumerate(zip(listed.cases, folders, strict=True), start=1):
+        files = _stored_files(folder) if folder.is_dir() else {}
+        changed = [name for name, (digest, *_) in files.items() if _digest(folder / name) != digest]
+        problems += [f"{folder / name}: {_changed(case, folder)}." for name in changed]
+        if progress:
+            progress(done, len(folders), case.case_id)
+    return problems
 
 
 def store_folder() -> Path:
@@ -216,10 +349,57 @@ def _zscore(volume: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def _box(inside: np.ndarray) -> tuple[list[int], list[int]]:
-    start, stop = [], []
-    for axis in range(3):
-        used = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-        start.append(int(used[0]))
-        stop.append(int(used[-1]) + 1)
-    return start, stop
+def _stored_files(folder: Path) -> dict[str, list[Any]]:
+    """Return digest, size and time of change of each array of a prepared case when it was written; none of an older
+    version or where the header is broken."""
+    try:
+        found = read_json(folder / "case.json", "a prepared case's header")["files"]
+        return {str(name): [str(digest), int(size), int(time)] for name, (digest, size, time) in found.items()}
+    except (InputError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _whole(folder: Path) -> bool:
+    """Say whether a prepared case is as it was written, by size and time of each array, and by its bytes where these
+    differ, as they do in a copy."""
+    files = _stored_files(folder)
+    try:
+        return "image.npy" in files and all(
+            [*_stamp(folder / name)] == stamp or _unchanged(folder / name, digest, *_stamp(folder / name))
+            for name, (digest, *stamp) in files.items()
+        )
+    except InputError:
+        return False
+
+
+def _changed(case: Case, folder: Path) -> str:
+    return (
+        f"expected what was prepared of case {case.case_id}, found other content or none; delete {folder} and run the "
+        "same command again"
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of change of a file; InputError where there is none."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: expected a prepared array, found: {error.strerror}.") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _digest(path: Path) -> str:
+    return sha256_file(path) if path.is_file() else ""
+
+
+# A process asks once for each time of change.
+@lru_cache(maxsize=100_000)
+def _unchanged(path: Path, digest: str, *_: int) -> bool:
+    return sha256_file(path) == digest
+
+
+# Each map holds a file descriptor; a large set has more cases than a process may have open files.
+@lru_cache(maxsize=256)
+def _mapped(path: Path) -> np.ndarray:
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array

@@ -1,4 +1,4 @@
-"""A publisher's folder to a list of checked cases with hashes and folds, and a comparison of the two later on."""
+"""Check a publisher's folder and list its cases with hashes and folds; verify later that nothing changed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,16 @@ from typing import TypeVar
 
 import numpy as np
 
+from benchmark.base.files import walk
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError, patient_known
 from benchmark.data import folds
+from benchmark.data.label_maps import count_labels
 from benchmark.data.manifest import (
     CaseList,
     Manifest,
     cases_path,
+    check_names,
     data_folder,
     generate,
     load_cases,
@@ -29,11 +32,14 @@ from benchmark.data.manifest import (
     record_folder,
     write_cases,
 )
-from benchmark.data.pictures import files_of
-from benchmark.data.volumes import parse_path, read_images, sha256_of, spacing_of
+from benchmark.data.pictures import files_of, is_picture
+from benchmark.data.volumes import ending_of, parse_path, read_images, sha256_of, spacing_of
 
 AFFINE_TOLERANCE = 1e-3
 """Largest difference between the affines of one case's files, in mm."""
+
+NOTES = (".json", ".txt", ".csv", ".tsv", ".xml", ".md")
+"""Endings of files that may stand beside a case's images and are not missed."""
 
 Result = TypeVar("Result")
 
@@ -67,9 +73,15 @@ def scan(
     if name != source and (path.parent / f"{name}.json").exists():
         raise InputError(f"--name {name}: expected a name that no manifest has, found {path.parent / f'{name}.json'}.")
     found = find_cases(folder, manifest)
+    check_names(folder, found)
     measured = list(parallel(lambda case: measure(folder, manifest, case), found, progress))
-    cases = tuple(case for case, _ in measured)
-    warnings = (*_warnings(manifest, cases), *_copy_warnings([(case.case_id, copies) for case, copies in measured]))
+    cases = tuple(one.case for one in measured)
+    warnings = (
+        *_warnings(manifest, cases),
+        *_copy_warnings(measured),
+        *_full_warnings(measured),
+        *_unused_warnings(folder, cases),
+    )
     listed = CaseList(name, manifest, cases, warnings)
     old = load_cases(name) if path.exists() else None
     if old is not None and old.cases != cases and not replace:
@@ -108,34 +120,42 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
     return cases
 
 
-def measure(folder: Path, manifest: Manifest, case: Case) -> tuple[Case, tuple[str, ...]]:
-    """Read a case's files one after the other.
+@dataclass(frozen=True)
+class Measured:
+    """A case with hashes, shape, spacing and voxels per label; and the modalities, if any, that hold the same voxels as
+    another one, and those without a voxel that is exactly 0."""
 
-    Returns:
-        The case with hashes, shape, spacing and voxels per label; and the modalities, if any, that hold the same
-        voxels as another one.
+    case: Case
+    copies: tuple[str, ...]
+    full: tuple[str, ...]
+
+
+def measure(folder: Path, manifest: Manifest, case: Case) -> Measured:
+    """Read a case's files one after the other.
 
     Raises:
         InputError: if a file cannot be read, or does not fit the case's first one in shape or affine (to 1e-3), or
             the label map has a value that the manifest does not name.
     """
     first: tuple[Path, tuple[int, ...], np.ndarray] | None = None
-    hashes, voxels, content = {}, {}, {}
+    hashes, voxels, content, full = {}, {}, {}, set()
     for file, relpaths in _files(case).items():
         path = folder / file
         for relpath, (image, affine) in zip(relpaths, read_images(folder, relpaths), strict=True):
             first = first or (path, image.shape, affine)
             _compare(path, image.shape, affine, first)
             if relpath == case.label:
-                voxels = _count_labels(path, image, manifest)
+                voxels = count_labels(path, image, manifest)
             else:
                 content[relpath] = hashlib.sha256(np.ascontiguousarray(image).data).digest()
+                full |= {relpath} if image.all() else set()
         hashes[file] = sha256_of(path)
     assert first is not None
     seen = [content[relpath] for relpath in case.images.values()]
     copies = tuple(m for m, relpath in case.images.items() if seen.count(content[relpath]) > 1)
     shape, spacing = first[1], spacing_of(first[2])
-    return dataclasses.replace(case, sha256=hashes, voxels=voxels, shape=shape, spacing=spacing), copies
+    measured = dataclasses.replace(case, sha256=hashes, voxels=voxels, shape=shape, spacing=spacing)
+    return Measured(measured, copies, tuple(m for m, relpath in case.images.items() if relpath in full))
 
 
 def verify(name: str, folder: Path | None = None, progress: Progress | None = None) -> list[str]:
@@ -214,23 +234,12 @@ def _compare(
         raise InputError(f"{path}: expected the affine of {first[0].name}, found one that differs by {largest:.4g} mm.")
 
 
-def _count_labels(path: Path, labels: np.ndarray, manifest: Manifest) -> dict[str, int]:
-    """Count the voxels of each label value; InputError for values that the manifest does not name."""
-    counts = {label: int(np.count_nonzero(labels == int(label))) for label in manifest.labels}
-    if sum(counts.values()) != labels.size:
-        expected = ", ".join(manifest.labels)
-        other = [f"{value:g}" for value in np.unique(labels) if f"{value:g}" not in manifest.labels]
-        found = ", ".join(other[:5]) + (", …" if len(other) > 5 else "")
-        raise InputError(f"{path}: expected label values {expected} as in {manifest.name}, found also {found}.")
-    return counts
-
-
 def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
     """Yield what is odd about a set that can be used: its number of cases, unknown patients, files that two share."""
     if len(cases) != manifest.expected_cases:
         yield f"{len(cases)} cases found; {manifest.name} as published has {manifest.expected_cases}."
     if not all(patient_known(manifest.source, case.case_id, case.patient_id) for case in cases):
-        table = manifest.layout.get("patients", {}).get("file")
+        table = manifest.layout.patients.file if manifest.layout.patients else None
         why = f"there is no {table} in the folder" if table else "nothing says whose a picture is"
         counted = "every case counts as a patient, and no split of this set can be called patient-level"
         yield f"patients are unknown, because {why}: {counted}."
@@ -248,14 +257,43 @@ def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
             yield f"the same file is there under {len(patients)} patient ids: {', '.join(sorted(patients.values()))}."
 
 
-def _copy_warnings(copies: list[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
+def _copy_warnings(measured: Sequence[Measured]) -> Iterator[str]:
     """Yield a sentence for each group of modalities that hold the same voxels in some cases."""
-    for group in sorted({modalities for _, modalities in copies if modalities}):
-        cases = [case_id for case_id, modalities in copies if modalities == group]
+    for group in sorted({one.copies for one in measured if one.copies}):
+        cases = [one.case.case_id for one in measured if one.copies == group]
         yield (
-            f"{' and '.join(group)} hold the same voxels in {len(cases)} of {len(copies)} cases, as where a missing "
+            f"{' and '.join(group)} hold the same voxels in {len(cases)} of {len(measured)} cases, as where a missing "
             f"sequence was replaced by another: {', '.join(cases)}."
         )
+
+
+def _full_warnings(measured: Sequence[Measured]) -> Iterator[str]:
+    """Yield a sentence if images have no background: preparation takes for that what is exactly 0."""
+    full = [f"{one.case.case_id} ({', '.join(one.full)})" for one in measured if one.full]
+    if full:
+        yield (
+            f"{len(full)} of {len(measured)} cases have images without a voxel that is exactly 0, so that air "
+            f"counts as brain where they are normalised and cropped: {_some(full)}."
+        )
+
+
+def _unused_warnings(folder: Path, cases: Sequence[Case]) -> Iterator[str]:
+    """Yield a sentence if there are images of no case, or other files that are named like a case's own."""
+    used = {file for case in cases for path in _files(case) for file in files_of(folder / path)}
+    ids = {path.parent: case.case_id.casefold() for case in cases for path in (folder / file for file in _files(case))}
+    odd = []
+    for place, files, _ in walk(folder):
+        for path in (place / name for name in files):
+            image = ending_of(path.name) is not None or is_picture(path)
+            own = path.name.casefold().startswith(ids.get(place, "/")) and path.suffix.lower() not in NOTES
+            if (image or own) and path not in used:
+                odd.append(path.relative_to(folder).as_posix())
+    if odd:
+        yield f"{len(odd)} files that look like images are of no case and are not used: {_some(odd)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _difference(old: tuple[Case, ...], new: tuple[Case, ...]) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from benchmark.base.records import InputError
-from benchmark.data.prepared import PreparedCase
+from benchmark.data.prepare import PreparedCase
 
 
 class SliceDataset(Dataset):

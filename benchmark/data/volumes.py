@@ -1,17 +1,19 @@
-"""Image files, and what a case's paths name in them, to arrays with an affine; label maps back to NIfTI files."""
+"""Read the image files that a case's paths name as arrays with an affine, and write label maps as NIfTI files."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import io
+import math
 import re
 import threading
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -25,14 +27,21 @@ ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
 """Millimetres per length unit of a NIfTI header; what is not listed is taken as mm."""
 
+SPACING_TOLERANCE = 1e-3
+"""Largest relative difference of two voxel sizes in one header that counts as rounding."""
+
+CHUNK = 1 << 20
+"""Bytes read at a time."""
+
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # ITK's Python module loads its parts on first use and is not safe to enter from two threads meanwhile.
 _ITK_LOCK = threading.Lock()
 
 
 def ending_of(name: str) -> str | None:
-    """Return which of ENDINGS a file name has, or None."""
-    return next((ending for ending in ENDINGS if name.endswith(ending)), None)
+    """Return a file name's ending as it is written, in small or capital letters, if it is one of ENDINGS, else None."""
+    ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
+    return name[-len(ending) :] if ending else None
 
 
 @dataclass(frozen=True)
@@ -89,8 +98,9 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
         RAS+ coordinates in mm.
 
     Raises:
-        InputError: for a missing, truncated or corrupt file, an ending that is not in ENDINGS, voxels that are not
-            real numbers or not finite, and a matrix that cannot be inverted.
+        InputError: for a missing, truncated or corrupt file, one that goes on after its last voxel, a header with two
+            voxel sizes, an ending that is not in ENDINGS, voxels that are not real numbers or not finite, and a matrix
+            that cannot be inverted.
     """
     if pictures.is_picture(path):
         return pictures.read_pictures(path)
@@ -100,7 +110,9 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
         found = "a folder" if path.is_dir() else "nothing"
         raise InputError(f"{path}: expected an image file, found {found}.")
     try:
-        voxels, affine = _read_itk(path) if path.suffix in (".mha", ".nrrd") else _read_nifti(path)
+        voxels, affine = _read_itk(path) if path.suffix.lower() in (".mha", ".nrrd") else _read_nifti(path)
+    except InputError:
+        raise
     except Exception as error:
         # The readers raise a dozen types of their own for a file that is not what its name says.
         reason = " ".join(str(error).split())[-200:] or type(error).__name__
@@ -133,7 +145,7 @@ def read_images(folder: Path, relpaths: Iterable[str]) -> list[tuple[np.ndarray,
     images = []
     for part in map(parse_path, relpaths):
         path = folder / part.file
-        if path.suffix == ".json":
+        if path.suffix.lower() == ".json":
             image, affine = outlines.read_label_map(path, part.index, part.size), pictures.AFFINE
         else:
             if part.file not in stored:
@@ -169,6 +181,15 @@ def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
     return tuple(round(float(size), 6) for size in np.linalg.norm(affine[:3, :3], axis=0))
 
 
+def canonical(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Turn and flip a volume's axes to the nearest RAS orientation."""
+    import nibabel
+
+    turn = nibabel.orientations.io_orientation(affine)
+    turned: np.ndarray = nibabel.orientations.apply_orientation(volume, turn)
+    return turned
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits; InputError if it cannot be read."""
     try:
@@ -189,7 +210,7 @@ def sha256_of(path: Path) -> str:
     if "*" in path.name:
         lines = [f"{sha256_file(file)}  {file.name}\n" for file in pictures.files_of(path)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
-    if path.suffix == ".json" and path.is_file():
+    if path.suffix.lower() == ".json" and path.is_file():
         # Hundreds of cases share one file of outlines.
         return _sha256_unchanged(path, path.stat().st_mtime_ns, path.stat().st_size)
     return sha256_file(path)
@@ -228,16 +249,43 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a NIfTI-1 or NIfTI-2 file through nibabel."""
     import nibabel
 
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        # The whole stream, not just the voxels nibabel asks for: only its end holds the checksum.
-        content = gzip.decompress(content)
-    second = content[:4] in ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
-    image: Any = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+    # The stubs' GzipFile is no IO[bytes].
+    with cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+        block = stream.read(540)
+        second = block[:4] in ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
+        kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+        header = kind.header_class(block if second else block[:348])
+        size = header.get_data_offset() + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+        # To the end of the stream, which holds the checksum of a compressed file.
+        image: Any = kind.from_bytes(block + _exactly(stream, size - len(block)))
     voxels = np.asanyarray(image.dataobj)
+    _check_spacing(path, image)
     scale = MM_PER_UNIT.get(image.header.get_xyzt_units()[0], 1.0)
     affine = np.diag([scale, scale, scale, 1.0]) @ image.affine
     return voxels.astype(voxels.dtype.newbyteorder("="), copy=False), affine
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    """Read a stream, taking no more memory than it has bytes; ValueError unless it has ``size``."""
+    chunks, left = [], max(size, 0)
+    while left and (chunk := stream.read(min(left, CHUNK))):
+        chunks.append(chunk)
+        left -= len(chunk)
+    if left:
+        raise ValueError(f"it ends {left} bytes before its last voxel")
+    if stream.read(1):
+        raise ValueError("it goes on after its last voxel")
+    return b"".join(chunks)
+
+
+def _check_spacing(path: Path, image: Any) -> None:
+    """Raise InputError where a NIfTI header gives two voxel sizes: readers differ in which of them they take."""
+    used = min(len(image.shape), 3)
+    by_affine, by_pixdim = np.linalg.norm(image.affine[:3, :3], axis=0)[:used], image.header["pixdim"][1 : used + 1]
+    if not np.allclose(by_affine, np.abs(by_pixdim), rtol=SPACING_TOLERANCE, atol=0):
+        form = "sform" if image.header["sform_code"] else "qform"
+        first, second = (" x ".join(f"{float(size):.6g}" for size in found) for found in (by_affine, by_pixdim))
+        raise InputError(f"{path}: expected one voxel size in the header, found {first} by {form}, {second} by pixdim.")
 
 
 def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -245,7 +293,12 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with _ITK_LOCK:
         import itk
 
-        image = itk.imread(str(path))
+        # Chosen here, as ITK does not know an ending in capitals.
+        reader = itk.MetaImageIO.New() if path.suffix.lower() == ".mha" else itk.NrrdImageIO.New()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        _check_size(path, int(reader.GetImageSizeInBytes()), int(reader.GetComponentSize()))
+        image = itk.imread(str(path), imageio=reader)
         voxels = itk.array_from_image(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         # Components come last; they become the fourth axis, as in a 4-D NIfTI file.
@@ -258,3 +311,35 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     affine[:used, :used] = (direction @ np.diag(spacing))[:used, :used]
     affine[:used, 3] = origin[:used]
     return voxels.transpose(), _LPS_TO_RAS @ affine
+
+
+def _check_size(path: Path, size: int, step: int) -> None:
+    """Raise ValueError unless a MetaImage or NRRD file holds ``size`` bytes of voxels, each of ``step`` bytes."""
+    meta = path.suffix.lower() == ".mha"
+    with path.open("rb") as stream:
+        lines = list(iter(lambda: stream.readline(1 << 16).strip(), b"")) if not meta else []
+        while meta and (line := stream.readline(1 << 16).strip()) and len(lines) < 1000:
+            lines.append(line)
+            if line.startswith(b"ElementDataFile"):
+                break
+        pairs = (re.split(rb"\s*[:=]+\s*", line, maxsplit=1) for line in lines)
+        fields = {pair[0].decode("latin-1").lower(): pair[-1].decode("latin-1").lower() for pair in pairs}
+        if fields.get("elementdatafile", "local") != "local" or {"data file", "datafile"} & fields.keys():
+            raise ValueError("its voxels are in another file")
+        packed = fields.get("compresseddata") == "true" or fields.get("encoding") in ("gzip", "gz")
+        if packed:
+            _check_packed(stream, size)
+        elif fields.get("binarydata", "true") == "true" and fields.get("encoding", "raw") == "raw":
+            _exactly(stream, size)
+        # A number in text takes a digit and a blank at least.
+        elif 2 * size // step > path.stat().st_size:
+            raise ValueError("it is shorter than its header says")
+
+
+def _check_packed(stream: IO[bytes], size: int) -> None:
+    unpacked, found = zlib.decompressobj(47), 0
+    # Small pieces, as each may unpack to a thousand times its size.
+    while not unpacked.eof and found <= size and (chunk := stream.read(CHUNK >> 4)):
+        found += len(unpacked.decompress(chunk))
+    if found != size or unpacked.unused_data or stream.read(1):
+        raise ValueError("it does not hold as many voxels as its header says")

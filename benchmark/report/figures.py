@@ -16,7 +16,7 @@ from benchmark.base.files import replacing
 from benchmark.base.records import model_name
 from benchmark.report.tables import title
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import nemenyi, patient_means, patient_values, with_models
+from benchmark.stats import nemenyi, patient_means, patient_table, with_models
 from benchmark.stats.ranking import CriticalDifference
 
 LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
@@ -294,7 +294,7 @@ def critical_differences(path: Path, scores: pd.DataFrame, metric: Metric, alpha
     """
     rows = scores[scores["metric"] == metric.name]
     regions = list(pd.unique(rows["region"]))
-    found = [nemenyi(patient_values(rows, metric.name, region), metric.better == "higher", alpha) for region in regions]
+    found = [nemenyi(patient_table(rows, metric.name, region), metric.better == "higher", alpha) for region in regions]
     lines = -(-len(found[0].ranks) // 2)
     figure, axes = new_figure(
         7.0, len(regions) * (0.9 + 0.2 * (lines + max(len(one.groups) for one in found))), len(regions)

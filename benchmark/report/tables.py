@@ -12,8 +12,8 @@ import pandas as pd
 from benchmark.report.document import Cell, Key, Table, table_to_markdown
 from benchmark.scoring.metrics import Metric
 from benchmark.stats import summarise, with_models
+from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.estimates import Measured
-from benchmark.stats.verdicts import NOT_TESTED
 
 WORSE, UNTESTED = "†", "‡"
 TEST_NAMES = {

@@ -32,8 +32,8 @@ from statsmodels.stats.multitest import multipletests
 from benchmark.base.records import InputError
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats import CONFIDENCE, paired_differences, patient_means, with_models
-from benchmark.stats.equivalence import margin_of
-from benchmark.stats.seeds import Block, blocks, estimate_change
+from benchmark.stats.paired import margin_of
+from benchmark.stats.seeds import ScoreBlock, blocks, estimate_change
 
 FEWEST = 3
 """Patients below which an interval says nothing and the mean alone decides."""
@@ -171,7 +171,7 @@ def _loss(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str], 
     return _Loss(place, better, margin, old.mean(), new.mean(), patients, every, *_interval(patients, changes))
 
 
-def _interval(patients: np.ndarray, changes: list[Block]) -> tuple[float, float, float]:
+def _interval(patients: np.ndarray, changes: list[ScoreBlock]) -> tuple[float, float, float]:
     """95% interval of the mean loss and one-sided p of none; the one value where all are equal, NaN below ``FEWEST``.
 
     Over patients and runs where ``changes`` has enough runs (``seeds.estimate_change``), else over patients.

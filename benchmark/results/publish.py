@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmark import stats
 from benchmark.base import project
-from benchmark.base.files import read_json, write_json, write_text
+from benchmark.base.files import write_json, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.results import check as checking
 from benchmark.results import page
@@ -89,12 +89,12 @@ def check(study: Study, accept: bool = False) -> list[checking.Change]:
 
 def _gather(study: Study, done: Sequence[Run]) -> None:
     """Write the three tables from run folders, after a copy of what they replace."""
-    records = {run.id: read_json(store.folder(run) / "run.json", "a run's record") for run in done}
+    records = {run.id: store.read_record(store.folder(run)) for run in done}
     histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
     for name in TABLES:
         _supersede(study, study.folder / name)
     before = study.folder / "provenance.json"
-    lost = set(provenance.read(study)["runs"]) - set(records) if before.exists() else set()
+    lost = set(provenance.read(study).runs) - set(records) if before.exists() else set()
     if lost:
         print(
             f"{study.folder / 'scores.csv'} had {len(lost)} runs that are not finished here; the tables with them are "

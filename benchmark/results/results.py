@@ -273,7 +273,7 @@ class Results:
         return reproduce.histories(self.study)
 
     @cached_property
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> provenance.Provenance:
         """``provenance.json``."""
         return provenance.read(self.study)
 
@@ -386,14 +386,14 @@ def _of_runs(results: Results) -> list[str]:
         found.append(
             f"{len(stale)} runs were made before a change in {parts}: {', '.join(stale)}. Do not compare them."
         )
-    if len(recorded["versions"]) > 1 or len(recorded["code"]) > 1:
+    if recorded.mixed:
         found.append("The runs were made with different library versions or different code (provenance.json).")
-    if any(run["commit"].endswith("-dirty") or run["commit"] == "unknown" for run in recorded["runs"].values()):
+    if any(run.commit.endswith("-dirty") or run.commit == "unknown" for run in recorded.runs.values()):
         found.append("Some runs were made from a working tree with uncommitted changes.")
     declared = {run.id: run.overrides for run in results.runs}
-    changed = [id_ for id_, run in recorded["runs"].items() if run["overrides"] != declared.get(id_)]
+    changed = [id_ for id_, run in recorded.runs.items() if run.overrides != declared.get(id_)]
     if changed:
-        first = recorded["runs"][changed[0]]["overrides"]
+        first = recorded.runs[changed[0]].overrides
         extra = {k: v for k, v in first.items() if declared.get(changed[0], {}).get(k) != v}
         found.append(
             f"{len(changed)} runs were made with other settings than study.json declares: {json.dumps(extra)}."
@@ -405,13 +405,12 @@ def _stale(results: Results) -> dict[str, list[str]]:
     """Runs whose configs, manifest, folds or cases are no longer the project's, and which of these differ."""
     found = {}
     for run in results.done:
-        record = read_json(store.folder(run) / "run.json", "a run's record")
-        as_run = dataclasses.replace(run, overrides=record["overrides"])
+        record = store.read_record(store.folder(run))
+        as_run = dataclasses.replace(run, overrides=record.overrides)
         configs = bundle.frozen(as_run, results.study.data)
         data = DataSet(results.study.data, configs["train"]["split"])
-        now = json.loads(json.dumps(store.identity(as_run, data, configs)))
-        parts = ("config", "manifest", "fold", "cases", "stages")
-        differing = [part for part in parts if record["identity"].get(part) != now.get(part)]
+        changed = store.differing(record, store.identity(as_run, data, configs))
+        differing = sorted({key.partition("#")[0] for key, _, _ in changed} - {"versions", "code"})
         if differing:
             found[run.id] = differing
     return found

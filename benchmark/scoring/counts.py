@@ -27,7 +27,7 @@ ReportCell = tuple[str, str]
 
 @dataclass(frozen=True)
 class Counted:
-    """Counts in the place of two masks, for the metrics that need no more than counts."""
+    """Counts in place of two masks, for metrics that need nothing but counts."""
 
     tp: int
     fp: int
@@ -36,22 +36,21 @@ class Counted:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """All voxels, in a row."""
+        """All voxels, as one axis."""
         return (self.tp + self.fp + self.fn + self.tn,)
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Of no use to a metric of counts."""
+        """Not used by metrics of counts."""
         return (1.0,)
 
 
 def merge_parts(scores: pd.DataFrame) -> pd.DataFrame:
-    """Join what several folds of one model say of one case, where a split by slice tests a case in parts.
+    """Join the scores of a case that several folds of one model tested in parts, as a split by slice does.
 
     ``scores`` is a table as ``score_table.read`` gives it. Counts of (bundle, variant, seed, case, region) are summed
-    over folds, the metrics that need no more follow from the sums by the functions and rules of
-    ``benchmark.metrics``, and all others are dropped, as they do not follow. The first of the folds is filed. A table
-    without such cases is returned as it is.
+    over folds, metrics that need only counts are computed from the sums by the rules of ``metrics``, and all others are
+    dropped. The row keeps the lowest fold. A table without such cases is returned as it is.
 
     Raises:
         InputError: if a case to be joined has no counts.
@@ -112,43 +111,43 @@ def report_cells(counts: np.ndarray) -> dict[ReportCell, np.ndarray]:
 
 
 def global_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of pixels that are right: MATLAB's GlobalAccuracy."""
+    """Return the share of pixels that are right: MATLAB's GlobalAccuracy."""
     return report_cells(counts)["accuracy", "accuracy"]
 
 
 def mean_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Mean over the two classes of the share of a class's pixels that are right: MATLAB's MeanAccuracy."""
+    """Return the mean over both classes of the share of a class's pixels that are right: MATLAB's MeanAccuracy."""
     return report_cells(counts)["macro", "recall"]
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
-    """IoU of background and tumour, shape (2, ...); 1 for a class that neither mask has."""
+    """Return the IoU of background and tumour, shape (2, ...); 1 for a class that neither mask has."""
     tp, fp, fn, tn = np.moveaxis(counts.astype(float), -1, 0)
     wrong = fp + fn
     return np.stack([_share(tn, tn + wrong, 1.0), _share(tp, tp + wrong, 1.0)])
 
 
 def mean_iou(counts: np.ndarray) -> np.ndarray:
-    """Mean IoU of the two classes: MATLAB's MeanIoU."""
-    return class_iou(counts).mean(axis=0)
+    """Return the mean IoU of the two classes: MATLAB's MeanIoU."""
+    return np.asarray(class_iou(counts).mean(axis=0))
 
 
 def weighted_iou(counts: np.ndarray) -> np.ndarray:
-    """IoU of the two classes weighted by their pixels in the reference: MATLAB's WeightedIoU."""
+    """Return the IoU of both classes, weighted by their pixels in the reference: MATLAB's WeightedIoU."""
     tp, fp, fn, tn = np.moveaxis(counts.astype(float), -1, 0)
     background, tumour = class_iou(counts)
     return _share(background * (tn + fp) + tumour * (tp + fn), tp + fp + fn + tn, 1.0)
 
 
 def mean_f_score(counts: np.ndarray) -> np.ndarray:
-    """Mean F1 of the two classes over regions; MATLAB's MeanBFScore is of contours and another measure."""
+    """Return the mean F1 of the two classes; MATLAB's MeanBFScore is another measure, of contours."""
     tp, fp, fn, tn = np.moveaxis(counts.astype(float), -1, 0)
     wrong = fp + fn
-    return (_share(2 * tn, 2 * tn + wrong, 1.0) + _share(2 * tp, 2 * tp + wrong, 1.0)) / 2
+    return np.asarray((_share(2 * tn, 2 * tn + wrong, 1.0) + _share(2 * tp, 2 * tp + wrong, 1.0)) / 2)
 
 
 def tversky(counts: np.ndarray, alpha: float = 0.5, beta: float = 0.5) -> np.ndarray:
-    """Tversky index TP / (TP + alpha FP + beta FN) of the tumour, Dice by default; 1 where both are empty."""
+    """Return the Tversky index TP / (TP + alpha FP + beta FN), by default Dice; 1 where both masks are empty."""
     tp, fp, fn, _ = np.moveaxis(counts.astype(float), -1, 0)
     return _share(tp, tp + alpha * fp + beta * fn, 1.0)
 
@@ -168,7 +167,7 @@ POOLED_MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "IoU": partial(tversky, alpha=1.0, beta=1.0),
     "Tversky": tversky,
 }
-"""Pooled measures of a segmentation, by the name a published table's column gives as ``metric``."""
+"""Pooled measures of a segmentation, by the name that a published table gives as a column's ``metric``."""
 
 
 def measure_of(name: str, weights: Mapping[str, float] | None = None) -> Callable[[np.ndarray], np.ndarray]:

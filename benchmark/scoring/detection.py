@@ -1,4 +1,4 @@
-"""A classifier's table of slices to its scores, and with it a segmenter's label map to one of those slices only."""
+"""Score a classifier's table of slices, and empty a label map where the classifier sees no tumour."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ THRESHOLD = 0.5
 """A slice counts as one with tumour from this probability on."""
 
 OVERLAP = {name: metric for name, metric in METRICS.items() if metric.needs == "counts"}
-"""The metrics of slices that are right or wrong; distances in mm have no meaning there."""
+"""Metrics that apply to slices: those of counts, since distances in mm have no meaning there."""
 
 
 def read_slices(path: Path) -> pd.DataFrame:
     """Read a case's table with ``SLICE_COLUMNS``: whole z, truth 0 or 1 (NaN where unknown), probability 0 to 1.
 
     Raises:
-        InputError: if the file is missing or is no such table.
+        InputError: if the file is missing or is not such a table.
     """
-    expected = f"a row a slice with {', '.join(SLICE_COLUMNS)}"
+    expected = f"one row per slice with {', '.join(SLICE_COLUMNS)}"
     try:
         table = pd.read_csv(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: expected {expected}.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no table: expected {expected}, found {error}.") from error
+        raise InputError(f"{path} is not a table: expected {expected}, found {error}.") from error
     if tuple(table.columns) != SLICE_COLUMNS:
         raise InputError(f"{path}: expected {expected}, found the columns {', '.join(table.columns)}.")
     probability = pd.to_numeric(table["probability"], errors="coerce")
     if table["z"].duplicated().any() or not probability.between(0, 1).all():
-        raise InputError(f"{path}: expected each z once and probabilities from 0 to 1, found others.")
+        raise InputError(f"{path}: expected each z once and probabilities from 0 to 1.")
     return table
 
 
 def score_slices(path: Path) -> list[dict[str, Any]]:
-    """Score a classifier on one case over its slices, as ``metrics.score_case`` does; the region is "slice".
+    """Score a classifier over the slices of one case, as ``metrics.score_case`` does; the region is "slice".
 
     Raises:
         InputError: as ``read_slices``, and if the truth is not known.
     """
     table = read_slices(path)
     if not table["truth"].isin([0, 1]).all():
-        raise InputError(f"{path}: expected a truth of 0 or 1 for every slice to score it, found others.")
+        raise InputError(f"{path}: expected a truth of 0 or 1 for every slice.")
     predicted = (table["probability"] >= THRESHOLD).to_numpy().astype(np.uint8)
     return score_case(table["truth"].to_numpy().astype(np.uint8), predicted, (1.0,), {"slice": [1]}, OVERLAP)
 
 
 def gated(case: PreparedCase, labels: np.ndarray, path: Path) -> np.ndarray:
-    """Return a label map on the case's own grid, emptied in every slice in which the classifier's table has no tumour.
+    """Return a label map on the case's own grid, emptied in every slice where the classifier sees no tumour.
 
     Raises:
         InputError: as ``read_slices``, and if the table lacks a slice of the case.

@@ -1,9 +1,8 @@
-"""Folders of reference and predicted label maps, made by any tool, to a table of scores like a run's own."""
+"""Score folders of label maps that any tool made, as a table like a run's own."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,10 @@ import numpy as np
 from benchmark.base.files import write_text
 from benchmark.base.progress import Progress
 from benchmark.base.records import InputError
+from benchmark.data.label_maps import count_labels, label_files
 from benchmark.data.manifest import Manifest, manifest_of
 from benchmark.data.scan import AFFINE_TOLERANCE
-from benchmark.data.volumes import ending_of, pick_image, read_volume, spacing_of
+from benchmark.data.volumes import pick_image, read_volume, spacing_of
 from benchmark.scoring.metrics import score_case
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def score_folder(
 
     Each folder holds ``<case>.nii.gz`` or ``<case>_seg.nii.gz`` (``-seg``, .nii, .mha and .nrrd too), or case folders
     with such a file, ``<case>/<case>_seg.nii.gz``, at any depth. ``manifest`` names the data set whose regions,
-    labels and patient pattern hold; ``name`` is the model's, ``fold`` and ``seed`` are written into every row.
+    labels and patient pattern apply; ``name`` is the model's; ``fold`` and ``seed`` are written into every row.
 
     Returns:
         A table as ``score_table.frame`` makes it, with bundle = name and variant = "default", sorted by case id; a
@@ -76,7 +76,7 @@ def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
         if out.read_bytes() == text.encode():
             return
         if not force:
-            raise InputError(f"{out}: expected no such file or the same scores, found others; --force replaces them.")
+            raise InputError(f"{out}: expected no such file or the same scores; --force replaces what it holds.")
     write_text(out, text)
 
 
@@ -88,33 +88,8 @@ def check_name(name: str) -> None:
         )
 
 
-def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """Map case id to label map for a folder of files or of case folders.
-
-    ``odd_names`` maps a case id to the name that its label map has in its case folder, where that is not the usual.
-
-    Raises:
-        InputError: if it is no folder, holds no label map, has a case folder without one, or two for one case.
-    """
-    if not folder.is_dir():
-        found_instead = "a file" if folder.exists() else "nothing"
-        raise InputError(f"{folder}: expected a folder of label maps, found {found_instead}.")
-    files, folders = _entries(folder)
-    pairs = [(_case_of(path), path) for path in files]
-    for inner in folders:
-        pairs += _in_case_folder(inner, odd_names or {})
-    found: dict[str, Path] = {}
-    for case, path in pairs:
-        if case in found:
-            raise InputError(f"{folder}: expected one label map of case {case}, found {found[case]} and {path}.")
-        found[case] = path
-    if not found:
-        raise InputError(f"{folder}: expected label maps such as CASE.nii.gz or CASE/CASE_seg.nii.gz, found none.")
-    return found
-
-
 def _matched(reference: Path, prediction: Path, manifest: Manifest) -> tuple[dict[str, Path], dict[str, Path]]:
-    references, predictions = label_files(reference, manifest.layout.get("label_names")), label_files(prediction)
+    references, predictions = label_files(reference, manifest.layout.label_names), label_files(prediction)
     if reference.resolve() == prediction.resolve():
         raise InputError(f"{prediction}: expected predictions in a folder of their own, found the reference's folder.")
     unknown = sorted(set(predictions) - set(references))
@@ -124,28 +99,6 @@ def _matched(reference: Path, prediction: Path, manifest: Manifest) -> tuple[dic
             f"({len(unknown)} of {len(predictions)} predictions have none)."
         )
     return references, predictions
-
-
-def _in_case_folder(folder: Path, odd_names: Mapping[str, str]) -> list[tuple[str, Path]]:
-    case = folder.name
-    files, folders = _entries(folder)
-    labels = [path for path in files if _case_of(path) == case or path.name.removesuffix(".gz") == odd_names.get(case)]
-    if files and not labels:
-        # Left out silently, the case would be missing from the table.
-        raise InputError(f"{folder}: expected a label map named {case}_seg or {case}, found only {files[0].name} etc.")
-    pairs = [(case, path) for path in labels]
-    for inner in folders:
-        pairs += _in_case_folder(inner, odd_names)
-    return pairs
-
-
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    return [p for p in entries if p.is_file() and ending_of(p.name)], [p for p in entries if p.is_dir()]
-
-
-def _case_of(path: Path) -> str:
-    return re.sub(r"[_-]seg$", "", path.name.removesuffix(ending_of(path.name) or ""))
 
 
 def _score_files(reference: Path, prediction: Path | None, manifest: Manifest) -> list[dict[str, Any]]:
@@ -167,11 +120,5 @@ def _score_files(reference: Path, prediction: Path | None, manifest: Manifest) -
 def _read_labels(path: Path, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     voxels, affine = read_volume(path)
     labels = pick_image(voxels, None, path)
-    found = np.unique(labels[labels != 0])
-    unexpected = [value for value in found.tolist() if str(int(value)) not in manifest.labels or value != int(value)]
-    if unexpected:
-        shown = ", ".join(f"{value:g}" for value in unexpected[:5]) + (", ..." if len(unexpected) > 5 else "")
-        raise InputError(
-            f"{path}: expected the label values of {manifest.name}, {', '.join(manifest.labels)}, found {shown}."
-        )
+    count_labels(path, labels, manifest)
     return labels, affine

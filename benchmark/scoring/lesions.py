@@ -1,4 +1,4 @@
-"""Two masks to their lesions, matched by the rule of BraTS 2023 or by the rule of the organisers' evaluator since.
+"""Match the lesions of two masks, by the rule of BraTS 2023 or by that of the organisers' evaluator since 2025.
 
 A lesion is a connected component; voxels that share a face, an edge or a corner are connected (26 neighbours). The
 rules differ in what one lesion is, in what matches it and in what counts:
@@ -38,7 +38,7 @@ SMALLEST_LESION = 50.0
 """Volume in mm³ up to which a reference lesion is left out: BraTS 2023's for glioma."""
 
 HD95_PENALTY = 374.0
-"""HD95 in mm of a lesion that was missed or made up: BraTS 2023's, the diagonal of 240x240x155 mm rounded up."""
+"""HD95 in mm of a missed or false lesion: BraTS 2023's, the diagonal of 240x240x155 mm rounded up."""
 
 SMALLEST_MATCH = 1e-6
 """Dice from which a predicted instance may match one of the reference: the organisers' configuration of panoptica."""
@@ -46,7 +46,7 @@ SMALLEST_MATCH = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Lesions:
-    """Reference lesions above the minimal size and what was found of them, by BraTS 2023's rule.
+    """Reference lesions above the minimal size and their matches, by BraTS 2023's rule.
 
     ``tp`` and ``fn`` count reference lesions, ``fp`` counts predicted components that match none of any size. ``dice``
     has an entry for each true positive. ``groups`` and ``components`` label lesions and predicted components from 1,

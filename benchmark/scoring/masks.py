@@ -1,4 +1,4 @@
-"""Reference and predicted label maps to a pair of masks for each region, with what its scores share computed once."""
+"""Cut a pair of masks per region from two label maps, and compute once what several scores share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmark.scoring.surfaces import Distances, element_distances, voxel_dista
 
 @dataclass(frozen=True, eq=False)
 class MaskPair:
-    """A region's reference and predicted mask, cropped to any box that holds both.
+    """A region's reference and predicted mask, cropped to a box that holds both.
 
     ``reference`` and ``prediction`` are boolean and of one shape; ``shape`` is that of the whole volume, in voxels,
     and ``spacing`` is in mm, both in the order of the masks' axes. What several metrics need is computed once.

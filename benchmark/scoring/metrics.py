@@ -1,7 +1,7 @@
 """Score a predicted label map against a reference: one row per region, every metric a column.
 
-A metric's version changes whenever a number it gives may change, so that scores of two versions are never compared
-unnoticed. The definitions that are pinned here, because libraries differ in them by more than models do:
+A metric's version changes whenever its values may change, so that scores of two versions are never compared
+unnoticed. Definitions are fixed here because libraries differ in them more than models do:
 
 ========================  ==============================================================================================
 question                  answer here
@@ -158,11 +158,10 @@ def _both(found: Distances) -> np.ndarray:
 
 
 Rule = float | Literal["diagonal", "volume", "formula"]
-"""What a metric is worth where a rule applies: a number, the volume's diagonal in mm, its size in ml, or the formula's.
-"""
+"""Value of a metric where a rule applies: a number, the volume's diagonal in mm, its size in ml, or by the formula."""
 
 Needs = Literal["counts", "volume", "surfaces", "lesions"]
-"""What of a pair a metric reads: its four counts alone, the counts and the spacing, or the masks themselves."""
+"""What a metric reads of a pair: its four counts, the counts and the spacing, or the masks themselves."""
 
 
 @dataclass(frozen=True)
@@ -244,11 +243,11 @@ METRICS: dict[str, Metric] = {
 COUNTS = ("tp", "fp", "fn", "tn")
 """Voxels by agreement of the two masks, from which any overlap metric over any set of cases follows.
 
-``score_case`` gives them beside the metrics; they are no scores, so summaries and comparisons leave them out.
+``score_case`` returns them beside the metrics; they are not scores, so summaries and comparisons leave them out.
 """
 
 LESION_COUNTS = ("lesion_tp", "lesion_fp", "lesion_fn", "instance_tp", "instance_fp", "instance_fn")
-"""Lesions found, made up and missed: first by BraTS 2023's rule, then by panoptica's; given as ``COUNTS`` are."""
+"""Lesions detected (TP), false (FP) and missed (FN): by BraTS 2023's rule, then by panoptica's; kept as COUNTS are."""
 
 
 def score_case(
@@ -258,13 +257,20 @@ def score_case(
     regions: Mapping[str, Sequence[int]],
     metrics: Mapping[str, Metric] = METRICS,
 ) -> list[dict[str, Any]]:
-    """Score one case: a row for every region, in that order, whatever the masks are.
+    """Score one case: one row per region, in the order of ``regions``, whether or not masks are empty.
 
     ``reference`` and ``prediction`` are label maps (whole numbers) of one shape, ``spacing`` is in mm per axis, and
     ``regions`` maps a region to the labels it unites; labels of no region count as background. A row has the keys
     region and note, then ``COUNTS`` and, where a metric needs lesions, ``LESION_COUNTS`` (whole numbers), then the
     value of each metric by its name. The note is that of ``mask_note``, or "missing prediction" where prediction is
     None: each metric then has its worst value, and the counts are those of an empty prediction.
+
+    >>> import benchmark, numpy as np
+    >>> reference, prediction = np.zeros((2, 8, 8, 8), dtype=np.uint8)
+    >>> reference[2:6, 2:6, 2:6], prediction[2:6, 2:6, 3:7] = 1, 1
+    >>> (row,) = benchmark.score_case(reference, prediction, (1.0, 1.0, 1.0), {"tumour": [1]})
+    >>> row["dice"], row["hd95"], row["tp"]
+    (0.75, 1.0, 48)
 
     Raises:
         InputError: if the shapes differ, the spacing does not fit, or a label map holds fractions or NaN.
@@ -288,7 +294,7 @@ def score_case(
 def score_pair(metric: Metric, pair: MaskPair) -> float:
     """Return a metric's value for two masks; a rule for empty or full ones decides before its formula.
 
-    A metric that needs counts only takes any object with tp, fp, fn, tn, shape and spacing for a pair.
+    For a metric that needs only counts, any object with tp, fp, fn, tn, shape and spacing can stand for a pair.
     """
     empty, full = _all_or_nothing(pair)
     for hits, both, one in ((empty, metric.both_empty, metric.one_empty), (full, metric.both_full, metric.one_full)):

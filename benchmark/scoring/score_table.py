@@ -1,4 +1,4 @@
-"""Score tables as files, a row for a region of a case of a run, to tidy rows of one score each, and back."""
+"""Read and write score tables: files have one row per run, case and region, tidy tables one row per score."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from benchmark.base.records import SCORE_COLUMNS, InputError, model_name
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
 
 KEYS = ("bundle", "variant", "fold", "seed", "patient_id", "case_id", "region")
-"""What a row of a file is of: one region of one case of one run."""
+"""What identifies a row of a file: one region of one case of one run."""
 
 HEAD = (*KEYS, "note")
 """The columns before the numbers."""
+
+SCHEMA, VERSION = "schema", 1
+"""The last column of a file and what it holds, the version of this layout; a file without it is of version 1."""
 
 _TYPES = {key: int if key in ("fold", "seed") else str for key in HEAD}
 
 
 def column(metric: str, version: str) -> str:
-    """Name of a metric's column: the metric's own for its first version, with the version after a dot from then on."""
+    """Return the name of a metric's column: the metric's name, followed by a dot and the version from 2 on."""
     return metric if version == "1" else f"{metric}.{version}"
 
 
 def metric_of(name: str) -> tuple[str, str]:
-    """Metric and version of a column: the inverse of ``column``."""
+    """Return metric and version of a column: the inverse of ``column``."""
     metric, _, version = name.partition(".")
     return metric, version or "1"
 
@@ -39,11 +42,11 @@ COLUMNS = (
     *LESION_COUNTS,
     *(column(metric.name, metric.version) for metric in METRICS.values()),
 )
-"""Columns of a whole ``scores.csv``, in order. A blank cell is a metric that does not apply, a distance of slices."""
+"""Columns of a whole ``scores.csv``, in order. Blank where a metric does not apply, as distances of slices."""
 
 
 def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Put rows of KEYS and what ``metrics.score_case`` gives into a table with COLUMNS; scores to nine digits."""
+    """Make a table with COLUMNS from rows of KEYS and of ``metrics.score_case``; scores have nine digits."""
     table = pd.DataFrame(rows).rename(columns={name: column(name, m.version) for name, m in METRICS.items()})
     table = table.reindex(columns=list(COLUMNS)).dropna(axis="columns", how="all")
     # What a file holds and what was computed are the same numbers.
@@ -59,7 +62,7 @@ def write(path: Path, table: pd.DataFrame) -> None:
 
 def as_text(table: pd.DataFrame) -> str:
     """Write a table as ``frame`` makes it to CSV."""
-    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    return table.assign(**{SCHEMA: VERSION}).to_csv(index=False, float_format="%.9g", lineterminator="\n")
 
 
 def model_names(table: pd.DataFrame) -> pd.Series:
@@ -72,12 +75,15 @@ def read(path: Path) -> pd.DataFrame:
     """Read a file of scores as it stands.
 
     Raises:
-        InputError: if the file is missing, has other columns or no rows, or holds what cannot be: no number in one of
-            a score, a blank id, a case of two patients, a row twice, a score beyond its metric's range, a metric in two
-            versions.
+        InputError: if the file is missing, is of another version, has other columns or no rows, or holds what cannot
+            be: no number in one of a score, a blank id, a case of two patients, a row twice, a score beyond its
+            metric's range, a metric in two versions.
     """
     what = "a table of scores"
-    names = [str(name) for name in read_table(path, what, nrows=0)]
+    # The version before the columns, as another may have others.
+    first = read_table(path, what, nrows=1, dtype=str)
+    _check_version(first, path)
+    names = [str(name) for name in first if name != SCHEMA]
     numbers = [name for name in names if name not in HEAD]
     found = [name for name in numbers if metric_of(name)[0] not in (*COUNTS, *LESION_COUNTS, *METRICS)]
     if found or tuple(names[: len(HEAD)]) != HEAD:
@@ -89,14 +95,15 @@ def read(path: Path) -> pd.DataFrame:
     table = read_table(path, what, numbers=numbers, dtype=_TYPES, keep_default_na=False, na_values=blank)
     if table.empty:
         raise InputError(f"{path} has no rows: expected one per run, case and region, found none.")
-    table = table.astype(dict.fromkeys(numbers, float))
+    _check_version(table, path)
+    table = table.drop(columns=SCHEMA, errors="ignore").astype(dict.fromkeys(numbers, float))
     _check_keys(table, path)
     _check_numbers(table, numbers, path)
     return table
 
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """Turn each score of a table into a row with SCORE_COLUMNS and ``model``, a region's scores one after the other.
+    """Turn each score of a table into a row with SCORE_COLUMNS and ``model``, one region after the other.
 
     COUNTS are rows too, of version "1"; LESION_COUNTS stay in the file. A row's note is that of its case and region:
     which of the two masks was empty or full, or that the prediction was missing; METRICS says what follows for a
@@ -116,12 +123,24 @@ def tidy(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_tidy(path: Path) -> pd.DataFrame:
-    """Read a file of scores as rows with SCORE_COLUMNS and ``model``.
+    """Read a file of scores as rows with SCORE_COLUMNS and ``model``, one row per score.
+
+    >>> from pathlib import Path
+    >>> import benchmark
+    >>> scores = benchmark.read_scores(Path("reports/quickstart/scores.csv"))
+    >>> scores.loc[0, ["model", "case_id", "region", "metric"]].tolist()
+    ['unet', 'Phantom_002_1', 'WT', 'tp']
 
     Raises:
         InputError: as ``read``.
     """
     return tidy(read(path))
+
+
+def _check_version(table: pd.DataFrame, path: Path) -> None:
+    found = [version for version in table.get(SCHEMA, []) if str(version) != str(VERSION)]
+    if found:
+        raise InputError(f"{path}: {SCHEMA}: expected {VERSION}, as this release reads it, found {found[0]}.")
 
 
 def _check_keys(table: pd.DataFrame, path: Path) -> None:
@@ -165,7 +184,7 @@ def _check_numbers(table: pd.DataFrame, names: Sequence[str], path: Path) -> Non
 
 
 def _range(metric: str, values: np.ndarray) -> tuple[np.ndarray, str]:
-    """Which values a count or metric may have, and that in words: a share is of no unit."""
+    """Return which values a count or metric may have, and say so in words; metrics without a unit are shares."""
     finite = (values >= 0) & (values < np.inf)
     if metric not in METRICS:
         return finite & (np.floor(values) == values), "a whole number from 0 up"

@@ -1,6 +1,6 @@
-"""Masks to their surfaces, as voxels or as elements with an area, and to the distances between two surfaces.
+"""Find the surfaces of masks, as voxels or as elements with an area, and the distances between two surfaces.
 
-Two definitions of a surface are in use, and scores differ by the choice more than by many a model:
+Two definitions of a surface are in use, and the choice changes scores more than most models do:
 
 - *voxels*: those of the mask with a neighbour across a face outside of it (MONAI, panoptica, medpy);
 - *elements*: the cells between 2x2x2 voxel centres that are neither all inside nor all outside, each with the area of
@@ -46,7 +46,7 @@ a face of the cell. Every other cell is a turned, mirrored or inverted one of th
 """
 
 WORTHWHILE = 1 / 400
-"""Share of points that a shell must have found, per offset tried, before a tree is asked for the rest."""
+"""Share of points that a shell must find, per offset tried, to go on with shells instead of a tree."""
 
 LEAF = 64
 """Points in a leaf of the tree: the fastest on surfaces of 16 to 256; scipy's 10 takes half as long again."""
@@ -61,7 +61,7 @@ def surface(mask: np.ndarray) -> np.ndarray:
         inner[1:] &= whole[:-1]
         inner[:-1] &= whole[1:]
         inner[0] = inner[-1] = False
-    return mask & ~core
+    return np.asarray(mask & ~core)
 
 
 def elements(mask: np.ndarray) -> np.ndarray:

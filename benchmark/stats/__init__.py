@@ -1,13 +1,26 @@
-"""Score tables to what they show: summaries, paired comparisons, equivalence, power, ranks and the part of seeds."""
+"""Analyse score tables: summaries, paired comparisons, equivalence, power, ranks, and what seeds contribute."""
 
-from benchmark.stats.compare import COMPARISON_COLUMNS, compare, declared_pairs, paired_spreads
-from benchmark.stats.equivalence import holm_one_sided, tost
-from benchmark.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, mean_interval
-from benchmark.stats.method_power import method_sample_size, methods_needed
-from benchmark.stats.methods import METHOD_COLUMNS, compare_methods
-from benchmark.stats.paired import TESTS, cohen_dz, paired_differences, paired_t, permutation, rank_biserial, wilcoxon
-from benchmark.stats.patients import patient_means, patient_values, shared_patients, with_models
-from benchmark.stats.power import patients_needed, sample_size
+from benchmark.stats.compare import (
+    COMPARISON_COLUMNS,
+    METHOD_COLUMNS,
+    compare,
+    compare_methods,
+    declared_pairs,
+    paired_spreads,
+)
+from benchmark.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, mean_interval
+from benchmark.stats.paired import (
+    TESTS,
+    cohen_dz,
+    holm_one_sided,
+    paired_differences,
+    permutation,
+    rank_biserial,
+    tost,
+    wilcoxon,
+)
+from benchmark.stats.patients import patient_means, patient_table, shared_patients, summarise, with_models
+from benchmark.stats.power import method_sample_size, methods_needed, patients_needed, sample_size
 from benchmark.stats.ranking import (
     RANKING_COLUMNS,
     critical_difference,
@@ -15,10 +28,8 @@ from benchmark.stats.ranking import (
     nemenyi,
     patient_ranks,
     rank_models,
-    rank_shares,
 )
-from benchmark.stats.summary import summarise
-from benchmark.stats.two_level import TWO_LEVEL
+from benchmark.stats.seeds import TWO_LEVEL
 
 __all__ = [
     "BOOTSTRAP_SEED",
@@ -26,7 +37,6 @@ __all__ = [
     "CONFIDENCE",
     "METHOD_COLUMNS",
     "RANKING_COLUMNS",
-    "RESAMPLES",
     "TESTS",
     "TWO_LEVEL",
     "cohen_dz",
@@ -42,15 +52,13 @@ __all__ = [
     "nemenyi",
     "paired_differences",
     "paired_spreads",
-    "paired_t",
     "patient_means",
     "patient_ranks",
-    "patient_values",
+    "patient_table",
     "patients_needed",
     "permutation",
     "rank_biserial",
     "rank_models",
-    "rank_shares",
     "sample_size",
     "shared_patients",
     "summarise",

@@ -1,4 +1,10 @@
-"""A score table to comparisons: every declared pair of models tested on patients, corrected over the family."""
+"""Compare declared pairs of models and of methods: tests, correction over the family, and verdicts.
+
+``a better`` and ``b better``: a difference is shown. Where none is, and a margin was declared, three more answers:
+``equivalent`` (the mean difference is shown to be within the margin), ``a no worse`` or ``b no worse`` (that model is
+shown not to be worse by the margin or more; it may be better), and ``no difference shown``, which proves nothing.
+``not tested``: scores of one model are missing, or there are too few runs for the declared test.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +14,33 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.multitest import multipletests
 
 from benchmark.base.records import InputError, model_name
-from benchmark.stats.equivalence import OneSided, margin_of, tost
 from benchmark.stats.intervals import difference_intervals
-from benchmark.stats.paired import TESTS, cohen_dz, paired_differences, rank_biserial
+from benchmark.stats.paired import (
+    TESTS,
+    OneSided,
+    cohen_dz,
+    holm_one_sided,
+    margin_of,
+    paired_differences,
+    rank_biserial,
+    tost,
+)
 from benchmark.stats.patients import pivot_patients, seed_sd, with_models
 from benchmark.stats.power import NEEDED
 from benchmark.stats.ranking import friedman
-from benchmark.stats.two_level import TWO_LEVEL, two_level
-from benchmark.stats.verdicts import judge
+from benchmark.stats.seeds import (
+    ONE_SEED,
+    TWO_LEVEL,
+    ScoreBlock,
+    estimate,
+    model_blocks,
+    patient_differences,
+    superiority,
+    two_level,
+)
 
 COMPARISON_COLUMNS = (
     *("metric", "region", "model_a", "model_b", "n_patients", "mean_a", "sd_a", "mean_b", "sd_b"),
@@ -28,17 +51,27 @@ COMPARISON_COLUMNS = (
 )
 """Columns of every ``comparisons.csv``, in order. Differences and effect sizes are model a minus model b."""
 
+METHOD_COLUMNS = (
+    *("metric", "region", "model_a", "model_b", "n_patients", "n_checkpoints_a", "n_checkpoints_b", "difference"),
+    *("ci_low", "ci_high", "statistic", "p", "p_holm", "share_patient", "share_seed", "share_patient_seed"),
+    *("share_of_error", "p_superior", "p_superior_low", "p_superior_high", "p_patients_holm", "verdict", "note"),
+)
+"""Columns of every ``methods.csv``, in order."""
 
-def declared_pairs(models: Sequence[str], compare: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Pairs of model names that ``study.json`` declares; "all" means each with each, in the order of ``models``.
+NOT_TESTED = "not tested"
+_WHOLE_NUMBERS = ("n_patients", "n_ties", "n_empty")
+
+
+def declared_pairs(models: Sequence[str], declared: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the pairs of models that ``study.json`` declares; "all" means every pair, in the order of ``models``.
 
     Raises:
         InputError: if a pair is not two different known models.
     """
-    declared = compare.get("pairs", "all")
-    if declared == "all":
+    wanted = declared.get("pairs", "all")
+    if wanted == "all":
         return list(combinations(models, 2))
-    pairs = [tuple(model_name(*name.split("/", 1)) if "/" in name else name for name in pair) for pair in declared]
+    pairs = [tuple(model_name(*name.split("/", 1)) if "/" in name else name for name in pair) for pair in wanted]
     for pair in pairs:
         if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(models):
             raise InputError(
@@ -48,42 +81,52 @@ def declared_pairs(models: Sequence[str], compare: Mapping[str, Any]) -> list[tu
 
 
 def compare(
-    scores: pd.DataFrame, compare: Mapping[str, Any], better: Mapping[str, str], models: Sequence[str] | None = None
+    scores: pd.DataFrame, declared: Mapping[str, Any], better: Mapping[str, str], models: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Test every declared pair of models in every region and metric on patients, as COMPARISON_COLUMNS.
+    """Test every declared pair of models in every region and metric over patients, as COMPARISON_COLUMNS.
 
-    ``compare`` is that part of ``study.json``: metrics, pairs, test (a name of TESTS), alpha and margin (a number, or
-    one by metric, in its unit). ``better`` maps a metric to "higher" or "lower". ``models`` are the declared models
+    ``declared`` is ``compare`` of ``study.json``: metrics, pairs, test (of TESTS), alpha and margin (one number, or
+    one per metric, in its unit). ``better`` maps a metric to "higher" or "lower". ``models`` are the declared models
     where some have no scores yet: their pairs stay in the Holm family with p = 1. The family is all regions x metrics
     x pairs. Without a margin the columns of equivalence are NaN, and no verdict speaks of it.
+
+    >>> import benchmark, pandas as pd
+    >>> dice = {"unet": [0.71, 0.64, 0.82, 0.75, 0.58, 0.79], "nnunet": [0.74, 0.70, 0.83, 0.79, 0.63, 0.81]}
+    >>> rows = [(model, f"P{place}", value) for model in dice for place, value in enumerate(dice[model])]
+    >>> scores = pd.DataFrame(rows, columns=["bundle", "patient_id", "value"]).assign(
+    ...     variant="default", fold=0, seed=1, case_id=lambda table: table["patient_id"], region="WT", metric="dice",
+    ...     metric_version="1", note="")
+    >>> (row,) = benchmark.compare(scores, {"metrics": ["dice"]}, {"dice": "higher"}).to_dict("records")
+    >>> row["model_a"], row["model_b"], round(row["difference"], 3), row["p"], row["verdict"]
+    ('unet', 'nnunet', -0.035, 0.03125, 'b better')
 
     Raises:
         InputError: if a declared metric, pair, test or margin is unknown, or the models were scored on different
             cases.
     """
-    name, alpha = compare.get("test", "wilcoxon"), float(compare.get("alpha", 0.05))
+    name = declared.get("test", "wilcoxon")
     if name not in (*TESTS, TWO_LEVEL):
         raise InputError(f"compare.test is {name}: expected one of {', '.join((*TESTS, TWO_LEVEL))}.")
     table = with_models(scores)
-    pairs = declared_pairs(list(models or pd.unique(table["model"])), compare)
+    pairs = declared_pairs(list(models or pd.unique(table["model"])), declared)
     parts: list[pd.DataFrame] = []
-    for metric in compare["metrics"]:
+    for metric in declared["metrics"]:
         own = table[table["metric"] == metric]
         if own.empty or metric not in better:
             known = ", ".join(pd.unique(table["metric"]))
             raise InputError(f"compare.metrics names {metric}: expected one of the scored metrics, {known}.")
-        margin = margin_of(compare.get("margin"), metric)
+        margin = margin_of(declared.get("margin"), metric)
         for region, part in own.groupby("region", sort=False) if pairs else ():
             base = {"metric": metric, "region": str(region), "test": name, "margin": margin}
             parts.append(_compare_region(part, pairs, base, better[metric] == "higher"))
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return judge(found.reindex(columns=[*COMPARISON_COLUMNS]), alpha, better)
+    return judge(found.reindex(columns=[*COMPARISON_COLUMNS]), float(declared.get("alpha", 0.05)), better)
 
 
 def paired_spreads(
     scores: pd.DataFrame, metrics: Sequence[str], pairs: Sequence[tuple[str, str]], test: str
 ) -> pd.DataFrame:
-    """What ``patients_needed`` asks of a comparison, for any metric, declared or not, and without testing anything."""
+    """Return the columns that ``patients_needed`` reads, for any metric, declared or not, without testing anything."""
     rows = with_models(scores)
     parts = []
     for metric in metrics:
@@ -101,7 +144,7 @@ def paired_spreads(
 def _compare_region(
     rows: pd.DataFrame, pairs: list[tuple[str, str]], base: dict[str, Any], higher: bool
 ) -> pd.DataFrame:
-    """Rows of COMPARISON_COLUMNS for one metric and region, before anything is corrected or judged."""
+    """Return rows of COMPARISON_COLUMNS for one metric and region, before correction and verdicts."""
     values = pivot_patients(rows, base["metric"], base["region"])
     names, table = list(values.columns), values.to_numpy().T
     result = pd.DataFrame(pairs, columns=["model_a", "model_b"]).assign(**base, friedman_p=friedman(table.T).p)
@@ -141,12 +184,144 @@ def _absent(pair: tuple[str, str], names: Sequence[str]) -> str:
 
 
 def _noted(rows: pd.DataFrame, pairs: pd.DataFrame) -> list[int]:
-    """Number of cases whose score carries a note under either model of each pair."""
+    """Count the cases whose score carries a note under either model of each pair."""
     noted = {model: set(part["case_id"]) for model, part in rows[rows["note"] != ""].groupby("model")}
     models = zip(pairs["model_a"], pairs["model_b"], strict=True)
     return [len(noted.get(a, set()) | noted.get(b, set())) for a, b in models]
 
 
 def _spread(table: np.ndarray) -> np.ndarray:
-    """Standard deviation (n - 1) of each row; NaN below two values."""
+    """Return the standard deviation (n - 1) of each row; NaN below two values."""
     return table.std(axis=1, ddof=1) if table.shape[1] > 1 else np.full(len(table), np.nan)
+
+
+def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.DataFrame:
+    """Correct the p values of all rows as one family (Holm), and write notes and verdicts.
+
+    In the family, the risk of any false difference is at most ``alpha``, and so is that of any false claim of
+    equivalence or of being no worse.
+    ``better`` maps a metric to "higher" or "lower".
+    """
+    if table.empty:
+        return table
+    table = table.astype({column: int for column in _WHOLE_NUMBERS if table[column].notna().all()})
+    table["p_holm"] = multipletests(table["p"], alpha=alpha, method="holm")[1]
+    table["significant"] = table["p_holm"] < alpha
+    one_sided = holm_one_sided(OneSided(table["p_a_no_worse"].to_numpy(), table["p_b_no_worse"].to_numpy()))
+    table["p_a_no_worse_holm"], table["p_b_no_worse_holm"] = one_sided
+    table["p_equivalent_holm"] = one_sided.equivalent
+    # Where even the smallest p times the size of the family misses alpha, no test of it can come out.
+    floor = min(1.0, table["p_smallest"].min() * len(table))
+    table["note"] = [_note(row, alpha, floor, len(table)) for row in table.to_dict("records")]
+    table["verdict"] = [_verdict(row, alpha, better[row["metric"]]) for row in table.to_dict("records")]
+    return table
+
+
+def _winner(difference: float, better: str) -> str:
+    """Say which of two models a shown difference, a minus b, favours."""
+    return "a better" if (difference > 0) == (better == "higher") else "b better"
+
+
+def _direction(row: Mapping[Any, Any]) -> float:
+    return float(row["effect_size"] if row["test"] == "wilcoxon" else row["difference"])
+
+
+def _verdict(row: Mapping[Any, Any], alpha: float, better: str) -> str:
+    if row["p_smallest"] >= 1 and pd.isna(row["ci_low"]):
+        return NOT_TESTED
+    if row["significant"]:
+        return _winner(_direction(row), better)
+    if row["p_equivalent_holm"] < alpha:
+        return "equivalent"
+    if row["p_a_no_worse_holm"] < alpha:
+        return "a no worse"
+    return "b no worse" if row["p_b_no_worse_holm"] < alpha else "no difference shown"
+
+
+def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> str:
+    if row["note"]:
+        return str(row["note"])
+    if row["n_ties"] == row["n_patients"]:
+        return "all differences are zero"
+    if row["p_smallest"] >= alpha:
+        few = f"only {row['n_patients'] - row['n_ties']:.0f} non-zero differences" if row["n_ties"] else "n too small"
+        return f"{few}: smallest possible p is {row['p_smallest']:.3g}"
+    if floor >= alpha:
+        return (
+            f"n too small: smallest possible p is {row['p_smallest']:.3g}, {floor:.3g} after Holm over {family} tests"
+        )
+    if row["ci_low"] == row["ci_high"]:
+        return "all differences are equal: the interval is that one value"
+    if row["significant"] and _direction(row) * row["difference"] < 0:
+        return "ranks and mean point in opposite directions"
+    if row["significant"] and row["p_equivalent_holm"] < alpha:
+        return f"a difference is shown, and shown to be within the margin of {row['margin']:g}"
+    return ""
+
+
+def compare_methods(
+    scores: pd.DataFrame, declared: Mapping[str, Any], better: Mapping[str, str], models: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Test every declared pair as methods, newly trained on such data and used on new patients, as METHOD_COLUMNS.
+
+    Arguments are those of ``compare``. ``difference`` is a minus b with its 95% interval and p over patients and
+    checkpoints (``seeds.estimate``), Holm's over the whole family. ``share_patient``, ``share_seed`` and
+    ``share_patient_seed`` split the variance of the difference of one run each on one patient: differences between
+    patients, the luck of training shared by all patients, and that on single patients; ``share_of_error`` is the part
+    of the mean difference's variance that more seeds would lower (more patients lower some of it too). ``p_superior``
+    is the probability that a beats b on a new patient, both newly trained. ``p_patients_holm`` is Holm's p of the
+    declared test over patients alone, or of Wilcoxon's where the declared one is ``two_level``: it is about these
+    checkpoints. With one seed all but that, the difference and the share of wins is NaN, as ``note`` says, and p counts
+    as 1.
+    """
+    alpha = float(declared.get("alpha", 0.05))
+    table = with_models(scores)
+    pairs = declared_pairs(list(models or pd.unique(table["model"])), declared)
+    found: list[dict[str, Any]] = []
+    for metric in declared["metrics"]:
+        for region, rows in table[table["metric"] == metric].groupby("region", sort=False):
+            patients = pivot_patients(rows, metric, str(region)).index
+            own = model_blocks(rows, patients)
+            for a, b in pairs:
+                row = {"metric": metric, "region": region, "model_a": a, "model_b": b, "p": 1.0}
+                absent = [model for model in (a, b) if model not in own]
+                if absent:
+                    found.append(row | {"note": f"no scores of {' and '.join(absent)}"})
+                else:
+                    found.append(row | _method_row(own[a], own[b], better[metric] == "higher"))
+    result = pd.DataFrame(found).reindex(columns=[*METHOD_COLUMNS])
+    result["p_holm"] = multipletests(result["p"], alpha=alpha, method="holm")[1] if len(result) else np.nan
+    test = "wilcoxon" if declared.get("test") == TWO_LEVEL else declared.get("test", "wilcoxon")
+    # Both tables have a row for every declared metric, region and pair, in the declared order.
+    result["p_patients_holm"] = compare(scores, {**declared, "test": test}, better, models)["p_holm"]
+    result["verdict"] = [_method_verdict(row, alpha, better) for row in result.to_dict("records")]
+    return result
+
+
+def _method_row(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool) -> dict[str, Any]:
+    differences = patient_differences(first, second)
+    found, parts = estimate(first, second, differences)
+    low, high = found.interval()
+    share, share_low, share_high = superiority(first, second, higher)
+    total, error = sum(parts), found.patients + found.seeds
+    shares = [part / total if total > 0 else float("nan") for part in parts]
+    return {
+        "n_patients": len(differences), "n_checkpoints_a": _checkpoints(first), "n_checkpoints_b": _checkpoints(second),
+        "difference": found.mean, "ci_low": low, "ci_high": high, "statistic": found.statistic, "p": found.p,
+        "share_patient": shares[0], "share_seed": shares[1], "share_patient_seed": shares[2],
+        "share_of_error": found.seeds / error if error > 0 else float("nan"),
+        "p_superior": share, "p_superior_low": share_low, "p_superior_high": share_high,
+        "note": "" if found.seeds_df else ONE_SEED,
+    }  # fmt: skip
+
+
+def _checkpoints(found: list[ScoreBlock]) -> int:
+    return sum(block.values.shape[1] for block in found)
+
+
+def _method_verdict(row: Mapping[Any, Any], alpha: float, better: Mapping[str, str]) -> str:
+    if pd.isna(row["ci_low"]):
+        return NOT_TESTED
+    if not row["p_holm"] < alpha:
+        return "no difference shown"
+    return _winner(row["difference"], better[row["metric"]])

@@ -1,4 +1,4 @@
-"""Values of patients to bootstrap intervals of their mean, many rows at once on the same resamples of patients."""
+"""Compute bootstrap intervals of means over patients, many rows at once on the same resamples of patients."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+# scipy.stats.bootstrap gives the same intervals, which tests check, but takes 4 times as long for 6 rows of 18 patients
+# and 14 times for 60 rows of 250; and it cannot take a pair's resampled means from those of its models.
 BOOTSTRAP_SEED = 20260
 RESAMPLES = 9999
 CONFIDENCE = 0.95
@@ -63,9 +65,9 @@ def _intervals(
 
 
 def resampled_means(values: np.ndarray) -> np.ndarray:
-    """Mean of each row in ``RESAMPLES`` seeded resamples of its columns, the same ones for all rows.
+    """Return the mean of each row in ``RESAMPLES`` seeded resamples of its columns, the same ones for all rows.
 
-    A resample is the number of times that each patient is in it, so that all means are one matrix product.
+    A resample is stored as how often each patient is in it, so that all means are one matrix product.
     """
     count = values.shape[-1]
     means = np.empty((len(values), RESAMPLES))
@@ -78,7 +80,7 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _resamples(count: int, step: int) -> tuple[np.ndarray, ...]:
-    """How often each of ``count`` patients is in each resample, ``step`` resamples a block; kept for the next table."""
+    """Count how often each patient is in each resample, in blocks of ``step`` resamples; kept for the next table."""
     random, blocks = np.random.default_rng(BOOTSTRAP_SEED), []
     for at in range(0, RESAMPLES, step):
         drawn = random.integers(0, count, (min(step, RESAMPLES - at), count))
@@ -112,4 +114,4 @@ def _quantile(values: np.ndarray, share: np.ndarray) -> np.ndarray:
     values.partition((first, end), axis=-1)
     stretch = np.sort(values[:, first : end + 1], axis=-1)
     rows, left = np.arange(len(values)), left - first
-    return stretch[rows, left] + (place - first - left) * (stretch[rows, left + 1] - stretch[rows, left])
+    return np.asarray(stretch[rows, left] + (place - first - left) * (stretch[rows, left + 1] - stretch[rows, left]))

@@ -1,13 +1,16 @@
-"""Score tables to one value per patient and model: checked, seeds averaged within cases, cases within patients."""
+"""Reduce score tables to one value per patient and model: seeds averaged within cases, cases within patients."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmark.base.records import SCORE_COLUMNS, InputError
 from benchmark.scoring.score_table import model_names
+from benchmark.stats.intervals import mean_interval
 
 
 def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.DataFrame:
@@ -24,7 +27,7 @@ def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.Dat
     if lacking:
         raise InputError(f"{source} lacks columns: expected {', '.join(SCORE_COLUMNS)}, missing {', '.join(lacking)}.")
     if scores.empty:
-        raise InputError(f"{source} is empty: expected one row per run, case, region and metric, found none.")
+        raise InputError(f"{source} is empty: expected one row per run, case, region and metric.")
     return scores.assign(
         patient_id=scores["patient_id"].astype(str),
         case_id=scores["case_id"].astype(str),
@@ -42,8 +45,8 @@ def patient_means(rows: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.Seri
     return rows.groupby([*keys, "case_id"], sort=False)["value"].mean().groupby(level=keys, sort=False).mean()
 
 
-def patient_values(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
-    """Value of each patient (rows, by patient id) under each model (columns, in order of appearance).
+def patient_table(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
+    """Return the value of each patient (rows, by id) under each model (columns, in order of appearance).
 
     Raises:
         InputError: if there are no such scores, or a case that one model was scored on is absent for another.
@@ -53,9 +56,9 @@ def patient_values(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFra
 
 
 def pivot_patients(rows: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
-    """Like ``patient_values``, on rows of one metric and region that ``with_models`` has checked."""
+    """Like ``patient_table``, on rows of one metric and region that ``with_models`` has checked."""
     if rows.empty:
-        raise InputError(f"the score table has no {metric} of {region}: expected one row per run and case, found none.")
+        raise InputError(f"the score table has no {metric} of {region}: expected one row per run and case.")
     models = list(pd.unique(rows["model"]))
     cases = rows.groupby(["patient_id", "case_id", "model"])["value"].mean().unstack("model")[models]
     for model in models:
@@ -97,7 +100,7 @@ def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _lacking(there: pd.Series) -> str:
-    """Say what a model lacks of all that was scored: a metric or region everywhere, else patients."""
+    """Say what a model lacks: a metric or region everywhere, else patients."""
     for levels in (["metric"], ["region"], ["metric", "region"]):
         has = there.groupby(level=levels, sort=False).any()
         if not has.all():
@@ -109,7 +112,7 @@ def _lacking(there: pd.Series) -> str:
 
 
 def incomplete_runs(scores: pd.DataFrame) -> list[str]:
-    """Say of each run how many scores it lacks that another seed of its model and fold has, such as of a lost case."""
+    """Name each run that lacks scores which another seed of its model and fold has, for example of a lost case."""
     found, keys = [], ["case_id", "region", "metric"]
     for (model, fold), rows in with_models(scores).groupby(["model", "fold"], sort=False):
         if rows["seed"].nunique() < 2:
@@ -127,7 +130,44 @@ def incomplete_runs(scores: pd.DataFrame) -> list[str]:
 
 
 def seed_sd(rows: pd.DataFrame) -> pd.Series:
-    """SD over seeds of the mean over patients, by model; seeds not run on every patient are left out, NaN below two."""
+    """Return each model's SD of the mean over seeds; seeds that lack patients are left out; below two it is NaN."""
     by_seed = patient_means(rows, ("model", "seed")).groupby(level=["model", "seed"]).agg(["mean", "size"])
     whole = by_seed["size"] == by_seed.groupby(level="model")["size"].transform("max")
     return by_seed["mean"].where(whole).groupby(level="model", sort=False).std(ddof=1)
+
+
+def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+    """Summarise each model, region and metric: patients, cases, mean, SD, median and interval over patients, seed SD.
+
+    ``n_empty`` counts cases whose score carries a note (an empty mask or a missing prediction) under any seed.
+    """
+    result: list[dict[str, Any]] = []
+    for (metric, region), rows in with_models(scores).groupby(["metric", "region"], sort=False):
+        spread, groups = seed_sd(rows), dict(iter(rows.groupby("model", sort=False)))
+        values = {str(model): patient_means(own).to_numpy() for model, own in groups.items()}
+        bounds = _intervals(values)
+        for model, own in groups.items():
+            mine = values[str(model)]
+            low, high = bounds[str(model)]
+            result.append(
+                {"model": model, "region": region, "metric": metric, "n_patients": len(mine),
+                 "n_cases": own["case_id"].nunique(), "n_seeds": own["seed"].nunique(), "mean": mine.mean(),
+                 "sd": _sd(mine), "median": np.median(mine), "ci_low": low, "ci_high": high,
+                 "seed_sd": spread[model], "n_empty": own.loc[own["note"] != "", "case_id"].nunique()}
+            )  # fmt: skip
+    return pd.DataFrame(result)
+
+
+def _sd(values: Any) -> float:
+    """Standard deviation (n - 1); NaN below two values."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """Interval of each model's mean; models with as many patients share the work of resampling."""
+    bounds: dict[str, tuple[float, float]] = {}
+    for size in {len(own) for own in values.values()}:
+        names = [name for name, own in values.items() if len(own) == size]
+        low, high = mean_interval(np.array([values[name] for name in names]))
+        bounds |= dict(zip(names, zip(low, high, strict=True), strict=True))
+    return bounds

@@ -17,7 +17,7 @@ PooledValue = tuple[float, float, float]
 
 
 def patient_counts(scores: pd.DataFrame, model: str, region: str) -> np.ndarray:
-    """Counts of each patient under one model, shape (patients, 4) in the order of COUNTS.
+    """Return the counts of each patient under one model, shape (patients, 4) in the order of COUNTS.
 
     Seeds are averaged within a case, cases are summed within a patient. Empty where the model has no such rows.
     """
@@ -32,22 +32,22 @@ def patient_counts(scores: pd.DataFrame, model: str, region: str) -> np.ndarray:
 
 
 def resampled(counts: np.ndarray) -> np.ndarray:
-    """Sums of counts over resampled patients, shape (RESAMPLES, ...) for counts of shape (patients, ...); seeded."""
+    """Sum counts over resampled patients, shape (RESAMPLES, ...) for counts of shape (patients, ...); seeded."""
     random = np.random.default_rng(BOOTSTRAP_SEED)
     weights = random.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
     return np.tensordot(weights.astype(float), counts, axes=1)
 
 
 def estimate(counts: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> PooledValue:
-    """Measure of the counts summed over patients, with its percentile bootstrap interval over patients.
+    """Compute a measure of the counts summed over patients, with its percentile bootstrap interval over patients.
 
-    ``counts`` has shape (patients, ..., 4); ``measure`` maps shape (..., 4) to values, and values of further axes
-    (regions) are averaged.
+    ``counts`` has shape (patients, ..., 4); ``measure`` maps shape (..., 4) to values, and the
+    values of further axes (regions) are averaged.
     """
 
     def mean(summed: np.ndarray) -> np.ndarray:
         values = measure(summed)
-        return values.reshape(len(values), -1).mean(axis=1)
+        return np.asarray(values.reshape(len(values), -1).mean(axis=1))
 
     value = float(mean(counts.sum(axis=0)[None])[0])
     if len(counts) < 2:

@@ -1,24 +1,33 @@
-"""Spread of the paired differences at hand to the number of patients that would show a difference of a given size."""
+"""Plan how many patients, and for methods how many seeds, would show a difference of a given size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
+from statsmodels.stats.power import TTestPower
 
 from benchmark.scoring.metrics import METRICS
+from benchmark.stats.patients import pivot_patients, with_models
+from benchmark.stats.seeds import ScoreBlock, estimate, model_blocks, patient_differences
 
 TARGETS: dict[str, tuple[float, ...]] = {"": (0.005, 0.01, 0.02), "mm": (0.5, 1.0, 2.0), "ml": (0.5, 1.0, 2.0)}
-"""Differences asked about, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""
+"""Differences to plan for, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""
 POWER = 0.8
 NEEDED = ("metric", "region", "model_a", "model_b", "test", "n_patients", "sd_difference")
 EFFICIENCY = {"wilcoxon": 3 / np.pi}
-"""Patients of the t test over those of another test for the same power, on normal differences (Pitman)."""
+"""Patients that the t test needs, relative to another test of the same power on normal differences (Pitman)."""
 BY_SIGNS = ("wilcoxon", "permutation")
 """Tests whose smallest possible p is 2 / 2^n."""
+SEEDS = (2, 3, 5, 10)
+"""Numbers of seeds to plan for; smaller ones than the study has are left out."""
+PLANS = 3
+"""Numbers of seeds shown per plan."""
+MOST = 2**20
+"""Number of patients beyond which no number is called enough."""
 
 
 def patients_needed(
@@ -28,16 +37,16 @@ def patients_needed(
     power: float = POWER,
     family: int | None = None,
 ) -> pd.DataFrame:
-    """Patients that the declared test would need to show a given true mean difference, for each compared pair.
+    """Return how many patients the declared test would need to show a given true mean difference, per compared pair.
 
-    ``comparisons`` is what ``compare`` gave; ``targets`` maps a metric to the differences to ask about, in its unit
+    ``comparisons`` is a result of ``compare``; ``targets`` maps a metric to the differences to plan for, in its unit
     (where it is absent, ``TARGETS`` by its unit). One row per comparison and target: metric, region, model_a, model_b,
     test, n_patients, sd_difference, target, power, alpha, patients, alpha_family, patients_family. ``patients`` is for
-    a pair that is tested alone; ``patients_family`` for the worst case of Holm, where the pair has to reach alpha / m
-    in the family of m that was declared: ``family``, or all rows of ``comparisons``. Both are as sure as the SD of the
-    differences that they come from, which on n patients is itself off by about 1 / sqrt(2 n) of its size. NaN where
-    there is no such SD. Of the test ``two_level`` they are for these checkpoints alone: patients do not average out the
-    luck of training (``methods_needed``).
+    a pair that is tested alone; ``patients_family`` for the worst case of Holm's correction, in which the pair has to
+    reach alpha / m in a family of m: ``family``, or all rows of ``comparisons``. Both depend on the observed SD of the
+    differences, whose own relative error on n patients is about 1 / sqrt(2 n). NaN where there is no SD. For the test
+    ``two_level`` they hold for these checkpoints alone, since more patients do not average out the luck of training
+    (``methods_needed``).
     """
     asked = [targets_of(metric, targets) for metric in comparisons["metric"]]
     result = (
@@ -58,17 +67,17 @@ def patients_needed(
 
 
 def targets_of(metric: str, targets: Mapping[str, Sequence[float]] | None = None) -> tuple[float, ...]:
-    """Differences to ask about a metric: its own in ``targets``, else ``TARGETS`` by its unit."""
+    """Return the differences to plan for: the metric's own in ``targets``, else ``TARGETS`` by its unit."""
     return tuple((targets or {}).get(metric, TARGETS.get(METRICS[metric].unit if metric in METRICS else "", ())))
 
 
 def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "paired_t") -> np.ndarray:
-    """Smallest number of patients with which a two-sided paired test at ``alpha`` has ``power``, for each ``effect``.
+    """Return the smallest number of patients with which a two-sided paired test has ``power``, for each ``effect``.
 
     ``effect`` is the true mean difference in standard deviations of the differences. Exact for the t test on normal
-    differences (noncentral t); the Wilcoxon test needs pi / 3 times as many on normal
+    differences (noncentral t). The Wilcoxon test needs pi / 3 times as many on normal
     differences (its asymptotic relative efficiency), fewer where tails are heavier; the permutation test of the mean
-    as many as the t test, asymptotically. Never below the number whose smallest possible p is under ``alpha``. NaN
+    asymptotically as many as the t test. Never fewer than the number whose smallest possible p is below ``alpha``. NaN
     where ``effect`` is.
     """
     effect = np.abs(np.asarray(effect, dtype=float))
@@ -83,16 +92,140 @@ def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "pa
 
 
 def _t_size(effect: np.ndarray, alpha: float, power: float) -> np.ndarray:
-    """Smallest n of the two-sided one-sample t test, by bisection between 2 and twice the normal approximation."""
+    """Return the smallest n of the two-sided one-sample t test."""
     z = stats.norm.isf(alpha / 2)
     normal = ((z + stats.norm.ppf(power)) / effect) ** 2
-    low, high = np.full(effect.shape, 1.0), np.ceil(2 * normal + z**2 + 10)
-    # Far beyond any study the normal approximation is exact to the patient and the noncentral t is not.
-    large = normal > 1e6
-    while (high - low > 1).any():
-        middle = np.floor((low + high) / 2)
-        count = np.maximum(middle, 2)
+
+    def enough(count: np.ndarray) -> np.ndarray:
         # Only the right side counts: to be significant on the wrong one is no success.
-        enough = stats.nct.sf(stats.t.isf(alpha / 2, count - 1), count - 1, effect * np.sqrt(count)) >= power
-        high, low = np.where(enough, middle, high), np.where(enough, low, middle)
-    return np.where(large, np.ceil(normal), high)
+        found = TTestPower().power(effect, np.maximum(count, 2), alpha / 2, alternative="larger")
+        return np.asarray(found >= power)
+
+    size = _smallest(np.ones(effect.shape), np.ceil(2 * normal + z**2 + 10), enough)
+    # Far beyond any study the normal approximation is exact to the patient and the noncentral t is not.
+    return np.where(normal > 1e6, np.ceil(normal), size)
+
+
+def _smallest(low: np.ndarray, high: np.ndarray, enough: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the smallest whole number above ``low`` that is ``enough``, for each row; ``high`` where none below is."""
+    # By bisection of all rows at once: TTestPower.solve_power takes one row at a time, 20 times as long.
+    while (high - low > 1).any():
+        # By the logarithm: most sizes are far below the bound.
+        middle = np.clip(np.floor(np.sqrt(low * high)), low + 1, np.maximum(high - 1, low + 1))
+        found = enough(middle)
+        low, high = np.where(found, low, middle), np.where(found, middle, high)
+    return high
+
+
+def methods_needed(
+    scores: pd.DataFrame,
+    metrics: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    alpha: float = 0.05,
+    power: float = POWER,
+    targets: Mapping[str, Sequence[float]] | None = None,
+) -> pd.DataFrame:
+    """Return how many patients the two-level test would need to show a true mean difference of methods, per seeds.
+
+    One row per metric, region, pair, number of seeds and target: metric, region, model_a, model_b, n_patients,
+    n_folds (folds whose patients were tested apart), seeds, patient, seed, patient_seed (variances by
+    ``seeds.estimate``), target, power, alpha, patients. ``patients`` is infinite where no number of patients is
+    enough with so few seeds, and the row is absent where a pair's variances cannot be estimated. Folds are those of the
+    study. Variances from a few seeds are rough: with 6 degrees of freedom, that of checkpoints is off by a factor of 2
+    or more in one case of four.
+    """
+    rows = with_models(scores)
+    parts: list[dict[str, Any]] = []
+    for metric in metrics:
+        for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
+            patients = pivot_patients(own, metric, str(region)).index
+            found = model_blocks(own, patients)
+            seeds = own.groupby("model")["seed"].nunique()
+            for a, b in pairs:
+                if a in found and b in found:
+                    base = {"metric": metric, "region": region, "model_a": a, "model_b": b}
+                    parts += _plans(found[a], found[b], int(max(seeds[a], seeds[b])), targets_of(metric, targets), base)
+    columns = ("metric", "region", "model_a", "model_b", "n_patients", "n_folds", "seeds", "patient", "seed")
+    table = pd.DataFrame(parts, columns=[*columns, "patient_seed", "target", "checkpoints"])
+    size = method_sample_size(
+        *(table[name].to_numpy(float) for name in ("target", "patient", "seed", "patient_seed")),
+        folds=table["n_folds"].to_numpy(int), checkpoints=table["checkpoints"].to_numpy(int), alpha=alpha, power=power,
+    )  # fmt: skip
+    return table.drop(columns="checkpoints").assign(power=power, alpha=alpha, patients=size)
+
+
+def method_sample_size(
+    target: np.ndarray,
+    patient: np.ndarray,
+    seed: np.ndarray,
+    patient_seed: np.ndarray,
+    *,
+    folds: np.ndarray,
+    checkpoints: np.ndarray,
+    alpha: float = 0.05,
+    power: float = POWER,
+) -> np.ndarray:
+    """Return the smallest number of patients with which the two-level test has ``power``, per row; infinite if none.
+
+    ``patient``, ``seed`` and ``patient_seed`` are ``seeds.Components`` and ``checkpoints`` are those of a model in each
+    of ``folds`` blocks of equally many patients.
+    """
+
+    def enough(patients: np.ndarray) -> np.ndarray:
+        return method_power(patients, target, patient, seed, patient_seed, folds, checkpoints, alpha) >= power
+
+    size = _smallest(np.maximum(2, 2 * folds) - 1.0, np.full(len(target), float(MOST)), enough)
+    return np.where(size >= MOST, np.inf, size)
+
+
+def method_power(
+    patients: np.ndarray, target: np.ndarray, patient: np.ndarray, seed: np.ndarray, patient_seed: np.ndarray,
+    folds: np.ndarray, checkpoints: np.ndarray, alpha: float,
+) -> np.ndarray:  # fmt: skip
+    """Return the chance that the two-level test shows a true ``target`` on the right side, for normal scores.
+
+    With k checkpoints of a model in a fold of n / folds patients the mean difference has the variance
+    patient / n + 2 V / (folds k), where 2 V = seed + patient_seed folds / n. The test requires it to exceed the square
+    root of max(0, S - M / k) t(n - 1)^2 / n + 2 V t(2 folds (k - 1))^2 / (folds k), as in ``seeds.estimate``: S is
+    estimated from n patients, M from their 2 (n - folds) (k - 1) residuals and V from the checkpoints, each times
+    chi-squared over its degrees of freedom. The chance is averaged over all three.
+    """
+    few, residuals = 2 * folds * (checkpoints - 1), 2 * (patients - folds) * (checkpoints - 1)
+    rest = patient_seed / checkpoints
+    luck = (seed + patient_seed * folds / patients) / (folds * checkpoints)
+    spread, of_spread = _chi_squared(patients - 1, 7)
+    noise, of_noise = _chi_squared(residuals, 3)
+    a = (patient + rest)[:, None, None] * spread[:, :, None] - rest[:, None, None] * noise[:, None, :]
+    a = np.maximum(a, 0) * (special.stdtrit(patients - 1, alpha / 2) ** 2 / patients)[:, None, None]
+    # Quantiles where a normal approximation would not do.
+    degrees, which = np.unique(few, return_inverse=True)
+    quantiles = 2 * special.gammaincinv(degrees[:, None] / 2, (np.arange(15) + 0.5) / 15) / degrees[:, None]
+    b = quantiles[which] * (luck * special.stdtrit(few, alpha / 2) ** 2)[:, None]
+    needed = np.sqrt(a[..., None] + b[:, None, None, :])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = (target[:, None, None, None] - needed) / np.sqrt(patient / patients + luck)[:, None, None, None]
+    return np.asarray(np.einsum("rsn,s,n->r", special.ndtr(away).mean(axis=3), of_spread, of_noise))
+
+
+def _chi_squared(degrees: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values of chi-squared over its degrees of freedom (rows, nodes) and their weights (Wilson and Hilferty 1931)."""
+    z, weights = np.polynomial.hermite_e.hermegauss(count)
+    share = 2 / (9 * degrees[:, None])
+    return np.maximum(1 - share + z * np.sqrt(share), 0) ** 3, weights / weights.sum()
+
+
+def _plans(
+    first: list[ScoreBlock], second: list[ScoreBlock], seeds: int, targets: Sequence[float], base: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the rows of one pair before sizes are planned; none where its variances cannot be estimated."""
+    differences = patient_differences(first, second)
+    found, parts = estimate(first, second, differences)
+    if not found.seeds_df:
+        return []
+    most = max(block.values.shape[1] for block in (*first, *second))
+    base |= {"n_patients": len(differences), "n_folds": len(first), **parts._asdict()}
+    return [
+        {**base, "seeds": count, "checkpoints": round(most / seeds * count), "target": target}
+        for count in [count for count in SEEDS if count >= seeds][:PLANS]
+        for target in targets
+    ]

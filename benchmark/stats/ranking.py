@@ -1,4 +1,4 @@
-"""Values of patients under several models to ranks: Friedman, Nemenyi, a BraTS-style ranking and how stable it is."""
+"""Rank several models over patients: Friedman's and Nemenyi's tests, a BraTS-style ranking and its stability."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Friedman(NamedTuple):
 
 
 class CriticalDifference(NamedTuple):
-    """What a critical-difference diagram shows (Demsar 2006).
+    """Content of a critical-difference diagram (Demsar 2006).
 
-    ``ranks`` are mean ranks by model, best first; ``critical`` the difference from which two of them differ at
-    ``alpha``; ``groups`` the longest runs of neighbours without such a difference, to be joined by a bar; ``p``
+    ``ranks`` are mean ranks by model, best first; ``critical`` is the difference from which two of them differ at
+    ``alpha``; ``groups`` are the longest runs of neighbours that do not, joined by a bar in the diagram; ``p`` is
     Nemenyi's p of each pair, models by models.
     """
 
@@ -45,10 +45,9 @@ class CriticalDifference(NamedTuple):
 
 
 def friedman(values: np.ndarray) -> Friedman:
-    """Friedman's test over models (columns) with patients as blocks (rows); NaN below three models or two patients.
+    """Compute Friedman's test of models (columns) over patients (rows); NaN below three models or two patients.
 
-    Values that differ by rounding alone are ties, which share ranks and shrink the variance that they are held
-    against.
+    Values that differ by rounding alone are ties; they share ranks, and chi-squared is corrected for them.
     """
     values = np.round(values, 12)
     count, models = values.shape
@@ -62,25 +61,25 @@ def friedman(values: np.ndarray) -> Friedman:
 
 
 def iman_davenport(chi_squared: float, count: int, models: int) -> tuple[float, float]:
-    """F and its p from Friedman's chi-squared of ``models`` on ``count`` blocks: (n - 1) X / (n (k - 1) - X)."""
+    """Return F = (n - 1) X / (n (k - 1) - X) and its p, from Friedman's chi-squared X of k models on n patients."""
     rest = count * (models - 1) - chi_squared
     f = (count - 1) * chi_squared / rest if rest > 1e-9 else float("inf")
     return f, float(stats.f.sf(f, models - 1, (models - 1) * (count - 1)))
 
 
 def nemenyi(values: pd.DataFrame, higher: bool = True, alpha: float = 0.05) -> CriticalDifference:
-    """Mean ranks of models (columns) over patients (rows), rank 1 the best, and which of them differ by Nemenyi's test.
+    """Return mean ranks of models (columns) over patients (rows), 1 the best, and which differ by Nemenyi's test.
 
     Two models differ where their mean ranks are q sqrt(k (k + 1) / (6 n)) or more apart, with q the studentised range
-    at ``alpha`` over sqrt 2. The test holds alpha over all pairs of these models on one metric and region; ties share
-    ranks and are not corrected for, which makes it careful.
+    at ``alpha`` over sqrt 2. The test keeps alpha over all pairs of these models on one metric and region; ties share
+    ranks and are not corrected for, which makes it conservative.
 
     Raises:
         InputError: for fewer than two models or no patient.
     """
     count, models = values.shape
     if models < 2 or count < 1:
-        raise InputError(f"ranks need two models and a patient: found {models} models and {count} patients.")
+        raise InputError(f"ranks need at least two models and one patient, found {models} models and {count} patients.")
     mean = pd.Series(_ranks(values.to_numpy(), higher).mean(axis=0), index=values.columns)
     error = np.sqrt(models * (models + 1) / (6 * count))
     gaps = np.abs(mean.to_numpy()[:, None] - mean.to_numpy()) / error
@@ -96,13 +95,13 @@ def nemenyi(values: pd.DataFrame, higher: bool = True, alpha: float = 0.05) -> C
 
 
 def critical_difference(models: int, count: int, alpha: float = 0.05) -> float:
-    """Nemenyi's critical difference of the mean ranks of ``models`` over ``count`` patients."""
+    """Return Nemenyi's critical difference of the mean ranks of ``models`` over ``count`` patients."""
     q = stats.studentized_range.isf(alpha, models, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(models * (models + 1) / (6 * count)))
 
 
 def _groups(ranks: pd.Series, critical: float) -> list[tuple[str, ...]]:
-    """Longest runs of two or more neighbours in ``ranks``, sorted, whose ends are less than ``critical`` apart."""
+    """Return the longest runs of neighbours in sorted ``ranks`` whose ends are less than ``critical`` apart."""
     found: list[tuple[str, ...]] = []
     reached = 0
     for start, rank in enumerate(ranks):
@@ -114,11 +113,11 @@ def _groups(ranks: pd.Series, critical: float) -> list[tuple[str, ...]]:
 
 
 def patient_ranks(scores: pd.DataFrame, metrics: Sequence[str], better: Mapping[str, str]) -> pd.DataFrame:
-    """Rank of each model (columns) for each patient (rows), averaged over regions and ``metrics``, as BraTS ranks.
+    """Rank models (columns) per patient (rows), averaged over regions and ``metrics``, as the BraTS challenge does.
 
-    Models are ranked on each patient, region and metric, the best first and ties sharing ranks; a patient's ranks are
-    then averaged. Ranks have no unit, so that Dice and millimetres weigh the same; they also hide how large a
-    difference is, and many metrics of one kind outvote one of another.
+    Models are ranked on each patient, region and metric, 1 the best and ties sharing ranks; a patient's ranks are then
+    averaged. Ranks have no unit, so that Dice and millimetres weigh the same; they also hide how large a difference is,
+    and several metrics of one kind outvote one of another.
 
     Raises:
         InputError: if a metric has no scores, or models were scored on different cases.
@@ -138,13 +137,14 @@ def patient_ranks(scores: pd.DataFrame, metrics: Sequence[str], better: Mapping[
 
 
 def rank_models(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Order models by their mean of ``patient_ranks``, with what resampled patients would make of it.
+    """Order models by their mean of ``patient_ranks``, with the stability of the order when patients are resampled.
 
     One row per model, best first, as RANKING_COLUMNS: final rank (ties share the better one), mean rank, the interval
     that holds 95% of its ranks in resamples of patients, the share of resamples in which it is first (ties shared),
-    the share of patients on whom it is, and the mean of Kendall's tau-b between the resampled orders and this one, one
-    value for the ranking. 1 is an order that all resamples give. Resamples resemble the sample, so an order of mere
-    chance does not reach 0: four equal models on 30 patients came to 0.55 on average, and to 0.76 once in twenty.
+    the share of patients on whom it is first, and the mean of Kendall's tau-b between the resampled orders and this one
+    (one value for the whole ranking). It is 1 if all resamples give this order. Resamples resemble the sample, so an
+    order by chance alone does not reach 0: for four equal models on 30 patients it was 0.55 on average, and 0.76 or
+    more once in twenty.
     """
     table = ranks.to_numpy()
     mean = np.round(table.mean(axis=0), 12)
@@ -162,29 +162,21 @@ def rank_models(ranks: pd.DataFrame) -> pd.DataFrame:
 
 
 def resampled_ranks(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Final rank of each model (columns) in each of ``RESAMPLES`` seeded resamples of patients; ties share the best."""
+    """Return each model's final rank (columns) in ``RESAMPLES`` seeded resamples of patients; ties share the best."""
     means = np.round(resampled_means(ranks.to_numpy().T), 12)
     return pd.DataFrame(stats.rankdata(means.T, method="min", axis=1), columns=ranks.columns).astype(int)
 
 
-def rank_shares(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Share of resamples in which each model has each rank: tidy, with columns model, rank and share."""
-    drawn = resampled_ranks(ranks)
-    counts = drawn.apply(lambda own: own.value_counts(normalize=True)).fillna(0.0)
-    counts = counts.reindex(range(1, ranks.shape[1] + 1), fill_value=0.0).rename_axis("rank")
-    return counts.reset_index().melt("rank", var_name="model", value_name="share")[["model", "rank", "share"]]
-
-
 def _ranks(values: np.ndarray, higher: bool) -> np.ndarray:
-    """Rank of each column within each row, 1 the best; values that differ by rounding alone share ranks."""
+    """Rank the columns within each row, 1 the best; values that differ by rounding alone share ranks."""
     rounded = np.round(values, 12)
-    return stats.rankdata(-rounded if higher else rounded, axis=1)
+    return np.asarray(stats.rankdata(-rounded if higher else rounded, axis=1))
 
 
 def _first(ranks: np.ndarray) -> np.ndarray:
-    """Share of rows in which each column has the lowest rank, divided among those that share it."""
+    """Return the share of rows in which each column has the lowest rank, divided among those that share it."""
     best = ranks == ranks.min(axis=1, keepdims=True)
-    return (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    return np.asarray((best / best.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
 def _tau(mean: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -193,4 +185,4 @@ def _tau(mean: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     own = np.sign(mean[first] - mean[second])
     signs = np.sign(drawn[:, first] - drawn[:, second])
     untied = np.sqrt((own != 0).sum() * (signs != 0).sum(axis=1))
-    return np.divide(signs @ own, untied, out=np.full(len(drawn), np.nan), where=untied > 0)
+    return np.asarray(np.divide(signs @ own, untied, out=np.full(len(drawn), np.nan), where=untied > 0))

@@ -1,4 +1,4 @@
-"""Scores under several seeds to what they say of the methods, beyond the checkpoints that happened to be trained.
+"""Compare methods, not only the checkpoints that were trained, from scores under several seeds.
 
 A test over patients asks whether these checkpoints differ on new patients. With enough patients two checkpoints of one
 method do differ: the luck of a training run is shared by all its patients, and no number of them averages it out. The
@@ -7,15 +7,16 @@ question about methods has two samples, patients and checkpoints, and is answere
 The unit of training is a checkpoint, one fold with one seed. Within a model y(patient i, checkpoint c) = mean +
 patient(i) + checkpoint(c) + patient x checkpoint(i, c). Patients scored by the same folds make a block: the patients
 of one fold of a cross-validation under its seeds, or all patients of a fixed test set under every fold and seed. Each
-fold of one seed is another checkpoint, so five folds with two seeds tell more of the luck of training (5 degrees of
-freedom a model) than one fold with two seeds (1). What all checkpoints of a fold share, their training patients, is
-not taken apart: the answer is for methods trained on sets such as these.
+fold of one seed is another checkpoint, so five folds with two seeds say more about the luck of training (5 degrees of
+freedom per model) than one fold with two seeds (1). What all checkpoints of a fold share, their training patients, is
+not separated: the answer holds for methods trained on sets such as these.
 
-Checkpoints of two models are not paired: seed 1 of one has nothing in common with seed 1 of the other.
+Checkpoints of two models are not paired: seed 1 of one model has nothing in common with seed 1 of another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,9 +26,14 @@ from scipy import special
 
 from benchmark.stats.intervals import CONFIDENCE
 
+TWO_LEVEL = "two_level"
+"""Name of the test in study.json, beside those of ``paired.TESTS``, which are over patients alone."""
+INCOMPLETE = "a run that lacks scores of some patients is left out, so that the difference is not that of the means"
+ONE_SEED = "a model has no fold with two seeds and two patients: what differs may be these checkpoints, not the methods"
 
-class Block(NamedTuple):
-    """Values of the patients (rows, by place in the table) that the same checkpoints (columns) scored."""
+
+class ScoreBlock(NamedTuple):
+    """Scores of the patients (rows, by place in the table) that the same checkpoints (columns) scored."""
 
     places: np.ndarray
     values: np.ndarray
@@ -48,41 +54,41 @@ class Estimate:
     seeds_df: int
 
     def half_width(self, tail: float) -> float:
-        """Half the interval that leaves ``tail`` on either side."""
+        """Return half the width of the interval that leaves ``tail`` on either side."""
         t = [special.stdtrit(df, tail) for df in (self.patients_df, self.seeds_df)]
         return float(np.sqrt(self.patients * t[0] ** 2 + self.seeds * t[1] ** 2))
 
     def interval(self) -> tuple[float, float]:
-        """95% interval of the mean.
+        """Return the 95% interval of the mean.
 
         The two parts' own t intervals, joined in quadrature (Zou and Donner 2008), since no single t distribution
         holds when the parts have 200 and 2 degrees of freedom. In simulations with 20 to 250 patients and 2 to 5 seeds
-        of either model it is wrong in 2.5% to 5% of trials whatever the size of the seeds' part. A bootstrap that
-        resamples 2 seeds sees half of their variance, and a mixed model's z interval takes the variance of 2 seeds as
-        known.
+        of either model it missed the mean in 2.5% to 5% of trials, whatever the size of the seeds' part. A bootstrap
+        that resamples 2 seeds sees half of their variance, and a mixed model's z interval takes the variance of 2 seeds
+        as known.
         """
         half = self.half_width((1 - CONFIDENCE) / 2)
         return self.mean - half, self.mean + half
 
     def p_above(self, bound: float) -> float:
-        """One-sided p of a mean at or below ``bound``; 1 where no variance can be estimated."""
+        """Return the one-sided p against a mean at or below ``bound``; 1 where no variance can be estimated."""
         return self._tail(self.mean - bound)
 
     def p_below(self, bound: float) -> float:
-        """One-sided p of a mean at or above ``bound``; 1 where no variance can be estimated."""
+        """Return the one-sided p against a mean at or above ``bound``; 1 where no variance can be estimated."""
         return self._tail(bound - self.mean)
 
     @property
     def p(self) -> float:
-        """Two-sided p of a mean of zero; 1 where no variance can be estimated."""
+        """Two-sided p against a mean of zero; 1 where no variance can be estimated."""
         return min(1.0, 2 * self._tail(abs(self.mean)))
 
     def _tail(self, away: float) -> float:
-        """Tail at which the interval reaches ``away`` from the mean: its p against the side that it is away from."""
+        """Return the tail at which the interval's bound is ``away`` from the mean: the one-sided p."""
         variance = self.patients + self.seeds
         if np.isnan(variance):
             return 1.0
-        # Rounding is no variance: what is left are the signs of the patients, as in ``equivalence.tost``.
+        # Rounding is no variance: what is left are the signs of the patients, as in ``paired.tost``.
         if variance <= 1e-24:
             return 0.5 ** (self.patients_df + 1) if away > 0 else 1.0
         low, high = np.log(1e-300), np.log(0.5)
@@ -101,15 +107,15 @@ class Estimate:
 
 
 class Components(NamedTuple):
-    """Variance of the paired difference of one run of each model on one patient, by where it comes from."""
+    """Variance of the paired difference of one run of each model on one patient, by its source."""
 
     patient: float
     seed: float
     patient_seed: float
 
 
-def blocks(rows: pd.DataFrame, patients: pd.Index) -> list[Block]:
-    """Blocks of one model from its rows of one metric and region; cases are averaged within patients.
+def blocks(rows: pd.DataFrame, patients: pd.Index) -> list[ScoreBlock]:
+    """Return the blocks of one model from its rows of one metric and region; cases are averaged within patients.
 
     A checkpoint that did not score all patients of its block is left out.
     """
@@ -118,17 +124,17 @@ def blocks(rows: pd.DataFrame, patients: pd.Index) -> list[Block]:
     result = []
     for places in folds.groupby(list(folds.columns), sort=False).indices.values():
         own = values.iloc[places].dropna(axis="columns", how="all").dropna(axis="columns")
-        result.append(Block(np.asarray(places), np.round(own.to_numpy(), 12)))
+        result.append(ScoreBlock(np.asarray(places), np.round(own.to_numpy(), 12)))
     return result
 
 
-def model_blocks(rows: pd.DataFrame, patients: pd.Index) -> dict[str, list[Block]]:
-    """``blocks`` of each model in rows of one metric and region."""
+def model_blocks(rows: pd.DataFrame, patients: pd.Index) -> dict[str, list[ScoreBlock]]:
+    """Return the ``blocks`` of each model in rows of one metric and region."""
     return {str(model): blocks(own, patients) for model, own in rows.groupby("model")}
 
 
-def patient_differences(first: list[Block], second: list[Block]) -> np.ndarray:
-    """Difference of each patient's values, each averaged over the checkpoints of its block."""
+def patient_differences(first: list[ScoreBlock], second: list[ScoreBlock]) -> np.ndarray:
+    """Return the difference of each patient's values, each averaged over the checkpoints of its block."""
     differences = np.zeros(sum(len(block.places) for block in first))
     for sign, own in ((1, first), (-1, second)):
         for block in own:
@@ -136,10 +142,10 @@ def patient_differences(first: list[Block], second: list[Block]) -> np.ndarray:
     return np.round(differences, 12)
 
 
-def estimate(first: list[Block], second: list[Block], differences: np.ndarray) -> tuple[Estimate, Components]:
-    """Mean difference of two models over patients and checkpoints, and where the variance of a difference comes from.
+def estimate(first: list[ScoreBlock], second: list[ScoreBlock], differences: np.ndarray) -> tuple[Estimate, Components]:
+    """Estimate the mean difference of two models over patients and checkpoints, and the sources of its variance.
 
-    ``differences`` has a value a patient (``patient_differences``).
+    ``differences`` has one value per patient (``patient_differences``).
 
     With S the sample variance of patients' differences, M the mean square of patient x checkpoint of a model and V the
     variance over checkpoints of their means, each pooled over blocks, and k checkpoints in a block of n:
@@ -153,18 +159,19 @@ def estimate(first: list[Block], second: list[Block], differences: np.ndarray) -
     return _estimate([first, second], differences)
 
 
-def estimate_change(changes: list[Block], differences: np.ndarray) -> Estimate:
-    """Mean change of one model over patients and checkpoints, from what each checkpoint's scores changed by.
+def estimate_change(changes: list[ScoreBlock], differences: np.ndarray) -> Estimate:
+    """Estimate the mean change of one model over patients and checkpoints.
 
-    ``changes`` holds a value a patient and checkpoint, new less old under the same fold and seed, and ``differences``
-    their mean a patient. As ``estimate`` with one side: where a checkpoint was trained anew its change is the luck of
-    two trainings, and where only what follows training is new, checkpoints change alike and hardly add to the variance.
+    ``changes`` holds one value per patient and checkpoint, new minus old under the same fold and seed, and
+    ``differences`` their mean per patient. Like ``estimate`` with one side: where a checkpoint was trained anew, its
+    change holds the luck of two trainings; where only what follows training is new, checkpoints change alike and hardly
+    add to the variance.
     """
     return _estimate([changes], differences)[0]
 
 
-def _estimate(sides: list[list[Block]], differences: np.ndarray) -> tuple[Estimate, Components]:
-    """Mean of ``differences`` between two models' sides, or of one side that holds differences already."""
+def _estimate(sides: list[list[ScoreBlock]], differences: np.ndarray) -> tuple[Estimate, Components]:
+    """Estimate the mean of ``differences`` between two models, or of one side that already holds differences."""
     count, mean = len(differences), float(differences.mean())
     parts = [_model_parts(own, count) for own in sides]
     if min(part.df for part in parts) == 0:
@@ -184,13 +191,52 @@ def _estimate(sides: list[list[Block]], differences: np.ndarray) -> tuple[Estima
     return found, Components(patient, seed, sum(part.residual for part in parts))
 
 
-def superiority(first: list[Block], second: list[Block], higher: bool) -> tuple[float, float, float]:
-    """Probability that model a beats model b on a new patient, each newly trained, with its 95% interval.
+def two_level(
+    rows: pd.DataFrame, patients: pd.Index, pairs: Sequence[tuple[str, str]], margin: float
+) -> dict[str, np.ndarray]:
+    """Return columns of ``compare`` by name, one value per pair, where the declared test is of methods.
 
-    The share of patients and pairs of checkpoints where a is better, a tie counting half. Each model's part is its
-    share of wins against all checkpoints of the other (the projection of a U statistic), analysed like any score;
-    the interval is symmetric in log odds. Where a wins always or never there is no variance, and the bound is that of
-    n patients won by chance alone; it then says nothing of seeds. The interval is NaN where ``estimate`` has none.
+    Statistic, p and interval are those of ``estimate``; ``above`` and ``below`` are the one-sided p against -margin and
+    +margin (NaN without one). With one seed p is 1 and the note says so. The note also says where a checkpoint was left
+    out because it lacks scores of some of its patients.
+    """
+    own = model_blocks(rows, patients)
+    whole = {str(model): _whole(part, own[str(model)]) for model, part in rows.groupby("model")}
+    found = [estimate(own[a], own[b], patient_differences(own[a], own[b]))[0] for a, b in pairs]
+    intervals = np.array([one.interval() for one in found])
+    none = np.full(len(found), np.nan)
+    return {
+        "difference": np.array([one.mean for one in found]),
+        "ci_low": intervals[:, 0],
+        "ci_high": intervals[:, 1],
+        "statistic": np.array([one.statistic for one in found]),
+        "p": np.array([one.p for one in found]),
+        "p_smallest": np.array([0.0 if one.seeds_df else 1.0 for one in found]),
+        "above": np.array([one.p_above(-margin) for one in found]) if margin > 0 else none,
+        "below": np.array([one.p_below(margin) for one in found]) if margin > 0 else none,
+        "note": np.array(
+            [
+                ONE_SEED if not one.seeds_df else "" if whole[a] and whole[b] else INCOMPLETE
+                for one, (a, b) in zip(found, pairs, strict=True)
+            ],
+            dtype=object,
+        ),
+    }
+
+
+def _whole(rows: pd.DataFrame, found: list[ScoreBlock]) -> bool:
+    """Say whether every score of a model is in a block."""
+    scored = rows.dropna(subset="value")[["patient_id", "fold", "seed"]].drop_duplicates()
+    return len(scored) == sum(block.values.size for block in found)
+
+
+def superiority(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool) -> tuple[float, float, float]:
+    """Estimate the probability that model a beats model b on a new patient, each newly trained, with a 95% interval.
+
+    It is the share of patients and pairs of checkpoints where a is better, a tie counting half. Each model's part is
+    its share of wins against all checkpoints of the other (the projection of a U statistic), analysed like any score;
+    the interval is symmetric in log odds. Where a always or never wins there is no variance, and the bound is that of n
+    patients won by chance alone; it then says nothing about seeds. The interval is NaN where ``estimate`` has none.
     """
     count = sum(len(block.places) for block in first)
     wins = {side: [np.full(block.values.shape, np.nan) for block in own] for side, own in enumerate((first, second))}
@@ -202,7 +248,7 @@ def superiority(first: list[Block], second: list[Block], higher: bool) -> tuple[
                 won = ((np.sign(gap) if higher else -np.sign(gap)) + 1) / 2
                 wins[0][i][own], wins[1][j][other] = won.mean(axis=2), won.mean(axis=1)
     sides = [
-        [Block(block.places, values) for block, values in zip(own, wins[side], strict=True)]
+        [ScoreBlock(block.places, values) for block, values in zip(own, wins[side], strict=True)]
         for side, own in enumerate((first, second))
     ]
     shares = np.full(count, np.nan)
@@ -227,11 +273,11 @@ class _Parts(NamedTuple):
     per_block: float
 
 
-def _model_parts(found: list[Block], count: int) -> _Parts:
-    """Mean squares of one model pooled over its blocks, and the weights with which they enter the mean's variance.
+def _model_parts(found: list[ScoreBlock], count: int) -> _Parts:
+    """Pool one model's mean squares over its blocks, with the weights by which they enter the mean's variance.
 
-    A block of one checkpoint (a run is missing) or of one patient tells nothing of the mean squares, but has its weight
-    in the mean.
+    A block of one checkpoint (a run is missing) or of one patient does not count in the mean squares, but has its
+    weight in the mean.
     """
     between, residual, left, df, per_block = 0.0, 0.0, 0, 0, 0.0
     for block in found:

@@ -1,4 +1,4 @@
-"""A protocol and a model's own few lines to complete MONAI bundle configs, and those to one run's frozen bundle."""
+"""Compose MONAI configs from the protocol and model.json, and freeze them for a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.base.records import InputError, Run
 
 CONFIGS = ("train", "inference")
 MACHINE_IDS = ("device", "num_workers")
-"""Ids that say where a run computes, not what; they are no part of its fingerprint."""
+"""Ids that say where a run computes, not what; its fingerprint leaves them out."""
 
 FIXED_IDS = ("bundle_root", "ckpt_dir", "output_dir", "manifest", "fold", "seed", "run_seed", "part")
 """Ids that a study decides for each run; set otherwise, scores would be filed under another fold or seed."""
@@ -126,7 +126,7 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
     """Return the configs of one run: the bundle's, with the run's data, fold, seed, folder and overrides set."""
     composed = read(run.bundle)
     configs = {kind: copy.deepcopy(composed[kind]) for kind in (*CONFIGS, "metadata")}
-    # One thread a run makes results the same whatever number of processors and jobs; runs are what is parallel.
+    # One thread per run makes results the same whatever number of processors and jobs; runs are what is parallel.
     settings = {"bundle_root": f"runs/{run.study}/{run.id}", "manifest": dataset, "fold": run.fold, "seed": run.seed}
     for key in run.overrides:
         if key in FIXED_IDS:
@@ -134,7 +134,7 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
     for key, value in {**settings, "cpu_threads": 1, **run.overrides}.items():
         override(configs, key, value)
     if run.stages:
-        # Nothing reads it but people and fingerprints: the configs are those of the segmenter.
+        # For people and fingerprints only: the configs are those of the segmenter.
         for kind in CONFIGS:
             configs[kind]["stages"] = list(run.stages)
     return configs

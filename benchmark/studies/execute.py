@@ -1,4 +1,4 @@
-"""A list of runs to finished run folders: one subprocess each, as many at once as there are processors or GPUs."""
+"""Do a list of runs, each in a subprocess of its own, as many at once as there are processors or GPUs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def check(runs: Sequence[Run], dataset: str) -> None:
-    """Refuse, before anything is started, what cannot be run: overrides, folds, folders of another fingerprint.
+    """Refuse what cannot be run before anything is started: overrides, folds, folders of another fingerprint.
 
     Raises:
         InputError: for the first run that cannot.
@@ -152,7 +152,7 @@ def _run_process(run: Run, changes: Mapping[str, Any], gpu: str, stop: threading
 
 
 def _environment(gpu: str) -> dict[str, str]:
-    # One thread a process in numpy and BLAS as well: runs side by side must not fight for processors.
+    # One thread per process in numpy and BLAS as well: runs side by side must not fight for processors.
     environment = {**os.environ, LEASH: "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     return {**environment, "CUDA_VISIBLE_DEVICES": gpu} if gpu else environment
 

@@ -1,4 +1,4 @@
-"""The import path of a network class to a bundle of its own, ready to be listed in a study."""
+"""Make a bundle from the import path of a network class, ready to be listed in a study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.base import project
 from benchmark.base.files import read_json, write_json, write_text
-from benchmark.base.records import InputError
+from benchmark.base.records import InputError, first_cause
 from benchmark.studies import bundle
 
 KNOWN = {
@@ -129,7 +129,7 @@ def _imported(network: str) -> Callable[..., Any]:
 def _check_network(definition: Mapping[str, Any], formats: Mapping[str, Any]) -> None:
     """Build the network and pass images of the protocol's size through it, in training and in evaluation."""
     import torch
-    from monai.bundle import ConfigParser
+    from monai.bundle.config_parser import ConfigParser
 
     train = read_json(project.bundles() / "protocol" / "train.json", "the protocol")
     inside, outside = (formats[side][key]["num_channels"] for side, key in (("inputs", "image"), ("outputs", "pred")))
@@ -142,9 +142,7 @@ def _check_network(definition: Mapping[str, Any], formats: Mapping[str, Any]) ->
         with torch.no_grad():
             outputs = [network.train(mode)(torch.zeros(2, inside, *size)) for mode in (True, False)]
     except Exception as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+        cause = first_cause(error)
         first = (str(cause).strip().splitlines() or [""])[0].rstrip(".")
         raise InputError(
             f"{name} fails on images of shape {(2, inside, *size)}: expected logits of shape {wanted}, found "

@@ -1,106 +1,131 @@
-"""Records of a study's runs to its ``provenance.json``, and that to what a report says of where scores are from."""
+"""Gather the records of a study's runs into ``provenance.json``, and say in a report where scores are from."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic import model_validator
 
-from benchmark.base.files import read_json
-from benchmark.base.records import InputError
+from benchmark.base import declared
+from benchmark.base.declared import Record
 from benchmark.data.folds import folds_path
 from benchmark.data.manifest import cases_path
+from benchmark.studies import code
+from benchmark.studies.store import RunRecord, Stage
 from benchmark.studies.study import Study, split_of
 
-_TEXT, _OBJECT = {"type": "string"}, {"type": "object"}
-_NUMBER = {"type": "number", "minimum": 0}
-_STAGE: dict[str, Any] = {
-    "type": "object",
-    "properties": {"seconds": _NUMBER, "peak_memory_mb": _NUMBER, "device": _TEXT, "commit": _TEXT},
-    "required": ["seconds", "peak_memory_mb", "device"],
-}
-_RUN: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        **dict.fromkeys(("fingerprint", "commit", "platform", "started"), _TEXT),
-        "overrides": _OBJECT,
+
+class Ran(Record):
+    """What ``provenance.json`` keeps of a run's record."""
+
+    fingerprint: str
+    commit: str
+    platform: str
+    overrides: dict[str, Any]
+    started: str
+    stages: dict[str, Stage] | None
+
+    @model_validator(mode="after")
+    def _scored_by_a_commit(self) -> Ran:
         # Only what scored says of which commit it was in runs of any age.
-        "stages": {
-            "type": ["object", "null"],
-            "additionalProperties": _STAGE,
-            "properties": {"score": {**_STAGE, "required": [*_STAGE["required"], "commit"]}},
-        },
-    },
-    "required": ["fingerprint", "commit", "platform", "overrides", "started", "stages"],
-}
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "gathered": _TEXT,
-        "cases_sha256": _TEXT,
-        "folds_sha256": {"type": "object", "additionalProperties": _TEXT},
-        "versions": {"type": "array", "items": _OBJECT},
-        "code": {"type": "array", "items": _TEXT},
-        "runs": {"type": "object", "additionalProperties": _RUN},
-    },
-    "required": ["gathered", "cases_sha256", "folds_sha256", "versions", "code", "runs"],
-}
-"""What ``provenance.json`` holds; ``runs`` are by their ids."""
+        if not self.scored_by:
+            raise ValueError("expected the commit of the stage that scored")
+        return self
+
+    @property
+    def scored_by(self) -> str:
+        """Commit of the code that scored it."""
+        return self.stages["score"].commit if self.stages and "score" in self.stages else self.commit
 
 
-def of_runs(study: Study, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+class Provenance(Record):
+    """A study's ``provenance.json``: ``runs`` by their ids, ``code`` the hashes of each name that their configs reach.
+
+    In version 1, which says none, ``code`` is a list of hashes of all our code.
+    """
+
+    gathered: str
+    cases_sha256: str
+    folds_sha256: dict[str, str]
+    versions: tuple[dict[str, Any], ...]
+    code: dict[str, tuple[str, ...]] | tuple[str, ...]
+    runs: dict[str, Ran]
+    version: Literal[1, 2] = 1
+
+    @property
+    def mixed(self) -> bool:
+        """Whether its runs are of several library versions, or of more than one state of our code."""
+        codes = self.code.values() if isinstance(self.code, dict) else [self.code]
+        return len(self.versions) > 1 or any(len(several) > 1 for several in codes)
+
+
+def of_runs(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
     """Make the content of ``provenance.json`` from each run's ``run.json``."""
     splits = sorted({split_of(study, model) for model in study.models})
+    identities = [record.identity for record in records.values()]
     return {
+        "version": 2,
         "gathered": time.strftime("%Y-%m-%d"),
         "cases_sha256": hashlib.sha256(cases_path(study.data).read_bytes()).hexdigest(),
         "folds_sha256": {
             split: hashlib.sha256(folds_path(study.data, split).read_bytes()).hexdigest() for split in splits
         },
-        "versions": [dict(t) for t in {tuple(r["identity"]["versions"].items()) for r in records.values()}],
-        "code": sorted({r["identity"]["code"] for r in records.values()}),
-        "runs": {run: {key: record.get(key) for key in _RUN["required"]} for run, record in records.items()},
+        "versions": [dict(t) for t in {tuple(identity["versions"].items()) for identity in identities}],
+        "code": _codes(identities),
+        "runs": {run: _kept(record) for run, record in records.items()},
     }
 
 
-def read(study: Study) -> dict[str, Any]:
+def _kept(record: RunRecord) -> dict[str, Any]:
+    content = record.model_dump(exclude_unset=True)
+    return {key: content.get(key) for key in Ran.model_fields}
+
+
+def _codes(identities: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Hashes by name; those of runs from before the moves as they are now, or of all their code under "all"."""
+    found: dict[str, set[str]] = {}
+    for identity in identities:
+        ours = code.at_the_moves(identity["code"], code.hashes(identity["config"]))
+        for name, one in (ours if isinstance(ours, dict) else {"all": ours}).items():
+            found.setdefault(name, set()).add(str(one))
+    return {name: sorted(several) for name, several in sorted(found.items())}
+
+
+def read(study: Study) -> Provenance:
     """Read a study's ``provenance.json``.
 
     Raises:
-        InputError: if the file is missing or has other content than SCHEMA says.
+        InputError: if the file is missing or holds something else.
     """
-    import jsonschema
-
-    path = study.folder / "provenance.json"
-    content: dict[str, Any] = read_json(path, "where the scores come from")
-    error = next(jsonschema.Draft202012Validator(SCHEMA).iter_errors(content), None)
-    if error is not None:
-        where = "/".join(str(part) for part in error.absolute_path)
-        raise InputError(f"{path}: {where + ': ' if where else ''}{error.message}.")
-    return content
+    return declared.read(study.folder / "provenance.json", Provenance, "where the scores come from")
 
 
-def summary(found: Mapping[str, Any], trained: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+def summary(found: Provenance, trained: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """What a report prints of ``read``; ``trained`` are the training histories, with each epoch's seconds."""
-    runs = found["runs"].values()
+    runs = found.runs.values()
     # Epochs from the history: what a killed and resumed run noted of training is its last process only.
     seconds = sum(float(history["seconds"].sum()) for history in trained.values())
-    seconds += sum(stages["predict"]["seconds"] for run in runs if "predict" in (stages := run["stages"] or {}))
-    stages = [stage for run in runs for stage in (run["stages"] or {}).values()]
+    stages = [(kind, stage) for run in runs for kind, stage in (run.stages or {}).items()]
+    seconds += sum(stage.seconds for kind, stage in stages if kind == "predict")
+    ours = ", ".join(found.code)
+    if isinstance(found.code, dict):
+        ours = hashlib.sha256(json.dumps(found.code).encode()).hexdigest()
     return {
-        "gathered": found["gathered"],
+        "gathered": found.gathered,
         "runs": len(runs),
-        "commit": ", ".join(sorted({run["commit"] for run in runs})),
-        "commit of the scores": ", ".join(sorted({(r["stages"] or {}).get("score", r)["commit"] for r in runs})),
-        "device": ", ".join(sorted({stage["device"] for stage in stages})),
-        "platform": ", ".join(sorted({run["platform"] for run in runs})),
+        "commit": ", ".join(sorted({run.commit for run in runs})),
+        "commit of the scores": ", ".join(sorted({run.scored_by for run in runs})),
+        "device": ", ".join(sorted({stage.device for _, stage in stages})),
+        "platform": ", ".join(sorted({run.platform for run in runs})),
         "compute time, all runs": f"{seconds / 60:.1f} min",
-        "peak memory of a run": f"{max((stage['peak_memory_mb'] for stage in stages), default=0)} MB",
-        "cases sha256": found["cases_sha256"],
-        "folds sha256": found["folds_sha256"],
-        "code": ", ".join(found["code"]),
-        "versions": {name: value for versions in found["versions"] for name, value in versions.items()},
+        "peak memory of a run": f"{max((stage.peak_memory_mb for _, stage in stages), default=0)} MB",
+        "cases sha256": found.cases_sha256,
+        "folds sha256": found.folds_sha256,
+        "code": ours,
+        "versions": {name: value for versions in found.versions for name, value in versions.items()},
     }

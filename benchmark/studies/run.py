@@ -1,4 +1,4 @@
-"""One run to its folder: train (or join two runs), predict, score; what is whole already is not done again."""
+"""Do one run in its folder: train (or join two runs), predict and score; finished stages are not repeated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from benchmark.base import project
 from benchmark.base.files import read_json, write_json, write_text
-from benchmark.base.records import InputError, Run
+from benchmark.base.records import InputError, Run, first_cause
 from benchmark.data.prepare import DataSet, PreparedCase
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.scoring import detection, score_table
@@ -31,8 +31,8 @@ def run(run: Run, dataset: str) -> None:
     """Do what is left of a run; an error is written to ``error.txt`` and raised.
 
     Raises:
-        InputError: if another process is at this run, its folder is from another fingerprint, or a run that it joins
-            is not done.
+        InputError: if another process does this run, its folder has another fingerprint, or a run that it joins is not
+            done.
     """
     # Configs name folders from the project's root, as MONAI's own command needs them.
     os.chdir(project.root())
@@ -94,7 +94,7 @@ def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
 
 
 def _workflow(folder: Path, kind: str, run_id: str) -> None:
-    from monai.bundle import ConfigWorkflow
+    from monai.bundle.workflows import ConfigWorkflow
 
     workflow = ConfigWorkflow(config_file=str(folder / "configs" / f"{kind}.json"), workflow_type=None, run_id=run_id)
     try:
@@ -103,10 +103,7 @@ def _workflow(folder: Path, kind: str, run_id: str) -> None:
         workflow.finalize()
     except RuntimeError as error:
         # MONAI wraps whatever an expression raises, once for each reference; what happened is at the bottom.
-        cause: BaseException = error
-        while cause.__cause__ is not None and str(cause).startswith("Failed to evaluate"):
-            cause = cause.__cause__
-        raise cause from None
+        raise first_cause(error, "Failed to evaluate") from None
 
 
 def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:

@@ -1,42 +1,58 @@
-"""Runs to their folders, states and fingerprints, and finished run folders to one table of scores."""
+"""Find runs' folders, states and fingerprints, and collect the scores of finished runs in one table."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import platform
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-import benchmark
-from benchmark.base import project
-from benchmark.base.files import read_json, write_json
+from benchmark.base import declared, project
+from benchmark.base.declared import Record
+from benchmark.base.files import write_json
 from benchmark.base.records import InputError, Run
 from benchmark.data.folds import SIDES, Fold
 from benchmark.data.prepare import DataSet, case_key
 from benchmark.scoring import detection, score_table
-from benchmark.studies import bundle
+from benchmark.studies import bundle, code
 
 LIBRARIES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel")
-CODE = (
-    "networks",
-    "training",
-    "data/outlines.py",
-    "data/pictures.py",
-    "data/prepare.py",
-    "data/prepared.py",
-    "data/slices.py",
-    "data/volumes.py",
-)
-"""Our own code that decides what a training computes; without comments and docstrings it is in the fingerprint."""
+
+
+class Stage(Record):
+    """What a stage of a run took; ``commit`` is "" in the oldest records."""
+
+    seconds: float
+    peak_memory_mb: int | float
+    device: str
+    commit: str = ""
+    peak_gpu_memory_mb: int | float | None = None
+
+
+class RunRecord(Record):
+    """A run's ``run.json``. Version 1, which says none, hashed all files of networks and training as one text."""
+
+    study: str
+    bundle: str
+    variant: str
+    fold: int
+    seed: int
+    overrides: dict[str, Any]
+    fingerprint: str
+    identity: dict[str, Any]
+    commit: str
+    platform: str
+    command: str
+    started: str
+    stages: dict[str, Stage] | None = None
+    version: Literal[1, 2] = 1
 
 
 def folder(run: Run) -> Path:
@@ -77,7 +93,7 @@ def last_error(run: Run) -> str:
 
 
 def history(run: Run) -> pd.DataFrame:
-    """A run's finished epochs, one a row, as ``training.handlers.Resume`` records them; empty before the first."""
+    """A run's finished epochs, one per row, as ``training.handlers.Resume`` records them; empty before the first."""
     path = folder(run) / "models" / "history.csv"
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
@@ -89,7 +105,7 @@ def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> 
     has not begun, and ``threshold`` the probability from which on a slice is let through.
     """
     joined = {
-        stage: read_json(place / "run.json", "a run's record")["fingerprint"] if (place / "run.json").exists() else None
+        stage: read_record(place).fingerprint if (place / "run.json").exists() else None
         for stage, place in zip(run.stages, stage_folders(run), strict=True)
     }
     return {
@@ -104,33 +120,24 @@ def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> 
         "fold": _units(data.fold(run.fold)),
         "cases": {case.case_id: case_key(case, data.manifest.modalities) for case in data.cases.cases},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
-        "code": code_hash(),
+        "code": code.hashes({kind: configs[kind] for kind in bundle.CONFIGS}),
     }
 
 
-def code_hash() -> str:
-    """Hash of the syntax trees of ``CODE``."""
-    package = Path(benchmark.__file__).parent
-    files = sorted(
-        file for part in CODE for file in ([package / part] if part.endswith(".py") else (package / part).glob("*.py"))
-    )
-    dumps = [_syntax(file, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256("\n".join(dumps).encode()).hexdigest()
-
-
-@cache
-def _syntax(file: Path, changed: int) -> str:
-    """Syntax tree of a file as text, without docstrings; read once for all the runs of a study."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-            node.body = [part for part in node.body if not _is_text(part)]
-    return ast.dump(tree)
-
-
 def fingerprint(what: Mapping[str, Any]) -> str:
-    """Hash of an ``identity``."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    """Hash of an ``identity``; where a module of ours lies is no part of it."""
+    return hashlib.sha256(json.dumps(code.without_modules(what), sort_keys=True).encode()).hexdigest()
+
+
+def read_record(place: Path) -> RunRecord:
+    """Read the ``run.json`` of a run's folder."""
+    return declared.read(place / "run.json", RunRecord, "a run's record")
+
+
+def differing(recorded: RunRecord, what: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What differs between the identity that a run was recorded with and another: key, old value and new value."""
+    before = {**recorded.identity, "code": code.at_the_moves(recorded.identity.get("code"), what["code"])}
+    return _differing(code.without_modules(before), code.without_modules(what))
 
 
 def check(run: Run, what: Mapping[str, Any]) -> None:
@@ -139,13 +146,12 @@ def check(run: Run, what: Mapping[str, Any]) -> None:
     Raises:
         InputError: naming the folder and the keys that differ.
     """
-    path = folder(run) / "run.json"
-    if not path.exists():
+    if not (folder(run) / "run.json").exists():
         return
-    before = read_json(path, "a run's record")
-    if before["fingerprint"] == fingerprint(what):
+    rows = differing(read_record(folder(run)), what)
+    if not rows:
         return
-    keys = [f"{key} ({old} -> {new})" for key, old, new in _differing(before["identity"], json.loads(json.dumps(what)))]
+    keys = [f"{key} ({_short(old)} -> {_short(new)})" for key, old, new in rows]
     shown = "; ".join(keys[:5]) + (f"; and {len(keys) - 5} more" if len(keys) > 5 else "")
     raise InputError(
         f"{folder(run)} holds a run with another fingerprint, which differs in {shown}: expected the same; move the "
@@ -161,6 +167,7 @@ def record(run: Run, what: Mapping[str, Any], command: str) -> None:
     write_json(
         path,
         {
+            "version": 2,
             "study": run.study,
             "bundle": run.bundle,
             "variant": run.variant,
@@ -210,15 +217,11 @@ def _units(fold: Fold) -> dict[str, Any]:
     return {"by": fold.by, **sides}
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
 def _differing(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = dict.fromkeys([*old, *new])
         return [row for k in keys for row in _differing(old.get(k), new.get(k), f"{key}#{k}" if key else k)]
-    return [] if old == new else [(key, _short(old), _short(new))]
+    return [] if old == new else [(key, old, new)]
 
 
 def _short(value: Any) -> str:

@@ -177,6 +177,11 @@ def names() -> list[str]:
 def load(name: str) -> Study:
     """Read a study.
 
+    >>> import benchmark
+    >>> study = benchmark.read_study("quickstart")
+    >>> study.data, len(study.runs()), study.runs()[0].id
+    ('phantom', 6, 'unet/default/fold0-seed1')
+
     Raises:
         InputError: for an unknown study, a missing or mistyped entry, a model without a bundle or named twice.
     """

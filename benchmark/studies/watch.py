@@ -1,4 +1,4 @@
-"""Run folders to a live table on a terminal: state, epoch, loss, validation Dice and time left of every run."""
+"""Watch runs in a live table on a terminal: state, epoch, loss, validation Dice and time left of every run."""
 
 from __future__ import annotations
 

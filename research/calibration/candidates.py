@@ -1,4 +1,4 @@
-"""Scores of two names under several seeds to p values, by the designs that were considered for new seeds.
+"""Compute p values of two names under several seeds, by each design that was considered for new seeds.
 
 Every function takes ``first`` and ``second`` of shape (rows, patients, seeds): seeds are crossed with patients and
 nested in the method, so that seed 1 of one method has nothing to do with seed 1 of the other. P is 1 with one seed.
@@ -13,7 +13,7 @@ from scipy import special, stats
 
 
 class Parts(NamedTuple):
-    """Difference of means, and its variance in the parts that the designs put together, each a value a row."""
+    """Difference of means, and its variance in the parts that the designs put together, each one value per row."""
 
     mean: np.ndarray
     seeds: np.ndarray

@@ -1,4 +1,4 @@
-"""Checkpoints that shift their patients to the power of the two-level test as planned, and to its errors with a gap."""
+"""Measure the two-level test's power as planned, and its errors where a run is missing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from promises import planted_shift
 from rates import ALPHA, LABELS, NEW_SEEDS, SHOWN, row, two_sides
 from sources import Seeds
 
-from benchmark.stats.method_power import method_sample_size
-from benchmark.stats.power import POWER
-from benchmark.stats.seeds import Block, Components, estimate, patient_differences
+from benchmark.stats.power import POWER, method_sample_size
+from benchmark.stats.seeds import Components, ScoreBlock, estimate, patient_differences
 
 PLANTED = {"dice WT": (0.02, 0.04, 0.08), "dice ET": (0.05, 0.1, 0.2)}
 """True mean differences of Dice between methods to find, by outcome."""
@@ -58,8 +57,8 @@ def missing_rows(real: Seeds, trials: int, random: np.random.Generator) -> Itera
             values = drawn[..., LABELS.index(outcome)]
             p = np.empty(trials)
             for trial in range(trials):
-                first, second = ([Block(own, values[trial, own, name]) for own in folds] for name in (0, 1))
-                first[0] = Block(folds[0], first[0].values[:, :1])
+                first, second = ([ScoreBlock(own, values[trial, own, name]) for own in folds] for name in (0, 1))
+                first[0] = ScoreBlock(folds[0], first[0].values[:, :1])
                 p[trial] = estimate(first, second, patient_differences(first, second))[0].p
             yield row("shift_folds_gap", NEW_SEEDS, "two_level", outcome, (n, 2), p < ALPHA, ALPHA)
 
@@ -75,7 +74,7 @@ def _components(real: Seeds, outcome: str, shift: np.ndarray) -> Components:
     random = np.random.default_rng(8)
     for _ in range(40):
         sides = _sides(real, random, 1, 400, 12, 1, shift, outcome)
-        pair = [[Block(np.arange(400), side[0])] for side in sides]
+        pair = [[ScoreBlock(np.arange(400), side[0])] for side in sides]
         found.append(estimate(*pair, patient_differences(*pair))[1])
     return Components(*np.mean(found, axis=0))
 

@@ -1,4 +1,4 @@
-"""Pools of real patients to simulated studies: scores (trials, patients, names, seeds, outcomes) of one method.
+"""Draw simulated studies of one method from real patients: scores (trials, patients, names, seeds, outcomes).
 
 Every name is the same method, so any difference that a test shows between two names is a false one.
 """
@@ -39,7 +39,7 @@ def modelled(
     shift: np.ndarray | None = None,
     methods: bool = False,
 ) -> np.ndarray:
-    """Draw new patients and new checkpoints of one real model a trial.
+    """Draw new patients and new checkpoints of one real model per trial.
 
     On the latent scale a score is the patient's centre + the noise of this seed on this patient (the patient's own
     covariance, from its seed differences under all models) + the checkpoint's shift of all patients of its fold, whose

@@ -1,4 +1,4 @@
-"""Populations of paired differences to power, equivalence and intervals: what they promise against what they do.
+"""Measure whether power, equivalence and intervals keep what they promise, on populations of paired differences.
 
 A population is an array of differences whose mean and SD are therefore known exactly; studies are drawn from it.
 """
@@ -17,9 +17,9 @@ from scipy import stats
 from sources import DICE, OUTCOMES, Seeds
 
 from benchmark.stats import TESTS, mean_interval
-from benchmark.stats.equivalence import tost
+from benchmark.stats.paired import tost
 from benchmark.stats.power import POWER, sample_size
-from benchmark.stats.seeds import Block, superiority
+from benchmark.stats.seeds import ScoreBlock, superiority
 
 PLANTED = {"dice WT": (0.01, 0.02), "dice ET": (0.02, 0.05)}
 """True mean differences of Dice to find, by outcome."""
@@ -142,7 +142,7 @@ def superiority_rows(
                 values = drawn[..., LABELS.index(outcome)]
                 missed = np.empty(trials, dtype=bool)
                 for trial in range(trials):
-                    first, second = ([Block(np.arange(n), values[trial, :, name])] for name in (0, 1))
+                    first, second = ([ScoreBlock(np.arange(n), values[trial, :, name])] for name in (0, 1))
                     _, low, high = superiority(first, second, higher=True)
                     missed[trial] = low > 0.5 or high < 0.5
                 yield row("superiority", NEW_SEEDS, "superiority", outcome, (n, count), missed, ALPHA)

@@ -1,4 +1,4 @@
-"""Simulated studies to the rates at which a test speaks, and whether its promise is kept."""
+"""Count how often a test finds a difference in simulated studies, and say whether its promise is kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def row(
     design: str, answers: str, test: str, scope: str, sizes: tuple[int, int], hits: np.ndarray, promise: float,
     at_least: bool = False, held: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
-    """One line of the table, from a boolean a trial.
+    """One line of the table, from one boolean per trial.
 
     ``held`` says whether the test makes this promise; where it does not, its rate is shown for what it is.
     """

@@ -1,4 +1,4 @@
-"""Scores of several names to p values over all of them at once: Friedman's and Nemenyi's tests, many studies a call."""
+"""Compute Friedman's and Nemenyi's tests over several names, for many studies in one call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Committed scores to the rates at which every declared test calls one method two, and finds what was planted.
+"""Simulate studies from committed scores: how often each test calls one method two, and finds what was planted.
 
 Run ``PYTHONPATH=. python research/calibration/simulate.py [--trials 1000] [--out research/calibration]``. It needs no
 data, only committed score tables. ``research/calibration/README.md`` says what each design means and what follows.

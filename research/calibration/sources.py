@@ -1,4 +1,4 @@
-"""Committed score tables to pools of real patients, and to the size of a checkpoint's own effect.
+"""Read committed score tables as pools of real patients, and estimate the size of a checkpoint's own effect.
 
 A pool is an array (patients, runs, outcomes); the outcomes are ``OUTCOMES``. Noise of seeds is described on a latent
 scale, the logit of Dice and the log of HD95, where a shift cannot leave the range of the score.

@@ -1,4 +1,4 @@
-"""Rates of the simulation to Markdown tables for people."""
+"""Write the rates of the simulation as Markdown tables."""
 
 from __future__ import annotations
 

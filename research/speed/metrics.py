@@ -1,11 +1,11 @@
-"""Cases of BraTS size to the time of all our scores against each library's time for the part of them it has.
+"""Time all our scores of cases of BraTS size, and each library on the part of them that it has.
 
 Run ``python research/speed/metrics.py [--cases 3] [--folder FOLDER]``; FOLDER holds real predictions, as
 ``tests/scoring/test_metrics_real.py`` takes them. Generated predictions are close to the reference (Dice of WT 0.93)
-or far off. Every side gets label maps in memory, makes the masks of three regions of them in the same way and is timed
-in turns in this one process, one thread each: the best of three, in seconds of the processor, which other programs on
-the machine disturb least. Panoptica is left out where it is not installed; ``tox -e panoptica`` makes an environment
-that has it, ``.tox/panoptica/bin/python``. The last lines say how our time grows with the tumour, and that it does not
+or far off. Each library gets label maps in memory and makes the masks of three regions from them in the same way. All
+are timed in turns in this one process, with one thread: the best of three, in seconds of processor time, which other
+programs on the machine disturb least. Panoptica is left out where it is not installed; ``tox -e panoptica`` makes an
+environment that has it, ``.tox/panoptica/bin/python``. The last lines show that our time grows with the tumour and not
 with the volume around it.
 """
 
@@ -32,7 +32,7 @@ import torch
 from scipy import ndimage
 from sklearn.metrics import confusion_matrix
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from helpers import other_scores as other
 from helpers.area_metrics import AREA_METRICS

@@ -1,4 +1,4 @@
-"""Time and memory of ``benchmark report`` on studies of growing size, up to 500 runs of 250 cases.
+"""Measure time and memory of ``benchmark report`` on studies of growing size, up to 500 runs of 250 cases.
 
     python research/speed/report.py [--runs 100 200 500] [--metrics 12]
 

@@ -1,4 +1,4 @@
-"""The built-in phantom to two ratios: bundle training against a bare loop, and the data path against stock MONAI.
+"""Time bundle training against a bare loop, and the data path against stock MONAI, on the built-in phantom.
 
 Run it from the repository's root: ``python research/speed/training.py [--size 240 240] [--images 48]``. Every ratio is
 of two things that were timed in turns in this one process, so it can be compared between machines; the images per

@@ -493,7 +493,7 @@ def test_an_interrupt_ends_what_runs_and_starts_no_more(worker, project):
     program = (
         # A shell's background jobs ignore Ctrl-C, and their children with them; a terminal's do not.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import sys; from benchmark import execute; from benchmark.records import Run\n"
+        "import sys; from benchmark.base.records import Run; from benchmark.studies import execute\n"
         "execute.command = lambda run, changes: ['worker', 'run', run.study, run.id]\n"
         f"runs = {runs!r}\n"
         "execute.execute(runs, {}, 1, [], lambda run, state: print(run.variant, state, flush=True))\n"
@@ -526,7 +526,9 @@ def test_gpus_are_those_of_the_environment(monkeypatch):
 
 
 def test_a_process_on_a_leash_ends_with_its_parent():
-    program = "import time, benchmark.execute as e; e.end_with_parent(); print('on', flush=True); time.sleep(60)"
+    program = (
+        "import time, benchmark.studies.execute as e; e.end_with_parent(); print('on', flush=True); time.sleep(60)"
+    )
     environment = {**os.environ, execute.LEASH: "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment

@@ -162,6 +162,6 @@ def test_progress_without_a_terminal_is_a_line_each_tenth(capsys, monkeypatch):
 
 def test_importing_the_commands_is_light():
     code = (
-        "import sys, benchmark.cli_data; print([m for m in ('numpy', 'nibabel', 'torch', 'itk') if m in sys.modules])"
+        "import sys, benchmark.cli.data; print([m for m in ('numpy', 'nibabel', 'torch', 'itk') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -59,9 +59,13 @@ HEADER = ",".join((*score_table.HEAD, "dice")) + "\n"
         ("histories.csv", "epoch,seconds\n1,2\n", "expected the columns run too, found epoch, seconds."),
         ("histories.csv", "run,epoch\na,2\n", "expected the columns seconds too, found run, epoch."),
         ("histories.csv", "run,epoch,seconds\na,2,long\n", "expected numbers in the column seconds, found 'long'."),
-        ("provenance.json", "{}", "provenance.json: 'gathered' is a required property."),
-        ("provenance.json", "[]", "provenance.json: [] is not of type 'object'."),
-        ("provenance.json", json.dumps({**PROVENANCE, "runs": {"a": {}}}), "provenance.json: runs/a: 'fingerprint' is"),
+        ("provenance.json", "{}", "provenance.json: expected an entry 'gathered', found none."),
+        ("provenance.json", "[]", "provenance.json: expected an object, found []."),
+        (
+            "provenance.json",
+            json.dumps({**PROVENANCE, "runs": {"a": {}}}),
+            "provenance.json: runs/a: expected an entry",
+        ),
     ],
 )
 def test_a_table_that_is_none_stops_a_report_in_one_sentence_and_changes_nothing(

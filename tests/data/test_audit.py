@@ -14,8 +14,8 @@ from benchmark.base.records import InputError
 from benchmark.data.audit import audit
 from benchmark.data.audit.measures import lacking, rectangles, robust_z, slice_dice, thumbnails
 from benchmark.data.folds import remake
+from benchmark.data.label_maps import label_files
 from benchmark.data.scan import scan
-from benchmark.scoring.external import label_files
 
 SUFFIXES = {"T1": "_t1", "T1c": "_t1ce", "T2": "_t2", "FLAIR": "_flair", "label": "_seg"}
 SHAPE = (40, 44, 8)
@@ -88,7 +88,7 @@ def split_by_slice(folds):
 def test_a_clean_set(project):
     found = audited(subjects())
     assert reported(found) == {"label values": "note"}
-    assert len(found) == 23
+    assert len(found) == 25
     assert {one.count for check, one in found.items() if one.severity == "clean" and "picture" not in check} == {0}
 
 
@@ -209,7 +209,7 @@ def test_identical_images_on_two_sides_and_under_two_patients(project):
     found = by_check(audit("brats2018"))
     shown = int(np.count_nonzero(cases["Brats18_X_0_1"]["T1"].any(axis=(0, 1))))
     assert found["identical images"].count == 2 * shown
-    assert f"in {shown} groups; {shown} of these groups span patients" in found["identical images"].sentence
+    assert f"in {shown} groups; {shown} of these groups hold several patients" in found["identical images"].sentence
     across = found["identical images across a split (patient)"]
     # Only the second fold has the two on different sides: three and two held-out cases of eight slices.
     assert (across.severity, across.count, across.total) == ("error", shown, 24 + 16)
@@ -225,7 +225,7 @@ def test_a_split_by_slice_leaks_patients_and_neighbours(project):
     found = by_check(audit("brats2018"))
     leak = found["patients across a split (slice)"]
     assert (leak.severity, leak.count, leak.total, leak.examples) == ("error", 4, 12, ("Brats18_X_0",))
-    assert "4 of 12 test slices are of patients who are in training" in leak.sentence
+    assert "4 of 12 test slices are of patients who are also in training" in leak.sentence
     alike = found["near-duplicates across a split (slice)"]
     assert alike.severity == "error"
     assert 2 <= alike.count <= 4
@@ -331,7 +331,7 @@ def test_pictures_with_boxes_for_outlines(pictures):
     )
     leak = found["patients across a split (published)"]
     assert (leak.severity, leak.count, leak.total) == ("error", 2, 3)
-    assert "1 of 1 validation cases and 1 of 2 test cases are of patients who are in training" in leak.sentence
+    assert "1 of 1 validation cases and 1 of 2 test cases are of patients who are also in training" in leak.sentence
     # A half of a box: Dice 2 * 100 / (200 + 100).
     dice = found["other masks of the same pictures (tumor2146_expert)"]
     assert (dice.severity, dice.count) == ("error", 8)
@@ -366,7 +366,7 @@ def test_where_nobody_says_whose_pictures_are_no_split_is_called_clean(pictures)
     near = found["near-duplicates across a split (published)"]
     assert (near.severity, near.count, near.total, near.examples) == ("error", 1, 3, ("image_7/0",))
     assert "training holds for 1 another picture (of whom, is not known)" in near.sentence
-    assert "in 1 groups; whether these span patients is not known." in found["identical images"].sentence
+    assert "in 1 groups; whether they hold several patients is not known." in found["identical images"].sentence
     assert found["same ids in another set (brats2018)"].severity == "not checked"
     assert by_check(audit("tumor2146_expert"))["unknown patients"].severity == "clean"
 
@@ -466,3 +466,32 @@ def test_neighbours_in_a_set_too_large_for_every_pair(project, monkeypatch):
     assert "patient" not in found.sentence
     assert 0 < found.count <= every.count
     assert f"holds for {found.count} a neighbour (z-1 or z+1)" in every.sentence
+
+
+@pytest.mark.parametrize("spoil", ["categories", "category_id", "listed"])
+def test_annotations_without_categories_are_reported(pictures, spoil):
+    scan("tumor2146", pictures)
+    for path in pictures.glob("*/_annotations.coco.json"):
+        data = json.loads(path.read_text())
+        if spoil == "categories":
+            del data["categories"]
+        for annotation in data["annotations"] if spoil != "categories" else ():
+            annotation |= {"category_id": 99}
+            if spoil == "category_id":
+                del annotation["category_id"]
+        path.write_text(json.dumps(data))
+    scan("tumor2146", pictures, replace=True)
+    found = by_check(audit("tumor2146"))["category names"].sentence
+    assert ("no category" if spoil == "category_id" else "which is not listed") in found
+
+
+def test_turned_pictures_and_images_without_background_are_named(pictures):
+    exif = Image.Exif()
+    exif[274] = 3
+    path = sorted(pictures.glob("train/*.jpg"))[0]
+    Image.fromarray(np.random.default_rng(1).integers(100, 200, (65, 65), np.uint8)).save(path, exif=exif)
+    scan("tumor2146", pictures, replace=True)
+    found = by_check(audit("tumor2146"))
+    assert (found["turned pictures"].count, found["turned pictures"].severity) == (1, "warning")
+    assert path.name in found["turned pictures"].examples[0]
+    assert (found["no background"].count, found["no background"].severity) == (1, "warning")

@@ -1,4 +1,5 @@
 import json
+import math
 import random
 
 import pytest
@@ -93,6 +94,9 @@ def test_too_few_patients_for_three_sides():
         make_folds(["A", "B"], seed=1, k=2)
     with pytest.raises(InputError, match="found only 2 patients"):
         make_fractions(["A", "B"], 1, 0.6, 0.2, 0.2)
+    for fractions in ((math.nan, math.nan, math.nan), (0.5, math.nan, 0.5), (math.inf, 0.0, 0.0)):
+        with pytest.raises(InputError, match="expected fractions that add up to 1"):
+            make_fractions("ABCDEFGH", 1, *fractions)
 
 
 @pytest.fixture
@@ -104,7 +108,12 @@ def scanned(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     manifest = {
         **{"name": "toy", "title": "Toy", "source": "brats", "modalities": ["T1"], "labels": {"0": "a", "1": "b"}},
-        **{"regions": {"WT": [1]}, "regions_class_order": [1], "layout": {}, "patient_pattern": "(?P<patient>.+)_."},
+        **{
+            "regions": {"WT": [1]},
+            "regions_class_order": [1],
+            "layout": {"images": {"T1": "_t1"}, "label": "_seg"},
+            "patient_pattern": "(?P<patient>.+)_.",
+        },
         **{"expected_cases": 11, "licence": "CC0", "citation": "none", "address": "https://example.org"},
         **{"access": "open", "pictures": "public", "warnings": [], "folds": {"k": 5, "validation": 0.125, "seed": 1}},
     }
@@ -115,7 +124,10 @@ def scanned(tmp_path, monkeypatch):
 
 def write_case_list(manifests, case_ids):
     cases = [
-        {"case_id": case_id, "patient_id": case_id[:-2], "images": {}, "label": None, "shape": [], "spacing": []}
+        {
+            **{"case_id": case_id, "patient_id": case_id[:-2], "images": {"T1": "a.nii"}, "label": None},
+            **{"sha256": {"a.nii": "0" * 64}, "shape": [], "spacing": []},
+        }
         for case_id in case_ids
     ]
     (manifests / "toy.cases.json").write_text(
@@ -161,7 +173,7 @@ def test_folds_that_were_edited_by_hand(scanned):
     with pytest.raises(InputError, match=r"toy\.folds\.json: patient P. *: expected on one side"):
         read_folds("toy")
     path.write_text('{"folds": [{"train": []}]}')
-    with pytest.raises(InputError, match=r"toy\.folds\.json: expected folds with train, validation and test"):
+    with pytest.raises(InputError, match=r"toy\.folds\.json: folds/0: expected an entry 'validation', found none"):
         read_folds("toy")
     path.unlink()
     with pytest.raises(InputError, match=r"toy\.folds\.json.*benchmark data folds toy"):

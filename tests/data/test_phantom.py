@@ -217,6 +217,6 @@ def test_unusable_input_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="spacing must be between"):
         phantom.generate(tmp_path / "data", seed=7, patients=1, spacing=0)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match="data was not written: "):
         phantom.generate(tmp_path / "file" / "data", seed=7, patients=1, spacing=COARSE)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

@@ -69,8 +69,8 @@ def test_the_manifests_of_pictures_fit_together(project):
         assert list(manifest.regions) == ["tumour"] and manifest.pictures == "private"
         assert manifest.regions_class_order == manifest.regions["tumour"]
         assert "not mm" in manifest.warnings[0]
-        assert ("shrink" in manifest.layout) == name.endswith("_small")
-    assert load_manifest("lgg_small").layout["channels"] == load_manifest("lgg").layout["channels"]
+        assert (manifest.layout.shrink > 1) == name.endswith("_small")
+    assert load_manifest("lgg_small").layout.channels == load_manifest("lgg").layout.channels
 
 
 def test_a_patient_of_lgg_is_a_case_of_all_slices(project, kaggle):
@@ -365,7 +365,7 @@ def test_annotated_pictures_that_do_not_fit(project, rectangles):
         coco.find_cases(rectangles, manifest)
     annotations.write_text(whole)
     change(annotations, width=21)
-    with pytest.raises(InputError, match=r"coco\.json: expected shape \(20, 10, 1\) as in 16_jpg.*found \(21, 10, 1\)"):
+    with pytest.raises(InputError, match=r"16_jpg.*jpg: expected pictures of the size .* 21 x 10 pixels, found 20"):
         scan("tumor2146", rectangles)
     annotations.unlink()
     with pytest.raises(InputError, match=r"train/_annotations\.coco\.json: expected the annotations of this folder"):
@@ -382,3 +382,22 @@ def test_a_network_sees_one_slice_cases_as_any_other(project, rectangles):
     assert item["image"].shape == (1, 1, 20, 10) and item["label"].shape == (1, 20, 10)
     found = SliceInferer(roi_size=(24, 24), spatial_dim=0)(item["image"][None], torch.nn.Identity())
     assert torch.equal(found[0], item["image"])
+
+
+def test_a_table_of_patients_without_one_is_refused(project, rectangles):
+    for text, message in {
+        "": "found an empty one",
+        "number,file_name,patient_group\n": "found an empty one",
+        f"number,file_name,patient_group\n16,{picture(16)},\n": "expected patients in the column .*, found none",
+        "file_name,patient_group\na.jpg,1\na.jpg,2\n": "expected one patient of a.jpg, found patient_1 and patient_2",
+    }.items():
+        (rectangles / "index.csv").write_text(text)
+        with pytest.raises(InputError, match=rf"index\.csv: .*{message}"):
+            scan("tumor2146", rectangles)
+
+
+def test_an_endless_name_is_refused(project, rectangles):
+    annotations = rectangles / "train" / "_annotations.coco.json"
+    change(annotations, file_name="a" * 5000 + ".jpg")
+    with pytest.raises(InputError, match=r"_annotations\.coco\.json: images/0/file_name: expected .*250"):
+        scan("tumor2146", rectangles)

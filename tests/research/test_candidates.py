@@ -16,6 +16,7 @@ def scores(rows, patients, seeds):
     return tuple(RANDOM.normal(size=(rows, patients, seeds)) + RANDOM.normal(size=(rows, patients, 1)) for _ in "ab")
 
 
+@pytest.mark.slow(reason="every simulated study is tested by scipy and statsmodels, one by one")
 def test_friedman_and_holm_are_scipys_and_statsmodels():
     values = np.round(RANDOM.normal(size=(20, 12, 4)), 1)  # rounding makes ties
     assert friedman(values) == pytest.approx([stats.friedmanchisquare(*rows.T).pvalue for rows in values])
@@ -52,7 +53,7 @@ def test_two_level_is_the_packages(folds):
     place = [np.flatnonzero(np.arange(11) % folds == fold) for fold in range(folds)]
     found = two_level(first, second, folds)
     for row in range(len(first)):
-        sides = [[package.Block(at, side[row, at]) for at in place] for side in (first, second)]
+        sides = [[package.ScoreBlock(at, side[row, at]) for at in place] for side in (first, second)]
         own, _ = package.estimate(*sides, (first - second)[row].mean(axis=1))
         assert found[row] == pytest.approx(own.p, abs=1e-6)
 

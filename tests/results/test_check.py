@@ -86,6 +86,7 @@ def test_failing_findings_come_before_what_is_not_shown():
     assert [(finding.model, finding.kind) for finding in found] == [("b", "regression"), ("a", "not shown")]
 
 
+@pytest.mark.slow(reason="a rate of false alarms is only known from many simulated studies")
 def test_a_gate_without_a_change_fails_by_chance_in_one_of_forty():
     random = np.random.default_rng(5)
     failed = 0
@@ -114,6 +115,7 @@ def trained(random, patients, shift=0.0, luck=0.02, checkpoints=None):
     )
 
 
+@pytest.mark.slow(reason="a rate of false alarms is only known from many simulated studies")
 def test_a_network_that_was_merely_trained_anew_is_no_regression():
     random, anew, patients_alone = np.random.default_rng(6), 0, 0
     for _ in range(60):

@@ -24,7 +24,7 @@ from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import POOLED_MEASURES, Counted, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS, mask_note, score_pair
-from benchmark.studies import study
+from benchmark.studies import store, study
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
 UNET = {1: {"A/1": 0.8, "A/2": 0.5, "B/1": 0.9}, 2: {"A/1": 0.6, "A/2": 0.5, "B/1": 0.7}}
@@ -110,8 +110,10 @@ def test_runs_are_followed_to_their_folders(demo):
     (here / "predictions" / "C").mkdir(parents=True)
     (here / "predictions" / "C" / "1.nii.gz").touch()
     score_table.write(here / "scores.csv", wide(SCORES))
-    record = here / "run.json"
-    record.write_text(json.dumps({"fingerprint": "of unet/default/fold1-seed2"}), encoding="utf-8")
+    (made,) = (run for run in demo.runs() if run.id == "unet/default/fold1-seed2")
+    store.record(made, {}, "command")
+    record = json.loads((here / "run.json").read_text())
+    (here / "run.json").write_text(json.dumps({**record, "fingerprint": f"of {made.id}"}), encoding="utf-8")
     found = explain(demo, "unet", "WT")
     states = {run.id: (run.state, run.cases, run.commit) for run in found.runs}
     assert states == {
@@ -123,7 +125,7 @@ def test_runs_are_followed_to_their_folders(demo):
     assert [Path(path) for path in found.patients[0].cases[0].predictions] == [
         Path.cwd() / here / "predictions/C/1.nii.gz"
     ]
-    record.write_text(json.dumps({"fingerprint": "another"}), encoding="utf-8")
+    (here / "run.json").write_text(json.dumps({**record, "fingerprint": "another"}), encoding="utf-8")
     (warning,) = explain(demo, "unet", "WT").warnings
     assert warning.startswith("unet/default/fold1-seed2: the folder here has another fingerprint")
     # No run of la_resunet in fold 1 has scores, and those of fold 0 are in no provenance.json.

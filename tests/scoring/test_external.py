@@ -21,9 +21,18 @@ REGIONS = {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)}
 def manifest(monkeypatch):
     """A data set of cases P1_a, P1_b, P2_a ..., of which the letter counts a patient's sessions."""
     described = Manifest(
-        *("small", "Small", "brats", ("T1",), {"0": "background", "1": "core", "2": "oedema", "4": "rim"}),
-        *(REGIONS, (2, 1, 4), {"label_names": {"P3_a": "odd.nii"}}, r"(?P<patient>P\d)_[a-z]", 3),
-        *("", "", "", "open", "public", (), {"seed": 1}),
+        name="small",
+        title="Small",
+        source="brats",
+        modalities=("T1",),
+        labels={"0": "background", "1": "core", "2": "oedema", "4": "rim"},
+        regions=REGIONS,
+        regions_class_order=(2, 1, 4),
+        layout={"label_names": {"P3_a": "odd.nii"}},
+        patient_pattern=r"(?P<patient>P\d)_[a-z]",
+        expected_cases=3,
+        **{"licence": "", "citation": "", "address": "", "access": "open", "pictures": "public", "warnings": ()},
+        folds={"seed": 1},
     )
     known = {"small": described}
     monkeypatch.setattr("benchmark.scoring.external.manifest_of", lambda name: known[name])
@@ -173,7 +182,7 @@ def test_another_affine_is_refused_and_rounding_is_not(folders):
     refused(folders, folders[1] / "P1_a.nii.gz", folders[0] / "P1_a_seg.nii.gz", "0.002")
 
 
-@pytest.mark.parametrize(("array", "shown"), [(labels(rim=3), "found 3"), (labels().astype("f4") / 8, "found 0.125")])
+@pytest.mark.parametrize(("array", "shown"), [(labels(rim=3), "also 3."), (labels().astype("f4") / 8, "also 0.125, ")])
 def test_labels_outside_the_manifest_are_refused(folders, array, shown):
     save(folders[1] / "P1_a.nii.gz", array)
     refused(folders, folders[1] / "P1_a.nii.gz", "0, 1, 2, 4", shown)

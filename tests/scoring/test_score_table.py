@@ -92,6 +92,22 @@ def test_a_table_that_cannot_be_trusted_is_refused(tmp_path, change, message):
         score_table.read(path)
 
 
+@pytest.mark.parametrize(("versions", "found"), [("2", "2"), ("12", "2"), ("x1", "x")])
+def test_a_file_of_another_version_is_refused_and_one_without_a_version_is_read(tmp_path, versions, found):
+    path, table = tmp_path / "scores.csv", score_table.frame(scored())
+    score_table.write(path, table)
+    lines = path.read_text().splitlines()
+    assert lines[0].endswith(",schema") and {line[-2:] for line in lines[1:]} == {",1"}
+    path.write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    pd.testing.assert_frame_equal(score_table.read(path), table, check_exact=True)
+    ends = ["schema", *(versions * 2)[: len(lines) - 1]]
+    path.write_text("\n".join(f"{line.rpartition(',')[0]},{end}" for line, end in zip(lines, ends, strict=True)) + "\n")
+    with pytest.raises(
+        InputError, match=rf"scores\.csv: schema: expected 1, as this release reads it, found {found}\.$"
+    ):
+        score_table.read(path)
+
+
 def test_the_best_and_the_worst_that_any_metric_gives_are_in_its_range(tmp_path):
     truth = np.zeros((4, 5, 6), np.uint8)
     truth[1:3, 1:3, 1:3] = 1

@@ -29,7 +29,7 @@ def test_seeds_are_averaged_within_cases_and_cases_within_patients_over_pooled_f
         rows("unet", {"P1/a": 0.5}, seed=1, fold=1),
         rows("unet", {"P1/a": 0.7}, seed=2, fold=1),
     )
-    values = stats.patient_values(scores, "dice", "WT")
+    values = stats.patient_table(scores, "dice", "WT")
     assert values.index.tolist() == ["P0", "P1"]
     assert values["unet"].tolist() == pytest.approx([0.6, 0.6])
     # Rows are not the unit: the plain mean of all eight would be 0.6125.
@@ -205,11 +205,11 @@ def test_a_permutation_test_can_be_the_declared_one():
 def test_a_patient_absent_for_one_model_is_named():
     scores = table(rows("a", patients(A)), rows("b", patients(B[:-1])))
     with pytest.raises(InputError, match=r"b has no dice of WT for 1 of 8 cases \(patients P7\)"):
-        stats.patient_values(scores, "dice", "WT")
+        stats.patient_table(scores, "dice", "WT")
     with pytest.raises(InputError, match="P7"):
         stats.compare(scores, {"metrics": ["dice"]}, BETTER)
     kept, warnings = stats.shared_patients(scores)
-    assert stats.patient_values(kept, "dice", "WT").index.tolist() == [f"P{index}" for index in range(7)]
+    assert stats.patient_table(kept, "dice", "WT").index.tolist() == [f"P{index}" for index in range(7)]
     assert warnings == ["b has no complete scores for 1 of 8 patients; they were left out for every model."]
     assert stats.shared_patients(models(a=A, b=B))[1] == []
 

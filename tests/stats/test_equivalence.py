@@ -6,7 +6,7 @@ from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
 from benchmark.base.records import InputError
 from benchmark.stats import compare, holm_one_sided, tost
-from benchmark.stats.equivalence import OneSided
+from benchmark.stats.paired import OneSided
 
 BETTER = {"dice": "higher", "hd95": "lower"}
 RANDOM = np.random.default_rng(21)

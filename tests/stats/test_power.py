@@ -5,7 +5,7 @@ from statsmodels.stats.power import TTestPower
 
 from benchmark.stats import compare, method_sample_size, methods_needed, patients_needed, sample_size, wilcoxon
 from benchmark.stats.power import TARGETS
-from benchmark.stats.seeds import Block, estimate, patient_differences
+from benchmark.stats.seeds import ScoreBlock, estimate, patient_differences
 
 BETTER = {"dice": "higher", "hd95": "lower"}
 
@@ -89,7 +89,7 @@ def test_a_planted_difference_of_methods_is_found_with_the_promised_power(folds,
     for _ in range(trials):
         pair = [
             [
-                Block(own, shift + random.normal(0, patient, (len(own), 1)) + random.normal(0, seed, checkpoints)
+                ScoreBlock(own, shift + random.normal(0, patient, (len(own), 1)) + random.normal(0, seed, checkpoints)
                       + random.normal(0, rest, (len(own), checkpoints)))
                 for own in np.array_split(np.arange(count), folds)
             ]

@@ -8,8 +8,8 @@ from scipy import stats as scipy_stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from benchmark.stats import compare, compare_methods
-from benchmark.stats.methods import METHOD_COLUMNS
-from benchmark.stats.seeds import Block, Estimate, blocks, estimate, patient_differences, superiority
+from benchmark.stats.compare import METHOD_COLUMNS
+from benchmark.stats.seeds import Estimate, ScoreBlock, blocks, estimate, patient_differences, superiority
 
 BETTER = {"dice": "higher", "hd95": "lower"}
 
@@ -21,7 +21,7 @@ def model(random, patients, seeds, *, seed=0.01, noise=0.03, folds=1, shift=0.0)
         return random.normal(0, noise, (count, seeds))
 
     return [
-        Block(own, patients[own, None] + shift + random.normal(0, seed, seeds) + rest(len(own)))
+        ScoreBlock(own, patients[own, None] + shift + random.normal(0, seed, seeds) + rest(len(own)))
         for own in np.array_split(np.arange(len(patients)), folds)
     ]
 
@@ -54,8 +54,8 @@ def test_variances_are_those_of_a_mixed_model():
 def test_an_estimate_of_a_hand_worked_example():
     # Model a: patients (1, 3), (3, 5), (5, 7): seeds' means 3 and 5, V = 2, no rest. Model b: (0, 0), (0, 2), (0, 1):
     # means 0 and 1, V = 1/2; patients' means 0, 1, 1/2; rest ±1/2, ±1/2, 0: M = 4 x 1/4 / 2 = 1/2.
-    a = [Block(np.arange(3), np.array([[1.0, 3], [3, 5], [5, 7]]))]
-    b = [Block(np.arange(3), np.array([[0.0, 0], [0, 2], [0, 1]]))]
+    a = [ScoreBlock(np.arange(3), np.array([[1.0, 3], [3, 5], [5, 7]]))]
+    b = [ScoreBlock(np.arange(3), np.array([[0.0, 0], [0, 2], [0, 1]]))]
     differences = patient_differences(a, b)
     assert differences.tolist() == [2, 3, 5.5]
     found, parts = judged(a, b)
@@ -74,13 +74,13 @@ def test_a_missing_run_leaves_the_others_to_speak():
     # Three patients as above; two more of another fold, where a has one run: V = (1 x 2 + 2 x 1/4) / 3 = 5/6 with
     # 3 degrees of freedom, in the mean by a: .6^2 / 2 + .4^2 and b: .6^2 / 2 + .4^2 / 2; M of b = 1 / 3.
     rest = np.arange(3, 5)
-    a = [Block(np.arange(3), np.array([[1.0, 3], [3, 5], [5, 7]])), Block(rest, np.array([[1.0], [1]]))]
-    b = [Block(np.arange(3), np.array([[0.0, 0], [0, 2], [0, 1]])), Block(rest, np.zeros((2, 2)))]
+    a = [ScoreBlock(np.arange(3), np.array([[1.0, 3], [3, 5], [5, 7]])), ScoreBlock(rest, np.array([[1.0], [1]]))]
+    b = [ScoreBlock(np.arange(3), np.array([[0.0, 0], [0, 2], [0, 1]])), ScoreBlock(rest, np.zeros((2, 2)))]
     found, parts = judged(a, b)
     assert found.mean == 2.5 and (found.patients_df, found.seeds_df) == (4, 3)
     assert found.seeds == pytest.approx(5 / 6 * (0.34 + 0.26))
     assert found.patients == pytest.approx((3.5 - 1 / 3 / 2) / 5) and parts.patient_seed == pytest.approx(1 / 3)
-    alone = [Block(block.places, block.values[:, :1]) for block in a]
+    alone = [ScoreBlock(block.places, block.values[:, :1]) for block in a]
     assert np.isnan(judged(alone, b)[0].seeds) and judged(alone, b)[0].p == 1
 
 
@@ -105,7 +105,7 @@ def test_two_names_of_one_method_differ_in_no_more_than_one_of_twenty_trials(see
     for _ in range(trials):
         patients = random.normal(0.8, 0.1, 60)
         pair = [model(random, patients, seeds, seed=spread, folds=folds) for _ in range(2)]
-        pair[0] = [Block(own.places, own.values[:, at < missing :]) for at, own in enumerate(pair[0])]
+        pair[0] = [ScoreBlock(own.places, own.values[:, at < missing :]) for at, own in enumerate(pair[0])]
         wrong[0] += judged(*pair)[0].p < 0.05
         wrong[1] += scipy_stats.ttest_1samp(patient_differences(*pair), 0).pvalue < 0.05
     # The SD of 5% in 500 trials is 1%.
@@ -115,14 +115,14 @@ def test_two_names_of_one_method_differ_in_no_more_than_one_of_twenty_trials(see
 
 
 def test_superiority_counts_pairs_of_seeds_on_each_patient():
-    a = [Block(np.arange(2), np.array([[1.0, 3], [3, 5]]))]
-    b = [Block(np.arange(2), np.array([[0.0, 2], [5, 5]]))]
+    a = [ScoreBlock(np.arange(2), np.array([[1.0, 3], [3, 5]]))]
+    b = [ScoreBlock(np.arange(2), np.array([[0.0, 2], [5, 5]]))]
     # Patient 0: 1 and 3 against 0 and 2: three of four. Patient 1: 3 loses twice, 5 ties twice: one of four.
     assert superiority(a, b, True)[0] == pytest.approx((3 / 4 + 1 / 4) / 2)
     assert superiority(a, b, False)[0] == pytest.approx(0.5)
-    always = superiority(a, [Block(np.arange(2), np.zeros((2, 2)))], True)
+    always = superiority(a, [ScoreBlock(np.arange(2), np.zeros((2, 2)))], True)
     assert always == (1.0, pytest.approx(0.025**0.5), 1.0)
-    never = superiority(a, [Block(np.arange(2), np.zeros((2, 2)))], False)
+    never = superiority(a, [ScoreBlock(np.arange(2), np.zeros((2, 2)))], False)
     assert never == (0.0, 0.0, pytest.approx(1 - 0.025**0.5))
 
 
@@ -147,7 +147,7 @@ def test_swapping_models_flips_signs_and_the_order_of_patients_has_no_say():
     assert (one.mean, one.p) == (-two.mean, pytest.approx(two.p))
     assert superiority(a, b, True)[0] == pytest.approx(1 - superiority(b, a, True)[0])
     order = random.permutation(20)
-    mixed = [[Block(np.arange(20), own[0].values[order])] for own in (a, b)]
+    mixed = [[ScoreBlock(np.arange(20), own[0].values[order])] for own in (a, b)]
     assert judged(*mixed)[0].p == pytest.approx(one.p)
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from helpers.synthetic_scores import rows, table, wide
 
-import benchmark
 from benchmark.base.records import InputError, Run
 from benchmark.data.prepare import DataSet
 from benchmark.scoring import score_table
-from benchmark.studies import bundle, store
+from benchmark.studies import bundle, code, store
 
 RUN = Run("tiny", "unet", "default", 0, 1, {"max_epochs": 2})
 
@@ -115,10 +114,10 @@ def test_another_fingerprint_is_refused_naming_what_differs(project, change, nam
 
 def test_other_versions_and_code_are_named_too(project, monkeypatch):
     store.record(RUN, identity(), "command")
-    real = store.metadata.version
+    real, identity_before = store.metadata.version, identity()["code"]
     monkeypatch.setattr(store.metadata, "version", lambda name: "9.9" if name == "torch" else real(name))
-    monkeypatch.setattr(store, "code_hash", lambda: "other")
-    with pytest.raises(InputError, match=r"versions#torch \(.* -> \"9\.9\"\); code \("):
+    monkeypatch.setattr(code, "hashes", lambda configs: {**identity_before, "Resume": "other"})
+    with pytest.raises(InputError, match=r"versions#torch \(.* -> \"9\.9\"\); code#Resume \(\".* -> \"other\"\): "):
         store.check(RUN, identity())
 
 
@@ -130,19 +129,46 @@ def test_many_differences_are_counted(project):
         store.check(run, identity(run))
 
 
-def test_code_is_its_meaning_without_comments_and_layout(tmp_path, monkeypatch):
-    package = Path(benchmark.__file__).parent
-    for part in ("networks", "training", "data"):
-        shutil.copytree(package / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "sources"))
-    before = store.code_hash()
-    monkeypatch.setattr(benchmark, "__file__", str(tmp_path / "__init__.py"))
-    assert store.code_hash() == before
-    path = tmp_path / "training" / "augment.py"
-    text = path.read_text()
-    path.write_text("# a comment\n\n" + text)
-    assert store.code_hash() == before
-    path.write_text(text.replace("rotation: float = 15.0", "rotation: float = 16.0"))
-    assert store.code_hash() != before
+def rewrite(**changes):
+    """Change a run's record, without what is None."""
+    path = store.folder(RUN) / "run.json"
+    record = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in record.items() if value is not None}))
+    return record
+
+
+def test_a_run_from_before_the_moves_is_accepted_while_only_moves_lie_between(project, monkeypatch):
+    store.record(RUN, identity(), "command")
+    before = identity()
+    text = json.dumps(before["config"]).replace("benchmark.data.slices", "benchmark.slices")
+    rewrite(version=None, fingerprint="of another rule",
+            identity={**before, "config": json.loads(text), "code": code.BEFORE_THE_MOVES})  # fmt: skip
+    monkeypatch.setattr(code, "MOVED", before["code"])
+    store.check(RUN, identity())
+    monkeypatch.setattr(code, "MOVED", {**before["code"], "Resume": "another"})
+    with pytest.raises(InputError, match=r"differs in code#Resume \(\"another\" -> "):
+        store.check(RUN, identity())
+    rewrite(identity={**before, "code": "0" * 64})
+    with pytest.raises(InputError, match=r"differs in code \(\"000"):
+        store.check(RUN, identity())
+
+
+def test_a_record_of_another_version_or_with_something_lacking_is_refused_in_words(project):
+    store.record(RUN, identity(), "command")
+    record = rewrite(version=3)
+    with pytest.raises(InputError, match=r"run\.json: version: expected 1 or 2, found 3\.$"):
+        store.check(RUN, identity())
+    rewrite(**{**record, "version": 2, "identity": None})
+    with pytest.raises(InputError, match=r"run\.json: expected an entry 'identity', found none\.$"):
+        store.check(RUN, identity())
+
+
+def test_a_module_that_moved_is_no_other_run(project):
+    store.record(RUN, identity(), "command")
+    text = json.dumps(identity()["config"]).replace("benchmark.training.handlers", "benchmark.training.epochs")
+    rewrite(identity={**identity(), "config": json.loads(text)})
+    store.check(RUN, identity())
+    assert store.fingerprint({**identity(), "config": json.loads(text)}) == store.fingerprint(identity())
 
 
 def test_a_commit_is_dirty_by_what_decides_a_run_only(project):

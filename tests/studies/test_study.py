@@ -70,6 +70,7 @@ def test_a_missing_entry_is_named(project, entry):
     [
         ({"seeds": 1}, "seeds: expected a valid array, found 1"),
         ({"set": []}, r"set: expected an object, found \[\]"),
+        ({"version": 2, "models": [{"bundles": "unet"}]}, r"study\.json: version: expected 1, found 2\.$"),
         ({"seed": [1]}, r"seed: expected no such entry, found \[1\]"),
         ({"models": [{"bundle": "unet"}, {"bundle": "unet"}]}, "expected models that differ in bundle or variant"),
         (
@@ -96,6 +97,12 @@ def test_what_is_mistyped_is_refused_in_one_sentence(project, change, message):
     with pytest.raises(InputError, match=message) as found:
         study.load("tiny")
     assert "study.json" in str(found.value) and "\n" not in str(found.value)
+
+
+def test_a_study_is_named_by_its_folder(project):
+    (project / "reports/tiny/study.json").write_text(json.dumps({**TINY, "name": "other"}))
+    with pytest.raises(InputError, match=r"study\.json: name: expected no such entry, as the folder names the study; "):
+        study.load("tiny")
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])

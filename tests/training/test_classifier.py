@@ -239,7 +239,7 @@ def test_a_case_without_tumour_that_is_seen_so_is_perfect(tmp_path):
     ("text", "found"),
     [
         ("z,truth\n1,0\n", "found the columns z, truth"),
-        ("", "is no table"),
+        ("", "is not a table"),
         ("z,truth,probability\n1,0,1.5\n", "probabilities from 0 to 1"),
         ("z,truth,probability\n1,0,\n", "probabilities from 0 to 1"),
         ("z,truth,probability\n1,0,0.5\n1,0,0.5\n", "each z once"),

@@ -1,9 +1,9 @@
-"""A scanned set's name to findings about it: what of its cases, masks, splits and people makes scores mean less."""
+"""Audit a data set: patient leaks, duplicates, box-shaped masks, abnormal scans."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -11,18 +11,19 @@ import numpy as np
 
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, patient_known
-from benchmark.data.audit import measures as checks
+from benchmark.data.audit import measures
 from benchmark.data.audit.cases import audit_cases
 from benchmark.data.audit.coco import audit_coco
 from benchmark.data.audit.measures import CaseFacts, Finding
-from benchmark.data.audit.people import audit_labels, audit_other, audit_patients, canonical, other_sets
+from benchmark.data.audit.people import audit_labels, audit_other, audit_patients, other_sets
 from benchmark.data.audit.splits import SEARCHED, Split, audit_split, leaking_patients, read_splits, side_masks
 from benchmark.data.manifest import CaseList, data_folder, load_cases
+from benchmark.data.pictures import files_of, is_picture, is_turned
 from benchmark.data.scan import parallel
-from benchmark.data.volumes import ImagePath, parse_path, read_image, read_images
+from benchmark.data.volumes import ImagePath, canonical, parse_path, read_image, read_images
 
 SEVERITIES = ("error", "warning", "note", "clean", "not checked")
-"""Of a finding: it makes scores wrong; it may; it is worth knowing; nothing was found; there was nothing to look at."""
+"""Of a finding: makes scores wrong; may make them wrong; worth knowing; nothing found; nothing to look at."""
 
 
 def audit(
@@ -37,7 +38,7 @@ def audit(
     ``splits`` names the splits to look at, all by default; ``labels`` maps case ids, of this set or any other, to
     label maps; ``patients`` is a CSV file with a column of this set's cases or patients and others with ids that these
     have elsewhere. All other scanned sets are compared with this one. Memory is that of a few cases, plus
-    4 kB a slice and modality where a split is not by patient and the set has no more than SEARCHED slices.
+    4 kB per slice and modality where a split is not by patient and the set has no more than SEARCHED slices.
 
     Raises:
         InputError: if the set was never scanned or is not here, a file cannot be read, or a split is unknown.
@@ -72,29 +73,37 @@ def measure(folder: Path, listed: CaseList, case: Case, alike: bool, keep: bool)
     images = {modality: canonical(*pair) for modality, pair in zip(modalities, read, strict=True)}
     first = images[modalities[0]]
     label = canonical(*read_images(folder, [case.label])[0]) if case.label else first * 0
-    masked, boxes = checks.rectangles(_as_drawn(folder, case, label))
-    digests = {modality: checks.slice_digests(image) for modality, image in images.items()}
+    masked, boxes = measures.rectangles(_as_drawn(folder, case, label))
+    digests = {modality: measures.slice_digests(image) for modality, image in images.items()}
     shown = {modality: image for modality, image in images.items() if any(digests[modality])}
-    intensities = {modality: checks.intensity(image) for modality, image in shown.items()}
-    small = checks.thumbnails(images) if alike else None
+    intensities = {modality: measures.intensity(image) for modality, image in shown.items()}
+    small = measures.thumbnails(images) if alike else None
     return CaseFacts(
         case.case_id,
         case.patient_id,
         "".join(nib.aff2axcodes(affine)),
         digests,
         intensities,
-        checks.lacking(shown, {modality: value.high for modality, value in intensities.items()}),
+        measures.lacking(shown, {modality: value.high for modality, value in intensities.items()}),
         masked,
         boxes,
-        checks.mask_digest(label),
+        measures.mask_digest(label),
         patient_known(listed.manifest.source, case.case_id, case.patient_id),
         None if small is None else np.append((small[1:] * small[:-1]).sum(axis=1), 0),
         small if keep else None,
+        tuple(modality for modality, image in images.items() if image.all()),
+        tuple(_turned(folder, case)),
     )
 
 
+def _turned(folder: Path, case: Case) -> Iterator[str]:
+    """Yield the names of a case's pictures that an EXIF tag turns or mirrors."""
+    for path in dict.fromkeys(folder / parse_path(relpath).file for relpath in case.images.values()):
+        yield from (file.name for file in files_of(path) if is_picture(file) and is_turned(file))
+
+
 def _as_drawn(folder: Path, case: Case, label: np.ndarray) -> np.ndarray:
-    """Return a case's label map at the size at which it was published: averaging takes a rectangle's corners."""
+    """Return a case's label map in its published size, as averaging would round a rectangle's corners."""
     path = parse_path(case.label) if case.label else ImagePath("")
     if path.shrink == 1:
         return label

@@ -1,4 +1,4 @@
-"""The measured cases of one set to findings about its pixels, masks, channels, intensities and geometry."""
+"""Check the measured cases of a set: pixels, masks, channels, intensities and geometry."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def audit_cases(listed: CaseList, facts: Sequence[CaseFacts]) -> list[Finding]:
         rectangular_masks(facts),
         copied_channels(facts),
         empty_channels(facts),
+        full_images(facts),
+        turned_pictures(facts),
         *label_findings(listed),
         always_tumour(facts),
         *geometry(listed.cases, facts),
@@ -47,10 +49,10 @@ def finding(check: str, severity: str, hits: Iterable[str], total: int, sentence
 
 
 def unknown_patients(facts: Sequence[CaseFacts]) -> Finding:
-    """Find cases of which nothing says whose they are."""
+    """Find cases whose patient is not known."""
     hits = [case.case_id for case in facts if not case.patient_known]
-    sentence = f"Nothing says whose {len(hits)} of {len(facts)} cases are"
-    sentence += ": each counts as a patient, and no split of this set can be called patient-level." if hits else "."
+    sentence = f"The patient is not known for {len(hits)} of {len(facts)} cases"
+    sentence += ": each counts as a patient, so no split of this set is by patient." if hits else "."
     return finding("unknown patients", "warning", hits, len(facts), sentence)
 
 
@@ -65,10 +67,10 @@ def identical_images(facts: Sequence[CaseFacts]) -> Finding:
     groups = [units for units in owners.values() if len(units) > 1]
     hits = [f"{case.case_id}/{z}" for units in groups for case, z in units]
     patients = sum(len({case.patient_id for case, _ in units}) > 1 for units in groups)
-    span = f"{patients} of these groups span patients"
+    span = f"{patients} of these groups hold several patients"
     if any(not case.patient_known for case in facts):
-        span = "whether these span patients is not known"
-    sentence = f"{len(hits)} of {total} slices show the same pixels as another one, in {len(groups)} groups; {span}."
+        span = "whether they hold several patients is not known"
+    sentence = f"{len(hits)} of {total} slices have the same pixels as another slice, in {len(groups)} groups; {span}."
     return finding("identical images", "warning", hits, total, sentence)
 
 
@@ -77,7 +79,7 @@ def identical_masks(facts: Sequence[CaseFacts]) -> Finding:
     masked = [case for case in facts if case.mask_digest]
     count = Counter(case.mask_digest for case in masked)
     hits = [case.case_id for case in masked if count[case.mask_digest] > 1]
-    sentence = f"{len(hits)} of {len(masked)} label maps are those of another case, voxel for voxel."
+    sentence = f"{len(hits)} of {len(masked)} label maps equal that of another case, voxel for voxel."
     return finding("identical label maps", "warning", hits, len(masked), sentence)
 
 
@@ -107,8 +109,28 @@ def empty_channels(facts: Sequence[CaseFacts]) -> Finding:
     """Find cases in which a modality has one value all over."""
     hits = [f"{case.case_id} ({m})" for case in facts for m, slices in case.digests.items() if not any(slices)]
     return finding(
-        "empty channels", "warning", hits, len(facts), f"{len(hits)} channels of {len(facts)} cases show nothing."
+        "empty channels",
+        "warning",
+        hits,
+        len(facts),
+        f"{len(hits)} channels of {len(facts)} cases have one value all over.",
     )
+
+
+def full_images(facts: Sequence[CaseFacts]) -> Finding:
+    """Find images without a voxel that is exactly 0, which preparation takes for background."""
+    hits = [f"{case.case_id} ({', '.join(case.full)})" for case in facts if case.full]
+    sentence = f"{len(hits)} of {len(facts)} cases have images without a voxel that is exactly 0"
+    sentence += ": air counts as brain where they are normalised and cropped." if hits else "."
+    return finding("no background", "warning", hits, len(facts), sentence)
+
+
+def turned_pictures(facts: Sequence[CaseFacts]) -> Finding:
+    """Find pictures that an EXIF tag turns or mirrors: other programs may read them as they are stored."""
+    hits = [f"{case.case_id} ({name})" for case in facts for name in case.turned]
+    sentence = f"{len(hits)} pictures are turned or mirrored by an EXIF tag"
+    sentence += ", which is obeyed here: check that their masks were drawn so, too." if hits else "."
+    return finding("turned pictures", "warning", hits, len(facts), sentence)
 
 
 def label_findings(listed: CaseList) -> list[Finding]:
@@ -119,18 +141,20 @@ def label_findings(listed: CaseList) -> list[Finding]:
     found = [finding("empty masks", "note", empty, total, f"{len(empty)} of {total} cases have an empty mask.")]
     for region, values in manifest.regions.items():
         lacking = [case.case_id for case in labelled if not _voxels(case, map(str, values))]
-        sentence = f"Region {region} is empty in {len(lacking)} of {total} cases: its overlap there follows a rule."
+        sentence = (
+            f"Region {region} is empty in {len(lacking)} of {total} cases: the rule for empty masks decides there."
+        )
         found.append(finding("empty regions", "note", lacking, total, sentence, region))
     return [*found, _label_values(manifest, labelled)]
 
 
 def always_tumour(facts: Sequence[CaseFacts]) -> Finding:
-    """Ask whether there is a slice without a label, which a classifier of tumour or not needs."""
+    """Ask whether there are slices without a label, which a classifier of tumour against no tumour needs."""
     total = sum(len(case.masked) for case in facts)
     masked = sum(int(case.masked.sum()) for case in facts)
     every = bool(total) and masked == total
     sentence = (
-        f"All {total} slices show a tumour: nothing in this set can teach or test tumour against no tumour."
+        f"All {total} slices show a tumour: no classifier of tumour or none can be trained or tested."
         if every
         else f"{total - masked} of {total} slices show no tumour."
     )
@@ -164,7 +188,11 @@ def intensities(facts: Sequence[CaseFacts]) -> list[Finding]:
         _far(facts),
         finding("negative intensities", "note", below, n, f"{len(below)} of {n} images have negative values."),
         finding(
-            "saturation", "note", flat, n, f"{len(flat)} of {n} images have 0.5 % or more of their values at the top."
+            "saturation",
+            "note",
+            flat,
+            n,
+            f"{len(flat)} of {n} images have 0.5 % or more of values at the maximum.",
         ),
     ]
 
@@ -176,11 +204,13 @@ def cut_field_of_view(facts: Sequence[CaseFacts]) -> Finding:
         for modality, (share, planes) in case.lacks.items():
             total += 1
             if share >= (CUT_WHOLLY if any(planes) else CUT):
-                at = ", ".join(
-                    f"{n} {axis}" for n, axis in zip(planes, ("sagittal", "coronal", "axial"), strict=True) if n
+                at = " and ".join(
+                    f"all of {n} {axis} planes"
+                    for n, axis in zip(planes, ("sagittal", "coronal", "axial"), strict=True)
+                    if n
                 )
                 hits.append(f"{case.case_id} ({modality}: {share:.1%})")
-                text = f"{modality} of {case.case_id} lacks {share:.1%} of it" + (f", {at} planes wholly" if at else "")
+                text = f"{modality} of {case.case_id} lacks {share:.1%} of it" + (f", {at}" if at else "")
                 worst = max(worst, (share, text))
     sentence = (
         f"{len(hits)} of {total} images are zero on {CUT:.0%} or more of the tissue that all others of the case show, "
@@ -209,8 +239,8 @@ def _far(facts: Sequence[CaseFacts]) -> Finding:
     texts = [f"{case} ({m}: up to {value.highest:g}, {np.exp(away):.2g}x)" for value, away, case, m in hits]
     sentence = (
         f"{len(hits)} of {total} images, of {len({hit[2] for hit in hits})} cases, are unusually bright or dark for "
-        f"their modality: a 99.9th percentile beyond robust z {FAR} (log scale) and a factor 2, or a maximum at the "
-        "end of the stored type's range"
+        f"their modality: a 99.9th percentile beyond robust z {FAR} (log scale) and a factor of 2, or a maximum at "
+        "the limit of the stored type"
     )
     if hits:
         highest = max(hits, key=lambda hit: hit[0].highest)
@@ -224,7 +254,7 @@ def _unusual(check: str, values: dict[str, str], unit: str, where: str = "") -> 
     usual, count = counts[0]
     of, unit = (f" of {unit}", f" {unit}") if unit else ("", "")
     if 2 * count <= len(values) and len(counts) > 1:
-        sentence = f"There is no usual value{of}: {len(counts)} different ones in {len(values)} cases."
+        sentence = f"There is no usual value{of}: {len(values)} cases have {len(counts)} different ones."
         return Finding(check, "note", len(counts), len(values), (), sentence, where)
     hits = [f"{case} ({value})" for case, value in values.items() if value != usual]
     sentence = f"{len(hits)} of {len(values)} cases differ from the usual {usual}{unit}."

@@ -1,4 +1,4 @@
-"""COCO annotation files, and a user's table of their pictures, to findings about their outlines and categories."""
+"""Check COCO annotation files: rectangles drawn as outlines, and what their categories mean."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from benchmark.base.files import read_json
+from benchmark.base.files import read_rows
 from benchmark.data.audit.cases import finding
 from benchmark.data.audit.measures import Finding
-from benchmark.data.audit.people import read_rows
 from benchmark.data.manifest import CaseList
+from benchmark.data.outlines import read_coco_file
 from benchmark.data.volumes import parse_path
 
 DETERMINED = 0.95
@@ -23,30 +23,32 @@ def audit_coco(listed: CaseList, folder: Path, table: Path | None = None) -> lis
 
     The files are those beside the cases' pictures, by the name that the manifest's layout has for them; a set without
     such a name has none, and no finding.
-    ``table`` is a CSV file with a row a picture; a column of it that the categories follow says what they mean.
+    ``table`` is a CSV file with a row per picture; a column of it that the categories follow says what they mean.
 
     Raises:
         InputError: if a file or the table cannot be read.
     """
     used = {parse_path(case.label).file for case in listed.cases if case.label}
-    name = listed.manifest.layout.get("annotations")
+    name = listed.manifest.layout.annotations
     beside = {PurePosixPath(parse_path(path).file).parent for case in listed.cases for path in case.images.values()}
     names: Counter[str] = Counter()
     categories: dict[str, str] = {}
     drawn: list[str] = []
     pictures = outlines = 0
     for path in sorted(place / name for place in beside) if name else []:
-        data = read_json(folder / path, "COCO annotations")
-        meaning = {category["id"]: str(category["name"]) for category in data["categories"]}
-        files = {image["id"]: str(image["file_name"]) for image in data["images"]}
+        data = read_coco_file(folder / path)
+        meaning = {category.id: category.name for category in data.categories}
+        files = {image.id: image.file_name for image in data.images}
         pictures += len(files)
-        for annotation in data["annotations"]:
-            names[meaning[annotation["category_id"]]] += 1
-            picture = files[annotation["image_id"]]
-            categories[picture] = meaning[annotation["category_id"]]
+        for annotation in data.annotations:
+            category = annotation.category_id
+            known = "no category" if category is None else meaning.get(category, f"{category}, which is not listed")
+            picture = files.get(annotation.image_id, f"{annotation.image_id}, which is not listed")
+            names[known] += 1
+            categories[picture] = known
             if str(path) in used:
                 outlines += 1
-                drawn += [picture] if all(map(_is_rectangle, annotation["segmentation"])) else []
+                drawn += [picture] if all(map(_is_rectangle, annotation.segmentation)) else []
     if not pictures:
         return []
     sentence = f"{len(drawn)} of {outlines} annotated outlines are axis-aligned rectangles."

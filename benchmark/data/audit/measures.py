@@ -1,4 +1,4 @@
-"""The arrays of one case to what an audit asks of them: digests, extents, rectangles, intensities and thumbnails."""
+"""Measure the arrays of one case: digests, extents, rectangles, intensities and thumbnails."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ class Intensity:
 class CaseFacts:
     """One case, measured on its canonical (RAS) grid; slices are those of the third axis.
 
-    ``digests`` maps a modality to one digest a slice, None where the slice is constant. ``lacks`` maps a modality to
+    ``digests`` maps a modality to one digest per slice, None where the slice is constant. ``lacks`` maps a modality to
     what ``lacking`` finds. ``masked`` and ``boxes`` mark slices with a label, and with nothing but rectangles.
     ``patient_known`` is false where nothing says whose the case is, and ``patient_id`` is its own id.
     ``with_next`` is the correlation of each slice's thumbnail with the next one's, 0 for the last; it and the
-    ``thumbnails`` themselves (slices, numbers) are absent where they were not asked for.
+    ``thumbnails`` themselves (slices, numbers) are absent where they were not asked for. ``full`` names the modalities
+    without a voxel that is exactly 0, ``turned`` the pictures that an EXIF tag turns or mirrors.
     """
 
     case_id: str
@@ -69,10 +70,12 @@ class CaseFacts:
     patient_known: bool = True
     with_next: np.ndarray | None = None
     thumbnails: np.ndarray | None = field(default=None, repr=False)
+    full: tuple[str, ...] = ()
+    turned: tuple[str, ...] = ()
 
     @property
     def pictures(self) -> list[bytes | None]:
-        """One digest a slice over all modalities; None where all of them are constant."""
+        """One digest per slice over all modalities; None where all of them are constant."""
         slices = zip(*self.digests.values(), strict=True)
         return [b"".join(part or b"-" for part in parts) if any(parts) else None for parts in slices]
 
@@ -157,7 +160,8 @@ def thumbnails(images: Mapping[str, np.ndarray]) -> np.ndarray:
     rows = small.transpose(3, 0, 1, 2).reshape(small.shape[3], -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 1e-6)
+    scaled: np.ndarray = np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 1e-6)
+    return scaled
 
 
 def robust_z(values: np.ndarray) -> np.ndarray:

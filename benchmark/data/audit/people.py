@@ -1,21 +1,20 @@
-"""A set, the other sets and a user's files to findings: the same person under two ids, other masks of one picture."""
+"""Look for the people of a set in other sets and in a user's files, and for other masks of its pictures."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
+from benchmark.base.files import read_rows
 from benchmark.base.records import Case, InputError, patient_known
 from benchmark.data.audit.cases import finding
 from benchmark.data.audit.measures import CaseFacts, Finding, mask_digest, slice_dice
 from benchmark.data.manifest import CaseList, folder_here, known, load_cases
-from benchmark.data.volumes import parse_path, read_image
+from benchmark.data.volumes import canonical, parse_path, read_image
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,6 @@ class Other:
 
     listed: CaseList
     folder: Path | None
-
-
-def canonical(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Turn and mirror a volume to RAS orientation."""
-    return nib.orientations.apply_orientation(voxels, nib.orientations.io_orientation(affine))
 
 
 def other_sets(name: str) -> list[Other]:
@@ -41,9 +35,9 @@ def audit_other(listed: CaseList, folder: Path, facts: Sequence[CaseFacts], othe
     """Look for this set's patients in another: by id, by hash of a file, and by label map, voxel for voxel."""
     name, total = other.listed.name, len(listed.patients)
     ids = sorted(set(listed.patients) & set(other.listed.patients))
-    same = f"{len(ids)} of {total} patients are in {name} under the same id: the two are no independent sets."
+    same = f"{len(ids)} of {total} patients are in {name} under the same id: the two sets are not independent."
     if not ids and not (_known(listed) and _known(other.listed)):
-        total, same = 0, f"Nothing says whose the cases of this set or of {name} are: their ids say nothing."
+        total, same = 0, f"The patients of this set or of {name} are not known: equal ids would not say anything."
     theirs = {digest: case for case in other.listed.cases for path, digest in case.sha256.items() if _image(case, path)}
     pairs = {}
     for case in listed.cases:
@@ -89,7 +83,7 @@ def audit_labels(
 def audit_patients(
     listed: CaseList, path: Path, others: Sequence[Other], labels: Mapping[str, Path]
 ) -> tuple[list[Finding], dict[str, str]]:
-    """Look for the ids of a user's CSV file, a row a case or patient of this set, in the other sets.
+    """Look for the ids of a user's CSV file, one row per case or patient of this set, in the other sets.
 
     Returns:
         Findings, and the patient of each case by a column whose name has "patient" in it (empty without one).
@@ -169,18 +163,6 @@ def _outlines(place: str, dice: Sequence[tuple[str, float]]) -> Finding:
     return finding(
         "other masks of the same pictures", "error" if mean < 0.7 else "warning", differ, len(values), sentence, place
     )
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file with a header, a dict a row; InputError if it is none."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(stream)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: expected a CSV file with a header, found: {error}.") from error
-    if not rows:
-        raise InputError(f"{path}: expected a CSV file with a header and rows, found none.")
-    return rows
 
 
 def _names(case: Case) -> list[str]:

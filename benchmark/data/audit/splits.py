@@ -1,4 +1,4 @@
-"""The splits of a set and its measured cases to findings: who and what is in training and held out at once."""
+"""Check the splits of a set: patients and pictures that are in training and held out at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.base import project
-from benchmark.base.files import read_json
 from benchmark.base.records import InputError
 from benchmark.data.audit.measures import THUMBNAIL, CaseFacts, Finding
-from benchmark.data.folds import SIDES
+from benchmark.data.folds import SIDES, read_sides
 
 ALIKE = 0.95
 """Correlation of two slices' thumbnails from which they count as near-duplicates.
@@ -84,7 +83,7 @@ def leaking_patients(
         counts[side] = (trained, held)
     shares = " and ".join(f"{a} of {b} {side} {what}" for side, (a, b) in counts.items() if b)
     where = f"split {split.name} ({_folds(len(split.folds))} by {split.by})"
-    sentence = f"In {where}, {shares or 'no held-out case'} are of patients who are in training as well."
+    sentence = f"In {where}, {shares or 'no held-out case'} are of patients who are also in training."
     found, total = (sum(pair[i] for pair in counts.values()) for i in range(2))
     examples = tuple(str(patient) for patient, _ in leaked.most_common(5))
     return Finding(
@@ -103,7 +102,7 @@ def identical_across(split: Split, masks: list[dict[str, np.ndarray]], facts: Se
         same = [i for i in outside if digests[i] in train]
         held, found = held + len(outside), found + len(same)
         examples += [_unit(facts, int(i)) for i in same[:5]]
-    sentence = f"Of {held} held-out slices of split {split.name}, {found} are in training pixel for pixel."
+    sentence = f"Of {held} held-out slices of split {split.name}, {found} are in training with the same pixels."
     severity = "error" if found else "clean"
     return Finding("identical images across a split", severity, found, held, tuple(examples[:5]), sentence, split.name)
 
@@ -155,8 +154,8 @@ def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Seq
 def _beside(with_next: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Mark slices with a neighbour in their case that is in training and alike."""
     alike = with_next >= ALIKE
-    marked = alike & np.roll(train, -1)
-    return marked | np.roll(alike & train, 1)
+    marked: np.ndarray = (alike & np.roll(train, -1)) | np.roll(alike & train, 1)
+    return marked
 
 
 def _searched(
@@ -192,17 +191,13 @@ def side_masks(split: Split, fold: Mapping[str, tuple[str, ...]], facts: Sequenc
 
 
 def _unknown(split: Split) -> Finding:
-    sentence = f"Nothing says whose each case is: whether a patient is on two sides of split {split.name} is not known."
+    sentence = f"Patients are not known, so nor is whether one is on two sides of split {split.name}."
     return Finding("patients across a split", "not checked", 0, 0, (), sentence, split.name)
 
 
 def _read(path: Path, split: str) -> Split:
-    data = read_json(path, "folds")
-    try:
-        folds = tuple({side: tuple(fold[side]) for side in SIDES} for fold in data["folds"])
-        return Split(split, data.get("by", "patient"), folds)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: expected folds with train, validation and test, found {error}.") from error
+    found = read_sides(path)
+    return Split(split, found.by, tuple({side: getattr(fold, side) for side in SIDES} for fold in found.folds))
 
 
 def _split_name(path: Path, name: str) -> str:

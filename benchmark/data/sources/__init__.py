@@ -1,1 +1,1 @@
-"""One module a publisher layout: a folder to a list of cases (or, for the phantom, a seed to a folder)."""
+"""Read one publisher's layout per module: list the cases of a folder (the phantom's generates the folder)."""

@@ -1,4 +1,4 @@
-"""Turns a seed and a patient's number into a healthy brain on a grid: tissue fractions from warped ICBM 152 maps."""
+"""Draw a patient's healthy brain from a seed: tissue fractions from warped ICBM 152 maps."""
 
 from __future__ import annotations
 

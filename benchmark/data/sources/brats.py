@@ -1,10 +1,10 @@
-"""A folder in the layout of the BraTS challenges to a list of cases, without reading a voxel."""
+"""List the cases of a folder laid out as the BraTS challenges, without reading a voxel."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from benchmark.base.files import walk
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
 from benchmark.data.volumes import ENDINGS, ending_of
@@ -21,15 +21,14 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
             folder, or a folder stands where a file should.
     """
     cases = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for place, files, folders in walk(folder):
         for name in folders:
             if ending_of(name) is not None:
                 raise InputError(
-                    f"{Path(parent) / name}: expected an image file, found a folder of that name; "
+                    f"{place / name}: expected an image file, found a folder of that name; "
                     "move the file in it up in its place."
                 )
-        case = _find_case(Path(parent), files, folder, manifest)
+        case = _find_case(place, files, folder, manifest)
         if case is not None:
             cases.append(case)
     return cases
@@ -38,11 +37,13 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
 def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) -> Case | None:
     """Return the case that lies in the folder ``place``, or None if no file there has a suffix of the layout."""
     case_id = place.absolute().name
-    label_suffix = manifest.layout["label"]
+    label_suffix = manifest.layout.label
+    suffixes = {modality: str(suffix) for modality, suffix in manifest.layout.images.items()}
     found: dict[str, str] = {}
-    for suffix in (*manifest.layout["images"].values(), label_suffix):
-        alike = sorted(name for name in files if _stem(name).endswith(suffix) and not name.startswith("."))
-        names = [name for name in alike if _stem(name) == case_id + suffix]
+    for suffix in (*suffixes.values(), label_suffix):
+        # Some tools write names in capitals.
+        alike = [name for name in files if _stem(name).casefold().endswith(suffix.casefold())]
+        names = [name for name in alike if _stem(name).casefold() == (case_id + suffix).casefold()]
         if len(names) > 1:
             raise InputError(f"{place}: expected one file {case_id}{suffix}, found {' and '.join(names)}.")
         if alike and not names:
@@ -52,16 +53,17 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
             found[suffix] = names[0]
     if not found:
         return None
-    alias = manifest.layout.get("label_names", {}).get(case_id)
-    if label_suffix not in found and alias in files:
-        found[label_suffix] = alias
+    alias = manifest.layout.label_names.get(case_id)
+    misnamed = [name for name in files if alias and _stem(name) == _stem(alias)]
+    if label_suffix not in found and misnamed:
+        found[label_suffix] = misnamed[0]
     relative = place.relative_to(folder)
     paths = {suffix: (relative / name).as_posix() for suffix, name in found.items()}
-    for what, suffix in {**manifest.layout["images"], "label": label_suffix}.items():
+    for what, suffix in {**suffixes, "label": label_suffix}.items():
         if suffix not in paths:
             expected = f"{case_id}{suffix} with one of {', '.join(ENDINGS)}"
             raise InputError(f"{place}: case {case_id} lacks {what}: expected a file {expected}, found none.")
-    images = {modality: paths[manifest.layout["images"][modality]] for modality in manifest.modalities}
+    images = {modality: paths[suffixes[modality]] for modality in manifest.modalities}
     return Case(case_id, manifest.patient_of(case_id), images, paths[label_suffix])
 
 

@@ -1,14 +1,15 @@
-"""A folder of pictures with COCO annotations, split by its publisher, to a list of cases of one slice each."""
+"""List the cases of a folder of pictures with COCO annotations, split by its publisher: one slice per case."""
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
+from benchmark.base.files import read_rows
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
 from benchmark.data.outlines import Outlined, read_coco, read_numbered
+from benchmark.data.pictures import size_of
 from benchmark.data.volumes import ImagePath
 
 
@@ -28,21 +29,24 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
     """
     cases = []
     patients = _patients(folder, manifest)
-    for side in manifest.layout["sides"]:
+    for side in manifest.layout.sides:
         if not (folder / side).is_dir():
             continue
-        annotations = f"{side}/{manifest.layout['annotations']}"
+        annotations = f"{side}/{manifest.layout.annotations}"
         if not (folder / annotations).is_file():
             raise InputError(f"{folder / annotations}: expected the annotations of this folder, found no such file.")
         for image_id, image in read_coco(folder / annotations).items():
             path = folder / side / image.file_name
             if Path(image.file_name).name != image.file_name or not path.is_file():
                 raise InputError(f"{path}: expected this picture, which {annotations} lists, found none.")
+            if (size := size_of(path)) != (image.width, image.height):
+                expected = f"pictures of the size that {annotations} gives, {image.width} x {image.height} pixels"
+                raise InputError(f"{path}: expected {expected}, found {size[0]} x {size[1]}.")
             number = _number(path, manifest)
             case_id = f"image_{number}"
             patient = patients.get(image.file_name) if patients else manifest.patient_of(case_id)
             if patient is None:
-                table = folder / manifest.layout["patients"]["file"]
+                table = folder / str(manifest.layout.patients and manifest.layout.patients.file)
                 raise InputError(f"{table}: expected a patient for every picture, found none for {image.file_name}.")
             label = _label(folder, manifest, annotations, image_id, image, number)
             cases.append(Case(case_id, patient, _images(f"{side}/{image.file_name}", manifest), label))
@@ -50,20 +54,20 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
 
 
 def _number(path: Path, manifest: Manifest) -> int:
-    match = re.fullmatch(manifest.layout["picture"], path.name)
-    if match is None:
-        raise InputError(f"{path}: expected a picture named like {manifest.layout['picture']}, found {path.name}.")
+    match = re.fullmatch(manifest.layout.picture, path.name, re.IGNORECASE)
+    if match is None or not (match["number"] or "").isdecimal():
+        raise InputError(f"{path}: expected a picture named like {manifest.layout.picture}, found {path.name}.")
     return int(match["number"])
 
 
 def _images(relpath: str, manifest: Manifest) -> dict[str, str]:
-    shrink = manifest.layout.get("shrink", 1)
+    shrink = manifest.layout.shrink
     return {modality: str(ImagePath(relpath, shrink=shrink)) for modality in manifest.modalities}
 
 
 def _label(folder: Path, manifest: Manifest, annotations: str, image_id: int, image: Outlined, number: int) -> str:
     """Return the path of a picture's label: of its polygons, or of the outline that takes their place."""
-    shrink, outlines = manifest.layout.get("shrink", 1), manifest.layout.get("outlines")
+    shrink, outlines = manifest.layout.shrink, manifest.layout.outlines
     if outlines is None:
         return str(ImagePath(annotations, image_id, shrink=shrink, majority=True))
     if number not in read_numbered(folder / outlines):
@@ -73,14 +77,19 @@ def _label(folder: Path, manifest: Manifest, annotations: str, image_id: int, im
 
 def _patients(folder: Path, manifest: Manifest) -> dict[str, str]:
     """Read whose picture each is from the table that the layout names; nothing where it is not there."""
-    columns = manifest.layout.get("patients")
-    if columns is None or not (folder / columns["file"]).is_file():
+    columns = manifest.layout.patients
+    if columns is None or not (folder / columns.file).exists():
         return {}
-    path = folder / columns["file"]
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [(row[columns["picture"]], row[columns["patient"]]) for row in csv.DictReader(stream)]
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        expected = f"a table with columns {columns['picture']} and {columns['patient']}"
-        raise InputError(f"{path}: expected {expected}, found another one ({error}).") from error
-    return {picture: f"patient_{patient}" for picture, patient in rows if patient}
+    path = folder / columns.file
+    rows = read_rows(path)
+    if lacking := {columns.picture, columns.patient} - rows[0].keys():
+        expected = f"a table with columns {columns.picture} and {columns.patient}"
+        raise InputError(f"{path}: expected {expected}, found none named {', '.join(sorted(lacking))}.")
+    found: dict[str, str] = {}
+    for row in rows:
+        picture, patient = row[columns.picture], f"patient_{row[columns.patient]}"
+        if row[columns.patient].strip() and found.setdefault(picture, patient) != patient:
+            raise InputError(f"{path}: expected one patient of {picture}, found {found[picture]} and {patient}.")
+    if not found:
+        raise InputError(f"{path}: expected patients in the column {columns.patient}, found none in {len(rows)} rows.")
+    return found

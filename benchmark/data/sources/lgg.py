@@ -1,17 +1,19 @@
-"""A folder in the layout of the LGG set on Kaggle, a picture and a mask a slice, to a list of cases of whole stacks."""
+"""List the cases of a folder laid out as the LGG set on Kaggle: a picture and a mask per slice, a stack per case."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
+from benchmark.base.files import walk
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
 from benchmark.data.pictures import ENDINGS
 from benchmark.data.volumes import ImagePath
 
-_PICTURE = re.compile(rf"(?P<case>.+)_(?P<number>\d+)(?P<mask>_mask)?(?P<ending>{'|'.join(map(re.escape, ENDINGS))})")
+_PICTURE = re.compile(
+    rf"(?P<case>.+)_(?P<number>\d+)(?P<mask>_mask)?(?P<ending>(?i:{'|'.join(map(re.escape, ENDINGS))}))", re.DOTALL
+)
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
@@ -25,9 +27,8 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
             another case than its folder.
     """
     cases = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        case = _find_case(Path(place), files, folder, manifest)
+    for place, files, _ in walk(folder):
+        case = _find_case(place, files, folder, manifest)
         if case is not None:
             cases.append(case)
     return cases
@@ -38,15 +39,15 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
     case_id = place.absolute().name
     found: dict[str, set[str]] = {"": set(), "_mask": set()}
     endings = set()
-    for name in sorted(files):
+    for name in files:
         match = _PICTURE.fullmatch(name)
-        if match is None or name.startswith("."):
+        if match is None:
             continue
         if match["case"] != case_id:
             expected = f"{case_id}_{match['number']}{match['mask'] or ''}{match['ending']}"
             raise InputError(f"{place / name}: expected a picture named for its folder, {expected}, found {name}.")
         found[match["mask"] or ""].add(match["number"])
-        endings.add(match["ending"])
+        endings.add(match["ending"].lower())
     if not endings:
         return None
     if len(endings) > 1:
@@ -56,9 +57,9 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
         lacking = "_mask" if number in found[""] else ""
         name = f"{case_id}_{number}{lacking}{ending}"
         raise InputError(f"{place / name}: expected a mask for each picture and a picture for each mask, found none.")
-    start, shrink = (place.relative_to(folder) / case_id).as_posix(), manifest.layout.get("shrink", 1)
+    start, shrink = (place.relative_to(folder) / case_id).as_posix(), manifest.layout.shrink
     images = {
-        modality: str(ImagePath(f"{start}_*{ending}", manifest.layout["channels"][modality], shrink=shrink))
+        modality: str(ImagePath(f"{start}_*{ending}", manifest.layout.channels[modality], shrink=shrink))
         for modality in manifest.modalities
     }
     label = str(ImagePath(f"{start}_*_mask{ending}", shrink=shrink, majority=True))

@@ -1,12 +1,13 @@
-"""A folder in the layout of the Medical Segmentation Decathlon to a list of cases, without reading a voxel."""
+"""List the cases of a folder laid out as the Medical Segmentation Decathlon, without reading a voxel."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.base.files import read_json
+from benchmark.base.files import entries, read_json
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
+from benchmark.data.volumes import ending_of
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
@@ -26,8 +27,8 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
         raise InputError(f"{folder / lacking / name}: expected this file beside the other of its case, found none.")
     cases = []
     for name in sorted(images):
-        case_id = name.removesuffix(".gz").removesuffix(".nii")
-        paths = {key: f"imagesTr/{name}[{manifest.layout['images'][key]}]" for key in manifest.modalities}
+        case_id = name.removesuffix(ending_of(name) or "")
+        paths = {key: f"imagesTr/{name}[{manifest.layout.images[key]}]" for key in manifest.modalities}
         cases.append(Case(case_id, manifest.patient_of(case_id), paths, f"labelsTr/{name}"))
     return cases
 
@@ -39,11 +40,11 @@ def _check_description(path: Path, manifest: Manifest) -> None:
     data = read_json(path, "the Decathlon's description of the set")
     found = data.get("modality") if isinstance(data, dict) else None
     found = {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-    expected = manifest.layout["modality"]
+    expected = manifest.layout.modality
     if {key: value.lower() for key, value in found.items()} != {k: v.lower() for k, v in expected.items()}:
         raise InputError(f"{path}: expected the modalities {expected}, found {found or 'none'}.")
 
 
 def _names(folder: Path) -> set[str]:
     """Return the names of the NIfTI files in a folder."""
-    return {path.name for path in folder.glob("*.nii*") if not path.name.startswith(".")}
+    return {name for name in entries(folder)[0] if (ending_of(name) or "").lower() in (".nii", ".nii.gz")}

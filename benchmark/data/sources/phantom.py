@@ -1,4 +1,4 @@
-"""Turns a seed into brain scans with synthetic gliomas, their exact labels, and a BraTS-2018-like folder of them.
+"""Draw brain scans with synthetic gliomas and their exact labels from a seed, laid out as BraTS 2018.
 
 Everything random is drawn in mm, not in voxels, so a patient has the same anatomy and tumour at any spacing; only the
 scanner's noise depends on the grid. Arithmetic is in float64 and is rounded to integers at the very end, so that the
@@ -8,13 +8,13 @@ last bit of a library's ``exp`` does not change the bytes of a file.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmark.base.files import replacing_folder
 from benchmark.base.records import InputError
 from benchmark.data.sources._phantom_brain import Anatomy, Array, anatomy, grid, smooth_field
 
@@ -103,7 +103,8 @@ def _distance(rng: np.random.Generator, points: Array, centre: Array, radius: fl
 
     axes = np.exp(rng.uniform(-0.3, 0.3, 3))
     matrix = Rotation.from_quat(rng.standard_normal(4)).as_matrix() / (radius * axes / axes.prod() ** (1 / 3))[:, None]
-    return np.sqrt((np.tensordot(matrix, points - centre[:, None], axes=1) ** 2).sum(0))
+    distance: Array = np.sqrt((np.tensordot(matrix, points - centre[:, None], axes=1) ** 2).sum(0))
+    return distance
 
 
 def _cheapest(cost: Array, mask: Array, voxels: int) -> Array:
@@ -254,24 +255,16 @@ def generate(
     folder, affine = Path(folder).absolute(), grid(spacing)[1]
     if _present(folder, settings):
         return
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as parent:
-            beside = Path(parent, "phantom")
-            beside.mkdir()
-            (beside / SETTINGS).write_text(settings, encoding="utf-8")
-            todo = sessions(patients)
-            for done, (patient, session) in enumerate(todo, start=1):
-                name = case_id(patient, session)
-                _write(beside / name, patient_volumes(seed, patient, session, spacing=spacing), affine)
-                if progress:
-                    progress(done, len(todo), name)
-            # Another process may have been faster; its folder stays and ours goes.
-            if not _present(folder, settings):
-                beside.replace(folder)
-    except OSError as error:
-        if not _present(folder, settings):
-            raise InputError(f"{folder}: the phantom could not be written ({error.strerror or error}).") from error
+    with replacing_folder(folder) as beside:
+        (beside / SETTINGS).write_text(settings, encoding="utf-8")
+        todo = sessions(patients)
+        for done, (patient, session) in enumerate(todo, start=1):
+            name = case_id(patient, session)
+            _write(beside / name, patient_volumes(seed, patient, session, spacing=spacing), affine)
+            if progress:
+                progress(done, len(todo), name)
+    # Another process may have been faster, with other settings.
+    _present(folder, settings)
 
 
 def _present(folder: Path, settings: str) -> bool:

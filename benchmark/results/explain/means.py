@@ -200,7 +200,7 @@ def _paired(results: Results, rows: pd.DataFrame, pair: Sequence[Any]) -> Paired
     metric, region = str(rows["metric"].iloc[0]), str(rows["region"].iloc[0])
     row = _pair_row(results.comparisons, metric, region, pair)
     methods = _pair_row(results.methods, metric, region, pair)
-    values = stats.patient_values(rows, metric, region)
+    values = stats.patient_table(rows, metric, region)
     return paired(values[list(pair)], row, methods, _power(results, metric, region, pair))
 
 

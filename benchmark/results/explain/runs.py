@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from benchmark.base.files import read_json
 from benchmark.base.records import Run
 from benchmark.results.results import Results
-from benchmark.studies import store
+from benchmark.studies import provenance, store
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def runs_used(results: Results, model: str, own: pd.DataFrame) -> list[RunUsed]:
     if model in results.external:
         return []
     study, raw = results.study, results.raw
-    known = results.provenance["runs"] if (study.folder / "provenance.json").exists() else {}
+    known = results.provenance.runs if (study.folder / "provenance.json").exists() else {}
     keys = ["bundle", "variant", "fold", "seed"]
     scored = {Run(study.name, *key).id for key in raw[keys].drop_duplicates().itertuples(index=False)}
     rows = raw[raw["case_id"].isin(own["case_id"])]
@@ -54,14 +51,14 @@ def runs_used(results: Results, model: str, own: pd.DataFrame) -> list[RunUsed]:
         RunUsed(
             id=run.id, fold=run.fold, seed=run.seed,
             cases=int(counts.get((run.bundle, run.variant, run.fold, run.seed), 0)),
-            **{key: str(known.get(run.id, {}).get(key, "")) for key in ("commit", "fingerprint", "started")},
+            **{key: str(getattr(known.get(run.id), key, "")) for key in ("commit", "fingerprint", "started")},
             state=_state(run, known.get(run.id), run.id in scored), folder=str(store.folder(run)),
         )
         for run in sorted(mine.values(), key=lambda run: (run.fold, run.seed))
     ]  # fmt: skip
 
 
-def _state(run: Run, recorded: Mapping[str, Any] | None, scored: bool) -> str:
+def _state(run: Run, recorded: provenance.Ran | None, scored: bool) -> str:
     done = store.state(run) == "done"
     if not scored:
         return "done here, but not in the study's scores; run `benchmark report`" if done else "no scores yet"
@@ -69,5 +66,5 @@ def _state(run: Run, recorded: Mapping[str, Any] | None, scored: bool) -> str:
         return "not in provenance.json"
     if not done:
         return "not here"
-    here = read_json(store.folder(run) / "run.json", "a run's record")["fingerprint"]
-    return "here" if here == recorded["fingerprint"] else "the folder here has another fingerprint than these scores"
+    here = store.read_record(store.folder(run)).fingerprint
+    return "here" if here == recorded.fingerprint else "the folder here has another fingerprint than these scores"

@@ -10,10 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.base.progress import console as terminal
 from benchmark.results.explain.answers import CaseValue, Computed, Derived, Explanation, Number, Paired, Power
-
-PIPED_WIDTH = 160
-"""Columns where nothing tells how wide the output is."""
 
 MORE_DIGITS = 2
 """Decimals beyond those of the report, so that a reader can average again."""
@@ -21,9 +19,7 @@ MORE_DIGITS = 2
 
 def show(found: Explanation | Derived) -> None:
     """Print runs, parts, what a rule decided, outliers, the result, where it is printed, and the paired test."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPED_WIDTH)
+    console = terminal(piped=160)
     console.print(f"{found.title}, {found.model}, study {found.study}", style="bold", markup=False)
     version = f", metric version {found.version}" if isinstance(found, Explanation) else ""
     _say(console, f"Rows: {found.source}{version}.")

@@ -1,0 +1,79 @@
+"""Find the label maps in a folder that any tool wrote, by case, and count their labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.base.files import entries
+from benchmark.base.records import InputError
+from benchmark.data.manifest import Manifest
+from benchmark.data.volumes import ending_of
+
+
+def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dict[str, Path]:
+    """Map case id to label map for a folder of files or of case folders.
+
+    ``odd_names`` maps a case id to the name that its label map has in its case folder, where that is not the usual.
+
+    Raises:
+        InputError: if it is no folder, holds no label map, has a case folder without one, or two for one case.
+    """
+    if not folder.is_dir():
+        found_instead = "a file" if folder.exists() else "nothing"
+        raise InputError(f"{folder}: expected a folder of label maps, found {found_instead}.")
+    files, folders = _entries(folder)
+    pairs = [(_case_of(path), path) for path in files]
+    for inner in folders:
+        pairs += _in_case_folder(inner, odd_names or {})
+    found: dict[str, Path] = {}
+    for case, path in pairs:
+        if case in found:
+            raise InputError(f"{folder}: expected one label map of case {case}, found {found[case]} and {path}.")
+        found[case] = path
+    if not found:
+        raise InputError(f"{folder}: expected label maps such as CASE.nii.gz or CASE/CASE_seg.nii.gz, found none.")
+    return found
+
+
+def count_labels(path: Path, labels: np.ndarray, manifest: Manifest) -> dict[str, int]:
+    """Count the voxels of each label value; InputError for values that the manifest does not name."""
+    counts = {label: int(np.count_nonzero(labels == int(label))) for label in manifest.labels}
+    if sum(counts.values()) != labels.size:
+        known = [int(label) for label in manifest.labels]
+        # As it is: 3.9999999 rounded would read as a label that is known.
+        other = [f"{value}".removesuffix(".0") for value in np.unique(labels).tolist() if value not in known]
+        found = ", ".join(other[:5]) + (", …" if len(other) > 5 else "")
+        expected = f"label values {', '.join(manifest.labels)} as in {manifest.name}"
+        raise InputError(f"{path}: expected {expected}, found also {found}.")
+    return counts
+
+
+def _in_case_folder(folder: Path, odd_names: Mapping[str, str]) -> list[tuple[str, Path]]:
+    case = folder.name
+    files, folders = _entries(folder)
+    odd = odd_names.get(case, "")
+    labels = [path for path in files if _case_of(path) in (case, _stem(odd) or case)]
+    if files and not labels:
+        # Left out silently, the case would be missing from the table.
+        raise InputError(f"{folder}: expected a label map named {case}_seg or {case}, found only {files[0].name} etc.")
+    pairs = [(case, path) for path in labels]
+    for inner in folders:
+        pairs += _in_case_folder(inner, odd_names)
+    return pairs
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    files, folders = entries(folder)
+    return [folder / name for name in files if ending_of(name)], [folder / name for name in folders]
+
+
+def _case_of(path: Path) -> str:
+    return re.sub(r"[_-]seg$", "", _stem(path.name), flags=re.IGNORECASE)
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(ending_of(name) or "")
