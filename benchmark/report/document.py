@@ -127,11 +127,11 @@ def _cells_of(table: Table) -> Iterator[tuple[str, ...]]:
 
 
 def say_once(blocks: Sequence[Block]) -> list[Block]:
-    """Drop each note of a table that a table before it has printed."""
+    """Drop each note of a table that a table before it has printed; numbered notes ("[1] …") stay with their table."""
     said, found = set[str](), list[Block]()
     for block in blocks:
         if isinstance(block, Table):
-            notes = [note for note in block.notes if note not in said]
+            notes = [note for note in block.notes if note not in said or note.startswith("[")]
             said.update(notes)
             block = replace(block, notes=notes)
         found.append(block)

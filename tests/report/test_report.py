@@ -151,9 +151,9 @@ def test_markdown_of_a_small_table():
 def test_cells_are_listed_by_what_they_show_and_notes_are_printed_once():
     one, other = Cell("0.9", mark="†", key=Key("m", "dice", "WT")), Cell("1", key=Key("m", "rank", None, "rank"))
     found = Table(
-        "C.", ["Region", "Model", "x"], [["WT", "m", one], ["", "n", "-"]], [("G", 1), ("H", 1)], ["N.", "M."]
+        "C.", ["Region", "Model", "x"], [["WT", "m", one], ["", "n", "-"]], [("G", 1), ("H", 1)], ["N.", "M.", "[1] R."]
     )
-    ranks = Table("R.", ["Rank", "Model"], [[other, "m"]], notes=["N."], name="Order")
+    ranks = Table("R.", ["Rank", "Model"], [[other, "m"]], notes=["N.", "[1] R."], name="Order")
     blocks = [Heading("A section"), Heading("A part", 3), found, ranks]
     assert keyed_cells(blocks) == [
         ("A section", "WT, m", "H x", "m", "dice", "WT", "mean", "", "0.9†"),
@@ -161,7 +161,7 @@ def test_cells_are_listed_by_what_they_show_and_notes_are_printed_once():
     ]
     blank = Table("C.", ["Region", "Model", "x"], [["WT", "m", "-"], ["", "n", one]])
     assert keyed_cells([blank])[0][1] == "WT, n"
-    assert [block.notes for block in say_once(blocks)[2:]] == [["N.", "M."], []]
+    assert [block.notes for block in say_once(blocks)[2:]] == [["N.", "M.", "[1] R."], ["[1] R."]]
 
 
 @pytest.mark.parametrize(
