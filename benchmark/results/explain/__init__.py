@@ -6,9 +6,10 @@ import pandas as pd
 
 from benchmark.base.records import InputError
 from benchmark.results.explain import derived, means, splits
+from benchmark.results.explain.about import known_models
 from benchmark.results.explain.answers import Derived, Explanation
 from benchmark.results.explain.counts import measures_in
-from benchmark.results.explain.means import fences, known_models
+from benchmark.results.explain.means import fences
 from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.studies.study import Study

@@ -13,7 +13,7 @@ from benchmark.base.records import SCORE_COLUMNS
 from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import POOLED_MEASURES, SLICE
-from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, Metric
+from benchmark.scoring.metrics import COUNTS, Metric
 
 ALL = "(tp + fp + fn + tn)"
 RIGHT = f"(tp + tn) / {ALL}"
@@ -60,31 +60,23 @@ def count_metric(name: str, region: str) -> Metric:
     return Metric(name, name, better, unit, "1", attrgetter(place), "formula", "formula", "formula")
 
 
-def count_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Rows of SCORE_COLUMNS and ``model`` with a count of a table as ``score_table.read`` gives it."""
-    if name not in table:
-        return pd.DataFrame(columns=[*SCORE_COLUMNS, "model"])
-    rows = table[[*score_table.HEAD]].assign(
-        metric=name, metric_version="1", value=table[name], model=score_table.model_names(table)
-    )
-    return rows[rows["value"].notna()][[*SCORE_COLUMNS, "model"]]
-
-
-def count_names(table: pd.DataFrame) -> list[str]:
-    """Counts that a table has."""
-    return [name for name in (*COUNTS, *LESION_COUNTS) if name in table and table[name].notna().any()]
+def count_rows(table: pd.DataFrame, name: str, model: str) -> pd.DataFrame:
+    """Rows of SCORE_COLUMNS and ``model`` with a count of a model, of a table as ``score_table.read`` gives it."""
+    rows = table.reindex(columns=[*score_table.HEAD, name])
+    rows = rows.assign(metric=name, metric_version="1", value=rows[name], model=score_table.model_names(table))
+    return rows.loc[(rows["model"] == model) & rows["value"].notna(), [*SCORE_COLUMNS, "model"]]
 
 
 def report_formula(row: str, measure: str) -> str:
     """Formula of a cell of a binary classification report, by its row and measure."""
-    if measure == "support":
-        return OF_CLASS[row][measure] if row in OF_CLASS else ALL
     if row in OF_CLASS:
         return OF_CLASS[row][measure]
-    zero, one = (OF_CLASS[name].get(measure, "") for name in ("0", "1"))
-    if row == "macro":
-        return f"({zero} + {one}) / 2"
-    return f"({zero} * (tn + fp) + {one} * (tp + fn)) / {ALL}" if row == "weighted" else RIGHT
+    if measure == "support":
+        return ALL
+    if row in ("accuracy", "micro"):
+        return RIGHT
+    zero, one = OF_CLASS["0"][measure], OF_CLASS["1"][measure]
+    return f"({zero} + {one}) / 2" if row == "macro" else f"({zero} * (tn + fp) + {one} * (tp + fn)) / {ALL}"
 
 
 def filled(formula: str, numbers: Mapping[str, Any]) -> str:

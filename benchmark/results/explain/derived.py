@@ -14,9 +14,10 @@ from benchmark.base.records import InputError
 from benchmark.papers.values import column_beside
 from benchmark.report.splits import report_cell
 from benchmark.report.tables import title
+from benchmark.results.explain.about import about, check_region, known_models
 from benchmark.results.explain.answers import Computed, Derived
 from benchmark.results.explain.counts import FORMULAS, case_counts, filled, plain, report_formula
-from benchmark.results.explain.means import about, check_region, known_models, paired
+from benchmark.results.explain.means import paired
 from benchmark.results.results import BETTER, Results
 from benchmark.scoring.counts import SLICE, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS
@@ -46,10 +47,10 @@ def ranks(results: Results, model: str, against: str | None) -> Derived:
         for region in pd.unique(rows["region"])
     }
     table = pd.DataFrame({name: found[model] for name, found in by_cell.items()}).assign(mean=results.ranks[model])
-    row = next(row for row in results.ranking.to_dict("records") if row["model"] == model)
+    (row,) = results.ranking[results.ranking["model"] == model].to_dict("records")
     return Derived(
         **about(results, model, RANK, None, own), title="Rank", unit="",
-        parts=_records(table.sort_values("mean", kind="stable"), "patient"),
+        parts=_by_patient(table.sort_values("mean", kind="stable")),
         how=f"A row is a patient: the rank of {model} among {len(known)} models by each metric in each region, 1 the "
         "best, ties sharing ranks, and the mean of these.",
         results=[Computed("mean rank", "mean over patients", row["mean_rank"]),
@@ -84,7 +85,7 @@ def over_regions(results: Results, model: str, metric: str, against: str | None)
     return Derived(
         **about(results, model, metric, None, rows, against), unit=results.metrics[metric].unit,
         title=f"{title(results.metrics[metric])}, mean over {', '.join(regions)}",
-        parts=_records(table.sort_values("mean", kind="stable"), "patient"),
+        parts=_by_patient(table.sort_values("mean", kind="stable")),
         how="A row is a patient: the value in each region, seeds averaged within a case and cases within the patient, "
         "and the mean of the regions."
         + (" No difference of such means is declared, so none is tested." if against else ""),
@@ -116,12 +117,15 @@ def pooled_measure(results: Results, model: str, region: str | None, metric: str
         name: {key: plain(count) for key, count in zip(COUNTS, own.sum(axis=0), strict=True)}
         for name, own in counts.items()
     }
+    parts = case_counts(rows).map(plain).astype(object).reset_index()
+    parts = parts.rename(columns={"patient_id": "patient", "case_id": "case"})
+    parts = parts if len(regions) > 1 else parts.drop(columns="region")
     slices = region == SLICE
     kind = "slices" if slices else "voxels"
     summed = "; ".join(f"{name} " + ", ".join(f"{k} {v:.12g}" for k, v in own.items()) for name, own in totals.items())
     return Derived(
         **about(results, model, metric, region, rows), title=f"{metric} of {', '.join(regions)}, pooled over cases",
-        unit="", parts=_case_parts(rows),
+        unit="", parts=parts.to_dict("records"),
         how=f"A row is a case: its counts of {kind}, seeds averaged. Summed over cases: {summed}. Intervals resample "
         "patients, whose counts stay together.",
         results=_of_slices(counts[SLICE], metric, totals[SLICE]) if slices
@@ -153,15 +157,6 @@ def _of_regions(
         every = np.stack(list(counts.values()), axis=1)
         results.append(Computed("mean", "mean over these regions", *pooled.estimate(every, measure)))
     return results
-
-
-def _case_parts(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    table = case_counts(rows).map(plain)
-    several = table.index.get_level_values("region").nunique() > 1
-    return [
-        {"patient": patient, "case": case, **({"region": region} if several else {}), **_named(counts)}
-        for (patient, case, region), counts in zip(table.index, table.astype(object).to_dict("records"), strict=True)
-    ]
 
 
 def training(results: Results, model: str, name: str) -> Derived:
@@ -199,10 +194,5 @@ def _regions(results: Results, model: str, column: Mapping[str, Any]) -> list[st
     return [name for name in results.regions(model) if not isinstance(wanted, list) or name in wanted]
 
 
-def _records(table: pd.DataFrame, index: str) -> list[dict[str, Any]]:
-    rows = table.rename_axis(index).reset_index().to_dict("records")
-    return [_named(row) for row in rows]
-
-
-def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in row.items()}
+def _by_patient(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.rename_axis("patient").reset_index().to_dict("records")

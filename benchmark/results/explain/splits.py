@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from benchmark.base.records import InputError
 from benchmark.report.splits import NO_TUMOUR, OF_NEGATIVES, POOLED, SplitPair, split_pairs
-from benchmark.results.explain import printed
+from benchmark.results.explain.about import about, printed_beside, runs_used
 from benchmark.results.explain.answers import Computed, Derived
 from benchmark.results.explain.counts import FORMULAS, OF_CLASS, case_counts, filled, plain
-from benchmark.results.explain.means import about, paired
-from benchmark.results.explain.runs import runs_used
+from benchmark.results.explain.means import paired
 from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats import with_models
 from benchmark.stats.estimates import patient_scores
 
 MEASURES = {
@@ -38,8 +36,7 @@ def two_splits(results: Results, model: str, against: str, region: str | None, m
         InputError: for models that are not one under two splits, or a metric or region in which they are not compared.
     """
     pair, study = _pair(results, model, against), results.study
-    rows = with_models(results.every)
-    rows = rows[rows["model"].isin(pair.models)]
+    rows = results.every[results.every["model"].isin(pair.models)]
     regions = list(dict.fromkeys(map(str, rows["region"])))
     names = [name for name in study.compare["metrics"] if name in POOLED and not results.metrics[name].unit]
     names = ["accuracy"] if region == SLICE else names
@@ -48,23 +45,29 @@ def two_splits(results: Results, model: str, against: str, region: str | None, m
             f"Study {study.name} sets {pair.honest} and {pair.other} side by side: expected --region one of "
             f"{', '.join(regions)} and --metric one of {', '.join(names)}, found {region or 'none'} and {metric}."
         )
-    parts = _parts(rows[rows["region"] == region], pair, str(region), metric)
+    # As the report takes their difference, A less B.
+    sides = {"A": pair.other, "B": pair.honest}
+    parts = _parts(rows[rows["region"] == region], sides, str(region), metric)
     kept = parts[parts["left out"] == ""]
+    means = [
+        Computed(f"mean, {name}", f"mean over {len(kept)} patients", float(kept[column].mean()))
+        for column, name in {**sides, "A - B": "A - B"}.items() if len(kept)
+    ]  # fmt: skip
     # By slice, what is not tested of a volume counts as right: the report sets no such numbers side by side.
     apart = pair.split == SLICE and region != SLICE and metric in OF_NEGATIVES
-    shown = kept.set_index("patient").rename(columns=_sides(pair))
+    shown = kept.set_index("patient")[list(sides)].rename(columns=sides)
     return Derived(
         **{**about(results, model, metric, region, rows),
-           "printed": printed.of_pair(results, *pair.models, metric, region),
-           "runs": [run for name in pair.models for run in runs_used(results, name, _of(rows, name))]},
+           "printed": printed_beside(results, *pair.models, metric, region),
+           "runs": [run for name in pair.models for run in runs_used(results, name, rows[rows["model"] == name])]},
         title=f"{results.metrics[metric].title} of {region} under two splits", unit="",
-        parts=[{str(key): value for key, value in row.items()} for row in parts.to_dict("records")],
+        parts=parts.to_dict("records"),
         how=f"A row is a patient tested under both splits: A is {pair.other} (by {pair.split}), B is {pair.honest}. "
         "Counts are summed over cases and seeds averaged; values are means over cases. Pooled: of the sums over all "
         "these patients. Mean: over those that are not left out, for want of tumour in what was "
         "tested under either split, where a rule decides the score.",
-        results=[] if apart else _pooled(parts, pair, metric) + _means(kept, pair),
-        paired=paired(shown[[*_sides(pair).values()]]) if len(kept) else None,
+        results=[] if apart else _pooled(parts, sides, metric) + means,
+        paired=paired(shown) if len(kept) else None,
     )  # fmt: skip
 
 
@@ -81,24 +84,13 @@ def _pair(results: Results, model: str, against: str) -> SplitPair:
     )
 
 
-def _sides(pair: SplitPair) -> dict[str, str]:
-    """The two models as A less B, as the report takes their difference."""
-    return {"A": pair.other, "B": pair.honest}
-
-
-def _of(rows: pd.DataFrame, model: str) -> pd.DataFrame:
-    return rows[rows["model"] == model]
-
-
-def _parts(rows: pd.DataFrame, pair: SplitPair, region: str, metric: str) -> pd.DataFrame:
+def _parts(rows: pd.DataFrame, sides: Mapping[str, str], region: str, metric: str) -> pd.DataFrame:
     """One row per patient of both splits: counts and value under each, and why it is not in the mean."""
-    both = _sides(pair)
-    values = pd.DataFrame(
-        {side: patient_scores(rows, model, metric, [region]) for side, model in both.items()}
-    ).dropna()
+    found = {side: patient_scores(rows, model, metric, [region]) for side, model in sides.items()}
+    values = pd.DataFrame(found).dropna()
     table = pd.DataFrame(index=values.index)
-    for side, model in both.items():
-        counts = case_counts(_of(rows, model))
+    for side, model in sides.items():
+        counts = case_counts(rows[rows["model"] == model])
         if len(counts):
             counts = counts.groupby(level="patient_id").sum().reindex(values.index).map(plain).astype(object)
             table = table.join(counts.add_suffix(f" {side}"))
@@ -110,23 +102,14 @@ def _parts(rows: pd.DataFrame, pair: SplitPair, region: str, metric: str) -> pd.
     return table.rename_axis("patient").reset_index()
 
 
-def _pooled(parts: pd.DataFrame, pair: SplitPair, metric: str) -> list[Computed]:
+def _pooled(parts: pd.DataFrame, sides: Mapping[str, str], metric: str) -> list[Computed]:
     found = []
-    for side, model in _sides(pair).items():
-        columns = [f"{name} {side}" for name in COUNTS]
-        if len(parts) and set(columns) <= set(parts):
-            sums = parts[columns].astype(float).sum()
-            numbers: dict[str, Any] = dict(zip(COUNTS, map(plain, sums), strict=True))
+    for side, model in sides.items():
+        sums = parts.filter([f"{name} {side}" for name in COUNTS]).astype(float).sum()
+        if len(parts) and len(sums):
             value = float(np.squeeze(POOLED[metric](sums.to_numpy()[None])))
+            numbers = dict(zip(COUNTS, sums, strict=True))
             found.append(Computed(f"pooled, {model}", filled(MEASURES[metric], numbers), value))
     if len(found) == 2:
         found.append(Computed("pooled, A - B", "their difference", found[0].value - found[1].value))
     return found
-
-
-def _means(kept: pd.DataFrame, pair: SplitPair) -> list[Computed]:
-    if kept.empty:
-        return []
-    over = f"mean over {len(kept)} patients"
-    columns = {**_sides(pair), "A - B": "A - B"}
-    return [Computed(f"mean, {name}", over, float(kept[column].mean())) for column, name in columns.items()]
