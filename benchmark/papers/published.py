@@ -235,6 +235,11 @@ class Value:
     bound: str = ""
     percent: bool = False
 
+    @property
+    def point(self) -> Interval:
+        """The printed number alone."""
+        return Interval(self.number, self.number)
+
 
 def parse(text: str | None, unit: str = "", exact: bool = False) -> Value | None:
     """Read a cell as printed; None where it holds no number ("N/A", a dash, words).

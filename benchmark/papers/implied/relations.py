@@ -25,9 +25,12 @@ def judge(printed: Interval, exact: Interval, rounded: Interval) -> Verdict:
     ``consistent``: what follows as printed rounds to the printed number; ``only by rounding``: it does not, but some
     unrounded numbers fit; ``contradiction``: none do.
     """
-    if printed.meets(exact):
-        return "consistent"
-    return "only by rounding" if printed.meets(rounded) else "contradiction"
+    return graded(printed.meets(exact), printed.meets(rounded))
+
+
+def graded(exact: object, rounded: object) -> Verdict:
+    """The verdict where something fits as printed (``exact`` is true), by rounding, or not at all."""
+    return "consistent" if exact else "only by rounding" if rounded else "contradiction"
 
 
 def span(function: Callable[..., float], *inputs: Interval) -> Interval:
@@ -38,8 +41,7 @@ def span(function: Callable[..., float], *inputs: Interval) -> Interval:
 
 def both(function: Callable[..., float], *inputs: Value) -> tuple[Interval, Interval]:
     """Return ``exact`` and ``rounded`` of a monotone function of printed numbers, as ``judge`` takes them."""
-    point = function(*(value.number for value in inputs))
-    return Interval(point, point), span(function, *(value.interval for value in inputs))
+    return span(function, *(value.point for value in inputs)), span(function, *(value.interval for value in inputs))
 
 
 def dice_of_iou(iou: float) -> float:

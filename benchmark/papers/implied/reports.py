@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from benchmark.papers.implied.relations import graded
 from benchmark.papers.implied.rows import Finding, under
 from benchmark.papers.published import Interval, Value, cell, role
 from benchmark.scoring.counts import ReportCell, report_cells
@@ -262,11 +263,9 @@ def _finding(relation: str, where: str, printed: str, fitting: dict[bool, dict[s
     follows = "; ".join(f"{name}: {_numbers(numbers)}" for name, numbers in shown.items())
     if not exact and rounded:
         follows = f"with means and SDs as they may have been before rounding: {follows}"
+    follows = follows if exact or rounded else "no number of runs fits"
     sentence = f"Numbers of runs per model, from 2 to {MOST_RUNS}, for which a test gives the printed p."
-    found = Finding(
-        relation, where, printed, follows if exact or rounded else "no number of runs fits",
-        "consistent" if exact else "only by rounding" if rounded else "contradiction", sentence,
-    )  # fmt: skip
+    found = Finding(relation, where, printed, follows, graded(exact, rounded), sentence)
     return under(found, "p comes from a t test on equally many runs of each model, with one of these correlations")
 
 
