@@ -1,7 +1,8 @@
-"""Follow a number that results from others (ranks, counts, regions, trainings) to its parts and its formula."""
+"""Follow a number that results from others (ranks, counts, regions, trainings, splits) to its parts and its formula."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,19 +13,48 @@ import pandas as pd
 from benchmark import stats
 from benchmark.base.records import InputError
 from benchmark.papers.values import column_beside
-from benchmark.report.splits import report_cell
+from benchmark.report.splits import NO_TUMOUR, OF_NEGATIVES, POOLED, SplitPair, report_cell, split_pairs
 from benchmark.report.tables import title
-from benchmark.results.explain.about import about, check_region, known_models
+from benchmark.results.explain.about import about, check_region, known_models, printed_beside, runs_used
 from benchmark.results.explain.answers import Computed, Derived
-from benchmark.results.explain.counts import FORMULAS, case_counts, filled, plain, report_formula
 from benchmark.results.explain.means import paired
 from benchmark.results.results import BETTER, Results
 from benchmark.scoring.counts import SLICE, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS
 from benchmark.stats import estimates, pooled
-from benchmark.stats.estimates import WATCHED, kept_epoch
+from benchmark.stats.estimates import WATCHED, kept_epoch, patient_scores
 
 RANK = "rank"
+ALL = "(tp + fp + fn + tn)"
+RIGHT = f"(tp + tn) / {ALL}"
+OF_CLASS = {
+    "1": {"precision": "tp / (tp + fp)", "recall": "tp / (tp + fn)", "f1": "2 * tp / (2 * tp + fp + fn)",
+          "support": "tp + fn"},
+    "0": {"precision": "tn / (tn + fn)", "recall": "tn / (tn + fp)", "f1": "2 * tn / (2 * tn + fp + fn)",
+          "support": "tn + fp"},
+}  # fmt: skip
+"""Measures of a classification report by class, 1 the one with tumour."""
+
+FORMULAS = {
+    "GlobalAccuracy": RIGHT,
+    "MeanAccuracy": "(tn / (tn + fp) + tp / (tp + fn)) / 2",
+    "MeanIoU": "(tn / (tn + fp + fn) + tp / (tp + fp + fn)) / 2",
+    "WeightedIoU": f"(tn / (tn + fp + fn) * (tn + fp) + tp / (tp + fp + fn) * (tp + fn)) / {ALL}",
+    "MeanFScore": "(2 * tn / (2 * tn + fp + fn) + 2 * tp / (2 * tp + fp + fn)) / 2",
+    "Dice": "2 * tp / (2 * tp + fp + fn)",
+    "IoU": "tp / (tp + fp + fn)",
+    "Tversky": "tp / (tp + alpha * fp + beta * fn)",
+}
+"""Formulas of ``POOLED_MEASURES``; a share of nothing is what the function says."""
+MEASURES = {
+    "dice": FORMULAS["Dice"],
+    "iou": FORMULAS["IoU"],
+    "accuracy": FORMULAS["GlobalAccuracy"],
+    "sensitivity": OF_CLASS["1"]["recall"],
+    "specificity": OF_CLASS["0"]["recall"],
+    "precision": OF_CLASS["1"]["precision"],
+}
+"""Formulas of ``report.splits.POOLED``."""
 
 
 def ranks(results: Results, model: str, against: str | None) -> Derived:
@@ -76,11 +106,11 @@ def over_regions(results: Results, model: str, metric: str, against: str | None)
         )
     regions = _regions(results, model, _column(results, model, metric))
     models = [model, *([against] if against else [])]
-    values = {name: estimates.patient_scores(results.rows(name), name, metric, regions) for name in models}
+    values = {name: patient_scores(results.rows(name), name, metric, regions) for name in models}
     found = estimates.mean(values[model])
     if found is None:
         raise InputError(f"Study {results.study.name} scores {model} by slices only: expected --region {SLICE}.")
-    table = pd.DataFrame({region: estimates.patient_scores(rows, model, metric, [region]) for region in regions})
+    table = pd.DataFrame({region: patient_scores(rows, model, metric, [region]) for region in regions})
     table["mean"] = values[model]
     return Derived(
         **about(results, model, metric, None, rows, against), unit=results.metrics[metric].unit,
@@ -196,3 +226,122 @@ def _regions(results: Results, model: str, column: Mapping[str, Any]) -> list[st
 
 def _by_patient(table: pd.DataFrame) -> list[dict[Any, Any]]:
     return table.rename_axis("patient").reset_index().to_dict("records")
+
+
+def two_splits(results: Results, model: str, against: str, region: str | None, metric: str) -> Derived:
+    """Follow the numbers of one model under two splits, pooled and as means, to its patients.
+
+    Raises:
+        InputError: for models that are not one under two splits, or a metric or region in which they are not compared.
+    """
+    pair, study = _pair(results, model, against), results.study
+    rows = results.every[results.every["model"].isin(pair.models)]
+    regions = list(dict.fromkeys(map(str, rows["region"])))
+    names = [name for name in study.compare["metrics"] if name in POOLED and not results.metrics[name].unit]
+    names = ["accuracy"] if region == SLICE else names
+    if region not in regions or metric not in names:
+        raise InputError(
+            f"Study {study.name} sets {pair.honest} and {pair.other} side by side: expected --region one of "
+            f"{', '.join(regions)} and --metric one of {', '.join(names)}, found {region or 'none'} and {metric}."
+        )
+    # As the report takes their difference, A less B.
+    sides = {"A": pair.other, "B": pair.honest}
+    parts = _parts(rows[rows["region"] == region], sides, str(region), metric)
+    kept = parts[parts["left out"] == ""]
+    means = [
+        Computed(f"mean, {name}", f"mean over {len(kept)} patients", float(kept[column].mean()))
+        for column, name in {**sides, "A - B": "A - B"}.items() if len(kept)
+    ]  # fmt: skip
+    # By slice, what is not tested of a volume counts as right: the report sets no such numbers side by side.
+    apart = pair.split == SLICE and region != SLICE and metric in OF_NEGATIVES
+    shown = kept.set_index("patient")[list(sides)].rename(columns=sides)
+    return Derived(
+        **{**about(results, model, metric, region, rows),
+           "printed": printed_beside(results, *pair.models, metric, region),
+           "runs": [run for name in pair.models for run in runs_used(results, name, rows[rows["model"] == name])]},
+        title=f"{results.metrics[metric].title} of {region} under two splits", unit="",
+        parts=parts.to_dict("records"),
+        how=f"A row is a patient tested under both splits: A is {pair.other} (by {pair.split}), B is {pair.honest}. "
+        "Counts are summed over cases and seeds averaged; values are means over cases. Pooled: of the sums over all "
+        "these patients. Mean: over those that are not left out, for want of tumour in what was "
+        "tested under either split, where a rule decides the score.",
+        results=[] if apart else _pooled(parts, sides, metric) + means,
+        paired=paired(shown) if len(kept) else None,
+    )  # fmt: skip
+
+
+def _pair(results: Results, model: str, against: str) -> SplitPair:
+    pairs = split_pairs(results.study)
+    for pair in pairs:
+        if {model, against} == set(pair.models):
+            return pair
+    beside = [name for pair in pairs if model in pair.models for name in pair.models if name != model]
+    apart = " and ".join(name for name in (model, against) if name in set(results.apart["model"]))
+    raise InputError(
+        f"Study {results.study.name} sets {model} and {against} beside each other nowhere, as scores of {apart} stand "
+        f"apart: expected --against {' or '.join(beside) or 'left out'}."
+    )
+
+
+def _parts(rows: pd.DataFrame, sides: Mapping[str, str], region: str, metric: str) -> pd.DataFrame:
+    """One row per patient of both splits: counts and value under each, and why it is not in the mean."""
+    found = {side: patient_scores(rows, model, metric, [region]) for side, model in sides.items()}
+    values = pd.DataFrame(found).dropna()
+    table = pd.DataFrame(index=values.index)
+    for side, model in sides.items():
+        counts = case_counts(rows[rows["model"] == model])
+        if len(counts):
+            counts = counts.groupby(level="patient_id").sum().reindex(values.index).map(plain).astype(object)
+            table = table.join(counts.add_suffix(f" {side}"))
+    table = table.join(values)
+    table["A - B"], table["left out"] = values["A"] - values["B"], ""
+    own = rows[rows["metric"] == metric]
+    ruled = set(own.loc[own["note"].isin(NO_TUMOUR), "patient_id"]) if metric not in OF_NEGATIVES else set()
+    table.loc[table.index.isin(list(ruled)), "left out"] = "no tumour"
+    return table.rename_axis("patient").reset_index()
+
+
+def _pooled(parts: pd.DataFrame, sides: Mapping[str, str], metric: str) -> list[Computed]:
+    found = []
+    for side, model in sides.items():
+        sums = parts.filter([f"{name} {side}" for name in COUNTS]).astype(float).sum()
+        if len(parts) and len(sums):
+            value = float(np.squeeze(POOLED[metric](sums.to_numpy()[None])))
+            numbers = dict(zip(COUNTS, sums, strict=True))
+            found.append(Computed(f"pooled, {model}", filled(MEASURES[metric], numbers), value))
+    if len(found) == 2:
+        found.append(Computed("pooled, A - B", "their difference", found[0].value - found[1].value))
+    return found
+
+
+def report_formula(row: str, measure: str) -> str:
+    """Formula of a cell of a binary classification report, by its row and measure."""
+    if row in OF_CLASS:
+        return OF_CLASS[row][measure]
+    if measure == "support":
+        return ALL
+    if row in ("accuracy", "micro"):
+        return RIGHT
+    zero, one = OF_CLASS["0"][measure], OF_CLASS["1"][measure]
+    return f"({zero} + {one}) / 2" if row == "macro" else f"({zero} * (tn + fp) + {one} * (tp + fn)) / {ALL}"
+
+
+def filled(formula: str, numbers: Mapping[str, Any]) -> str:
+    """Write a formula followed by itself with numbers for the names."""
+    names = "|".join(numbers)
+    shown = re.sub(rf"\b({names})\b", lambda found: f"{plain(numbers[found[1]]):.12g}", formula)
+    return f"{formula} = {shown}"
+
+
+def plain(count: Any) -> Any:
+    """Return a count without a fraction as a whole number; averaged seeds may leave a fraction."""
+    return int(count) if float(count).is_integer() else float(count)
+
+
+def case_counts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Counts of each case by patient, case and region (index), seeds averaged, from tidy rows of one model."""
+    rows = rows[rows["metric"].isin(COUNTS)]
+    keys = ["patient_id", "case_id", "region"]
+    if rows.empty:
+        return pd.DataFrame(columns=list(COUNTS))
+    return rows.groupby([*keys, "metric"], sort=False)["value"].mean().unstack("metric")[list(COUNTS)]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from benchmark import stats
-from benchmark.base.records import InputError
+from benchmark.base.records import SCORE_COLUMNS, InputError
 from benchmark.report.tables import title
 from benchmark.results.explain.about import about, check_region, known_models, printed
 from benchmark.results.explain.answers import CaseValue, Explanation, Paired, PatientValue, Power, Row, RunUsed
-from benchmark.results.explain.counts import count_metric, count_rows, measures_in
 from benchmark.results.results import Results
 from benchmark.scoring import score_table
-from benchmark.scoring.counts import SLICE
-from benchmark.scoring.metrics import COUNTS, LESION_COUNTS
+from benchmark.scoring.counts import POOLED_MEASURES, SLICE
+from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, Metric
 from benchmark.stats.patients import patient_means
 
 FENCE = 1.5
@@ -29,6 +29,8 @@ WORST = 3
 """Cases that are named as the worst."""
 DRIVING = 3
 """Patients that are named as driving a difference."""
+REPORT = ("accuracy", "precision", "recall", "f1", "support")
+"""Measures of a classifier's report on slices."""
 VARIANCES = ("patient", "seed", "patient_seed")
 """Where the variance of the difference of one run of each model on one patient comes from."""
 
@@ -89,6 +91,32 @@ def value_rows(results: Results, model: str, region: str, metric: str) -> pd.Dat
             f"{', '.join(dict.fromkeys(known))}{pool}."
         )
     return found
+
+
+def measures_in(results: Results, region: str | None) -> tuple[str, ...]:
+    """Measures of pooled counts that a report prints: of slices those of a classifier's report, else its paper's.
+
+    Elsewhere "Dice" is a mistyped "dice", and not the Dice of all cases together.
+    """
+    if region == SLICE:
+        return REPORT
+    return tuple(POOLED_MEASURES) if results.published else ()
+
+
+def count_metric(name: str, region: str) -> Metric:
+    """Return a count as a metric without rules, its unit being what is counted."""
+    rule, _, part = name.rpartition("_")
+    unit = "lesions" if rule else "slices" if region == SLICE else "voxels"
+    place = {"lesion": "lesions.", "instance": "instances."}.get(rule, "") + part
+    better: Literal["higher", "lower"] = "lower" if part in ("fp", "fn") else "higher"
+    return Metric(name, name, better, unit, "1", attrgetter(place), "formula", "formula", "formula")
+
+
+def count_rows(table: pd.DataFrame, name: str, model: str) -> pd.DataFrame:
+    """Rows of SCORE_COLUMNS and ``model`` with a count of a model, of a table as ``score_table.read`` gives it."""
+    rows = table.reindex(columns=[*score_table.HEAD, name])
+    rows = rows.assign(metric=name, metric_version="1", value=rows[name], model=score_table.model_names(table))
+    return rows.loc[(rows["model"] == model) & rows["value"].notna(), [*SCORE_COLUMNS, "model"]]
 
 
 def fences(values: np.ndarray) -> tuple[float, float]:
