@@ -58,9 +58,7 @@ def needed(scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str
     return PatientsNeeded(networks.dropna(subset="patients"), methods_needed(scores, tested, pairs, alpha))
 
 
-def power_table(
-    found: PatientsNeeded, names: Sequence[str], family: int | None, metrics: Metrics, prefix: str = ""
-) -> Table | None:
+def power_table(found: PatientsNeeded, names: Sequence[str], family: int | None, metrics: Metrics) -> Table | None:
     """Patients that would show a true difference of the metrics ``names``, of the median pair and region.
 
     ``family`` is the number of declared comparisons, None where these metrics have no part in them. None where there
@@ -84,7 +82,7 @@ def power_table(
             ]
             rows.append(["" if place else metrics[name].title, f"{target:g}{unit}", *counts])
     caption = (
-        f"{prefix}Power: patients needed to show a true difference with 80% power; here there are "
+        f"Power: patients needed to show a true difference with 80% power; here there are "
         f"{networks['n_patients'].max():.0f}."
     )
     note = _power_note(family, networks, methods)
@@ -122,7 +120,7 @@ def _patients(count: float) -> str:
     return f"{count:.0f}" if count <= MOST_PATIENTS else f">{MOST_PATIENTS}"
 
 
-def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Metrics, prefix: str = "") -> list[Block]:
+def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Metrics) -> list[Block]:
     """A section with ``stats.rank_models`` of the declared metrics ``names``: the ranking and how stable it is."""
     if found is None:
         return []
@@ -144,13 +142,11 @@ def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Me
         "declared comparisons say whether it differs from the next."
     )
     header = ["Rank", "Model", "Mean rank", "95% of ranks in resamples", "First in resamples", "First of patients"]
-    table = Table(f"{prefix}Ranking by {by}.", header, rows, notes=[note])
+    table = Table(f"Ranking by {by}.", header, rows, notes=[note])
     return [Heading("Ranking"), table]
 
 
-def method_blocks(
-    found: pd.DataFrame | None, compare: Mapping[str, Any], metrics: Metrics, prefix: str = ""
-) -> list[Block]:
+def method_blocks(found: pd.DataFrame | None, compare: Mapping[str, Any], metrics: Metrics) -> list[Block]:
     """A section on the declared pairs as methods, trained anew: the part of seeds, and how often one beats the other.
 
     ``found`` is what ``stats.compare_methods`` gave; shown is the primary metric. Where the declared test is over
@@ -172,7 +168,7 @@ def method_blocks(
     note = TWO_LEVEL_NOTE if tested else NETWORKS_NOTE
     test_header = ["As trained here"] if tested else ["95% CI", "p", "p (Holm)", "Verdict"]
     header = ["Region", "A", "B", "A - B", *test_header, "Seeds", "Error", "A beats B"]
-    caption = f"{prefix}{title(metric, arrow=False)}: the methods, over patients and seeds."
+    caption = f"{title(metric, arrow=False)}: the methods, over patients and seeds."
     return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=[METHODS_NOTE, note])]
 
 

@@ -130,12 +130,10 @@ def metric_groups(declared: Sequence[str], scored: Sequence[str], metrics: Metri
     return [part[start : start + 2] for part in (list(declared), others) for start in range(0, len(part), 2)]
 
 
-def comparison_table(
-    summary: pd.DataFrame, comparisons: pd.DataFrame, names: Sequence[str], metrics: Metrics, prefix: str = ""
-) -> Table:
+def comparison_table(summary: pd.DataFrame, comparisons: pd.DataFrame, names: Sequence[str], metrics: Metrics) -> Table:
     """Models by metric and region: mean ± SD over patients, best bold, marked where shown to differ from the best.
 
-    ``summary`` comes from ``stats.summarise`` and ``comparisons`` from ``stats.compare``; ``prefix`` opens the caption.
+    ``summary`` comes from ``stats.summarise`` and ``comparisons`` from ``stats.compare``.
     """
     models, regions = list(pd.unique(summary["model"])), list(pd.unique(summary["region"]))
     rows: list[list[str | Cell]] = [[model] for model in models]
@@ -147,7 +145,7 @@ def comparison_table(
     count = summary["n_patients"].max() if len(summary) else 0
     marks = {cell.mark for row in rows for cell in row if isinstance(cell, Cell)}
     return Table(
-        caption=f"{prefix}{titles} by model and region, mean ± SD over {count} patients.",
+        caption=f"{titles} by model and region, mean ± SD over {count} patients.",
         header=["Model", *regions * len(names)],
         groups=[(title(metrics[name]), len(regions)) for name in names],
         rows=rows,
@@ -236,7 +234,7 @@ def rule(value: Any, metric: Metric) -> str:
     return f"{value:g}{' ' + metric.unit if metric.unit else ''}" if isinstance(value, int | float) else str(value)
 
 
-def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") -> Table:
+def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
     """Every declared pair of one metric: paired difference with interval, p, effect size and verdict."""
     own = comparisons[comparisons["metric"] == metric.name].to_dict("records")
     rows: list[list[str | Cell]] = []
@@ -260,7 +258,7 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") 
     ]
     unit = f" in {metric.unit}" if metric.unit else ""
     header = ["Region", "A", "B", "n", "A - B", "95% CI", "p", "p (Holm)", "Effect", "d_z", "Ties", "Verdict"]
-    return Table(f"{prefix}{metric.title}: declared comparisons, differences{unit}.", header, rows, notes=notes)
+    return Table(f"{metric.title}: declared comparisons, differences{unit}.", header, rows, notes=notes)
 
 
 def pair_row(row: Mapping[Any, Any], texts: Mapping[str, str]) -> list[str | Cell]:
@@ -291,7 +289,7 @@ def verdict(row: Mapping[Any, Any]) -> str:
     return f"{model} {row['verdict'][2:]}" if model else str(row["verdict"])
 
 
-def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics, prefix: str = "") -> Table:
+def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics) -> Table:
     """Models by metric and region: SD over seeds of the mean over patients."""
     models, regions = list(pd.unique(summary["model"])), list(pd.unique(summary["region"]))
     found = summary.set_index(["model", "metric", "region"])["seed_sd"]
@@ -303,7 +301,7 @@ def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics, pr
         for model in models
     ]  # fmt: skip
     groups = [(title(metrics[name], arrow=False), len(regions)) for name in names]
-    caption = f"{prefix}SD over {summary['n_seeds'].max()} seeds of the mean over patients."
+    caption = f"SD over {summary['n_seeds'].max()} seeds of the mean over patients."
     return Table(caption, ["Model", *regions * len(names)], rows, groups)
 
 
@@ -317,7 +315,7 @@ def rules_table(names: Sequence[str], metrics: Metrics) -> Table:
     return Table("Value of each metric where a mask is empty or a prediction is missing.", header, rows)
 
 
-def notes_table(scores: pd.DataFrame, prefix: str = "") -> Table | None:
+def notes_table(scores: pd.DataFrame) -> Table | None:
     """Cases by region and note, one column per model; None where no row has a note."""
     table = with_models(scores)
     models, noted = list(pd.unique(table["model"])), table[table["note"] != ""]
@@ -328,11 +326,11 @@ def notes_table(scores: pd.DataFrame, prefix: str = "") -> Table | None:
         [region, note, *[str(counts.at[(region, note), model]) if model in counts else "0" for model in models]]
         for region, note in counts.index
     ]
-    caption = f"{prefix}Cases with an empty or full mask or a missing prediction, under any seed."
+    caption = "Cases with an empty or full mask or a missing prediction, under any seed."
     return Table(caption, ["Region", "Note", *models], rows)
 
 
-def lesion_table(counts: pd.DataFrame, prefix: str = "") -> Table | None:
+def lesion_table(counts: pd.DataFrame) -> Table | None:
     """Lesions per patient that were detected, missed and false, by region, model and rule; None without such counts.
 
     ``counts`` has columns model, patient_id, case_id, region and ``metrics.LESION_COUNTS``, one row per run and case.
@@ -352,7 +350,7 @@ def lesion_table(counts: pd.DataFrame, prefix: str = "") -> Table | None:
             cells = [Cell(f"{one:.1f}", key=Key(model, str(name), region)) for name, one in found.items()]
             rows.append(["" if place else region, model, *cells])
     return Table(
-        caption=f"{prefix}Lesions per patient: detected (TP), missed (FN), false (FP).",
+        caption="Lesions per patient: detected (TP), missed (FN), false (FP).",
         header=["Region", "Model", *["TP", "FN", "FP"] * len(LESION_RULES)],
         groups=[("", 1), *[(name, 3) for name in LESION_RULES.values()]],
         rows=rows,
@@ -369,5 +367,6 @@ def headline_table(
 ) -> str:
     """Small Markdown table for a README: models by region under one metric, with its footnotes."""
     summary = summarise(scores[scores["metric"] == metric])
-    table = comparison_table(summary, comparisons, [metric], metrics, prefix=PHANTOM if phantom else "")
-    return table_to_markdown(replace(table, notes=[table.notes[0], empty_note(summary, [metric], metrics)]))
+    table = comparison_table(summary, comparisons, [metric], metrics)
+    caption, notes = PHANTOM * phantom + table.caption, [table.notes[0], empty_note(summary, [metric], metrics)]
+    return table_to_markdown(replace(table, caption=caption, notes=notes))

@@ -155,8 +155,9 @@ class Results:
         Raises:
             InputError: if there are none.
         """
-        left_out = self.every["metric"].isin(COUNTS) | (self.every["region"] == SLICE)
-        kept = self.every[~(left_out | self.every["model"].isin(self.apart_models))]
+        scores = stats.with_models(self.every)
+        left_out = scores["metric"].isin(COUNTS) | (scores["region"] == SLICE)
+        kept = scores[~(left_out | scores["model"].isin(self.apart_models))]
         if kept.empty:
             raise InputError(
                 f"Study {self.study.name} has no scores of a segmentation: expected a finished run of a model that "
@@ -176,7 +177,7 @@ class Results:
     @cached_property
     def apart(self) -> pd.DataFrame:
         """Scores that are compared with no others: of slices, and of models under another split; no counts."""
-        rest = self.every.drop(self.own.index)
+        rest = stats.with_models(self.every).drop(self.own.index)
         return rest[~rest["metric"].isin(COUNTS)]
 
     @cached_property
