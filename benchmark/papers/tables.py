@@ -13,7 +13,7 @@ import pandas as pd
 from benchmark.papers.implied import VERDICTS, Finding, summary
 from benchmark.papers.published import cell, role
 from benchmark.papers.values import WIDEST, Ours, Paper, Place, declared_tests, difference, ours, places, verdict
-from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text
+from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text, cells_of
 from benchmark.report.tables import NONE, gap_cells, p_value, short
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
@@ -143,10 +143,8 @@ def _tested(paper: Paper, place: Place, reference: str, reasons: Reasons) -> lis
         said = f"contrary in {', '.join(contrary)}"
     if why := "nothing printed" if bound is None else paper.why_not:
         said = reasons.cell(why, said if bound else "")
-    return [
-        keyed(", ".join(shown), key, "p_holm", reference), "none: a p", "none: a p",
-        keyed(said, key, "verdict", reference),
-    ]  # fmt: skip
+    p, of_p = cells_of(replace(key, against=reference), {"p_holm": ", ".join(shown), "verdict": said})
+    return [p, "none: a p", "none: a p", of_p]
 
 
 def settings_table(table: Mapping[str, Any], values: Mapping[str, Any]) -> Table:
@@ -221,7 +219,7 @@ def _track_row(paper: Paper, place: Place, pair: tuple[str, str], reasons: Reaso
     p, said = _tested_pair(tests, pair[1]) if len(tests) else ("not declared", f"{shown} (interval only)")
     said = reasons.cell(paper.why_not, said) if paper.why_not else said
     texts = {"difference": value, "ci": interval, "p_holm": p, "verdict": said}
-    return [*head, *(keyed(text, keys[1], statistic, pair[0]) for statistic, text in texts.items())]
+    return [*head, *cells_of(replace(keys[1], against=pair[0]), texts)]
 
 
 def _tested_pair(tests: pd.DataFrame, native: str) -> tuple[str, str]:
@@ -282,11 +280,6 @@ def key_of(place: Place, model: str) -> Key:
     return Key(model, str(column.get("history") or column.get("metric") or ""), region, statistic)
 
 
-def keyed(text: str, key: Key, statistic: str, against: str = "") -> Cell:
-    """A cell that shows another statistic of the number of ``key``."""
-    return Cell(text, key=replace(key, statistic=statistic, against=against))
-
-
 def _value_cells(paper: Paper, place: Place, reasons: Reasons) -> list[str | Cell]:
     """Ours, its interval, the difference and the verdict, each with the reason where there is none."""
     column, printed, scale, digits = place.column, place.printed, place.scale, place.decimals
@@ -306,8 +299,7 @@ def _value_cells(paper: Paper, place: Place, reasons: Reasons) -> list[str | Cel
     else:
         ends = "none: a count" if digits == 0 else "none: fewer than two patients"
     key, said = key_of(place, place.model), reasons.cell(why, said) if why else said
-    texts = {"ci": ends, "difference_from_printed": gap, "verdict": said}
-    return [Cell(value, key=key), *(keyed(text, key, statistic) for statistic, text in texts.items())]
+    return [*cells_of(key, {key.statistic: value, "ci": ends, "difference_from_printed": gap, "verdict": said})]
 
 
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:

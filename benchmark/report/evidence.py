@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.report.document import Block, Cell, Heading, Key, Table
+from benchmark.report.document import Block, Cell, Heading, Key, Table, cells_of
 from benchmark.report.tables import Metrics, interval, number, p_value, pair_row, title, verdict
 from benchmark.stats import TWO_LEVEL, methods_needed, paired_spreads, patients_needed
 
@@ -127,11 +127,12 @@ def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Me
     rows: list[list[str | Cell]] = []
     for row in found.to_dict("records"):
         texts = {
-            "mean_rank": f"{row['mean_rank']:.2f}", "rank_interval": f"{row['rank_low']} to {row['rank_high']}",
+            "rank": str(row["rank"]), "mean_rank": f"{row['mean_rank']:.2f}",
+            "rank_interval": f"{row['rank_low']} to {row['rank_high']}",
             "p_first": _percent(row["p_first"]), "patients_first": _percent(row["patients_first"]),
         }  # fmt: skip
-        cells = [Cell(text, key=Key(row["model"], "rank", None, name)) for name, text in texts.items()]
-        rows.append([Cell(str(row["rank"]), key=Key(row["model"], "rank", None, "rank")), row["model"], *cells])
+        first, *cells = cells_of(Key(row["model"], "rank"), texts)
+        rows.append([first, row["model"], *cells])
     by, tau = " and ".join(metrics[name].title for name in names), found["kendall_tau"].iloc[0]
     order = "Kendall's tau of this order and those of the resamples"
     stable = "" if math.isnan(tau) else f" {order}: {tau:.2f} on average, where 1 is the same order every time."

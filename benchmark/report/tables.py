@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.report.document import Cell, Key, Table, table_to_markdown
+from benchmark.report.document import Cell, Key, Table, cells_of, table_to_markdown
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import summarise, with_models
+from benchmark.stats import TWO_LEVEL, summarise, with_models
 from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.estimates import Measured
 
@@ -225,13 +225,10 @@ def empty_note(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics | N
 
 def rule(value: Any, metric: Metric) -> str:
     """Write a metric's rule for empty masks in words."""
-    if value == "diagonal":
-        return "the volume's diagonal"
-    if value == "volume":
-        return "the volume's size"
-    if value == "formula":
-        return "as its formula gives"
-    return f"{value:g}{' ' + metric.unit if metric.unit else ''}" if isinstance(value, int | float) else str(value)
+    words = {"diagonal": "the volume's diagonal", "volume": "the volume's size", "formula": "as its formula gives"}
+    if isinstance(value, str):
+        return words.get(value, value)
+    return f"{value:g}{' ' + metric.unit if metric.unit else ''}"
 
 
 def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
@@ -247,14 +244,15 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
             "n_ties": str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-", "verdict": verdict(row),
         }  # fmt: skip
         rows.append(pair_row(row, texts))
+    two_level = own and own[0]["test"] == TWO_LEVEL
+    spread = "over patients and seeds, like the test" if two_level else "bootstrap over patients, BCa"
+    said = dict.fromkeys(row["note"] for row in own if row["note"] and pd.notna(row["note"]))
     notes = [
-        f"A - B: mean paired difference over patients, with its 95% interval ({_interval(own)}). Effect: matched-pairs "
+        f"A - B: mean paired difference over patients, with its 95% interval ({spread}). Effect: matched-pairs "
         "rank-biserial correlation, from -1 to 1; d_z: mean over SD of the differences (Cohen). Ties: patients with no "
-        "difference."
-    ]
-    notes += _margin_note(own, metric)
-    notes += [
-        f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(row["note"] for row in own) if note and pd.notna(note)
+        "difference.",
+        _margin_note(own, metric),
+        *(f"{note[0].upper()}{note[1:]}." for note in said),
     ]
     unit = f" in {metric.unit}" if metric.unit else ""
     header = ["Region", "A", "B", "n", "A - B", "95% CI", "p", "p (Holm)", "Effect", "d_z", "Ties", "Verdict"]
@@ -263,24 +261,19 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
 
 def pair_row(row: Mapping[Any, Any], texts: Mapping[str, str]) -> list[str | Cell]:
     """Cells of a pair in a region: these names, and ``texts`` by what each shows of the first model less the second."""
-    keys = {name: Key(row["model_a"], row["metric"], row["region"], name, row["model_b"]) for name in texts}
-    return [row["region"], row["model_a"], row["model_b"], *(Cell(texts[name], key=keys[name]) for name in texts)]
+    key = Key(row["model_a"], row["metric"], row["region"], against=row["model_b"])
+    return [row["region"], row["model_a"], row["model_b"], *cells_of(key, texts)]
 
 
-def _interval(rows: Sequence[Mapping[Any, Any]]) -> str:
-    by_test = {"two_level": "over patients and seeds, like the test"}
-    return by_test.get(rows[0]["test"] if rows else "", "bootstrap over patients, BCa")
-
-
-def _margin_note(rows: Sequence[Mapping[Any, Any]], metric: Metric) -> list[str]:
+def _margin_note(rows: Sequence[Mapping[Any, Any]], metric: Metric) -> str:
     margin = next((row["margin"] for row in rows if pd.notna(row["margin"])), None)
     if margin is None:
-        return ["No margin was declared, so nothing here says that two models are equivalent."]
-    return [
+        return "No margin was declared, so nothing here says that two models are equivalent."
+    return (
         f"Margin {number(margin, metric)}. Equivalent: the mean difference is shown to lie within the margin. No "
         "worse: that model is shown not to be worse by the margin or more. No difference shown: neither is shown (two "
         "one-sided tests, corrected over the family of comparisons)."
-    ]
+    )
 
 
 def verdict(row: Mapping[Any, Any]) -> str:
@@ -322,10 +315,8 @@ def notes_table(scores: pd.DataFrame) -> Table | None:
     if noted.empty:
         return None
     counts = noted.groupby(["region", "note", "model"], sort=False)["case_id"].nunique().unstack("model", fill_value=0)
-    rows: list[list[str | Cell]] = [
-        [region, note, *[str(counts.at[(region, note), model]) if model in counts else "0" for model in models]]
-        for region, note in counts.index
-    ]
+    counts = counts.reindex(columns=models, fill_value=0)
+    rows = [[*names, *map(str, own)] for names, own in zip(counts.index, counts.to_numpy(), strict=True)]
     caption = "Cases with an empty or full mask or a missing prediction, under any seed."
     return Table(caption, ["Region", "Note", *models], rows)
 

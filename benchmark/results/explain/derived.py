@@ -58,11 +58,7 @@ MEASURES = {
 
 
 def ranks(results: Results, model: str, against: str | None) -> Derived:
-    """Follow a model's place in the ranking to the ranks that each patient gives it, by region and metric.
-
-    Raises:
-        InputError: for a model that is not compared, or is so with no other.
-    """
+    """Follow a model's place in the ranking to the ranks that each patient gives it, by region and metric."""
     study, scores, known = results.study, results.scores, known_models(results)
     if results.ranking is None or model not in known:
         raise InputError(
@@ -92,11 +88,7 @@ def ranks(results: Results, model: str, against: str | None) -> Derived:
 
 
 def over_regions(results: Results, model: str, metric: str, against: str | None) -> Derived:
-    """Follow a mean over patients of the mean over regions, as papers print it, to each patient's regions.
-
-    Raises:
-        InputError: for a metric that the model has no scores of.
-    """
+    """Follow a mean over patients of the mean over regions, as papers print it, to each patient's regions."""
     rows = results.rows(model)
     known = [str(name) for name in pd.unique(rows["metric"]) if name in results.metrics]
     if metric not in known:
@@ -126,11 +118,7 @@ def over_regions(results: Results, model: str, metric: str, against: str | None)
 
 
 def pooled_measure(results: Results, model: str, region: str | None, metric: str) -> Derived:
-    """Follow a measure of counts that are summed over a test set to the counts of each case.
-
-    Raises:
-        InputError: for a model without counts there.
-    """
+    """Follow a measure of counts that are summed over a test set to the counts of each case."""
     rows = results.rows(model)
     check_region(results, model, region, rows)
     column = _column(results, model, metric)
@@ -229,11 +217,7 @@ def _by_patient(table: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def two_splits(results: Results, model: str, against: str, region: str | None, metric: str) -> Derived:
-    """Follow the numbers of one model under two splits, pooled and as means, to its patients.
-
-    Raises:
-        InputError: for models that are not one under two splits, or a metric or region in which they are not compared.
-    """
+    """Follow the numbers of one model under two splits, pooled and as means, to its patients."""
     pair, study = _pair(results, model, against), results.study
     rows = results.every[results.every["model"].isin(pair.models)]
     regions = list(dict.fromkeys(map(str, rows["region"])))

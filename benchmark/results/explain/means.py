@@ -36,11 +36,7 @@ VARIANCES = ("patient", "seed", "patient_seed")
 
 
 def mean(results: Results, model: str, region: str, metric: str, against: str | None) -> Explanation:
-    """Follow a mean over patients to its rows.
-
-    Raises:
-        InputError: for a region or metric that the model, or ``against``, has no scores of.
-    """
+    """Follow a mean over patients to its rows."""
     rows = pd.concat([value_rows(results, name, region, metric) for name in filter(None, (model, against))])
     own = rows[rows["model"] == model]
     shown = results.metrics[metric] if metric in results.metrics else count_metric(metric, region)
@@ -68,11 +64,7 @@ def mean(results: Results, model: str, region: str, metric: str, against: str | 
 
 
 def value_rows(results: Results, model: str, region: str, metric: str) -> pd.DataFrame:
-    """Tidy rows of one model, region and metric or count: those compared, else those that stand apart.
-
-    Raises:
-        InputError: if there are none; the sentence says what there is.
-    """
+    """Tidy rows of one model, region and metric or count: those compared, else those that stand apart."""
     there = [part[part["model"] == model] for part in (results.scores, results.apart)]
     check_region(results, model, region, pd.concat(there))
     rows = next(part for part in there if region in set(part["region"]))
