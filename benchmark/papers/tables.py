@@ -43,11 +43,9 @@ INLINE = 34
 def sections(paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Study) -> list[Block]:
     """The paper's tables and figures beside ours, and what its numbers imply, as sections of a report."""
     about = paper.published.paper
-    blocks: list[Block] = [
-        Heading("The paper's tables"),
-        Bullets([f"{', '.join(about['authors'])}: {about['title']}.", f"Its data: {about['data']}.",
-                 f"Its split: {about['split']}."]),
-    ]  # fmt: skip
+    said = [f"{', '.join(about['authors'])}: {about['title']}."]
+    said += [f"Its data: {about['data']}.", f"Its split: {about['split']}."]
+    blocks: list[Block] = [Heading("The paper's tables"), Bullets(said)]
     blocks += [
         _layers(table) if table["kind"] == "layers" else paper_table(paper, table) for table in paper.published.tables
     ]

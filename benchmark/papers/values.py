@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.papers.published import COUNTED, Interval, Published, Value, cell, role
+from benchmark.report.tables import of_pair
 from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cells
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats import estimates, with_models
@@ -138,12 +139,12 @@ def difference(rows: pd.DataFrame, first: str, second: str, column: Mapping[str,
     return measure and estimates.pooled_difference(rows, first, second, measure, _regions(column))
 
 
-def column_beside(published: Published, model: str, metric: str) -> Mapping[str, Any]:
+def column_beside(published: Published | None, model: str, metric: str) -> Mapping[str, Any]:
     """The column of a paper's tables that a model's number stands beside, by the number's name; empty if there is none.
 
     The name is a column of a history, a metric or a pooled measure.
     """
-    for table in published.tables:
+    for table in published.tables if published else ():
         for _, column, of, _ in places(table) if table["kind"] in ("scores", "significance") else ():
             if of == model and role(column) != "p" and metric == (column.get("history") or column.get("metric")):
                 return column
@@ -160,9 +161,7 @@ def declared_tests(comparisons: pd.DataFrame, first: str, second: str, column: M
     own = comparisons[(comparisons["metric"] == column["metric"]) & (comparisons["n_patients"] > 0)]
     if isinstance(column.get("regions"), list):
         own = own[own["region"].isin(column["regions"])]
-    pairs = [{a, b} == {first, second} for a, b in zip(own["model_a"], own["model_b"], strict=True)]
-    found: pd.DataFrame = own[pd.Series(pairs, index=own.index, dtype=bool)]
-    return found
+    return of_pair(own, first, second)
 
 
 def verdict(printed: Value, found: Ours, column: Mapping[str, Any]) -> str:

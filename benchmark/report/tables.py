@@ -176,11 +176,15 @@ def _mark(comparisons: pd.DataFrame, metric: str, region: str, model: str, best:
     rows = comparisons[(comparisons["metric"] == metric) & (comparisons["region"] == region)]
     if rows.empty:
         return ""
-    a, b = rows["model_a"], rows["model_b"]
-    pair = rows[((a == model) & (b == best)) | ((a == best) & (b == model))]
+    pair = of_pair(rows, model, best)
     if pair.empty or pair["verdict"].iloc[0] == NOT_TESTED:
         return UNTESTED
     return WORSE if bool(pair["significant"].iloc[0]) else ""
+
+
+def of_pair(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """Rows of a table of comparisons on two models, whichever of them is A."""
+    return table[table[["model_a", "model_b"]].isin([first, second]).all(axis=1)]
 
 
 def _mark_note(comparisons: pd.DataFrame, names: Sequence[str], models: int, marks: set[str]) -> str:

@@ -76,9 +76,13 @@ def text(value: Value | Interval, percent: bool = False) -> str:
     return f"{low}{sign}" if low == high else f"{low} to {high}{sign}"
 
 
-def _by_role(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[dict[str, tuple[Value, Mapping[str, Any]]]]:
+Cell = tuple[Value, Mapping[str, Any]]
+"""A printed number and its column."""
+
+
+def _by_role(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[dict[str, Cell]]:
     """A row's values by role, those of different regions apart."""
-    groups: dict[str, dict[str, tuple[Value, Mapping[str, Any]]]] = {}
+    groups: dict[str, dict[str, Cell]] = {}
     for column, printed in zip(table["columns"], row["values"], strict=True):
         value, name = cell(column, printed), role(column)
         if value is not None and name and not value.bound:
@@ -91,9 +95,7 @@ def row_findings(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[Findi
     return [finding for values in _by_role(table, row) for finding in _row(table, row, values)]
 
 
-def _row(
-    table: Mapping[str, Any], row: Mapping[str, Any], values: Mapping[str, tuple[Value, Mapping[str, Any]]]
-) -> list[Finding]:
+def _row(table: Mapping[str, Any], row: Mapping[str, Any], values: Mapping[str, Cell]) -> list[Finding]:
     where, plain = f"{table['id']}, {row['label']}", {name: value for name, (value, _) in values.items()}
     found: list[Finding] = []
 
@@ -226,7 +228,7 @@ def _dice_of_rates(where: str, plain: Mapping[str, Value], share: Interval, of: 
     return compared("Dice of the rates", where, printed, "Dice", dice, (exact, rounded), sentence)
 
 
-def _ordered(where: str, low: tuple[Value, Mapping[str, Any]], high: tuple[Value, Mapping[str, Any]]) -> Finding:
+def _ordered(where: str, low: Cell, high: Cell) -> Finding:
     (less, less_column), (more, more_column) = low, high
     names = less_column["name"], more_column["name"]
     return at_most(

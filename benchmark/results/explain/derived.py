@@ -96,7 +96,7 @@ def over_regions(results: Results, model: str, metric: str, against: str | None)
             f"Study {results.study.name} scores {model} over all regions by no metric {metric!r}: expected {RANK}, a "
             f"column of histories.csv, or one of {', '.join(known)}; of others name a --region."
         )
-    regions = _regions(results, model, _column(results, model, metric))
+    regions = _regions(results, model, column_beside(results.published, model, metric))
     models = [model, *([against] if against else [])]
     values = {name: patient_scores(results.rows(name), name, metric, regions) for name in models}
     found = estimates.mean(values[model])
@@ -121,7 +121,7 @@ def pooled_measure(results: Results, model: str, region: str | None, metric: str
     """Follow a measure of counts that are summed over a test set to the counts of each case."""
     rows = results.rows(model)
     check_region(results, model, region, rows)
-    column = _column(results, model, metric)
+    column = column_beside(results.published, model, metric)
     regions = [region] if region else _regions(results, model, column)
     there = [str(name) for name in pd.unique(rows["region"])]
     rows = rows[rows["region"].isin(regions)]
@@ -131,10 +131,7 @@ def pooled_measure(results: Results, model: str, region: str | None, metric: str
             f"expected rows with {', '.join(COUNTS)} in one of {', '.join(there)}."
         )
     counts = {name: pooled.patient_counts(rows, model, name) for name in regions}
-    totals = {
-        name: {key: plain(count) for key, count in zip(COUNTS, own.sum(axis=0), strict=True)}
-        for name, own in counts.items()
-    }
+    totals = {name: dict(zip(COUNTS, map(plain, own.sum(axis=0)), strict=True)) for name, own in counts.items()}
     parts = case_counts(rows).map(plain).astype(object).reset_index()
     parts = parts.rename(columns={"patient_id": "patient", "case_id": "case"})
     parts = parts if len(regions) > 1 else parts.drop(columns="region")
@@ -179,11 +176,11 @@ def _of_regions(
 
 def training(results: Results, model: str, name: str) -> Derived:
     """Follow a column of a model's training histories to the epochs whose weights were kept."""
-    own = {run: table for run, table in results.histories.items() if kept_epoch({run: table}, model, name)}
     parts = []
-    for run, table in own.items():
+    for run, table in results.histories.items():
         kept = {key: kept_epoch({run: table}, model, key) for key in ("epoch", *WATCHED, name) if key in table}
-        parts.append({"run": run, **{key: plain(value.value) for key, value in kept.items() if value}})
+        if kept.get(name):
+            parts.append({"run": run, **{key: plain(value.value) for key, value in kept.items() if value}})
     found = kept_epoch(results.histories, model, name)
     of = about(results, model, name, None, results.rows(model))
     return Derived(
@@ -201,11 +198,6 @@ def history_columns(results: Results, model: str) -> list[str]:
     return [name for name in names if name != "run" and kept_epoch(results.histories, model, name)]
 
 
-def _column(results: Results, model: str, metric: str) -> Mapping[str, Any]:
-    """The column of the paper's tables that a model's number stands beside; empty if there is none."""
-    return column_beside(results.published, model, metric) if results.published else {}
-
-
 def _regions(results: Results, model: str, column: Mapping[str, Any]) -> list[str]:
     """Regions of a model's scores that a column's number is over."""
     wanted = column.get("regions")
@@ -221,8 +213,7 @@ def two_splits(results: Results, model: str, against: str, region: str | None, m
     pair, study = _pair(results, model, against), results.study
     rows = results.every[results.every["model"].isin(pair.models)]
     regions = list(dict.fromkeys(map(str, rows["region"])))
-    names = [name for name in study.compare["metrics"] if name in POOLED and not results.metrics[name].unit]
-    names = ["accuracy"] if region == SLICE else names
+    names = ["accuracy"] if region == SLICE else [name for name in study.compare["metrics"] if name in POOLED]
     if region not in regions or metric not in names:
         raise InputError(
             f"Study {study.name} sets {pair.honest} and {pair.other} side by side: expected --region one of "
@@ -256,9 +247,8 @@ def two_splits(results: Results, model: str, against: str, region: str | None, m
 
 def _pair(results: Results, model: str, against: str) -> SplitPair:
     pairs = split_pairs(results.study)
-    for pair in pairs:
-        if {model, against} == set(pair.models):
-            return pair
+    if found := next((pair for pair in pairs if {model, against} == set(pair.models)), None):
+        return found
     beside = [name for pair in pairs if model in pair.models for name in pair.models if name != model]
     apart = " and ".join(name for name in (model, against) if name in set(results.apart["model"]))
     raise InputError(
@@ -324,8 +314,6 @@ def plain(count: Any) -> Any:
 
 def case_counts(rows: pd.DataFrame) -> pd.DataFrame:
     """Counts of each case by patient, case and region (index), seeds averaged, from tidy rows of one model."""
-    rows = rows[rows["metric"].isin(COUNTS)]
-    keys = ["patient_id", "case_id", "region"]
-    if rows.empty:
-        return pd.DataFrame(columns=list(COUNTS))
-    return rows.groupby([*keys, "metric"], sort=False)["value"].mean().unstack("metric")[list(COUNTS)]
+    keys = ["patient_id", "case_id", "region", "metric"]
+    means = rows[rows["metric"].isin(COUNTS)].groupby(keys, sort=False)["value"].mean()
+    return means.unstack("metric").reindex(columns=list(COUNTS))

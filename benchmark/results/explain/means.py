@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmark import stats
 from benchmark.base.records import SCORE_COLUMNS, InputError
-from benchmark.report.tables import title
+from benchmark.report.tables import of_pair, title
 from benchmark.results.explain.about import about, check_region, known_models, printed
 from benchmark.results.explain.answers import CaseValue, Explanation, Paired, PatientValue, Power, Row, RunUsed
 from benchmark.results.results import Results
@@ -189,8 +189,7 @@ def _pair_rows(table: pd.DataFrame | None, metric: str, region: str, pair: Seque
     """Rows on a pair of models in either order."""
     if table is None:
         return pd.DataFrame()
-    own = table[(table["metric"] == metric) & (table["region"] == region)]
-    return own[own[["model_a", "model_b"]].isin(list(pair)).all(axis=1)]
+    return of_pair(table[(table["metric"] == metric) & (table["region"] == region)], *pair)
 
 
 def _power(results: Results, metric: str, region: str, pair: Sequence[str]) -> Power | None:
