@@ -81,10 +81,8 @@ def power_table(found: PatientsNeeded, names: Sequence[str], family: int | None,
                 for own in columns.values()
             ]
             rows.append(["" if place else metrics[name].title, f"{target:g}{unit}", *counts])
-    caption = (
-        f"Power: patients needed to show a true difference with 80% power; here there are "
-        f"{networks['n_patients'].max():.0f}."
-    )
+    most = f"{networks['n_patients'].max():.0f}"
+    caption = f"Power: patients needed to show a true difference with 80% power; here there are {most}."
     note = _power_note(family, networks, methods)
     return Table(caption, ["Metric", "Difference", *columns], rows, notes=[note], name="Power")
 

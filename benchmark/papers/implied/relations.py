@@ -49,17 +49,6 @@ def dice_of_iou(iou: float) -> float:
     return 2 * iou / (1 + iou)
 
 
-def iou_of_dice(dice: float) -> float:
-    """IoU of one mask, or of pooled counts, from its Dice: D / (2 - D)."""
-    return dice / (2 - dice)
-
-
-def mean_dice(iou: Value) -> tuple[Interval, Interval]:
-    """Bounds on the mean Dice over cases from the mean IoU: J <= D for each mask, and D(J) is concave (Jensen)."""
-    exact = Interval(iou.number, dice_of_iou(iou.number))
-    return exact, Interval(iou.interval.low, dice_of_iou(iou.interval.high))
-
-
 def f1(precision: float, recall: float) -> float:
     """Harmonic mean of precision and recall; 0 where both are."""
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

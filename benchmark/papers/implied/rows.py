@@ -131,8 +131,10 @@ def dice_iou(where: str, dice: Value, iou: Value, pooled: str, means: str) -> li
         "Dice and IoU, one mask", where, printed, "Dice", dice, relations.both(relations.dice_of_iou, iou),
         "For one mask or for pooled counts, Dice is 2 IoU / (1 + IoU).",
     )  # fmt: skip
+    # J <= D for each mask, and D(J) is concave (Jensen).
+    follows = [Interval(low, relations.dice_of_iou(high)) for low, high in (iou.point, iou.interval)]
     bounds = compared(
-        "Dice and IoU, means", where, printed, "mean Dice", dice, relations.mean_dice(iou),
+        "Dice and IoU, means", where, printed, "mean Dice", dice, (follows[0], follows[1]),
         "Averaged over cases or pooled, Dice lies between IoU and 2 IoU / (1 + IoU).",
     )  # fmt: skip
     return _either(one_mask, bounds, pooled, means)
@@ -184,11 +186,7 @@ def joint_prevalence(table: Mapping[str, Any]) -> tuple[list[dict[str, Value]], 
         relations.prevalence(one["sensitivity"].point, one["specificity"].point, one["accuracy"].interval)
         for one in rows
     ]  # fmt: skip
-    return (
-        rows,
-        _common(exact),
-        _common([_share(values) for values in rows]),
-    )
+    return rows, _common(exact), _common([_share(values) for values in rows])
 
 
 def _common(shares: Sequence[Interval | None]) -> Interval | None:
@@ -240,7 +238,7 @@ def _ordered(where: str, low: Cell, high: Cell) -> Finding:
 
 def _mean_iou(where: str, mean: Value, dice: Value, pooled: str, means: str) -> list[Finding]:
     printed, ends = f"mean IoU {mean.text}, Dice {dice.text}", (dice.number, dice.interval.high)
-    first, last = ((1 + relations.iou_of_dice(end)) / 2 for end in ends)
+    first, last = ((1 + end / (2 - end)) / 2 for end in ends)
     one_mask = at_most(
         "mean IoU, one mask", where, printed, "mean IoU", mean, (first, last),
         "With two classes mean IoU is at most (1 + IoU of the tumour) / 2, and that IoU follows from Dice.",
