@@ -22,6 +22,7 @@ from benchmark.scoring.counts import SLICE
 from benchmark.stats import pooled
 
 CURVE_STYLES = {"train": "-", "val": "--"}
+PRINTED_STYLE: dict[str, Any] = {"facecolor": "white", "edgecolor": "#555555", "hatch": "////"}
 NOT_PUBLIC = "Pictures of these scans are not ours to publish"
 
 
@@ -108,9 +109,7 @@ def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
             found = ours(paper, row["model"], column) if "model" in row and "none" not in column else None
             scale = 100.0 if printed and printed.percent else 1.0
             if printed:
-                axis.barh(
-                    place - 0.2, printed.number * scale, 0.36, facecolor="white", edgecolor="#555555", hatch="////"
-                )
+                axis.barh(place - 0.2, printed.number * scale, 0.36, **PRINTED_STYLE)
             if found:
                 axis.barh(place + 0.2, found.value * scale, 0.36, color=MODEL_COLOURS[0])
                 if not math.isnan(found.low):
@@ -120,10 +119,8 @@ def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
         axis.set(title=column["name"], ylim=(len(labels) - 0.5, -0.5))
         axis.grid(visible=False, axis="y")
     axes[0, 0].set_yticks(range(len(labels)), labels, fontsize=8)
-    handles = [
-        Patch(facecolor="white", edgecolor="#555555", hatch="////", label="printed"),
-        Patch(color=MODEL_COLOURS[0], label="ours, with 95% interval"),
-    ]
+    drawn = Patch(color=MODEL_COLOURS[0], label="ours, with 95% interval")
+    handles = [Patch(**PRINTED_STYLE, label="printed"), drawn]
     sheet.legend(handles=handles, loc="outside lower center", ncols=2)
     return save(sheet, path)
 

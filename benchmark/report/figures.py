@@ -291,9 +291,8 @@ def critical_differences(path: Path, scores: pd.DataFrame, metric: Metric, alpha
     regions = list(pd.unique(rows["region"]))
     found = [nemenyi(patient_table(rows, metric.name, region), metric.better == "higher", alpha) for region in regions]
     lines = -(-len(found[0].ranks) // 2)
-    figure, axes = new_figure(
-        7.0, len(regions) * (0.9 + 0.2 * (lines + max(len(one.groups) for one in found))), len(regions)
-    )
+    height = 0.9 + 0.2 * (lines + max(len(one.groups) for one in found))
+    figure, axes = new_figure(7.0, len(regions) * height, len(regions))
     for axis, region, one in zip(axes[:, 0], regions, found, strict=True):
         _diagram(axis, one, f"{region}, {metric.title} (Friedman p = {one.friedman.p:.3g})")
     return save(figure, path)

@@ -40,11 +40,9 @@ def in_unit(metrics: Metrics, unit: str) -> Metrics:
     """
     if unit == "mm":
         return dict(metrics)
-    units = {"mm": unit, "ml": f"1000 {unit}"}
+    units, one = {"mm": unit, "ml": f"1000 {unit}"}, f" {unit.rstrip('s')}"
     return {
-        name: replace(
-            metric, unit=units.get(metric.unit, ""), title=metric.title.replace(" mm", f" {unit.rstrip('s')}")
-        )
+        name: replace(metric, unit=units.get(metric.unit, ""), title=metric.title.replace(" mm", one))
         for name, metric in metrics.items()
     }
 

@@ -56,7 +56,7 @@ def _check(results: Results, model: str, against: str | None) -> list[str]:
     """Refuse unknown models; return those that have scores and are not compared."""
     known = known_models(results)
     apart = [str(name) for name in pd.unique(results.apart["model"]) if name not in known]
-    for name in (model, *([against] if against else [])):
+    for name in filter(None, (model, against)):
         if name not in [*known, *apart]:
             rest = f"; scores that stand apart from the comparison: {', '.join(apart)}" if apart else ""
             expected = f"expected one of {', '.join(known)}{rest}"
