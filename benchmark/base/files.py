@@ -185,7 +185,7 @@ def _beside(path: Path, make: Any) -> Any:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
-        return make(path.parent, f".{socket.gethostname()}-{os.getpid()}-")
+        return make(path.parent, f".{os.getpid()}-{socket.gethostname()}-")
     except OSError as error:
         raise _explained(error, path) from error
 
@@ -194,7 +194,7 @@ def _beside(path: Path, make: Any) -> Any:
 @lru_cache(maxsize=1024)
 def _remove_leftovers(folder: Path) -> None:
     """Remove what killed processes of this machine were writing in a folder."""
-    pattern = re.compile(rf"\.{re.escape(socket.gethostname())}-(\d{{1,9}})-.*", re.DOTALL)
+    pattern = re.compile(rf"\.(\d{{1,9}})-{re.escape(socket.gethostname())}-.*", re.DOTALL)
     for path in folder.glob(".*"):
         match = pattern.fullmatch(path.name)
         if match and not _runs(int(match[1])):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 from collections.abc import Sequence
@@ -225,6 +226,8 @@ def _check_files(path: Path, manifest: Manifest, cases: Sequence[Case]) -> None:
         who = f"{path}: case {case.case_id}"
         if lacking := [modality for modality in manifest.modalities if modality not in case.images]:
             raise InputError(f"{who}: expected an image of each modality, found none of {', '.join(lacking)}.")
+        if not all(0 < size < math.inf for size in (*case.shape, *case.spacing)):
+            raise InputError(f"{who}: expected a shape and spacing above 0, found {case.shape} and {case.spacing}.")
         for relpath in (*case.images.values(), *([case.label] if case.label else [])):
             file = parse_path(relpath).file
             if file not in case.sha256:

@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.base.files import write_text
 from benchmark.base.progress import Progress
 from benchmark.base.records import InputError
-from benchmark.data.label_maps import count_labels, label_files
+from benchmark.data.label_maps import check_unread, count_labels, label_files
 from benchmark.data.manifest import Manifest, manifest_of
 from benchmark.data.scan import AFFINE_TOLERANCE
 from benchmark.data.volumes import pick_image, read_volume, spacing_of
@@ -98,6 +98,7 @@ def _matched(reference: Path, prediction: Path, manifest: Manifest) -> tuple[dic
             f"{predictions[unknown[0]]}: expected a reference of case {unknown[0]} in {reference}, found none "
             f"({len(unknown)} of {len(predictions)} predictions have none)."
         )
+    check_unread(prediction, references, predictions)
     return references, predictions
 
 

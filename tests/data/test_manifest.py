@@ -362,6 +362,8 @@ def test_a_generated_set_is_made_on_first_use(project, monkeypatch):
         ({"sha256": {}}, r"case Brats18_A_1_1: expected the sha256 of LGG/.*_t1\.nii\.gz, found none"),
         ({"label": "../x.nii.gz", "sha256": None}, r"case Brats18_A_1_1: expected files inside the folder of the set"),
         ({"shape": "4"}, r"cases/0/shape: expected"),
+        ({"shape": [4, 0, 6]}, r"case Brats18_A_1_1: expected a shape and spacing above 0, found \(4, 0, 6\)"),
+        ({"spacing": [1.0, float("nan"), 1.0]}, "case Brats18_A_1_1: expected a shape and spacing above 0|not JSON"),
         ({"voxels": {"0": "many"}}, r"cases/0/voxels/0: expected a valid integer, found \"many\""),
         ({"colour": 1}, r"cases/0/colour: expected no such entry"),
     ],
