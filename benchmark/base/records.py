@@ -44,8 +44,12 @@ class InputError(Exception):
     """Something a user gave cannot be used.
 
     The message is one sentence that names the file or argument, what was expected and what was found.
-    The command line prints it and exits with code 2.
+    The command line prints it and exits with code 2. What cannot be printed in a line, from a name or a value of a
+    file, is shown as its escape: a line break as ``\\n``.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
 
 
 def first_cause(error: BaseException, wrapper: str = "") -> BaseException:

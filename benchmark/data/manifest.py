@@ -56,10 +56,24 @@ def _whole_label(label: str) -> str:
     return label
 
 
+def _fits(path: str) -> bool:
+    """Say whether a path is short enough for a file system."""
+    return len(path) <= 4000 and all(len(part.encode("utf-8", "replace")) <= 255 for part in Path(path).parts)
+
+
+def _can_be(path: str) -> str:
+    if not _fits(path):
+        raise ValueError("expected a path that a file can have")
+    return path
+
+
+FileName = Annotated[str, AfterValidator(_can_be)]
+
+
 class PatientTable(Record):
     """A CSV file in a set's folder, and its columns that say whose each picture is."""
 
-    file: Name
+    file: FileName
     picture: Name
     patient: Name
 
@@ -68,17 +82,17 @@ class Layout(Record):
     """Where the reader of a source finds what in a set's folder; ``NEEDED`` says which entries it cannot do without."""
 
     images: dict[str, str | int] = Field(default_factory=dict)
-    label: str = ""
+    label: FileName = ""
     label_names: dict[str, str] = Field(default_factory=dict)
     modality: dict[str, str] = Field(default_factory=dict)
-    archive: Name | None = None
+    archive: FileName | None = None
     channels: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     shrink: Annotated[int, Field(ge=1)] = 1
-    sides: dict[str, Literal["train", "validation", "test"]] = Field(default_factory=dict)
-    annotations: str = ""
+    sides: dict[FileName, Literal["train", "validation", "test"]] = Field(default_factory=dict)
+    annotations: FileName = ""
     picture: Annotated[str, _with_group("number")] = ""
     patients: PatientTable | None = None
-    outlines: Name | None = None
+    outlines: FileName | None = None
 
 
 class Generator(Record):
@@ -232,8 +246,12 @@ def _check_files(path: Path, manifest: Manifest, cases: Sequence[Case]) -> None:
             file = parse_path(relpath).file
             if file not in case.sha256:
                 raise InputError(f"{who}: expected the sha256 of {file}, found none.")
-            if Path(file).is_absolute() or ".." in Path(file).parts:
-                raise InputError(f"{who}: expected files inside the folder of the set, found {file}.")
+            if (
+                Path(file).is_absolute()
+                or ".." in Path(file).parts
+                or any(len(part) > 250 for part in Path(file).parts)
+            ):
+                raise InputError(f"{who}: expected files inside the folder of the set, found {file[:250]}.")
 
 
 def manifest_of(name: str) -> Manifest:
@@ -354,7 +372,7 @@ def _sources() -> list[str]:
 
 
 def _is_name(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name) is not None
 
 
 def _generated_folder(name: str) -> Path:
@@ -367,4 +385,4 @@ def _locations() -> Path:
 
 def _recorded() -> dict[str, str]:
     path = _locations()
-    return declared.read(path, dict[str, str], "the folders of data sets") if path.is_file() else {}
+    return declared.read(path, dict[str, FileName], "the folders of data sets") if path.is_file() else {}

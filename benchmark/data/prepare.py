@@ -355,7 +355,7 @@ def _stored_files(folder: Path) -> dict[str, list[Any]]:
     try:
         found = read_json(folder / "case.json", "a prepared case's header")["files"]
         return {str(name): [str(digest), int(size), int(time)] for name, (digest, size, time) in found.items()}
-    except (InputError, KeyError, TypeError, ValueError, AttributeError):
+    except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return {}
 
 
