@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from benchmark.base.records import InputError
 
@@ -119,6 +119,19 @@ def read_table(
             wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()]
             raise InputError(f"{path}: expected numbers in the column {name}, found {wrong.iloc[0]!r}.")
     return table
+
+
+def read_exactly(stream: IO[bytes], size: int) -> bytes:
+    """Read a stream of ``size`` bytes to its end, taking no more memory than it has; ValueError for another length."""
+    pieces, left = [], max(size, 0)
+    while left and (piece := stream.read(min(left, 1 << 20))):
+        pieces.append(piece)
+        left -= len(piece)
+    if left:
+        raise ValueError(f"it ends {left} bytes before its last voxel")
+    if stream.read(1):
+        raise ValueError("it goes on after its last voxel")
+    return b"".join(pieces)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -246,11 +246,7 @@ def _check_files(path: Path, manifest: Manifest, cases: Sequence[Case]) -> None:
             file = parse_path(relpath).file
             if file not in case.sha256:
                 raise InputError(f"{who}: expected the sha256 of {file}, found none.")
-            if (
-                Path(file).is_absolute()
-                or ".." in Path(file).parts
-                or any(len(part) > 250 for part in Path(file).parts)
-            ):
+            if Path(file).is_absolute() or ".." in Path(file).parts or not _fits(file):
                 raise InputError(f"{who}: expected files inside the folder of the set, found {file[:250]}.")
 
 
