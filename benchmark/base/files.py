@@ -121,6 +121,15 @@ def read_table(
     return table
 
 
+def stamp(path: Path) -> tuple[int, int, int]:
+    """Return what tells a file from the same file when it was changed; InputError where there is none."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: expected a file, found: {error.strerror}.") from error
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
 def read_exactly(stream: IO[bytes], size: int) -> bytes:
     """Read a stream of ``size`` bytes to its end, taking no more memory than it has; ValueError for another length."""
     pieces, left = [], max(size, 0)

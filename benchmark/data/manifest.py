@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from benchmark.base import declared, project
 from benchmark.base.declared import Name, Names, Numbers, Record
-from benchmark.base.files import write_json, write_text
+from benchmark.base.files import stamp, write_json, write_text
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError
 from benchmark.data.volumes import parse_path
@@ -188,9 +188,23 @@ def load_manifest(source: str) -> Manifest:
     path = project.manifests() / f"{source}.json"
     if not _is_name(source) or not path.is_file():
         raise InputError(f"{source} is not a known data set; expected one of: {', '.join(_sources())}.")
+    return _manifest(path, *stamp(path))
+
+
+# Each of these two is asked for many times in a process.
+@lru_cache(maxsize=32)
+def _manifest(path: Path, *_: int) -> Manifest:
     manifest = declared.read(path, Manifest, "a manifest")
     _check(path, manifest)
     return manifest
+
+
+@lru_cache(maxsize=8)
+def _scanned(path: Path, *_: int) -> _Scanned:
+    found = declared.read(path, _Scanned, "the cases that `benchmark data scan` writes")
+    check_names(path, found.cases)
+    _check_files(path, load_manifest(found.source), found.cases)
+    return found
 
 
 def cases_path(name: str) -> Path:
@@ -213,11 +227,8 @@ def load_cases(name: str) -> CaseList:
             f"{path}: expected the cases of {name}, found no such file; "
             f"get the set at {manifest.address} ({manifest.access}) and run: benchmark data scan {name} FOLDER"
         )
-    found = declared.read(path, _Scanned, "the cases that `benchmark data scan` writes")
-    manifest = load_manifest(found.source)
-    check_names(path, found.cases)
-    _check_files(path, manifest, found.cases)
-    return CaseList(name, manifest, found.cases, found.warnings)
+    found = _scanned(path, *stamp(path))
+    return CaseList(name, load_manifest(found.source), found.cases, found.warnings)
 
 
 def check_names(place: Path, cases: Sequence[Case]) -> None:

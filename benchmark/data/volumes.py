@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from benchmark.base.files import read_exactly, replacing
+from benchmark.base.files import read_exactly, replacing, stamp
 from benchmark.base.records import InputError
 from benchmark.data import outlines, pictures
 from benchmark.data.text_headers import read_text_header
@@ -204,7 +204,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     if path.suffix.lower() == ".json" and path.is_file():
         # Hundreds of cases share one file of outlines.
-        return _sha256_unchanged(path, path.stat().st_mtime_ns, path.stat().st_size)
+        return _sha256_unchanged(path, *stamp(path))
     return sha256_file(path)
 
 
