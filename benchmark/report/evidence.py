@@ -104,7 +104,7 @@ def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Me
         return []
     rows: list[list[str | Cell]] = [
         [str(row["rank"]), row["model"], f"{row['mean_rank']:.2f}", f"{row['rank_low']} to {row['rank_high']}",
-         f"{100 * row['p_first']:.0f} %", f"{100 * row['patients_first']:.0f} %"]
+         "-" if math.isnan(row["p_first"]) else f"{100 * row['p_first']:.0f} %", f"{100 * row['patients_first']:.0f} %"]
         for row in found.to_dict("records")
     ]  # fmt: skip
     by, tau = " and ".join(metrics[name].title for name in names), found["kendall_tau"].iloc[0]

@@ -80,6 +80,16 @@ def test_paired_t_is_scipys():
     assert (found["statistic"], found["p"]) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
 
 
+@pytest.mark.parametrize("test", [*stats.TESTS, "two_level"])
+def test_a_model_that_is_better_by_the_same_in_every_patient_is_called_so_by_every_test(test):
+    scores = table(*(rows(m, patients([v] * 8), seed=s) for m, v in (("a", 0.75), ("b", 0.5)) for s in (1, 2)))
+    found = stats.compare(scores, {"metrics": ["dice"], "test": test}, BETTER).iloc[0]
+    assert (found["p"], found["ci_low"], found["ci_high"]) == (pytest.approx(2 / 2**8), 0.25, 0.25)
+    assert found["verdict"] == "a better"
+    few = stats.compare(scores[scores["patient_id"] < "P2"], {"metrics": ["dice"], "test": test}, BETTER).iloc[0]
+    assert (few["p"], few["verdict"]) == (pytest.approx(0.5), "no difference shown")
+
+
 def test_rank_biserial_of_a_hand_worked_example():
     # |d| = 1, 2, 3, 4 have ranks 1 to 4; positive 1 + 3 + 4 = 8, negative 2: (8 - 2) / 10.
     assert stats.rank_biserial(np.array([1.0, -2.0, 3.0, 4.0, 0.0])) == pytest.approx(0.6)
