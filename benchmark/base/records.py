@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +48,17 @@ class InputError(Exception):
     The message is one sentence that names the file or argument, what was expected and what was found.
     The command line prints it and exits with code 2.
     """
+
+
+def check_safe(place: object, what: str, names: Iterable[str]) -> None:
+    """Raise InputError unless names from data can be names of files and cells of tables as they are.
+
+    A spreadsheet would run a cell that begins with = + - or @ as a formula.
+    """
+    for name in names:
+        if not re.fullmatch(r"(?![ .=+@-])[^\x00-\x1f\x7f/\\:]{1,200}(?<! )", name):
+            expected = "can be the name of a file and no formula in a table"
+            raise InputError(f"{place}: expected {what} that {expected}, found {name!r}.")
 
 
 def first_cause(error: BaseException, wrapper: str = "") -> BaseException:
