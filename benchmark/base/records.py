@@ -50,14 +50,15 @@ class InputError(Exception):
     """
 
 
-def check_safe(place: object, what: str, names: Iterable[str]) -> None:
-    """Raise InputError unless names from data can be names of files and cells of tables as they are.
+def check_safe(place: object, what: str, names: Iterable[str], file: bool = True) -> None:
+    """Raise InputError unless names from data can be cells of tables as they are, and with ``file`` names of files.
 
     A spreadsheet would run a cell that begins with = + - or @ as a formula.
     """
+    safe = r"(?![ .=+@-])[^\x00-\x1f\x7f/\\:]{1,200}(?<! )" if file else r"(?![=+@-])[^\x00-\x1f\x7f]*"
+    expected = "is no formula in a table" + " and can be the name of a file" * file
     for name in names:
-        if not re.fullmatch(r"(?![ .=+@-])[^\x00-\x1f\x7f/\\:]{1,200}(?<! )", name):
-            expected = "can be the name of a file and no formula in a table"
+        if not re.fullmatch(safe, name):
             raise InputError(f"{place}: expected {what} that {expected}, found {name!r}.")
 
 

@@ -16,7 +16,7 @@ from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
 from benchmark.stats.patients import incomplete_runs
 from benchmark.studies import bundle
-from benchmark.studies.study import Study, apart
+from benchmark.studies.study import Study, apart, split_of
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
 
@@ -58,7 +58,7 @@ def compared_scores(study: Study) -> Compared:
         InputError: if there is no such table, no score of a segmentation, or no patient that all models have.
     """
     raw, others = score_table.read(study.folder / "scores.csv"), external(study)
-    merged = merge_parts(raw)
+    merged = joined(study, raw)
     every = score_table.tidy(merged)
     own = own_scores(study, every)
     tables = [own, *(_on_cases_of(own, other) for other in others.values())]
@@ -66,6 +66,11 @@ def compared_scores(study: Study) -> Compared:
     left_out += incomplete_runs(scores)
     lesions = lesion_counts([merged, *(other.raw for other in others.values())], scores)
     return Compared(raw, every, own, apart_scores(every, own), others, scores, lesions, left_out)
+
+
+def joined(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
+    """Join cases that the folds of a split by slice tested in parts, in a table as ``score_table.read`` gives it."""
+    return merge_parts(scores, [model.name for model in study.models if split_of(study, model) == "slice"])
 
 
 def _on_cases_of(own: pd.DataFrame, other: External) -> pd.DataFrame:

@@ -149,8 +149,8 @@ def _check_keys(table: pd.DataFrame, path: Path) -> None:
         if blank:
             first = table[table[key].isin(blank)].iloc[0]
             raise InputError(f"{path}: expected a {key} in every row, found none in {_place(first)}.")
-        check_safe(path, f"a {key}", pd.unique(table[key]))
-    check_safe(path, "a note", filter(None, pd.unique(table["note"])))
+    for key in (key for key in HEAD if _TYPES[key] is str):
+        check_safe(path, f"a {key}", pd.unique(table[key]), file=key in ("bundle", "variant"))
     people = table[["case_id", "patient_id"]].drop_duplicates()
     several = people[people["case_id"].duplicated(keep=False)]
     if len(several):

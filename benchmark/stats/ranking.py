@@ -154,7 +154,8 @@ def rank_models(ranks: pd.DataFrame) -> pd.DataFrame:
     taus = _tau(mean, drawn)
     tau, first = np.nanmean(taus) if np.isfinite(taus).any() else np.nan, _first(drawn)
     if len(table) < 2:
-        low, high, first, tau = np.ones(len(mean)), np.full(len(mean), len(mean)), np.nan, np.nan
+        low, high, tau = np.ones(len(mean)), np.full(len(mean), len(mean)), np.nan
+        first = np.full(len(mean), np.nan)
     result = pd.DataFrame(
         {"rank": final.astype(int), "model": ranks.columns, "mean_rank": mean, "n_patients": len(ranks),
          "rank_low": low.astype(int), "rank_high": high.astype(int), "p_first": first,

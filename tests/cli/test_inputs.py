@@ -97,6 +97,33 @@ def test_a_check_names_the_file_that_it_cannot_use(made, command, name):
         assert code == 2 and f"made/{name} {sentence}" in err
 
 
+def test_small_losses_that_are_accepted_one_after_the_other_are_shown_against_the_first_baseline(made, command):
+    scores = score_table.read(made / "scores.csv")
+    for step in range(1, 5):
+        score_table.write(made / "scores.csv", scores.assign(dice=scores["dice"] - 0.015 * step))
+        code, out, _ = command("check", "made")
+        assert code == 0, "each loss is within the margin of 0.02"
+        since = "made on phantom: since the first baseline, unet: WT dice fell from 0.598"
+        assert (since in out) == (step > 1)
+        assert command("check", "made", "--accept")[0] == 0
+    first, last = (score_table.read(made / f"baseline{name}.csv")["dice"].mean() for name in ("_first", ""))
+    assert first - last == pytest.approx(0.06)
+    code, out, _ = command("check", "made", "--accept")
+    assert (code, "(-0.060, 95% CI -0.060 to -0.060, margin 0.02)" in out) == (0, True)
+    (made / "baseline_first.csv").unlink()
+    assert "since" not in command("check", "made")[1]
+
+
+def test_a_baseline_of_a_metric_that_the_scores_lack_is_refused(made, command):
+    path = made / "study.json"
+    declared = json.loads(path.read_text())
+    path.write_text(json.dumps({**declared, "check": {"metrics": ["iou"], "margin": 0.02}}))
+    before = (made / "baseline.csv").read_bytes()
+    code, _, err = command("check", "made", "--accept")
+    assert code == 2 and "scores.csv: expected iou, which check.metrics names" in err
+    assert (made / "baseline.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["comparisons.csv", "methods.csv", "ranking.csv"])
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"'])
 def test_an_explanation_names_the_table_that_it_cannot_use(made, command, name, content):

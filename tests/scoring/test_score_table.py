@@ -86,7 +86,7 @@ PLACE = r"of case NA \(la_resunet/plain, fold 0, seed 1\)"
         (lambda t: t.assign(dice=True), "expected numbers in the column dice, found "),
         (lambda t: t[[*score_table.HEAD]].assign(dice=np.nan), f"a score in every row, found none in WT {PLACE}"),
         *[
-            (with_value(key, f"{mark}cmd"), f"expected a {key} that .* no formula in a table, found '[{mark}]cmd'")
+            (with_value(key, f"{mark}cmd"), f"expected a {key} that is no formula in a table.*, found '[{mark}]cmd'")
             for key in (*FREE, "note")
             for mark in "=+-@"
         ],

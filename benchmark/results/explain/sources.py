@@ -19,7 +19,7 @@ from benchmark.report.tables import Metrics, in_unit
 from benchmark.results import compared
 from benchmark.results.compared import BETTER, Compared
 from benchmark.results.explain.counts import REPORT
-from benchmark.scoring.counts import POOLED_MEASURES, SLICE, merge_parts
+from benchmark.scoring.counts import POOLED_MEASURES, SLICE
 from benchmark.scoring.metrics import METRICS
 from benchmark.studies import provenance, store
 from benchmark.studies.study import Study
@@ -76,7 +76,7 @@ class Tables:
     def counted(self) -> pd.DataFrame:
         """All scores with their counts as files have them, a row a region, cases tested in parts joined."""
         others = (other.raw for other in self.compared.others.values())
-        return pd.concat([merge_parts(self.compared.raw), *others], ignore_index=True)
+        return pd.concat([compared.joined(self.study, self.compared.raw), *others], ignore_index=True)
 
     @cached_property
     def ranking(self) -> pd.DataFrame:
