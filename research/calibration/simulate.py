@@ -188,7 +188,8 @@ def write(folder: Path, table: pd.DataFrame, made: dict[str, Any]) -> None:
     name = str(table["part"].iloc[0])
     path, record = folder / "rates.csv", folder / "provenance.json"
     before = pd.read_csv(path) if path.exists() else table.iloc[:0]
-    rates = pd.concat([before[before["part"] != name], table]) if len(before) else table
+    # An index of its own: by one that parts share, the table of worst rates took rows of another part.
+    rates = pd.concat([before[before["part"] != name], table], ignore_index=True) if len(before) else table
     rates = rates.sort_values("part", key=lambda parts: parts.map(PARTS.index), kind="stable")
     known = read_json(record, "what the rates were made from") if record.exists() else {}
     write_text(path, rates.to_csv(index=False))
