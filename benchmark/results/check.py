@@ -14,8 +14,8 @@ speaks of these checkpoints.
   patients or runs to tell, or they differ too much.
 
 A few patients that fail altogether widen that interval until it shows nothing. A second rule needs no test: under one
-seed, more than half of the patients, or two and an eighth of them, lost more than ``FALL`` or fell to 0, or their
-prediction is empty now. That is a regression whatever the mean is. Where a network was merely trained anew it happens
+seed, more than half of the patients, or two and an eighth of them, lost more than ``FALL`` or all but a tenth, or
+their prediction is empty now. That is a regression whatever the mean is. Where a network was merely trained anew it happens
 in under 5% of checks of 8 to 250 patients (research/calibration).
 
 Where nothing is worse, the first rule fails a whole check by chance in one of forty at most, or in 2^-n on n patients
@@ -51,8 +51,9 @@ FEWEST_FREE = 3
 the interval of a model of Dice 0.9 was as wide as 8."""
 FALL = {"": 0.5, "mm": 100.0}
 """Loss of one patient under one seed, by a metric's unit, beyond which its prediction counts as failed altogether."""
-SOME = 0.1
-"""Share (Dice and the like) from which a fall to 0 counts so too; on a difficult patient, chance alone gives less."""
+TENTH = 0.1
+"""So does a fall of a share (Dice and the like) to this part of what it was, from this value up; chance alone moves a
+difficult patient's from less."""
 EMPTY = ("prediction empty", "missing prediction")
 
 
@@ -222,7 +223,7 @@ def _failed(both: pd.DataFrame, metric: str) -> str:
     if unit:
         gone = both["note_new"].isin(EMPTY) & ~both["note_old"].isin(EMPTY)
     else:
-        gone = (both["value_new"] == 0) & (both["value_old"] >= SOME)
+        gone = (both["value_new"] <= TENTH * both["value_old"]) & (both["value_old"] >= TENTH)
     hit = both[gone | (both["value"] > FALL.get(unit, math.inf))]
     by_seed = hit.groupby("seed")["patient_id"].unique()
     seed, patients = max(by_seed.items(), key=lambda found: len(found[1]), default=(None, ()))
@@ -231,7 +232,7 @@ def _failed(both: pd.DataFrame, metric: str) -> str:
         return ""
     by = f"worse by more than {FALL[unit]:g}{f' {unit}' if unit else ''} or " if unit in FALL else ""
     return (
-        f": it failed in {len(patients)} of {count} patients under seed {seed}, {by}{'empty' if unit else '0'} now "
+        f": it failed in {len(patients)} of {count} patients under seed {seed}, {by}{'empty now' if unit else 'to a tenth'} "
         f"({_some(patients)})"
     )
 

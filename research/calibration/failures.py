@@ -10,7 +10,7 @@ from drawing import modelled, shuffled
 from rates import ALPHA, NEW_SEEDS, row
 from sources import DICE, EMPTY_HD95, Seeds
 
-from benchmark.results.check import FALL, SOME, fewest_failed
+from benchmark.results.check import FALL, TENTH, fewest_failed
 
 PATIENTS, SEEDS = (8, 16, 24, 50, 250), (1, 2, 3, 5)
 MODELS = 3
@@ -41,6 +41,6 @@ def failure_rows(
 
 def failed(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Say which scores (..., outcomes) failed altogether, as ``benchmark.results.check`` does for tables."""
-    dice = (old - new > FALL[""]) | ((new == 0) & (old >= SOME))
+    dice = (old - new > FALL[""]) | ((new <= TENTH * old) & (old >= TENTH))
     hd95 = (new - old > FALL["mm"]) | ((new == EMPTY_HD95) & (old != EMPTY_HD95))
     return np.where(DICE, dice, hd95)

@@ -201,7 +201,7 @@ def test_five_of_eight_patients_at_zero_fail_though_the_mean_shows_nothing():
     (found,) = compare_with_baseline(wt(now), wt(BEFORE), RULE, BETTER)
     assert (found.kind, found.failed) == ("regression", True)
     assert found.message.endswith(
-        "margin 0.02): it failed in 5 of 8 patients under seed 1, worse by more than 0.5 or 0 now (P0, P1, P2, ...)"
+        "margin 0.02): it failed in 5 of 8 patients under seed 1, worse by more than 0.5 or to a tenth (P0, P1, P2, ...)"
     )
     two = compare_with_baseline(wt([0.0] * 2 + BEFORE[2:]), wt(BEFORE), RULE, BETTER)
     assert [finding.kind for finding in two] == ["not shown"]
@@ -217,9 +217,12 @@ def test_patients_fail_under_one_seed_too_and_wherever_others_gain():
     assert not any(finding.failed for finding in compare_with_baseline(now, before, RULE, BETTER))
 
 
-@pytest.mark.parametrize(("start", "fails"), [(0.45, True), (0.1, True), (0.09, False)])
-def test_a_fall_to_zero_counts_from_a_tenth_on(start, fails):
-    found = compare_with_baseline(wt([0.0] * 3 + [0.9] * 5), wt([start] * 3 + [0.9] * 5), RULE, BETTER)
+@pytest.mark.parametrize(
+    ("start", "end", "fails"),
+    [(0.45, 0, True), (0.45, 0.04, True), (0.45, 0.05, False), (0.1, 0, True), (0.09, 0, False)],
+)
+def test_a_fall_to_a_tenth_counts_from_a_tenth_on(start, end, fails):
+    found = compare_with_baseline(wt([end] * 3 + [0.9] * 5), wt([start] * 3 + [0.9] * 5), RULE, BETTER)
     assert [finding.failed for finding in found] == [fails]
 
 
