@@ -14,9 +14,9 @@ speaks of these checkpoints.
   patients or runs to tell, or they differ too much.
 
 A few patients that fail altogether widen that interval until it shows nothing. A second rule needs no test: under one
-seed, more than half of the patients, or two and an eighth of them, lost more than ``FALL`` or all but a tenth, or
-their prediction is empty now. That is a regression whatever the mean is. Where a network was merely trained anew it happens
-in under 5% of checks of 8 to 250 patients (research/calibration).
+seed, more than half of the patients, or two and an eighth of them, lost more than ``FALL`` or all but a tenth, or their
+prediction is empty now. That is a regression whatever the mean is. Where a network was merely trained anew it happens
+in about 5% of checks at most, of 8 to 250 patients (research/calibration).
 
 Where nothing is worse, the first rule fails a whole check by chance in one of forty at most, or in 2^-n on n patients
 under one seed if that is more; a margin above what chance moves a mean by makes it rare.
@@ -230,10 +230,10 @@ def _failed(both: pd.DataFrame, metric: str) -> str:
     count = both["patient_id"].nunique()
     if len(patients) < fewest_failed(count):
         return ""
-    by = f"worse by more than {FALL[unit]:g}{f' {unit}' if unit else ''} or " if unit in FALL else ""
+    by = f"worse by more than {f'{FALL[unit]:g} {unit}'.strip()} or " if unit in FALL else ""
     return (
-        f": it failed in {len(patients)} of {count} patients under seed {seed}, {by}{'empty now' if unit else 'to a tenth'} "
-        f"({_some(patients)})"
+        f": it failed in {len(patients)} of {count} patients under seed {seed}, {by}"
+        f"{'empty now' if unit else 'to a tenth'} ({_some(patients)})"
     )
 
 

@@ -201,7 +201,7 @@ def test_five_of_eight_patients_at_zero_fail_though_the_mean_shows_nothing():
     (found,) = compare_with_baseline(wt(now), wt(BEFORE), RULE, BETTER)
     assert (found.kind, found.failed) == ("regression", True)
     assert found.message.endswith(
-        "margin 0.02): it failed in 5 of 8 patients under seed 1, worse by more than 0.5 or to a tenth (P0, P1, P2, ...)"
+        "): it failed in 5 of 8 patients under seed 1, worse by more than 0.5 or to a tenth (P0, P1, P2, ...)"
     )
     two = compare_with_baseline(wt([0.0] * 2 + BEFORE[2:]), wt(BEFORE), RULE, BETTER)
     assert [finding.kind for finding in two] == ["not shown"]
