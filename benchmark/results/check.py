@@ -1,4 +1,4 @@
-"""Scores and a baseline's scores to findings: which model got worse, is missing, or cannot be compared.
+"""Compare scores with a baseline's: which model got worse, is missing, or cannot be compared.
 
 A model's scores are set against its baseline's patient by patient. One 95% interval of the mean paired difference and
 the declared margin decide. With two seeds of three folds, or as many runs otherwise, the interval is over patients and
@@ -58,7 +58,7 @@ EMPTY = ("prediction empty", "missing prediction")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Change:
     """One thing that changed against the baseline; ``message`` names the model and holds the numbers.
 
     ``numbers`` of a regression and of what is not shown: baseline, new, difference (new - baseline), ci_low, ci_high,
@@ -80,30 +80,29 @@ class Finding:
 
 def compare_with_baseline(
     scores: pd.DataFrame, baseline: pd.DataFrame, rule: Mapping[str, Any], better: Mapping[str, str]
-) -> list[Finding]:
+) -> list[Change]:
     """Compare scores with a baseline's, patient by patient; both tables have SCORE_COLUMNS.
 
-    ``rule`` is the part ``check`` of study.json: metrics, and margin, a number or one by metric. ``better`` maps a
-    metric to "higher" or "lower". What a regression is, and what is not shown, stands above; below three patients the
-    mean alone decides on a regression. What only one of the two has is a finding too; of a model that the baseline
-    does not know at all, information. Failing findings come first.
+    ``rule`` is the part ``check`` of study.json: metrics, and margin, a number or one per metric. ``better`` maps a
+    metric to "higher" or "lower". Below three patients the mean alone decides on a regression. What only one of the two
+    has is a finding too; a model that the baseline does not know is information. Failing findings come first.
 
     Raises:
         InputError: if the rule lacks metrics or a margin, or names a metric that the baseline lacks.
     """
     new, old = with_models(scores), with_models(baseline, "the baseline")
-    findings: list[Finding] = []
+    findings: list[Change] = []
     absent = [model for model in pd.unique(old["model"]) if model not in set(new["model"])]
-    findings += [Finding("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
+    findings += [Change("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
     fresh = [model for model in pd.unique(new["model"]) if model not in set(old["model"])]
-    findings += [Finding("new", f"{model}: not in the baseline", model) for model in fresh]
+    findings += [Change("new", f"{model}: not in the baseline", model) for model in fresh]
     losses: list[_Loss] = []
     for metric, margin in _rules(rule, old, better):
         rows, reference = new[new["metric"] == metric], old[old["metric"] == metric]
         versions = [sorted(set(table["metric_version"].astype(str))) for table in (reference, rows)]
         if len(rows) and versions[0] != versions[1]:
             message = f"{metric}: not comparable, version {'/'.join(versions[0])} in the baseline and "
-            findings.append(Finding("not comparable", f"{message}{'/'.join(versions[1])} now", metric=metric))
+            findings.append(Change("not comparable", f"{message}{'/'.join(versions[1])} now", metric=metric))
             continue
         every = pd.concat([table[~table["model"].isin([*absent, *fresh])] for table in (reference, rows)])
         for model, region in every[["model", "region"]].drop_duplicates().itertuples(index=False):
@@ -122,7 +121,7 @@ def compare_with_baseline(
 
 def compare_with_first(
     scores: pd.DataFrame, first: Path, rule: Mapping[str, Any], better: Mapping[str, str]
-) -> list[Finding]:
+) -> list[Change]:
     """Return as information what is worse than in the first accepted baseline, or missing since."""
     old = read_tidy(first)
     known = {**rule, "metrics": [metric for metric in rule["metrics"] if metric in set(old["metric"])]}
@@ -147,7 +146,7 @@ def _rules(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]
 
 
 class _Loss(NamedTuple):
-    """How much worse a model is in a region by a metric: mean and 95% interval of the loss, p of there being none.
+    """How much worse a model is in a region by a metric, with the 95% interval and the p of no loss.
 
     ``patients`` holds each patient's loss and ``every`` that under each seed, where seeds are those of the baseline;
     ``failed`` says how many fell altogether, where they are too many.
@@ -170,7 +169,7 @@ class _Loss(NamedTuple):
 _CELL = ["patient_id", "case_id", "fold", "seed"]
 
 
-def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: tuple[str, str, str]) -> Iterator[Finding]:
+def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: tuple[str, str, str]) -> Iterator[Change]:
     """Findings on scores that only the baseline has, and that only the scores have, of one model, region and metric."""
     model, region, metric = place
     cells = [pd.MultiIndex.from_frame(table[_CELL]) for table in (before, now)]
@@ -187,7 +186,7 @@ def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: tuple[str, str, s
                 f"{model}: no {region} {metric} {words[0]} for {len(lost)} of {len(whole)} scores of {words[1]} "
                 f"({where})"
             )
-            yield Finding(kind, message, *place)
+            yield Change(kind, message, *place)
 
 
 def _some(names: Sequence[str], between: str = ", ") -> str:
@@ -260,14 +259,14 @@ def _interval(patients: np.ndarray, changes: list[ScoreBlock]) -> tuple[float, f
     return float(low), float(high), float(stats.ttest_1samp(patients, 0.0, alternative="greater").pvalue)
 
 
-def _judged(loss: _Loss, p: float, family: int) -> Iterator[Finding]:
+def _judged(loss: _Loss, p: float, family: int) -> Iterator[Change]:
     """A finding, or none where the loss is shown to be within the margin; ``p`` is Holm's over the ``family``."""
     kind, reason = _verdict(loss, p, family)
     if kind:
         low, high = (loss.low, loss.high) if loss.better == "lower" else (-loss.high, -loss.low)
         numbers = {"baseline": loss.old, "new": loss.new, "difference": loss.new - loss.old, "ci_low": low,
                    "ci_high": high, "margin": loss.margin, "n_patients": len(loss.patients)}  # fmt: skip
-        yield Finding(kind, _message(loss.place, numbers) + reason, *loss.place, numbers)
+        yield Change(kind, _message(loss.place, numbers) + reason, *loss.place, numbers)
 
 
 def _verdict(loss: _Loss, p: float, family: int) -> tuple[Literal["regression", "not shown", ""], str]:
