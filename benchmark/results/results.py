@@ -325,7 +325,8 @@ class Results:
         path = self.study.folder / "cells.csv"
         if not path.exists():
             return pd.DataFrame(columns=list(CELL_COLUMNS))
-        return read_table(path, "a list of a report's cells", CELL_COLUMNS, dtype=str, keep_default_na=False)
+        found = read_table(path, "a list of a report's cells", CELL_COLUMNS, dtype=str, keep_default_na=False)
+        return found.replace("^'(?=[=+@-])", "", regex=True)
 
     def files(self) -> dict[str, str]:
         """Hashes of the files that the report is made from and of the tables beside it, by their path in reports/."""

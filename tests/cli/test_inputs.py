@@ -1,5 +1,6 @@
 """Tables of a study that are not as they should be: one sentence, and no half of a report."""
 
+import csv
 import json
 
 import numpy as np
@@ -11,7 +12,8 @@ from helpers.synthetic_scores import rows, table, wide
 from benchmark import stats
 from benchmark.base.files import read_table
 from benchmark.base.records import InputError
-from benchmark.results import publish
+from benchmark.report.document import Cell, Key, Table
+from benchmark.results import page, publish
 from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.stats.patients import incomplete_runs
@@ -223,3 +225,15 @@ def test_a_table_is_read_as_it_stands(tmp_path):
     assert read_table(path, "a table of names", ["name"], ["m"]).empty
     with pytest.raises(InputError, match=r"expected a table of names\.$"):
         read_table(tmp_path / "none.csv", "a table of names")
+
+
+def test_no_label_of_a_reports_cells_is_a_formula_and_each_is_read_as_it_was(made):
+    labels = ["=1+1", "+ Dice loss only", "-x", "@x", "unet", "'quoted"]
+    rows = [[label, Cell("-0.5", key=Key("unet", "dice", "WT", "mean"))] for label in labels]
+    results = Results(study.load("made"))
+    page.record(results, [Table("Caption.", ["=Row", "=Column"], rows)], made)
+    with (made / "cells.csv").open(newline="") as file:
+        cells = list(csv.reader(file))[1:]
+    assert {cell[0] for row in cells for cell in row[:-1] if cell} & set("=+-@") == set()
+    assert [row[-1] for row in cells] == ["-0.5"] * len(labels), "a number is no formula"
+    assert results.cells["row"].tolist() == labels and set(results.cells["column"]) == {"=Column"}
