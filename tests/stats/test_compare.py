@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.synthetic_scores import realistic, rows, table
 from scipy import stats as scipy_stats
@@ -229,6 +230,9 @@ def test_a_patient_absent_for_one_model_is_named():
     [
         (lambda t: t.drop(columns="note"), "lacks columns"),
         (lambda t: t.iloc[:0], "is empty"),
+        (lambda t: t.assign(value=np.nan), "expected a finite value per run, .* found nan for dice of WT in case P0"),
+        (lambda t: t.assign(value=np.inf), "expected a finite value per run, .* found inf for dice of WT in case P0"),
+        (lambda t: pd.concat([t, t.iloc[1:2]]), "expected one value per run, .* for dice of WT in case P1"),
     ],
 )
 def test_a_table_that_cannot_be_trusted_is_refused(change, message):
