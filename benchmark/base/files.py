@@ -115,8 +115,10 @@ def read_table(
         found = ", ".join(map(str, table.columns))
         raise InputError(f"{path} is not {what}: expected the columns {', '.join(lacking)} too, found {found}.")
     for name in numbers if len(table) else ():
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()]
+        # pandas takes a column of True and False for numbers.
+        if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
+            known = pd.to_numeric(table[name].astype(str), errors="coerce").notna()
+            wrong = table[name][~known & table[name].notna()]
             raise InputError(f"{path}: expected numbers in the column {name}, found {wrong.iloc[0]!r}.")
     return table
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +52,18 @@ class InputError(Exception):
 
     def __init__(self, sentence: str) -> None:
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
+
+
+def check_safe(place: object, what: str, names: Iterable[str], file: bool = True) -> None:
+    """Raise InputError unless names from data can be cells of tables as they are, and with ``file`` names of files.
+
+    A spreadsheet would run a cell that begins with = + - or @ as a formula.
+    """
+    safe = r"(?![ .=+@-])[^\x00-\x1f\x7f/\\:]{1,200}(?<! )" if file else r"(?![=+@-])[^\x00-\x1f\x7f]*"
+    expected = "is no formula in a table" + " and can be the name of a file" * file
+    for name in names:
+        if not re.fullmatch(safe, name):
+            raise InputError(f"{place}: expected {what} that {expected}, found {name!r}.")
 
 
 def first_cause(error: BaseException, wrapper: str = "") -> BaseException:

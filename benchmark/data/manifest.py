@@ -18,7 +18,7 @@ from benchmark.base import declared, project
 from benchmark.base.declared import Name, Names, Numbers, Record
 from benchmark.base.files import stamp, write_json, write_text
 from benchmark.base.progress import Progress
-from benchmark.base.records import Case, InputError
+from benchmark.base.records import Case, InputError, check_safe
 from benchmark.data.volumes import parse_path
 
 # Preparation asks for the folder from several threads; one of them generates, the others wait for it.
@@ -32,9 +32,6 @@ NEEDED = {
     "phantom": ("images", "label"),
 }
 """Entries of ``layout`` that the reader of a source needs."""
-
-SAFE = r"(?![ .])[^\x00-\x1f\x7f/\\:]{1,200}(?<! )"
-"""Ids of cases and patients: they become names of files, as they are."""
 
 
 def _with_group(group: str) -> AfterValidator:
@@ -196,6 +193,7 @@ def load_manifest(source: str) -> Manifest:
 def _manifest(path: Path, *_: int) -> Manifest:
     manifest = declared.read(path, Manifest, "a manifest")
     _check(path, manifest)
+    check_safe(path, "a region", manifest.regions)
     return manifest
 
 
@@ -235,9 +233,8 @@ def check_names(place: Path, cases: Sequence[Case]) -> None:
     """Raise InputError, naming ``place``, unless ids of cases and patients can be names of files, each of its own."""
     seen: dict[str, str] = {}
     for case in cases:
-        for what, name in (("a case", case.case_id), ("a patient", case.patient_id)):
-            if not re.fullmatch(SAFE, name):
-                raise InputError(f"{place}: expected an id of {what} that can be the name of a file, found {name!r}.")
+        check_safe(place, "an id of a case", [case.case_id])
+        check_safe(place, "an id of a patient", [case.patient_id])
         # Where capital letters do not count in names of files, one would overwrite the other.
         twin = seen.setdefault(case.case_id.casefold(), case.case_id)
         if twin is not case.case_id:

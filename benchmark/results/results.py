@@ -32,7 +32,7 @@ from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
 from benchmark.stats.patients import incomplete_runs
 from benchmark.studies import bundle, provenance, store
-from benchmark.studies.study import Study, apart
+from benchmark.studies.study import Study, apart, split_of
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
 OUTPUTS = ("comparisons", "methods", "ranking", "power")
@@ -125,8 +125,9 @@ class Results:
 
     @cached_property
     def merged(self) -> pd.DataFrame:
-        """``scores.csv`` with each case that several folds tested in parts joined."""
-        return merge_parts(self.raw)
+        """``scores.csv`` with each case joined that the folds of a split by slice tested in parts."""
+        by_slice = [model.name for model in self.study.models if split_of(self.study, model) == "slice"]
+        return merge_parts(self.raw, by_slice)
 
     @cached_property
     def every(self) -> pd.DataFrame:
@@ -324,7 +325,8 @@ class Results:
         path = self.study.folder / "cells.csv"
         if not path.exists():
             return pd.DataFrame(columns=list(CELL_COLUMNS))
-        return read_table(path, "a list of a report's cells", CELL_COLUMNS, dtype=str, keep_default_na=False)
+        found = read_table(path, "a list of a report's cells", CELL_COLUMNS, dtype=str, keep_default_na=False)
+        return found.replace("^'(?=[=+@-])", "", regex=True)
 
     def files(self) -> dict[str, str]:
         """Hashes of the files that the report is made from and of the tables beside it, by their path in reports/."""

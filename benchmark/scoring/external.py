@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.base.files import write_text
 from benchmark.base.progress import Progress
-from benchmark.base.records import InputError
+from benchmark.base.records import InputError, check_safe
 from benchmark.data.label_maps import check_unread, count_labels, label_files
 from benchmark.data.manifest import Manifest, manifest_of
 from benchmark.data.scan import AFFINE_TOLERANCE
@@ -50,7 +50,9 @@ def score_folder(
     check_name(name)
     described = manifest_of(manifest)
     references, predictions = _matched(reference, prediction, described)
+    check_safe(reference, "an id of a case", references)
     patients = {case: described.patient_of(case) for case in references}
+    check_safe(reference, "an id of a patient", patients.values())
     rows: list[dict[str, Any]] = []
     for done, (case, path) in enumerate(sorted(references.items()), start=1):
         head = {"bundle": name, "variant": "default", "fold": fold, "seed": seed}

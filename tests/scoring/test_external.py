@@ -212,6 +212,11 @@ def test_a_case_id_that_names_no_patient_is_refused(folders):
     refused(folders, "stranger")
 
 
+def test_a_case_id_that_a_spreadsheet_would_run_is_refused(folders):
+    save(folders[0] / "=P3_b.nii.gz", labels())
+    refused(folders, folders[0], "no formula", "=P3_b")
+
+
 def test_references_are_not_scored_against_themselves(folders):
     refused((folders[0], folders[0]), folders[0], "folder of their own")
 
