@@ -78,7 +78,7 @@ def _material(
         histories=trained,
         panels=panels([run for run in done if run.model in segmenters], cases, table.every),
         differences=_differences(runs, study.data),
-        folds=read_json(folds_path(study.data, study.set.get("split", "patient")), "folds"),
+        folds=read_json(folds_path(study.data, study.split), "folds"),
         missing=_missing(runs, done, table.raw),
         provenance=provenance.summary(found, trained),
         warnings=[*study.notes, *cases.warnings, *table.left_out, *_cautions(study, found, done, others)],

@@ -405,7 +405,15 @@ def test_the_unets_loss_is_binary_cross_entropy(project):
     assert float(parser("unet").get_parsed_content("loss")(logits, truth)) == pytest.approx(float(expected), abs=1e-6)
 
 
-@pytest.mark.parametrize("key", bundle.FIXED_IDS)
+LED_AROUND = (
+    "data#split", "data::split", "data#name", "train", "train#dataset#cases", "train#resume", "train#resume#folder",
+    "train#resume#settings#split", "train#trainer#train_data_loader", "train#handlers", "train#prepare_batch#regions",
+    "validate#dataset#cases", "validate#evaluator", "handlers", "dataset#cases", "in_channels",
+)  # fmt: skip
+"""Ids whose values say which data, split and places a run has, by other names."""
+
+
+@pytest.mark.parametrize("key", [*(key for key in bundle.FIXED_IDS if key != "split"), *LED_AROUND])
 def test_what_a_study_decides_for_a_run_cannot_be_set(project, key):
     with pytest.raises(InputError, match=f"Id '{key}' cannot be set"):
         bundle.frozen(dataclasses.replace(RUN, overrides={key: 1}), "brats2018")
@@ -442,5 +450,5 @@ def test_a_native_recipe_is_a_file_of_its_own_and_only_known_ids(project):
 def test_a_native_recipe_cannot_set_the_split_that_reports_go_by(project):
     path = project / "bundles/unet/configs/model.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "native": {"split": "slice"}}))
-    with pytest.raises(InputError, match="recipe of bundle unet sets 'split'"):
-        bundle.native("unet")
+    with pytest.raises(InputError, match=r"Id 'split' cannot be set, .*give `split` as a field of the study"):
+        bundle.compose("unet")

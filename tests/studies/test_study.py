@@ -205,25 +205,25 @@ def test_a_change_for_one_bundle_reaches_its_runs_only(project):
 
 @pytest.mark.parametrize("key", ["split", "unet:split"])
 def test_the_split_is_declared_and_not_set_on_the_command_line(project, key):
-    with pytest.raises(InputError, match=r"Id 'split' cannot be set here: expected it in study\.json"):
+    with pytest.raises(InputError, match=r"Id 'split' cannot be set: expected it in study\.json, as the field `split`"):
         study.load("tiny").runs({key: "slice"})
 
 
 @pytest.mark.parametrize(
     ("gate", "net", "found"),
     [
-        ({"set": {"split": "slice"}}, {}, "slice and patient"),
-        ({}, {"set": {"split": "slice"}}, "patient and slice"),
-        ({}, {"track": "native"}, "patient and published"),
+        ({"split": "slice"}, {}, "slice and published"),
+        ({}, {"split": "slice"}, "published and slice"),
+        ({"split": "patient"}, {}, "patient and published"),
     ],
 )
 def test_stages_of_two_splits_are_refused(project, gate, net, found):
     models = [{"bundle": "resnet50_classifier", "variant": "a", **gate}, {"bundle": "unet", "variant": "b", **net}]
     joined = {"bundle": "unet", "variant": "both", "stages": ["resnet50_classifier/a", "unet/b"]}
-    write_study("staged", models=[joined, *models], set_native={"split": "published"})
+    write_study("staged", models=[joined, *models], split="published")
     with pytest.raises(InputError, match=rf"unet/both: stages: expected two models of one split, found {found}\."):
         study.load("staged")
-    write_study("staged", models=[joined, *({**model, "set": {"split": "slice"}} for model in models)])
+    write_study("staged", models=[joined, *({**model, "split": "slice"} for model in models)])
     assert study.load("staged").stages(study.load("staged").models[0])[0].variant == "a"
 
 
