@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -130,7 +131,7 @@ def parse_json(text: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            twice = next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at]))
+            [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
             raise ValueError(f"the key {json.dumps(twice)} twice in one object")
         return found
 

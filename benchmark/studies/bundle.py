@@ -107,12 +107,12 @@ def compose(name: str) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: for an unknown bundle, and for a value for an id that the protocol does not have.
     """
-    found: dict[str, dict[str, Any]] = copy.deepcopy(_composed(name, project.bundles(), *_stamps(name)))
+    found: dict[str, dict[str, Any]] = json.loads(_composed(name, project.bundles(), *_stamps(name)))
     return found
 
 
 @lru_cache(maxsize=256)
-def _composed(name: str, bundles: Path, *_: Any) -> dict[str, dict[str, Any]]:
+def _composed(name: str, bundles: Path, *_: Any) -> str:
     protocol, model = bundles / "protocol", _model(name)
     path = bundles / name / "configs" / "model.json"
     composed: dict[str, dict[str, Any]] = {}
@@ -141,7 +141,7 @@ def _composed(name: str, bundles: Path, *_: Any) -> dict[str, dict[str, Any]]:
             raise InputError(f"{path}: native: expected ids of the top level, as MONAI joins files, found {key!r}.")
         _check_free(trial, key)
         override(trial, key, value)
-    return {**composed, "native": model.native} if model.native else composed
+    return json.dumps({**composed, "native": model.native} if model.native else composed)
 
 
 def native(name: str) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def read(name: str) -> dict[str, dict[str, Any]]:
 @lru_cache(maxsize=256)
 def _check_files(name: str, bundles: Path, *stamps: Any) -> None:
     folder = bundles / name / "configs"
-    for kind, config in _composed(name, bundles, *stamps).items():
+    for kind, config in json.loads(_composed(name, bundles, *stamps)).items():
         if not (folder / f"{kind}.json").exists() or read_json(folder / f"{kind}.json", "a config") != config:
             raise InputError(
                 f"{folder / kind}.json is not what the protocol and model.json make: expected the composed config; "

@@ -18,9 +18,8 @@ from functools import partial
 from typing import Any
 
 from benchmark.base.records import InputError, Run
-from benchmark.data.folds import folds_path
+from benchmark.data.folds import folds_path, read_folds
 from benchmark.data.manifest import manifest_of
-from benchmark.data.prepare import DataSet
 from benchmark.studies import bundle, store
 
 LEASH = "BENCHMARK_LEASH"
@@ -54,13 +53,14 @@ def check_declared(runs: Sequence[Run], dataset: str) -> None:
         InputError: for the first.
     """
     manifest_of(dataset)
-    folds = set()
+    largest: dict[str, int] = {}
     for run in runs:
-        folds.add((bundle.frozen(run, dataset)["train"]["split"], run.fold))
-    for split, fold in sorted(folds):
+        split = bundle.frozen(run, dataset)["train"]["split"]
+        largest[split] = max(run.fold, largest.get(split, 0))
+    for split, fold in largest.items():
         # Before a set is scanned it has no folds.
-        if folds_path(dataset, split).exists():
-            DataSet(dataset, split).fold(fold)
+        if folds_path(dataset, split).exists() and not fold < (count := len(read_folds(dataset, split))):
+            raise InputError(f"{dataset} has folds 0 to {count - 1}, found fold {fold}.")
 
 
 def check_stages(runs: Sequence[Run]) -> None:

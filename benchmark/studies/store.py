@@ -9,6 +9,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Required
@@ -22,7 +23,7 @@ from benchmark.base import declared, project
 from benchmark.base.declared import FileName, Record
 from benchmark.base.files import read_table, write_json
 from benchmark.base.records import InputError, Run
-from benchmark.data.folds import SIDES, Fold
+from benchmark.data.folds import SIDES, Fold, load_folds
 from benchmark.data.prepare import DataSet, case_key
 from benchmark.data.volumes import sha256_file
 from benchmark.scoring import detection, score_table
@@ -130,37 +131,46 @@ def history(run: Run) -> pd.DataFrame:
     return read_table(path, "a training history", numbers=numbers) if path.exists() else pd.DataFrame()
 
 
+class _Shared:
+    """What the identities of all runs of one split have in common."""
+
+    def __init__(self, data: DataSet) -> None:
+        manifest, listed = data.manifest, data.cases.cases
+        self.folds = [_units(fold) for fold in load_folds(data.name, data.split)]
+        self.manifest = {
+            key: getattr(manifest, key) for key in ("modalities", "labels", "regions", "regions_class_order")
+        }
+        self.cases = {case.case_id: case_key(case, manifest.modalities) for case in listed}
+        self.versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
+
+
 def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Yield runs with their identities; what runs of one split share is computed once."""
-    shared: dict[str, tuple[DataSet, dict[str, str], dict[int, dict[str, Any]]]] = {}
+    """Yield runs with everything that their numbers follow from: configs, patients, data, library versions, our code.
+
+    For a run that joins others these are the segmenter's, ``stages`` holds the others' fingerprints, None for one that
+    has not begun, and ``threshold`` the probability from which on a slice is let through.
+
+    Raises:
+        InputError: for a run that cannot be: unknown ids, values, bundle, data set or fold.
+    """
+    shared: dict[str, _Shared] = {}
     for run in runs:
         configs = bundle.frozen(run, dataset)
         split = configs["train"]["split"]
         if split not in shared:
-            data = DataSet(dataset, split)
-            shared[split] = data, _case_keys(data), {}
-        data, keys, folds = shared[split]
-        if run.fold not in folds:
-            folds[run.fold] = _units(data.fold(run.fold))
-        yield run, _identity(run, data, configs, keys, folds[run.fold])
+            shared[split] = _Shared(DataSet(dataset, split))
+        yield run, _identity(run, configs, shared[split])
 
 
 def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return everything a run's numbers follow from: configs, patients, data, library versions and our own code.
-
-    For a run that joins others these are the segmenter's, ``stages`` holds the others' fingerprints, None for one that
-    has not begun, and ``threshold`` the probability from which on a slice is let through.
-    """
-    return _identity(run, data, configs, _case_keys(data), _units(data.fold(run.fold)))
+    """Return everything a run's numbers follow from, as ``identities`` does."""
+    return _identity(run, configs, _Shared(data))
 
 
-def _case_keys(data: DataSet) -> dict[str, str]:
-    return {case.case_id: case_key(case, data.manifest.modalities) for case in data.cases.cases}
-
-
-def _identity(
-    run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]], keys: dict[str, str], fold: dict[str, Any]
-) -> dict[str, Any]:
+def _identity(run: Run, configs: Mapping[str, dict[str, Any]], shared: _Shared) -> dict[str, Any]:
+    if not 0 <= run.fold < len(shared.folds):
+        dataset = configs["train"]["manifest"]
+        raise InputError(f"{dataset} has folds 0 to {len(shared.folds) - 1}, found fold {run.fold}.")
     joined = {
         stage: read_record(place).fingerprint if (place / "run.json").exists() else None
         for stage, place in zip(run.stages, stage_folders(run), strict=True)
@@ -171,12 +181,10 @@ def _identity(
             kind: {key: value for key, value in configs[kind].items() if key not in bundle.MACHINE_IDS}
             for kind in bundle.CONFIGS
         },
-        "manifest": {
-            key: getattr(data.manifest, key) for key in ("modalities", "labels", "regions", "regions_class_order")
-        },
-        "fold": fold,
-        "cases": keys,
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
+        "manifest": shared.manifest,
+        "fold": shared.folds[run.fold],
+        "cases": shared.cases,
+        "versions": shared.versions,
         "code": code.hashes({kind: configs[kind] for kind in bundle.CONFIGS}),
     }
 
@@ -197,19 +205,24 @@ def differing(recorded: RunRecord, what: Mapping[str, Any]) -> list[tuple[str, A
     # Thousands of cases, in which no module is named, are compared as they are.
     sides = [({**side, "cases": {}}, {"cases": side["cases"]}) for side in (before, what)]
     (old, old_cases), (new, new_cases) = sides
-    return _differing(code.without_modules(old), code.without_modules(new)) + _differing(old_cases, new_cases)
+    same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
+    rows = [] if same else _differing(code.without_modules(old), code.without_modules(new))
+    return rows + _differing(old_cases, new_cases)
 
 
 def machine(device: str = "") -> dict[str, Any]:
     """What decides the last bits of a run besides its identity; ``device`` where it is known."""
+    environment = {name: os.environ[name] for name in DECIDES_BITS if name in os.environ}
+    return {**_built(), "environment": environment, **({"device": device} if device else {})}
+
+
+@lru_cache(maxsize=1)
+def _built() -> dict[str, str]:
+    """Instruction set of this machine and linear algebra of numpy."""
     built = np.show_config(mode="dicts") or {}
     blas = built.get("Build Dependencies", {}).get("blas", {})
-    return {
-        "processor": f"{platform.machine()} {' '.join(built.get('SIMD Extensions', {}).get('found', []))}".strip(),
-        "blas": f"{blas.get('name')} {blas.get('version')}",
-        "environment": {name: os.environ[name] for name in DECIDES_BITS if name in os.environ},
-        **({"device": device} if device else {}),
-    }
+    instructions = [platform.machine(), *built.get("SIMD Extensions", {}).get("found", [])]
+    return {"processor": " ".join(instructions), "blas": f"{blas.get('name')} {blas.get('version')}"}
 
 
 def check(run: Run, what: Mapping[str, Any], device: str = "") -> None:
@@ -338,10 +351,12 @@ def _units(fold: Fold) -> dict[str, Any]:
 
 
 def _differing(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    if old == new:
+        return []
     if isinstance(old, dict) and isinstance(new, dict):
         keys = dict.fromkeys([*old, *new])
         return [row for k in keys for row in _differing(old.get(k), new.get(k), f"{key}#{k}" if key else k)]
-    return [] if old == new else [(key, old, new)]
+    return [(key, old, new)]
 
 
 def _short(value: Any) -> str:
