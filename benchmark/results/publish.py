@@ -207,6 +207,7 @@ def _cautions(study: Study, recorded: provenance.Provenance, done: Sequence[Run]
         )
         if study.compare.get("pairs", "all") == "all":
             found.append("With all pairs compared, each model that another tool made enlarges the family.")
+    found += provenance.leaks(recorded)
     stale = _stale(study, done)
     if stale:
         parts = ", ".join(sorted({part for parts in stale.values() for part in parts}))

@@ -113,6 +113,15 @@ def read(study: Study) -> Provenance:
     return declared.read(study.folder / "provenance.json", Provenance, "where the scores come from")
 
 
+def leaks(found: Provenance) -> list[str]:
+    """Say which runs were tested on patients that they were trained or chosen on, as these noted them."""
+    return [
+        f"LEAK: {id_} was tested on {run.on_two_sides} patients that it was trained or chosen on."
+        for id_, run in found.runs.items()
+        if run.on_two_sides
+    ]
+
+
 def summary(found: Provenance, trained: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """What a report prints of ``read``; ``trained`` are the training histories, with each epoch's seconds."""
     runs = found.runs.values()

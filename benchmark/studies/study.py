@@ -171,7 +171,7 @@ def check_code(study: Study, changes: Mapping[str, Any]) -> None:
     path = study.folder / "study.json"
     for settings in (study.set, study.set_native, *(model.set for model in study.models)):
         trust.check(f"{path}: set", settings)
-    trust.check("--set", {key.rpartition(":")[2] if _addressed(key) else key: changes[key] for key in changes})
+    trust.check("--set", {match[2] if (match := _addressed(key)) else key: value for key, value in changes.items()})
 
 
 def _by_bundle(changes: Mapping[str, Any], bundles: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""Time (on the processor) what ``benchmark run-all`` does per run before the first one starts, on sets and studies of growing size.
+"""Time what ``benchmark run-all`` does per run before the first one starts, on sets and studies of growing size.
 
     python research/speed/start.py [--cases 250 1251] [--seeds 3 33]
 
 Each study has three models on 5 folds, on a case list that is written for it without any image. All is done twice: for
-runs that were never begun, and for runs that were and are compared with their records. The time per run should not
-grow with the number of runs, and be below 5 ms.
+runs that were never begun, and for runs that were and are compared with their records. Seconds are of the
+processor; the time per run should not grow with the number of runs, and be below 5 ms.
 """
 
 import argparse

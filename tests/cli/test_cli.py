@@ -441,7 +441,7 @@ time.sleep(0.05)
 def worker(project, monkeypatch):
     (project / "worker.py").write_text(WORKER)
     real = execute.command
-    monkeypatch.setattr(execute, "command", lambda run, changes: ["worker", *real(run, changes)[1:]])
+    monkeypatch.setattr(execute, "command", lambda run, **given: ["worker", *real(run, **given)[1:]])
 
     def runs(*kinds):
         return [Run("stand", "unet", kind, 0, seed) for seed, kind in enumerate(kinds)]
@@ -494,7 +494,7 @@ def test_an_interrupt_ends_what_runs_and_starts_no_more(worker, project):
         # A shell's background jobs ignore Ctrl-C, and their children with them; a terminal's do not.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys; from benchmark.base.records import Run; from benchmark.studies import execute\n"
-        "execute.command = lambda run, changes: ['worker', 'run', run.study, run.id]\n"
+        "execute.command = lambda run, **_: ['worker', 'run', run.study, run.id]\n"
         f"runs = {runs!r}\n"
         "execute.execute(runs, {}, 1, [], lambda run, state: print(run.variant, state, flush=True))\n"
     )

@@ -77,6 +77,13 @@ def test_a_missing_entry_is_named(project, entry):
             {"models": [{"bundle": "unet"}, {"bundle": "unet", "variant": "default"}]},
             "models that differ in bundle or variant",
         ),
+        ({"models": [{"bundle": "unet"}, {"bundle": "unet", "variant": "DEFAULT"}]}, "models that differ in bundle or"),
+        ({"models": [{"bundle": "../unet"}]}, "models/0/bundle: expected text to match pattern"),
+        ({"models": [{"bundle": "unet", "variant": "wide\n"}]}, "models/0/variant: expected text to match pattern"),
+        ({"data": "../phantom"}, "data: expected text to match pattern"),
+        ({"set": {"split": "slice"}}, "expected `split` as a field of the study or of a model, found it in a set"),
+        ({"models": [{"bundle": "unet", "set": {"split": "slice"}}]}, "expected `split` as a field of the study"),
+        ({"split": "random"}, "split: expected 'patient', 'slice' or 'published', found"),
         ({"models": [{"variant": "x"}]}, "models/0: expected an entry 'bundle', found none"),
         ({"models": ["unet"]}, r'models/0: expected an object, found "unet"\.$'),
         ({"models": []}, r"models: expected at least 1 item, found \[\]"),
@@ -275,3 +282,22 @@ def test_a_margin_that_means_nothing_is_refused_before_anything_runs(project, ma
     write_study("asked", compare={"metrics": ["dice", "hd95"], "margin": margin})
     with pytest.raises(InputError, match=message):
         study.load("asked")
+
+
+@pytest.mark.parametrize("margin", ["Infinity", "NaN", "1e999"])
+def test_a_margin_that_is_no_finite_number_is_refused(project, margin):
+    path = write_study("asked", compare={"metrics": ["dice"], "margin": 12345})
+    path.write_text(path.read_text().replace("12345", margin))
+    with pytest.raises(InputError, match=rf"study\.json is not JSON: expected a study, found {margin}"):
+        study.load("asked")
+
+
+def test_a_split_reaches_the_runs_and_a_models_own_wins(project):
+    models = [{"bundle": "unet"}, {"bundle": "unet", "variant": "own", "split": "patient"}]
+    write_study("split", models=models, split="slice")
+    loaded = study.load("split")
+    assert [study.split_of(loaded, model) for model in loaded.models] == ["slice", "patient"]
+    assert study.apart(loaded) == ["unet/own"]
+    configs = [bundle.frozen(run, "phantom") for run in loaded.runs()]
+    assert [config["train"]["split"] for config in configs] == ["slice", "patient"]
+    assert [config["inference"]["split"] for config in configs] == ["slice", "patient"]
