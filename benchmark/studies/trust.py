@@ -21,6 +21,9 @@ ARITHMETIC = (
     ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.operator, ast.unaryop, ast.boolop,
     ast.cmpop, ast.expr_context,
 )  # fmt: skip
+TORCH = {
+    "torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer", "torch.optim.lr_scheduler.LRScheduler",
+}  # fmt: skip
 FUNCTIONS = {"abs", "float", "int", "len", "list", "max", "min", "round", "sum"}
 
 
@@ -105,7 +108,5 @@ def _known(target: str) -> bool:
     module = f"{found.__module__}."
     if module.startswith(("benchmark.", "monai.")):
         return not module.startswith(("monai.bundle.", "monai.apps."))
-    import torch
-
-    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
-    return module.startswith("torch.") and issubclass(found, kinds)
+    bases = {f"{base.__module__}.{base.__qualname__}" for base in found.__mro__}
+    return module.startswith("torch.") and not bases.isdisjoint(TORCH)

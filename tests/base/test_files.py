@@ -169,10 +169,9 @@ def test_files_of_one_report_appear_together_or_not_at_all(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
-    ).stdout
-    left = tmp_path / f".{socket.gethostname()}-{dead.strip()}-x"
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = tmp_path / f".{socket.gethostname()}-{process.pid}-x"
     left.mkdir()
     (left / "report.md").write_text("half", encoding="utf-8")
     with replacing_files(tmp_path):
