@@ -1,5 +1,6 @@
 """The command line end to end: a study to its report, failures that stay alone, kills that change nothing, a check."""
 
+import hashlib
 import io
 import json
 import os
@@ -90,9 +91,12 @@ def test_a_run_folder_is_a_bundle_with_its_record_and_predictions(unbroken):
     folder = unbroken[0] / "runs" / "tiny" / IDS[0]
     assert not (folder / "error.txt").exists()
     record = json.loads((folder / "run.json").read_text())
-    assert {"fingerprint", "identity", "commit", "platform", "command", "started", "stages"} <= set(record)
+    assert {"fingerprint", "identity", "commit", "platform", "command", "started", "stages", "machine"} <= set(record)
     for stage in ("train", "predict"):
         assert {"seconds", "peak_memory_mb", "device"} <= set(record["stages"][stage])
+    assert record["patients"] == {side: sorted(record["identity"]["fold"][side]) for side in record["patients"]}
+    assert set(record["patients"]) == {"train", "validation", "test"}
+    assert record["scores_sha256"] == hashlib.sha256((folder / "scores.csv").read_bytes()).hexdigest()
     config = json.loads((folder / "configs" / "train.json").read_text())
     assert {key: config[key] for key in TINY["set"]} == TINY["set"]
     predictions = sorted((folder / "predictions").iterdir())
