@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import math
 import os
 import re
 import shutil
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -38,6 +40,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise _explained(error, path) from error
+    except UnicodeEncodeError as error:
+        found = ascii(error.object[error.start : error.end])
+        raise InputError(f"{path} was not written: expected names in UTF-8, found {found} in one.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,6 +71,29 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder within ``folder``, and move each file there into place when the block ends well.
+
+    Nothing in ``folder`` changes before all files are complete. Files that were not made anew stay.
+
+    Raises:
+        InputError: if the disk is full or the place cannot be written.
+    """
+    temporary = Path(_beside(folder / "files", lambda place, prefix: tempfile.mkdtemp(dir=place, prefix=prefix)))
+    try:
+        yield temporary
+        made = sorted(path for path in temporary.rglob("*") if path.is_file())
+        for path in made:
+            target = folder / path.relative_to(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    except OSError as error:
+        raise _explained(error, folder) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path``, whole or not at all."""
     with replacing(path) as temporary:
@@ -81,14 +109,41 @@ def read_json(path: Path, what: str) -> Any:
     """Read a JSON file; ``what`` names it in the error.
 
     Raises:
-        InputError: if the file is missing or is not JSON.
+        InputError: if the file is missing, cannot be read, or is not JSON as ``parse_json`` takes it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes().decode())
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: expected {what}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: expected {what}, found: {error.strerror}.") from error
+    except ValueError as error:
         raise InputError(f"{path} is not JSON: expected {what}, found {error}.") from error
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON in which every number is finite and no object has a key twice.
+
+    Raises:
+        ValueError: for anything else, nested too deeply or with a number too long for Python included.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
+            raise ValueError(f"the key {json.dumps(twice)} twice in one object")
+        return found
+
+    def finite(number: str) -> float:
+        if not math.isfinite(float(number)):
+            raise ValueError(f"{number}, which is no finite number")
+        return float(number)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+    except RecursionError:
+        raise ValueError("too many brackets within each other") from None
 
 
 def read_table(

@@ -66,11 +66,18 @@ def check_safe(place: object, what: str, names: Iterable[str], file: bool = True
             raise InputError(f"{place}: expected {what} that {expected}, found {name!r}.")
 
 
-def first_cause(error: BaseException, wrapper: str = "") -> BaseException:
-    """Return what an error was raised from in the end, below all those whose message begins with ``wrapper``."""
-    while error.__cause__ is not None and str(error).startswith(wrapper):
+def first_cause(error: BaseException) -> BaseException:
+    """Return what happened, below what MONAI wraps around it for each expression and component that it was in."""
+    while error.__cause__ is not None and str(error).startswith(("Failed to evaluate", "Failed to instantiate")):
         error = error.__cause__
     return error
+
+
+def sentence(error: BaseException) -> str:
+    """Say in one line what happened."""
+    cause = first_cause(error)
+    text = " ".join(str(cause).split())
+    return text if isinstance(cause, InputError) else f"{type(cause).__name__}: {text or 'without a message'}"
 
 
 @dataclass(frozen=True)

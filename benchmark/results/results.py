@@ -114,7 +114,7 @@ class Results:
     @cached_property
     def folds(self) -> Mapping[str, Any] | None:
         """The folds file of the study's split."""
-        path = folds_path(self.study.data, self.study.set.get("split", "patient"))
+        path = folds_path(self.study.data, self.study.split)
         found: Mapping[str, Any] | None = read_json(path, "folds")
         return found
 
@@ -382,7 +382,8 @@ def _of_tools(results: Results) -> list[str]:
 
 def _of_runs(results: Results) -> list[str]:
     """Sentences on runs that do not fit together, or not the study as it is now."""
-    found, recorded = [], results.provenance
+    recorded = results.provenance
+    found = provenance.leaks(recorded)
     if stale := _stale(results):
         parts = ", ".join(sorted({part for parts in stale.values() for part in parts}))
         found.append(

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -237,3 +239,24 @@ def test_no_label_of_a_reports_cells_is_a_formula_and_each_is_read_as_it_was(mad
     assert {cell[0] for row in cells for cell in row[:-1] if cell} & set("=+-@") == set()
     assert [row[-1] for row in cells] == ["-0.5"] * len(labels), "a number is no formula"
     assert results.cells["row"].tolist() == labels and set(results.cells["column"]) == {"=Column"}
+
+
+@pytest.mark.parametrize(("ending", "code"), [("> /dev/full", 2), ("| true; exit ${PIPESTATUS[0]}", 141), (">&-", 0)])
+def test_an_output_that_nobody_takes_is_no_finding(project, ending, code):
+    """Exit code 1 says that something was found or failed, and nothing else."""
+    line = f"'{sys.executable}' -m benchmark plan tiny {ending}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert ("the output was not written" in done.stderr or "No space left" in done.stderr) == (code == 2)
+
+
+def test_a_plan_names_what_does_not_exist(project, command):
+    for change, sentence in [
+        ({"models": [{"bundle": "unet2"}]}, "There is no bundle 'unet2'"),
+        ({"data": "phantom2"}, "phantom2"),
+        ({"folds": [7]}, "phantom has folds 0 to 0, found fold 7"),
+        ({"set": {"data#split": "slice"}}, "Id 'data#split' cannot be set"),
+    ]:
+        write_study("tiny", **change)
+        code, out, err = command("plan", "tiny")
+        assert (code, out) == (2, "") and sentence in err and len(err.splitlines()) == 1
