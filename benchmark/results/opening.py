@@ -120,7 +120,7 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
     two do not differ.
     """
     identical = [model for model in study.models if model.track != "native"]
-    shared, own, native = study.set, study.set_native, len(identical) < len(study.models)
+    shared, own, native = study.settings, study.set_native, len(identical) < len(study.models)
     everyone = "all models of the identical track" if native else "all models"
     rows = [Deviation(everyone, key, short(value)) for key, value in shared.items()]
     rows += [Deviation("all models of the native track", key, short(value)) for key, value in own.items() if native]
@@ -129,8 +129,8 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
             # It is set beside its bundle's plain model of the identical track, else beside the first there.
             plain = [other for other in identical if other.bundle == model.bundle and other.variant == "default"]
             twin = next((other.name for other in (*plain, *identical)), "")
-            rows += _recipe(model.name, twin, shared, {*own, *model.set}, differences)
-        rows += [Deviation(model.name, key, short(value)) for key, value in model.set.items()]
+            rows += _recipe(model.name, twin, shared, {*own, *model.settings}, differences)
+        rows += [Deviation(model.name, key, short(value)) for key, value in model.settings.items()]
     return rows
 
 

@@ -53,7 +53,9 @@ def write(results: Results, folder: Path, private_figures: Path | None = None) -
 
 def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
     """Write cells.csv, a report's numbers by what they show, and report.json, the hashes of what it is made from."""
-    cells = pd.DataFrame(keyed_cells(blocks), columns=list(CELL_COLUMNS))
+    cells, labels = pd.DataFrame(keyed_cells(blocks), columns=list(CELL_COLUMNS)), list(CELL_COLUMNS[:-1])
+    # A spreadsheet would run a label that begins like a formula, as the row "+ Dice loss only" of a paper does.
+    cells[labels] = cells[labels].replace("^(?=[=+@-])", "'", regex=True)
     write_text(folder / "cells.csv", cells.to_csv(index=False, lineterminator="\n"))
     write_json(folder / "report.json", {"made_from": results.files()})
 
