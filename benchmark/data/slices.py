@@ -1,4 +1,4 @@
-"""Prepared cases to batches of 2D slices for training, and to whole volumes for validation and inference."""
+"""Read prepared cases as batches of 2D slices for training, and as whole volumes for validation and inference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.base.records import InputError
 from benchmark.data.prepare import PreparedCase
 
 
-class SliceDataset(Dataset):
+class SliceDataset(Dataset[dict[str, torch.Tensor]]):
     """Axial slices of prepared cases, read from the memory map and centred on a canvas of ``spatial_size``.
 
     An item is asked for by (index, row), where row holds the sample's random numbers; a batch is a dict of
@@ -49,7 +49,7 @@ class SliceDataset(Dataset):
         return {"image": torch.from_numpy(image), "label": torch.from_numpy(label), "random": torch.from_numpy(random)}
 
 
-class EpochSampler(Sampler):
+class EpochSampler(Sampler[list[tuple[int, np.ndarray]]]):
     """Batches of (slice index, random numbers) for one epoch, decided by (seed, epoch, position) alone.
 
     An epoch shows every slice with tumour once and as many drawn from the others, without replacement, shuffled;
@@ -86,7 +86,7 @@ class EpochSampler(Sampler):
             yield list(zip(order[start : start + self.batch_size], rows[start : start + self.batch_size], strict=True))
 
 
-class VolumeDataset(Dataset):
+class VolumeDataset(Dataset[dict[str, Any]]):
     """Whole prepared cases: ``image`` (modalities, slices, x, y) float32, ``index`` and, with labels, ``label``."""
 
     def __init__(self, cases: Sequence[PreparedCase], with_label: bool = True) -> None:
@@ -105,7 +105,7 @@ class VolumeDataset(Dataset):
 
 
 def centred(source: Sequence[int], target: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Slices that copy the middle of an array of shape ``source`` to the middle of one of shape ``target``."""
+    """Return the slices that copy the middle of an array of shape ``source`` into that of shape ``target``."""
     pairs = []
     for have, want in zip(source, target, strict=True):
         size = min(have, want)

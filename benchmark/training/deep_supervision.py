@@ -1,4 +1,4 @@
-"""Logits of several stages to one loss: each stage's, weighted by its resolution."""
+"""Add up the losses of a decoder's stages, weighted by their resolution."""
 
 from __future__ import annotations
 

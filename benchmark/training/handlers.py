@@ -1,4 +1,4 @@
-"""Events of a trainer or evaluator to files: a state to resume from, a history, the chosen weights, label maps."""
+"""Save, resume and record a training, and write the label maps of an evaluator."""
 
 from __future__ import annotations
 
