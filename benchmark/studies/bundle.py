@@ -14,7 +14,7 @@ from benchmark.base.files import read_json, write_json, write_text
 from benchmark.base.records import InputError, Run
 
 CONFIGS = ("train", "inference")
-MACHINE_IDS = ("device", "num_workers")
+MACHINE_IDS = ("device", "num_workers", "data_on_device")
 """Ids that say where a run computes, not what; its fingerprint leaves them out."""
 
 FIXED_IDS = ("bundle_root", "ckpt_dir", "output_dir", "manifest", "fold", "seed", "run_seed", "part")
