@@ -143,6 +143,6 @@ def test_probabilities_are_kept():
 
 
 def test_the_canvas_is_nnunets():
-    """Its ``get_patch_size`` gives 112x112 for 80x96 pixels turned freely, and 98x117 for 60x100 turned by 15 degrees."""
+    """Its ``get_patch_size`` gives 112x112 for 80x96 pixels turned freely, and 98x117 for 60x100 within 15 degrees."""
     assert canvas_size((80, 96)) == [112, 112]
     assert canvas_size((60, 100), 15.0) == [98, 118]  # one more, so that the patch lies in the middle
