@@ -65,7 +65,8 @@ class Trainer(SupervisedTrainer):
         """Prepare the batch, and compute its loss and the gradients anew."""
         self.optimizer.zero_grad(set_to_none=True)
         image, label = self.prepare_batch(batch, self.state.device, self.non_blocking, **self.to_kwargs)
-        with torch.autocast("cuda", enabled=self.amp, **self.amp_kwargs):
+        device = self.state.device.type
+        with torch.autocast(device, enabled=self.amp and device == "cuda", **self.amp_kwargs):
             predicted = self.inferer(image, self.network)
             loss = self.loss_function(predicted, label).mean()
         loss.backward()
