@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 from scipy.stats import kendalltau, spearmanr
 
-from benchmark.report.evidence import plans, power_table
+from benchmark.report.document import Cell
+from benchmark.report.evidence import needed, power_table
 from benchmark.report.tables import p_value, rule
 from benchmark.scoring.lesions import HD95_PENALTY
 from benchmark.scoring.metrics import METRICS, NSD_TOLERANCE
@@ -247,9 +248,10 @@ def power() -> str:
     found, asked, primary = _compared()
     asked["test"] = TWO_LEVEL
     family = len(compare(found, asked, BETTER))
-    shown = power_table(plans(found, asked, [primary], family), [primary], family, METRICS)
+    shown = power_table(needed(found, asked, [primary], family), [primary], family, METRICS)
     assert shown is not None
-    return f"{table(shown.header, shown.rows, 1)}\n\n{FEW}, {found['patient_id'].nunique()} patients."
+    rows = [[cell.text if isinstance(cell, Cell) else cell for cell in row] for row in shown.rows]
+    return f"{table(shown.header, rows, 1)}\n\n{FEW}, {found['patient_id'].nunique()} patients."
 
 
 def planned() -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from examples import EXAMPLES, MARKED, PAGE, RATES
 
-from benchmark.report.opening import FEW, MISSES
+from benchmark.results.opening import FEW, MISSES
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats import TESTS, TWO_LEVEL
 

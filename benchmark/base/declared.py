@@ -86,7 +86,7 @@ def _sentence(problem: Any) -> str:
     found = found if len(found) <= 60 else f"{found[:57]}..."
     if kind == "missing":
         return f"expected an entry {last!r}, found none"
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"expected no such entry, found {found}"
     if kind == "union_tag_not_found":
         return f"expected an entry {about['discriminator']}, found none"

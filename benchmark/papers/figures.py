@@ -15,9 +15,8 @@ from benchmark.base.records import model_name
 from benchmark.papers.implied import printed_report, reports
 from benchmark.papers.published import cell
 from benchmark.papers.values import Paper, ours
-from benchmark.report.canvas import MODEL_COLOURS, new_figure, plot_runs, save, styled
 from benchmark.report.document import Block, Figure, Text
-from benchmark.report.figures import Panel
+from benchmark.report.figures import MODEL_COLOURS, Panel, new_figure, plot_runs, save, styled
 from benchmark.report.figures import sequences as draw_sequences
 from benchmark.scoring.counts import SLICE
 from benchmark.stats import pooled

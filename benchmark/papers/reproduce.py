@@ -7,24 +7,24 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark import report
 from benchmark.base.files import read_table
 from benchmark.base.records import Run
 from benchmark.data.manifest import CaseList
 from benchmark.papers import published
+from benchmark.papers.values import Paper
 from benchmark.studies import bundle
 from benchmark.studies.study import Study
 
 
 def paper(
     study: Study, runs: Sequence[Run], cases: CaseList, scores: pd.DataFrame, comparisons: pd.DataFrame
-) -> report.Paper | None:
+) -> Paper | None:
     """What the paper of a study printed, with all that its tables are set beside; None for a study on no paper."""
     path = published.find(study.folder)
     if path is None:
         return None
     printed = published.load(path)
-    return report.Paper(
+    return Paper(
         published=printed,
         scores=scores,
         comparisons=comparisons,

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from benchmark.papers.implied import VERDICTS, Finding, summary
-from benchmark.papers.published import Interval, Value, cell, role
+from benchmark.papers.published import Value, cell, role
 from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, decimals, declared_tests, difference, ours, verdict
 from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text
-from benchmark.report.tables import p_value, short
+from benchmark.report.tables import NONE, gap_cells, p_value, short
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
 from benchmark.studies.study import Study, apart
@@ -36,8 +36,6 @@ TRACK_NOTES = (
     "Where none was declared, only from whether the interval, not corrected for the number of rows, contains 0.",
 )
 NOT_RUN = "not run"
-NONE = "none"
-"""Stands where there can be nothing because there is no number of ours; the row says why."""
 INLINE = 34
 """Longest reason that stands in a cell; longer ones are numbered and stand below the table."""
 
@@ -92,7 +90,7 @@ def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
             label = "Accuracy" if place == ("accuracy", "accuracy") else column["name"]
             cells = value_cells(printed, column, found, why, reasons, key_of(model, column, row))
             rows.append([row["label"], model or NO_MODEL, label, text, *cells])
-    return Table(_caption(table), HEADER, rows, notes=[RULE, *_how(table), *reasons.notes])
+    return Table(_caption(table), HEADER, rows, notes=[RULE, *_how(table), *reasons.notes], name=table["id"])
 
 
 def _measured(column: Mapping[str, Any]) -> bool:
@@ -166,7 +164,7 @@ def significance_table(paper: Paper, table: Mapping[str, Any]) -> Table:
         "does not meet the bound.",
         *reasons.notes,
     ]  # fmt: skip
-    return Table(_caption(table), HEADER, rows, notes=notes)
+    return Table(_caption(table), HEADER, rows, notes=notes, name=table["id"])
 
 
 def _tested(
@@ -252,7 +250,8 @@ def tracks(paper: Paper, study: Study) -> list[Block]:
                 rows += _track_row(paper, row, column, row["values"][index], (first, native[first]), reasons)
         if rows:
             caption = f"{table['id']}: one protocol for all models beside each model's own recipe."
-            blocks.append(Table(caption, TRACK_HEADER, rows, notes=[*TRACK_NOTES, *reasons.notes]))
+            name = f"{table['id']}, two recipes"
+            blocks.append(Table(caption, TRACK_HEADER, rows, notes=[*TRACK_NOTES, *reasons.notes], name=name))
     return blocks
 
 
@@ -393,17 +392,6 @@ def interval_cell(found: Ours, column: Mapping[str, Any], scale: float, digits: 
     if "history" in column:
         return "none: one value per training"
     return "none: a count" if digits == 0 else "none: fewer than two patients"
-
-
-def gap_cells(gap: Ours, name: str, scale: float = 1.0, digits: int = 3) -> list[str]:
-    """A difference, its interval, and whether the interval shows that ``name`` is higher or lower."""
-    if math.isnan(gap.low):
-        return [f"{gap.value * scale:+.{digits}f}", NONE, "no interval: fewer than two patients"]
-    shown = "no difference shown"
-    if not Interval(gap.low, gap.high).meets(Interval(0.0, 0.0)):
-        shown = f"{name} higher" if gap.low > 0 else f"{name} lower"
-    interval = f"{gap.low * scale:+.{digits}f} to {gap.high * scale:+.{digits}f}"
-    return [f"{gap.value * scale:+.{digits}f}", interval, shown]
 
 
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:

@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.base.records import model_name
 from benchmark.papers.published import COUNTED, Interval, Published, Value, role
 from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cells
-from benchmark.scoring.metrics import COUNTS, METRICS
-from benchmark.stats import mean_interval, pooled, with_models
+from benchmark.scoring.metrics import METRICS
+from benchmark.stats import estimates, with_models
 
+Ours = estimates.Measured
 WIDEST = {"": 0.05, "mm": 1.0}
 """Largest half-width of our 95% interval that can show a number to be reproduced, by the measure's unit ("" is a share
 of one): a wider one meets nearly any printed number."""
-WATCHED = ("val_dice", "val_accuracy")
-"""What a training keeps its weights by: a segmenter's column of a history, else a classifier's."""
 
 
 @dataclass(frozen=True)
@@ -51,38 +49,22 @@ class Paper:
         return list(pd.unique(self.rows["model"]))
 
 
-@dataclass(frozen=True)
-class Ours:
-    """Our counterpart of a printed number; the ends are NaN with fewer than two patients, and of what is no sample."""
-
-    value: float
-    low: float
-    high: float
-    sd: float = math.nan
-    patients: int = 0
-
-
 def ours(paper: Paper, model: str, column: Mapping[str, Any], cell: ReportCell = ("", "")) -> Ours | None:
     """Return a model's counterpart of a column; None where the scores do not hold it.
 
-    ``cell`` is the row and measure of a classification report. Means over patients have BCa intervals, pooled
-    measures percentile ones; both resample patients. A column of a history and a count of a test set have none.
+    ``cell`` is the row and measure of a classification report. A column of a history and a count of a test set have no
+    interval.
     """
     if "history" in column:
-        return kept_epoch(paper.histories, model, column["history"])
+        return estimates.kept_epoch(paper.histories, model, column["history"])
     if column.get("aggregate", "patients") == "patients":
-        values = patient_values(paper.rows, model, column)
-        if values.empty:
-            return None
-        low, high = mean_interval(values.to_numpy())
-        sd = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-        return Ours(float(values.mean()), float(low[0]), float(high[0]), sd, len(values))
-    counts, measure = _counts(paper.rows, model, column), _measure(column, cell)
+        return estimates.mean(estimates.patient_scores(paper.rows, model, column.get("metric"), _regions(column)))
+    counts, measure = estimates.region_counts(paper.rows, model, _regions(column)), _measure(column, cell)
     if not len(counts) or measure is None:
         return None
     if cell[1] == "support":
-        return Ours(float(np.squeeze(measure(counts.sum(axis=0)))), math.nan, math.nan, patients=len(counts))
-    return Ours(*pooled.estimate(counts, measure), patients=len(counts))
+        return Ours(float(np.squeeze(measure(counts.sum(axis=0)))), patients=len(counts))
+    return estimates.pooled_measure(counts, measure)
 
 
 def _measure(column: Mapping[str, Any], cell: ReportCell) -> Any:
@@ -91,44 +73,12 @@ def _measure(column: Mapping[str, Any], cell: ReportCell) -> Any:
     return measure_of(column["metric"], column.get("weights")) if "metric" in column else None
 
 
-def kept_epoch(histories: Mapping[str, pd.DataFrame], model: str, name: str) -> Ours | None:
-    """A column of a model's histories at the epoch whose weights were kept, mean over runs; None without any.
-
-    That is the first of the epochs with the highest validation score (WATCHED).
-    """
-    found = []
-    for run, history in histories.items():
-        watched = next((key for key in WATCHED if key in history and history[key].notna().any()), None)
-        if model_name(*run.split("/")[:2]) == model and watched and name in history:
-            found.append(float(history[name].to_numpy()[int(np.nanargmax(history[watched].to_numpy()))]))
-    return Ours(float(np.mean(found)), math.nan, math.nan) if found and not np.isnan(found).any() else None
-
-
-def patient_values(rows: pd.DataFrame, model: str, column: Mapping[str, Any]) -> pd.Series:
-    """Value of each patient under a model: the mean over a column's regions, seeds and cases averaged before.
-
-    ``rows`` are scores with the name of each row's model. Slices are left out unless the column names them.
-    """
-    rows = rows[(rows["model"] == model) & (rows["metric"] == column.get("metric"))]
-    wanted = column.get("regions")
-    rows = rows[rows["region"].isin(wanted) if isinstance(wanted, list) else rows["region"] != SLICE]
-    if rows.empty:
-        return pd.Series(dtype=float)
-    cases = rows.groupby(["patient_id", "case_id", "region"])["value"].mean()
-    return cases.groupby(level=["patient_id", "region"]).mean().groupby(level="patient_id").mean()
-
-
-def _counts(rows: pd.DataFrame, model: str, column: Mapping[str, Any]) -> np.ndarray:
-    """Counts of shape (patients, regions, 4) of a column's regions; of slices, one region."""
+def _regions(column: Mapping[str, Any]) -> list[str] | None:
+    """Regions that a column is over; None for all but slices."""
     if column.get("aggregate") == "slices":
-        return pooled.patient_counts(rows, model, SLICE)[:, None]
-    rows = rows[rows["metric"].isin(COUNTS) & (rows["region"] != SLICE)]
-    wanted = column.get("regions", "mean")
-    regions = [r for r in pd.unique(rows["region"]) if wanted == "mean" or r in wanted]
-    found = [pooled.patient_counts(rows, model, region) for region in regions]
-    if not found or any(not len(counts) for counts in found):
-        return np.zeros((0, 1, len(COUNTS)))
-    return np.stack(found, axis=1)
+        return [SLICE]
+    wanted = column.get("regions")
+    return wanted if isinstance(wanted, list) else None
 
 
 def difference(rows: pd.DataFrame, first: str, second: str, column: Mapping[str, Any]) -> Ours | None:
@@ -137,22 +87,23 @@ def difference(rows: pd.DataFrame, first: str, second: str, column: Mapping[str,
     ``rows`` are scores with the name of each row's model.
     """
     if column.get("aggregate", "patients") == "patients":
-        values = patient_values(rows, second, column) - patient_values(rows, first, column)
-        values = values.dropna()
-        if values.empty:
-            return None
-        low, high = mean_interval(values.to_numpy())
-        return Ours(float(values.mean()), float(low[0]), float(high[0]), patients=len(values))
-    rows = rows[rows["metric"].isin(COUNTS)]
-    of = [set(rows.loc[rows["model"] == model, "patient_id"]) for model in (first, second)]
-    shared = rows[rows["patient_id"].isin(of[0] & of[1])]
-    counts, measure = [_counts(shared, model, column) for model in (first, second)], _measure(column, ("", ""))
-    if measure is None or not len(counts[0]) or len(counts[0]) != len(counts[1]):
-        return None
-    both = np.stack(counts, axis=1)
-    return Ours(
-        *pooled.estimate(both, lambda summed: measure(summed[:, 1]) - measure(summed[:, 0])), patients=len(both)
-    )
+        return estimates.mean_difference(rows, first, second, column.get("metric"), _regions(column))
+    measure = _measure(column, ("", ""))
+    return measure and estimates.pooled_difference(rows, first, second, measure, _regions(column))
+
+
+def column_beside(published: Published, model: str, metric: str) -> Mapping[str, Any]:
+    """The column of a paper's tables that a model's number stands beside, by the number's name; empty if there is none.
+
+    The name is a column of a history, a metric or a pooled measure.
+    """
+    for table in published.tables:
+        for row in table["rows"] if table["kind"] in ("scores", "significance") else ():
+            if (row.get("model") or ("" if "none" in row else table.get("model", ""))) == model:
+                for _, column, kind in columns_of(table):
+                    if kind != "p" and metric == (column.get("history") or column.get("metric")):
+                        return column
+    return {}
 
 
 def declared_tests(comparisons: pd.DataFrame, first: str, second: str, column: Mapping[str, Any]) -> pd.DataFrame:

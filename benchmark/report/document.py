@@ -1,9 +1,9 @@
-"""Blocks of a document (headings, text, lists, tables, figures) to Markdown; ``latex`` renders the same blocks."""
+"""Describe a document as blocks (headings, text, lists, tables, figures), and render them as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Table:
     """A table of text.
 
     ``groups`` are (title, number of columns) above the header, for the columns after the first. ``wrap`` lets the last
-    column hold long text, and ``pages`` lets such a table go over several pages. ``notes`` are printed below.
+    column hold long text, and ``pages`` lets such a table go over several pages. ``notes`` are printed below. ``name``
+    is what its cells are listed under, by default the heading of its section.
     """
 
     caption: str
@@ -72,6 +73,14 @@ class Table:
     notes: Sequence[str] = ()
     wrap: bool = False
     pages: bool = False
+    name: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        """Full name of each column: its header after the title of its group."""
+        titles = ["", *(title for title, span in self.groups for _ in range(span))]
+        titles += [""] * (len(self.header) - len(titles))
+        return [f"{title} {name}".strip() for title, name in zip(titles, self.header, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,50 @@ class Figure:
 
 
 Block = Heading | Text | Bullets | Table | Figure
+
+
+CELL_COLUMNS = ("table", "row", "column", "model", "metric", "region", "statistic", "against", "text")
+
+
+def keyed_cells(blocks: Sequence[Block]) -> list[tuple[str, ...]]:
+    """List every cell with a key as CELL_COLUMNS, in the order of the document.
+
+    A row is called by the cells before its first number, else by all that are none; a blank one is that of the row
+    above.
+    """
+    found, section = list[tuple[str, ...]](), ""
+    for block in blocks:
+        if isinstance(block, Heading) and block.level < 3:
+            section = block.text
+        elif isinstance(block, Table):
+            found += [(block.name or section, *cell) for cell in _cells_of(block)]
+    return found
+
+
+def _cells_of(table: Table) -> Iterator[tuple[str, ...]]:
+    above = [""] * len(table.header)
+    for row in table.rows:
+        cells = [Cell(cell) if isinstance(cell, str) else cell for cell in row]
+        above = [cell.text or last for cell, last in zip(cells, above, strict=True)]
+        first = next((place for place, cell in enumerate(cells) if cell.key), 0)
+        names = [text for cell, text in zip(cells, above, strict=True) if not cell.key]
+        label = ", ".join(names[:first] or names)
+        for column, cell in zip(table.columns, cells, strict=True):
+            if key := cell.key:
+                shown = (key.model, key.metric, key.region or "", key.statistic, key.against)
+                yield label, column, *shown, cell.text + cell.mark
+
+
+def say_once(blocks: Sequence[Block]) -> list[Block]:
+    """Drop each note of a table that a table before it has printed; numbered notes ("[1] …") stay with their table."""
+    said, found = set[str](), list[Block]()
+    for block in blocks:
+        if isinstance(block, Table):
+            notes = [note for note in block.notes if note not in said or note.startswith("[")]
+            said.update(notes)
+            block = replace(block, notes=notes)
+        found.append(block)
+    return found
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
@@ -106,10 +159,8 @@ def _markdown(block: Block) -> str:
 
 def table_to_markdown(table: Table, caption: bool = True) -> str:
     """Render a table with its caption above and its notes below; grouped headers become one line."""
-    titles = [""] + [title for title, span in table.groups for _ in range(span)]
-    header = [f"{title} {name}".strip() for title, name in zip(titles, table.header, strict=False)]
-    header += table.header[len(header) :]
-    lines = [[escape(name) for name in header], ["---", *["---:" if table.groups else "---"] * (len(header) - 1)]]
+    header = [escape(name) for name in table.columns]
+    lines = [header, ["---", *["---:" if table.groups else "---"] * (len(header) - 1)]]
     lines += [[_cell(cell) for cell in row] for row in table.rows]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     parts = [f"*{escape(table.caption)}*"] if caption and table.caption else []

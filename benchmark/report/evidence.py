@@ -1,4 +1,4 @@
-"""Scores and comparisons to what they can and cannot show: power, ranks of models, and methods beyond checkpoints."""
+"""Show what scores can and cannot show: patients needed, ranks of models, and methods beyond the trained networks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.report.document import Block, Cell, Heading, Table
-from benchmark.report.tables import Metrics, number, p_value, title, verdict
+from benchmark.report.document import Block, Cell, Heading, Key, Table
+from benchmark.report.tables import Metrics, interval, number, p_value, pair_row, title, verdict
 from benchmark.stats import TWO_LEVEL, methods_needed, paired_spreads, patients_needed
 
 FEWEST_PATIENTS = 10
@@ -19,8 +19,24 @@ MOST_PATIENTS = 10_000
 """Patients from which on a plan only says that it takes more: no set of such scans has as many."""
 
 
-class Plans(NamedTuple):
-    """How many patients small true differences would need, a row a pair and region: of networks and of methods.
+METHODS_NOTE = (
+    "Seeds: share of the variance of one run's difference on one patient that comes from training anew. Error: share "
+    "of the mean difference's variance that more seeds would lower (more patients lower some of it too). A beats B: "
+    "probability that A is better on a new patient, both trained anew, with an approximate 95% interval. All rows are "
+    "in methods.csv."
+)
+TWO_LEVEL_NOTE = (
+    "As trained here: p (Holm) of Wilcoxon's test over patients, which is of these trained networks and says nothing "
+    "of the methods."
+)
+NETWORKS_NOTE = (
+    "The declared comparisons are of these trained networks; interval, p and verdict here are of the methods "
+    "(two-level test, Holm over all declared regions, metrics and pairs)."
+)
+
+
+class PatientsNeeded(NamedTuple):
+    """How many patients small true differences would need, one row per pair and region: of networks and of methods.
 
     ``networks`` comes from ``stats.patients_needed``, ``methods`` from ``stats.methods_needed``, with no row where the
     declared test is over patients alone.
@@ -30,17 +46,20 @@ class Plans(NamedTuple):
     methods: pd.DataFrame
 
 
-def plans(scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str], family: int) -> Plans:
-    """Plans for every pair of models, declared or not; ``family`` is the number of declared comparisons."""
+def needed(scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str], family: int) -> PatientsNeeded:
+    """Patients needed by metrics ``names`` for every pair of models; ``family`` is the number of declared comparisons.
+
+    Pairs that were not declared are among them.
+    """
     models, alpha = list(pd.unique(scores["model"])), float(compare.get("alpha", 0.05))
     pairs = list(combinations(models, 2))
     networks = patients_needed(paired_spreads(scores, names, pairs, compare["test"]), alpha, family=family)
     tested = compare["metrics"] if compare["test"] == TWO_LEVEL else []
-    return Plans(networks.dropna(subset="patients"), methods_needed(scores, tested, pairs, alpha))
+    return PatientsNeeded(networks.dropna(subset="patients"), methods_needed(scores, tested, pairs, alpha))
 
 
 def power_table(
-    found: Plans, names: Sequence[str], family: int | None, metrics: Metrics, prefix: str = ""
+    found: PatientsNeeded, names: Sequence[str], family: int | None, metrics: Metrics, prefix: str = ""
 ) -> Table | None:
     """Patients that would show a true difference of the metrics ``names``, of the median pair and region.
 
@@ -59,13 +78,17 @@ def power_table(
         targets = networks.loc[networks["metric"] == name, "target"].drop_duplicates().sort_values()
         for place, target in enumerate(targets):
             unit = f" {metrics[name].unit}" if metrics[name].unit else ""
-            counts = [_patients(own.get((name, target), float("nan"))) for own in columns.values()]
+            counts = [
+                Cell(_patients(own.get((name, target), math.nan)), key=Key("", name, None, "patients_needed"))
+                for own in columns.values()
+            ]
             rows.append(["" if place else metrics[name].title, f"{target:g}{unit}", *counts])
     caption = (
-        f"{prefix}Power: patients that would show a true difference with 80% power; here there are "
+        f"{prefix}Power: patients needed to show a true difference with 80% power; here there are "
         f"{networks['n_patients'].max():.0f}."
     )
-    return Table(caption, ["Metric", "Difference", *columns], rows, notes=[_power_note(family, networks, methods)])
+    note = _power_note(family, networks, methods)
+    return Table(caption, ["Metric", "Difference", *columns], rows, notes=[note], name="Power")
 
 
 def _medians(rows: pd.DataFrame, column: str = "patients") -> pd.Series:
@@ -74,18 +97,19 @@ def _medians(rows: pd.DataFrame, column: str = "patients") -> pd.Series:
 
 def _power_note(family: int | None, networks: pd.DataFrame, methods: pd.DataFrame) -> str:
     said = (
-        "Of the median pair of models, declared or not, and region, by the spread of the differences here, which makes "
-        "it a rough guide. These networks: as they are trained, tested alone on new patients."
+        "Median over all pairs of models and regions, from the observed SD of paired differences; a rough guide. These "
+        "networks: as they are trained, one pair tested alone on new patients."
     )
     if family:
-        said += f" Hardest: the same where Holm's correction over {family} comparisons asks most."
+        said += f" Hardest: the same at the strictest level of Holm's correction over {family} comparisons."
     if len(methods):
         keys = ["metric", "region", "model_a", "model_b"]
         some, every = (len(rows[keys].drop_duplicates()) for rows in (methods, networks))
         said += (
-            " Methods: trained anew with so many seeds in the folds of this study, tested alone by the two-level test"
+            " Methods: trained anew with that many seeds in the folds of this study, one pair tested alone by the "
+            "two-level test"
             + (f" (the {some} of {every} pairs and regions with two seeds of both)" if some < every else "")
-            + ". None: with so few seeds no number of patients is enough."
+            + ". None: with so few seeds, no number of patients is enough."
         )
     return said
 
@@ -102,19 +126,22 @@ def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Me
     """A section with ``stats.rank_models`` of the declared metrics ``names``: the ranking and how stable it is."""
     if found is None:
         return []
-    rows: list[list[str | Cell]] = [
-        [str(row["rank"]), row["model"], f"{row['mean_rank']:.2f}", f"{row['rank_low']} to {row['rank_high']}",
-         f"{100 * row['p_first']:.0f} %", f"{100 * row['patients_first']:.0f} %"]
-        for row in found.to_dict("records")
-    ]  # fmt: skip
+    rows: list[list[str | Cell]] = []
+    for row in found.to_dict("records"):
+        texts = {
+            "mean_rank": f"{row['mean_rank']:.2f}", "rank_interval": f"{row['rank_low']} to {row['rank_high']}",
+            "p_first": _percent(row["p_first"]), "patients_first": _percent(row["patients_first"]),
+        }  # fmt: skip
+        cells = [Cell(text, key=Key(row["model"], "rank", None, name)) for name, text in texts.items()]
+        rows.append([Cell(str(row["rank"]), key=Key(row["model"], "rank", None, "rank")), row["model"], *cells])
     by, tau = " and ".join(metrics[name].title for name in names), found["kendall_tau"].iloc[0]
     order = "Kendall's tau of this order and those of the resamples"
     stable = "" if math.isnan(tau) else f" {order}: {tau:.2f} on average, where 1 is the same order every time."
     note = (
         f"Of the networks as trained here: each patient ranks them by {by} in every region, 1 the best, ties sharing "
-        "ranks; a patient's ranks are averaged, then patients', as BraTS ranks its participants. Resamples: "
-        f"{found['n_patients'].iloc[0]} patients drawn with replacement.{stable} A ranking always has a first; whether "
-        "it differs from the next is what the declared comparisons say."
+        "ranks; ranks are averaged within a patient, then over patients, as BraTS ranks its participants. Resamples: "
+        f"{found['n_patients'].iloc[0]} patients drawn with replacement.{stable} A ranking always has a first; the "
+        "declared comparisons say whether it differs from the next."
     )
     header = ["Rank", "Model", "Mean rank", "95% of ranks in resamples", "First in resamples", "First of patients"]
     table = Table(f"{prefix}Ranking by {by}.", header, rows, notes=[note])
@@ -135,33 +162,18 @@ def method_blocks(
     rows: list[list[str | Cell]] = []
     for row in found[found["metric"] == metric.name].to_dict("records"):
         share, low, high = (_percent(row[f"p_superior{end}"]) for end in ("", "_low", "_high"))
-        ends = f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}"
-        ours = [ends, p_value(row["p"]), p_value(row["p_holm"]), verdict(row)]
-        test = [p_value(row["p_patients_holm"])] if tested else ours
-        rows.append(
-            [row["region"], row["model_a"], row["model_b"], number(row["difference"], metric, True), *test,
-             _percent(row["share_seed"]), _percent(row["share_of_error"]), f"{share} ({low} to {high})"]
-        )  # fmt: skip
-    note = (
-        "Seeds: share of the variance of one run's difference on one patient that comes from training anew. Error: "
-        "share of the mean difference's variance that more seeds would lower (more patients lower some of it too). A "
-        "beats B: probability that A is better on a new patient, both trained anew, with an approximate 95% interval. "
-        "All rows are in methods.csv."
-    )
-    if tested:
-        note += (
-            " As trained here: p (Holm) of Wilcoxon's test over patients, which is of these trained networks and says "
-            "nothing of the methods."
-        )
-    else:
-        note += (
-            " The declared comparisons are of these trained networks; interval, p and verdict here are of the methods "
-            "(two-level test, Holm over all declared regions, metrics and pairs)."
-        )
+        ours = {"ci": interval(row["ci_low"], row["ci_high"], metric), "p": p_value(row["p"]),
+                "p_holm": p_value(row["p_holm"]), "verdict": verdict(row)}  # fmt: skip
+        test = {"p_patients_holm": p_value(row["p_patients_holm"])} if tested else ours
+        texts = {"difference": number(row["difference"], metric, True), **test,
+                 "share_seed": _percent(row["share_seed"]), "share_of_error": _percent(row["share_of_error"]),
+                 "p_superior": f"{share} ({low} to {high})"}  # fmt: skip
+        rows.append(pair_row(row, texts))
+    note = TWO_LEVEL_NOTE if tested else NETWORKS_NOTE
     test_header = ["As trained here"] if tested else ["95% CI", "p", "p (Holm)", "Verdict"]
     header = ["Region", "A", "B", "A - B", *test_header, "Seeds", "Error", "A beats B"]
     caption = f"{prefix}{title(metric, arrow=False)}: the methods, over patients and seeds."
-    return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=[note])]
+    return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=[METHODS_NOTE, note])]
 
 
 def _percent(share: float) -> str:

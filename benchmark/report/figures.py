@@ -1,22 +1,92 @@
-"""Histories, scores, comparisons and slices to figures: PNG files of paper quality, below 300 kB each."""
+"""Draw histories, scores, comparisons and slices as PNG files, each below 300 kB, in one style and palette."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmark.base.boxes import bounding_box
+from benchmark.base.files import replacing
 from benchmark.base.records import model_name
-from benchmark.report.canvas import MODEL_COLOURS, colours, new_figure, plot_runs, save, styled
 from benchmark.report.tables import title
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import patient_means, with_models
+from benchmark.stats import nemenyi, patient_means, patient_table, with_models
+from benchmark.stats.ranking import CriticalDifference
 
 LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
+MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6E6E6E", "#B8A900")
+"""Okabe and Ito's palette, told apart with every common colour blindness; black and yellow are greyed for paper."""
+LARGEST = 300_000
+MOST_PIXELS = 3_000_000
+STYLE: dict[Any, Any] = {
+    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
+    "axes.axisbelow": True, "text.parse_math": False, "legend.frameon": False, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Any, np.ndarray]:
+    """Return a figure of that size in inches with its axes, (rows, columns)."""
+    # The object interface, without pyplot: no global state, no display, no figure left open.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **settings)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, as sharp as it can be below ``LARGEST`` bytes, and return its path."""
+    from PIL import Image
+
+    with replacing(path) as temporary:
+        inches = figure.get_figwidth() * figure.get_figheight()
+        for dpi in (dpi for dpi in (160, 130, 110, 90, 70, 50) if dpi == 50 or inches * dpi**2 < MOST_PIXELS):
+            figure.savefig(temporary, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
+            if temporary.stat().st_size >= LARGEST:
+                # Grey scans with a few colours lose nothing visible in a palette, unlike by fewer pixels.
+                with Image.open(temporary) as picture:
+                    few = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
+                few.save(temporary, optimize=True, dpi=(dpi, dpi))
+            if temporary.stat().st_size < LARGEST:
+                break
+    return path
+
+
+def styled(draw: Any) -> Any:
+    """Wrap a function that draws, so that it draws in ``STYLE``."""
+
+    @wraps(draw)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return inner
+
+
+def colours(models: Sequence[str]) -> dict[str, str]:
+    """Give each model a colour, the same in every figure of a report; they repeat after eight."""
+    return {model: MODEL_COLOURS[index % len(MODEL_COLOURS)] for index, model in enumerate(models)}
+
+
+def plot_runs(axis: Any, tables: list[pd.DataFrame], column: str, colour: str, style: str, label: str) -> None:
+    """Plot a column of each run's history by epoch, thin, and their mean up to the end of the shortest, thick."""
+    tables = [table for table in tables if column in table and table[column].notna().any()]
+    if not tables:
+        return
+    for table in tables:
+        axis.plot(table["epoch"], table[column], style, color=colour, alpha=0.35, linewidth=0.7)
+    whole = pd.concat([table.set_index("epoch")[column] for table in tables], axis=1).dropna()
+    axis.plot(whole.index, whole.mean(axis=1), style, color=colour, linewidth=1.8, label=label)
 
 
 @dataclass(frozen=True)
@@ -41,10 +111,10 @@ class Panel:
 
 @styled
 def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: Sequence[str] = ()) -> Path:
-    """Draw loss and validation Dice by epoch, a column a model, a thin line a run and a thick one their mean.
+    """Draw loss and validation Dice by epoch, one column per model: a thin line per run, a thick one for their mean.
 
     ``histories`` maps a run's id (bundle/variant/foldF-seedS) to a table with the columns epoch, train_loss, val_loss
-    and val_dice. The mean ends with the shortest run, so that it never changes who it speaks for.
+    and val_dice. The mean ends with the shortest run, so that it is always over the same runs.
     """
     by_model: dict[str, list[pd.DataFrame]] = {model: [] for model in models}
     for run, history in histories.items():
@@ -74,7 +144,7 @@ def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: S
 
 @styled
 def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
-    """Draw one metric by region: a box a model (quartiles, whiskers to 1.5 IQR), a point a patient."""
+    """Draw one metric by region: a box per model (quartiles, whiskers to 1.5 IQR), a point per patient."""
     table = with_models(scores)
     table = table[table["metric"] == metric.name]
     models, regions = list(pd.unique(table["model"])), list(pd.unique(table["region"]))
@@ -120,7 +190,7 @@ def _value_axis(axis: Any, values: np.ndarray, metric: Metric) -> None:
 
 @styled
 def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
-    """Draw the paired differences of one metric with their 95% intervals, a column a region, filled where shown."""
+    """Draw paired differences of one metric with 95% intervals, per region; filled where a difference is shown."""
     own = comparisons[(comparisons["metric"] == metric.name) & comparisons["difference"].notna()]
     pairs, regions = (
         list(dict.fromkeys(zip(own["model_a"], own["model_b"], strict=True))),
@@ -152,7 +222,7 @@ def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
 
 @styled
 def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None = None) -> Path:
-    """Draw image, truth and prediction of cases, a row a case; ``labels`` maps a label value to its name.
+    """Draw image, truth and prediction of cases, one row per case; ``labels`` maps a label value to its name.
 
     All panels should be of one model; slices are cropped to the brain.
     """
@@ -200,14 +270,10 @@ def _windowed(image: np.ndarray) -> np.ndarray:
     return np.where(image != 0, np.clip((image - low) / max(high - low, 1e-9), 0, 1), 0)
 
 
-def _brain_box(panel: Panel) -> tuple[slice, slice]:
+def _brain_box(panel: Panel) -> tuple[slice, ...]:
     inside = (panel.image != 0) | (panel.truth != 0) | (panel.prediction != 0)
-    box = []
-    for axis in (0, 1):
-        hits = np.flatnonzero(inside.any(axis=1 - axis))
-        low, high = (hits[0], hits[-1]) if len(hits) else (0, inside.shape[axis] - 1)
-        box.append(slice(max(int(low) - 2, 0), int(high) + 3))
-    return box[0], box[1]
+    box = bounding_box(inside if inside.any() else np.ones_like(inside))
+    return tuple(slice(max(side.start - 2, 0), side.stop + 2) for side in box)
 
 
 def _painted(picture: np.ndarray, overlay: np.ndarray | None, palette: Mapping[int, str]) -> np.ndarray:
@@ -218,3 +284,46 @@ def _painted(picture: np.ndarray, overlay: np.ndarray | None, palette: Mapping[i
         inside = overlay == value
         painted[inside] = 0.45 * painted[inside] + 0.55 * np.array(to_rgb(colour))
     return painted
+
+
+@styled
+def critical_differences(path: Path, scores: pd.DataFrame, metric: Metric, alpha: float) -> Path:
+    """Draw a critical-difference diagram of each region: mean ranks on a line, bars join models that do not differ.
+
+    Differences are Nemenyi's at ``alpha`` within a region, which is another family than the declared comparisons.
+    """
+    rows = scores[scores["metric"] == metric.name]
+    regions = list(pd.unique(rows["region"]))
+    found = [nemenyi(patient_table(rows, metric.name, region), metric.better == "higher", alpha) for region in regions]
+    lines = -(-len(found[0].ranks) // 2)
+    figure, axes = new_figure(
+        7.0, len(regions) * (0.9 + 0.2 * (lines + max(len(one.groups) for one in found))), len(regions)
+    )
+    for axis, region, one in zip(axes[:, 0], regions, found, strict=True):
+        _diagram(axis, one, f"{region}, {metric.title} (Friedman p = {one.friedman.p:.3g})")
+    return save(figure, path)
+
+
+def _diagram(axis: Any, found: CriticalDifference, heading: str) -> None:
+    models = len(found.ranks)
+    lowest = -0.6 - 0.5 * len(found.groups)
+    axis.set(xlim=(models + 0.6, 0.4), ylim=(lowest - 0.55 * -(-models // 2) - 0.3, 1.4))
+    axis.axis("off")
+    axis.set_title(heading, loc="left")
+    axis.plot([1, models], [0, 0], color="black", linewidth=1)
+    for tick in range(1, models + 1):
+        axis.plot([tick, tick], [0, 0.15], color="black", linewidth=1)
+        axis.text(tick, 0.25, str(tick), ha="center", va="bottom", fontsize=7)
+    axis.plot([1, 1 + min(found.critical, models - 1)], [1.0, 1.0], color="black", linewidth=1.5)
+    axis.text(1, 1.08, f"critical difference {found.critical:.2f}", ha="left", va="bottom", fontsize=7)
+    half = -(-models // 2)
+    for place, (model, rank) in enumerate(found.ranks.items()):
+        left = place >= half
+        depth = lowest - 0.55 * ((models - 1 - place) if left else place)
+        end = models + 0.15 if left else 0.85
+        axis.plot([rank, rank, end], [0, depth, depth], color="#6E6E6E", linewidth=0.7)
+        axis.text(end, depth, f" {model} ({rank:.2f}) ", ha="right" if left else "left", va="center", fontsize=7)
+    for level, group in enumerate(found.groups):
+        ends = found.ranks[list(group)]
+        height = -0.3 - 0.5 * level
+        axis.plot([ends.min() - 0.05, ends.max() + 0.05], [height, height], color="#0072B2", linewidth=3)

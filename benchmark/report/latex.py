@@ -1,4 +1,4 @@
-r"""Blocks of a document to a stand-alone LaTeX article with booktabs tables, for pdflatex."""
+"""Render the blocks of a document as a stand-alone LaTeX article with booktabs tables, for pdflatex."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of one model under two splits to a table that sets the two beside each other, on the patients of both."""
+"""Set one model's scores under a split by patient beside those under another split, on the patients of both."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.papers.tables import NONE, gap_cells
-from benchmark.papers.values import Ours, difference, patient_values
-from benchmark.report.document import Block, Cell, Heading, Table
+from benchmark.report.document import Block, Cell, Heading, Key, Table
+from benchmark.report.tables import NONE, gap_cells
 from benchmark.scoring.counts import POOLED_MEASURES, SLICE, global_accuracy, report_cells
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats import mean_interval, pooled, with_models
+from benchmark.stats import estimates, with_models
+from benchmark.stats.estimates import Measured
 from benchmark.studies.study import Study, split_of
 
 
-def _rate(counts: np.ndarray, cell: tuple[str, str]) -> np.ndarray:
+def report_cell(counts: np.ndarray, cell: tuple[str, str]) -> np.ndarray:
+    """One cell of the classification report of counts."""
     return report_cells(counts)[cell]
 
 
@@ -27,9 +28,9 @@ POOLED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "dice": POOLED_MEASURES["Dice"],
     "iou": POOLED_MEASURES["IoU"],
     "accuracy": global_accuracy,
-    "sensitivity": partial(_rate, cell=("1", "recall")),
-    "specificity": partial(_rate, cell=("0", "recall")),
-    "precision": partial(_rate, cell=("1", "precision")),
+    "sensitivity": partial(report_cell, cell=("1", "recall")),
+    "specificity": partial(report_cell, cell=("0", "recall")),
+    "precision": partial(report_cell, cell=("1", "precision")),
 }
 """Metrics as measures of counts that are summed over patients."""
 OF_NEGATIVES = ("accuracy", "specificity")
@@ -50,26 +51,28 @@ NOTES = (
 )
 
 
-class Pair(NamedTuple):
+class SplitPair(NamedTuple):
     """One model under two splits, by the names of its two trainings: by patient, and by ``split``."""
 
     honest: str
     other: str
     split: str
 
+    @property
+    def models(self) -> tuple[str, str]:
+        """Both names, the one by patient first."""
+        return self.honest, self.other
 
-def leak_pairs(study: Study) -> list[Pair]:
-    """Pairs of one model under two splits: the one by patient first, then the other and the name of its split.
 
-    The two have the same bundle, track and settings but for the split.
-    """
+def split_pairs(study: Study) -> list[SplitPair]:
+    """Pairs of models of the same bundle, track and settings but for the split, one of which is by patient."""
     by_recipe: dict[str, list[tuple[str, str]]] = {}
     for model in study.models:
         settings = {key: value for key, value in model.set.items() if key != "split"}
         recipe = json.dumps([model.bundle, model.track, model.stages, settings], sort_keys=True)
         by_recipe.setdefault(recipe, []).append((split_of(study, model), model.name))
     return [
-        Pair(honest, name, split)
+        SplitPair(honest, name, split)
         for models in by_recipe.values()
         for honest in [name for split, name in models if split == "patient"][:1]
         for split, name in models
@@ -77,13 +80,19 @@ def leak_pairs(study: Study) -> list[Pair]:
     ]
 
 
-def leak_table(scores: pd.DataFrame, pair: Pair, metrics: Sequence[str], titles: Mapping[str, str]) -> Table:
+def split_blocks(scores: pd.DataFrame, study: Study, metrics: Sequence[str], titles: Mapping[str, str]) -> list[Block]:
+    """A section with one table per model that a study runs under two splits; nothing where it does not."""
+    found: list[Block] = [split_table(scores, pair, metrics, titles) for pair in split_pairs(study)]
+    return [Heading("One model under two splits"), *found] if found else []
+
+
+def split_table(scores: pd.DataFrame, pair: SplitPair, metrics: Sequence[str], titles: Mapping[str, str]) -> Table:
     """One model under a split by patient and under another, on patients tested under both: pooled, and as a mean.
 
     ``scores`` holds both models with their counts; a classifier is compared by its accuracy over slices.
     """
     table = with_models(scores)
-    own = table[table["model"].isin(pair[:2])]
+    own = table[table["model"].isin(pair.models)]
     rows: list[list[str | Cell]] = []
     for metric, region in _measures(own, metrics):
         name = titles.get(metric, metric.capitalize())
@@ -91,10 +100,11 @@ def leak_table(scores: pd.DataFrame, pair: Pair, metrics: Sequence[str], titles:
             why = "not comparable: slices that are not tested count as right"
             rows.append([name, region, *[NONE] * 4, why, "0"])
             continue
-        rows.append([f"{name}, pooled", region, *_pooled_cells(own, pair, metric, region)])
-        rows.append([f"{name}, mean", region, *_mean_cells(own, pair, metric, region)])
+        for kind, cells in (("pooled", _pooled_cells), ("mean", _mean_cells)):
+            texts = cells(own, pair, metric, region)
+            rows.append([f"{name}, {kind}", region, *_keyed(texts, pair, metric, region, kind)])
     if not rows:
-        absent = [name for name in pair[:2] if name not in set(own["model"])]
+        absent = [name for name in pair.models if name not in set(own["model"])]
         why = f"not comparable: {' and '.join(absent)} not run" if absent else "not comparable: not scored"
         rows = [[*[NONE] * 6, why, "0"]]
     return Table(
@@ -102,7 +112,19 @@ def leak_table(scores: pd.DataFrame, pair: Pair, metrics: Sequence[str], titles:
         [name.format(split=pair.split) for name in HEADER],
         rows,
         notes=[note.format(split=pair.split, share=_share(own, pair)) for note in NOTES],
+        name=f"{pair.honest} under two splits",
     )
+
+
+def _keyed(texts: Sequence[str], pair: SplitPair, metric: str, region: str, kind: str) -> list[Cell]:
+    """Cells of a row after measure and region, each with what it shows; differences are the other's less the honest."""
+    shown = [pair.honest, *[pair.other] * 5]
+    against = [pair.other, *[pair.honest] * 5]
+    statistics = (kind, kind, "difference", "ci", "verdict", "n_patients")
+    return [
+        Cell(text, key=Key(model, metric, region, statistic, other))
+        for text, model, statistic, other in zip(texts, shown, statistics, against, strict=True)
+    ]
 
 
 def _measures(own: pd.DataFrame, metrics: Sequence[str]) -> list[tuple[str, str]]:
@@ -116,17 +138,12 @@ def _measures(own: pd.DataFrame, metrics: Sequence[str]) -> list[tuple[str, str]
     return [*found, *([("accuracy", SLICE)] if (own["region"] == SLICE).any() else [])]
 
 
-def _shared_counts(own: pd.DataFrame, pair: Pair, region: str) -> np.ndarray:
+def _shared_counts(own: pd.DataFrame, pair: SplitPair, region: str) -> np.ndarray:
     """Counts of the patients tested under both splits, shape (patients, 2, 4); empty where there are none."""
-    rows = own[(own["region"] == region) & own["metric"].isin(COUNTS)]
-    tested = [set(rows.loc[rows["model"] == model, "patient_id"]) for model in pair[:2]]
-    rows = rows[rows["patient_id"].isin(tested[0] & tested[1])]
-    if rows.empty:
-        return np.zeros((0, 2, len(COUNTS)))
-    return np.stack([pooled.patient_counts(rows, model, region) for model in pair[:2]], axis=1)
+    return estimates.shared_counts(own, *pair.models, [region])[:, :, 0]
 
 
-def _share(own: pd.DataFrame, pair: Pair) -> str:
+def _share(own: pd.DataFrame, pair: SplitPair) -> str:
     """How much of the tumour of the same patients the other split tests, in words."""
     for region in pd.unique(own["region"]):
         counts = _shared_counts(own, pair, region).sum(axis=0)
@@ -137,43 +154,31 @@ def _share(own: pd.DataFrame, pair: Pair) -> str:
     return "how many of them are tested is not known"
 
 
-def _pooled_cells(own: pd.DataFrame, pair: Pair, metric: str, region: str) -> list[str]:
-    counts = _shared_counts(own, pair, region)
-    if not len(counts):
+def _pooled_cells(own: pd.DataFrame, pair: SplitPair, metric: str, region: str) -> list[str]:
+    counts, measure = _shared_counts(own, pair, region), POOLED[metric]
+    gap = estimates.pooled_measure(counts, lambda summed: measure(summed[:, 1]) - measure(summed[:, 0]))
+    if gap is None:
         return [NONE] * 4 + ["not comparable: no counts of a patient under both", "0"]
-    measure = POOLED[metric]
-    sides = [_side(Ours(*pooled.estimate(counts[:, index], measure))) for index in (0, 1)]
-    gap = Ours(*pooled.estimate(counts, lambda summed: measure(summed[:, 1]) - measure(summed[:, 0])))
-    return [*sides, *gap_cells(gap, f"by {pair.split}"), str(len(counts))]
+    sides = [_side(estimates.pooled_measure(counts[:, index], measure)) for index in (0, 1)]
+    return [*sides, *gap_cells(gap, f"by {pair.split}"), str(gap.patients)]
 
 
-def _mean_cells(own: pd.DataFrame, pair: Pair, metric: str, region: str) -> list[str]:
+def _mean_cells(own: pd.DataFrame, pair: SplitPair, metric: str, region: str) -> list[str]:
     rows = own[(own["region"] == region) & (own["metric"] == metric)]
-    column = {"metric": metric, "regions": [region]}
-    tested = [set(rows.loc[rows["model"] == model, "patient_id"]) for model in pair[:2]]
+    tested = [set(rows.loc[rows["model"] == model, "patient_id"]) for model in pair.models]
     both = tested[0] & tested[1]
     ruled = set() if metric in OF_NEGATIVES else set(rows.loc[rows["note"].isin(NO_TUMOUR), "patient_id"])
     kept = both - ruled
     count = f"{len(kept)}" + (f" ({len(both) - len(kept)} left out)" if len(kept) < len(both) else "")
     rows = rows[rows["patient_id"].isin(kept)]
-    gap = difference(rows, *pair[:2], column)
+    gap = estimates.mean_difference(rows, *pair.models, metric, [region])
     if gap is None:
         return [NONE] * 4 + ["not comparable: no patient with tumour tested under both", count]
-    sides = []
-    for model in pair[:2]:
-        values = patient_values(rows, model, column).to_numpy()
-        low, high = mean_interval(values)
-        sides.append(_side(Ours(float(values.mean()), float(low[0]), float(high[0]))))
-    return [*sides, *gap_cells(gap, f"by {pair.split}"), count]
+    sides = [estimates.mean(estimates.patient_scores(rows, model, metric, [region])) for model in pair.models]
+    return [*map(_side, sides), *gap_cells(gap, f"by {pair.split}"), count]
 
 
-def _side(found: Ours) -> str:
+def _side(found: Measured | None) -> str:
+    if found is None:
+        return NONE
     return f"{found.value:.3f}" + ("" if np.isnan(found.low) else f" ({found.low:.3f} to {found.high:.3f})")
-
-
-def leak_blocks(scores: pd.DataFrame, study: Study, metrics: Sequence[str], titles: Mapping[str, str]) -> list[Block]:
-    """A section with one table for every model that a study runs under two splits; nothing where it does not."""
-    pairs = leak_pairs(study)
-    if not pairs:
-        return []
-    return [Heading("One model under two splits"), *[leak_table(scores, pair, metrics, titles) for pair in pairs]]

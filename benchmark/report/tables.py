@@ -1,4 +1,4 @@
-"""Summaries and comparisons to the tables of a report, as blocks of a document."""
+"""Make the tables of a report from summaries, comparisons and scores."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.report.document import Cell, Table, table_to_markdown
+from benchmark.report.document import Cell, Key, Table, table_to_markdown
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import summarise
+from benchmark.stats import summarise, with_models
 from benchmark.stats.compare import NOT_TESTED
+from benchmark.stats.estimates import Measured
 
 WORSE, UNTESTED = "†", "‡"
 TEST_NAMES = {
@@ -22,7 +23,12 @@ TEST_NAMES = {
     "two_level": "two-level t test over patients and seeds",
 }
 PHANTOM = "PHANTOM data, not patients. "
-
+NONE = "none"
+"""Stands in a cell that can have no number; the row says why."""
+LESION_RULES = {"lesion": "BraTS 2023", "instance": "panoptica"}
+"""Rules by which lesions are counted, by the first word of their counts in ``metrics.LESION_COUNTS``."""
+LESION_NAMES = tuple(f"{rule}_{kind}" for rule in LESION_RULES for kind in ("tp", "fn", "fp"))
+"""Those counts in the order of the table's columns."""
 
 Metrics = Mapping[str, Metric]
 
@@ -59,6 +65,20 @@ def p_value(p: float, relation: bool = False) -> str:
     return f"{'= ' if relation else ''}{p:.3f}"
 
 
+def interval(low: float, high: float, metric: Metric) -> str:
+    """Write the interval of a difference, each end with its sign."""
+    return f"{number(low, metric, True)} to {number(high, metric, True)}"
+
+
+def gap_cells(gap: Measured, name: str, scale: float = 1.0, digits: int = 3) -> list[str]:
+    """A difference, its interval, and whether the interval shows that ``name`` is higher or lower."""
+    value = f"{gap.value * scale:+.{digits}f}"
+    if math.isnan(gap.low):
+        return [value, NONE, "no interval: fewer than two patients"]
+    shown = {1: f"{name} higher", -1: f"{name} lower", 0: "no difference shown"}[gap.sign]
+    return [value, f"{gap.low * scale:+.{digits}f} to {gap.high * scale:+.{digits}f}", shown]
+
+
 def title(metric: Metric, arrow: bool = True) -> str:
     """Name a metric with its unit and, as an arrow, its better direction."""
     unit = f" ({metric.unit})" if metric.unit else ""
@@ -75,7 +95,7 @@ def short(value: Any) -> str:
         given = ", ".join(f"{key} = {text}" for key, text in shown.items() if text)
         if "_target_" not in value:
             return given
-        return value["_target_"].split(".")[-1] + (f" ({given})" if given else "")
+        return str(value["_target_"]).split(".")[-1] + (f" ({given})" if given else "")
     return "none" if value in (None, "") else str(value)
 
 
@@ -131,7 +151,7 @@ def comparison_table(
         header=["Model", *regions * len(names)],
         groups=[(title(metrics[name]), len(regions)) for name in names],
         rows=rows,
-        notes=[*_mark_notes(comparisons, names, len(models), marks), empty_note(summary, names, metrics)],
+        notes=[_mark_note(comparisons, names, len(models), marks), empty_note(summary, names)],
     )
 
 
@@ -149,7 +169,8 @@ def _column(
         # What prints the same as the best is bold too: a reader cannot tell them apart.
         bold = len(models) > 1 and mean == number(own.at[best, "mean"], metric)
         mark = "" if model == best else _mark(comparisons, metric.name, region, model, str(best))
-        cells.append(Cell(mean + (f" ± {spread}" if spread != "-" else ""), bold, mark))
+        key = Key(model, metric.name, region)
+        cells.append(Cell(mean + (f" ± {spread}" if spread != "-" else ""), bold, mark, key))
     return cells
 
 
@@ -164,44 +185,44 @@ def _mark(comparisons: pd.DataFrame, metric: str, region: str, model: str, best:
     return WORSE if bool(pair["significant"].iloc[0]) else ""
 
 
-def _mark_notes(comparisons: pd.DataFrame, names: Sequence[str], models: int, marks: set[str]) -> list[str]:
+def _mark_note(comparisons: pd.DataFrame, names: Sequence[str], models: int, marks: set[str]) -> str:
     base = "Seeds are averaged within a case and cases within a patient."
     if models < 2:
-        return [base]
+        return base
     base += " Bold: best mean."
     tested = comparisons[comparisons["metric"].isin(list(names))]
     if tested.empty:
-        return [base + " These metrics were not declared for comparison: no difference here was tested."]
+        return base + " These metrics were not declared for comparison: no difference here was tested."
     test = TEST_NAMES[tested["test"].iloc[0]]
-    sentences = [
-        f"{WORSE}: shown to differ from the best model of its column ({test}, two-sided, significant after Holm's "
-        f"correction over all {len(comparisons)} declared comparisons).",
-        "No mark: no difference from the best was shown, which does not mean that they are equal.",
-    ]
-    if WORSE not in marks:
-        sentences = [
-            f"No model is marked: by the {test} with Holm's correction over all {len(comparisons)} declared "
-            "comparisons, no difference from the best was shown, which does not mean that they are equal."
-        ]
+    family = f"Holm's correction over all {len(comparisons)} declared comparisons"
+    equal = "no difference from the best was shown, which does not mean that they are equal."
+    if WORSE in marks:
+        how = f"{test}, two-sided, significant after {family}"
+        base += f" {WORSE}: shown to differ from the best model of its column ({how}). No mark: {equal}"
+    else:
+        base += f" No model is marked: by the {test} with {family}, {equal}"
     if UNTESTED in marks:
-        sentences.append(f"{UNTESTED}: its comparison with the best was not declared or could not be tested.")
-    return [" ".join([base, *sentences])]
+        base += f" {UNTESTED}: its comparison with the best was not declared or could not be tested."
+    return base
 
 
-def empty_note(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics) -> str:
-    """Say how many cases a rule for empty masks decided, and by which rule."""
+def empty_note(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics | None = None) -> str:
+    """Say how many cases a rule for empty masks decided, and with ``metrics`` by which rule."""
     rows = summary[summary["metric"].isin(list(names))]
     hits = rows.groupby("region", sort=False)["n_empty"].max()
     cases = int(rows["n_cases"].max()) if len(rows) else 0
     if not hits.sum():
         return f"No score of the {cases} cases was decided by a rule for empty masks."
     counts = ", ".join(f"{region} {int(count)}" for region, count in hits.items())
+    said = f"Of {cases} cases, decided by a rule for empty masks (in the model with most): {counts}."
+    if metrics is None:
+        return f"{said} The rules are listed under Empty masks and missing predictions."
     rules = "; ".join(
         f"{metrics[name].title} {rule(metrics[name].both_empty, metrics[name])} if both masks are empty, "
         f"{rule(metrics[name].one_empty, metrics[name])} if one is"
         for name in names
     )
-    return f"Of {cases} cases, decided by a rule for empty masks (in the model with most): {counts}. Rules: {rules}."
+    return f"{said} Rules: {rules}."
 
 
 def rule(value: Any, metric: Metric) -> str:
@@ -220,13 +241,14 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") 
     own = comparisons[comparisons["metric"] == metric.name].to_dict("records")
     rows: list[list[str | Cell]] = []
     for row in own:
-        interval = f"{number(row['ci_low'], metric, True)} to {number(row['ci_high'], metric, True)}"
-        rows.append(
-            [row["region"], row["model_a"], row["model_b"], str(row["n_patients"]),
-             number(row["difference"], metric, True), interval, p_value(row["p"]), p_value(row["p_holm"]),
-             *(f"{row[name]:+.2f}" if pd.notna(row[name]) else "-" for name in ("effect_size", "d_z")),
-             str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-", verdict(row)]
-        )  # fmt: skip
+        texts = {
+            "n_patients": str(row["n_patients"]), "difference": number(row["difference"], metric, True),
+            "ci": interval(row["ci_low"], row["ci_high"], metric), "p": p_value(row["p"]),
+            "p_holm": p_value(row["p_holm"]),
+            **{name: f"{row[name]:+.2f}" if pd.notna(row[name]) else "-" for name in ("effect_size", "d_z")},
+            "n_ties": str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-", "verdict": verdict(row),
+        }  # fmt: skip
+        rows.append(pair_row(row, texts))
     notes = [
         f"A - B: mean paired difference over patients, with its 95% interval ({_interval(own)}). Effect: matched-pairs "
         "rank-biserial correlation, from -1 to 1; d_z: mean over SD of the differences (Cohen). Ties: patients with no "
@@ -241,8 +263,14 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") 
     return Table(f"{prefix}{metric.title}: declared comparisons, differences{unit}.", header, rows, notes=notes)
 
 
+def pair_row(row: Mapping[Any, Any], texts: Mapping[str, str]) -> list[str | Cell]:
+    """Cells of a pair in a region: these names, and ``texts`` by what each shows of the first model less the second."""
+    keys = {name: Key(row["model_a"], row["metric"], row["region"], name, row["model_b"]) for name in texts}
+    return [row["region"], row["model_a"], row["model_b"], *(Cell(texts[name], key=keys[name]) for name in texts)]
+
+
 def _interval(rows: Sequence[Mapping[Any, Any]]) -> str:
-    by_test = {"two_level": "of new patients and new seeds, as the test"}
+    by_test = {"two_level": "over patients and seeds, like the test"}
     return by_test.get(rows[0]["test"] if rows else "", "bootstrap over patients, BCa")
 
 
@@ -251,8 +279,9 @@ def _margin_note(rows: Sequence[Mapping[Any, Any]], metric: Metric) -> list[str]
     if margin is None:
         return ["No margin was declared, so nothing here says that two models are equivalent."]
     return [
-        f"Margin {number(margin, metric)}: equivalent, the mean difference is shown to lie within it; no worse, shown "
-        "not to be worse by as much; no difference shown, neither is (two one-sided tests, corrected over the family)."
+        f"Margin {number(margin, metric)}. Equivalent: the mean difference is shown to lie within the margin. No "
+        "worse: that model is shown not to be worse by the margin or more. No difference shown: neither is shown (two "
+        "one-sided tests, corrected over the family of comparisons)."
     ]
 
 
@@ -267,19 +296,78 @@ def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics, pr
     models, regions = list(pd.unique(summary["model"])), list(pd.unique(summary["region"]))
     found = summary.set_index(["model", "metric", "region"])["seed_sd"]
     rows: list[list[str | Cell]] = [
-        [model, *[number(found.get((model, name, region)), metrics[name]) for name in names for region in regions]]
+        [model, *(
+            Cell(number(found.get((model, name, region)), metrics[name]), key=Key(model, name, region, "seed_sd"))
+            for name in names for region in regions
+        )]
         for model in models
-    ]
+    ]  # fmt: skip
     groups = [(title(metrics[name], arrow=False), len(regions)) for name in names]
     caption = f"{prefix}SD over {summary['n_seeds'].max()} seeds of the mean over patients."
     return Table(caption, ["Model", *regions * len(names)], rows, groups)
 
 
+def rules_table(names: Sequence[str], metrics: Metrics) -> Table:
+    """Metrics with their direction, version and value for empty masks and missing predictions."""
+    rows: list[list[str | Cell]] = []
+    for metric in (metrics[name] for name in names):
+        rules = [rule(value, metric) for value in (metric.both_empty, metric.one_empty, metric.worst)]
+        rows.append([title(metric, arrow=False), metric.better, metric.version, *rules])
+    header = ["Metric", "Better", "Version", "Both masks empty", "One mask empty", "Prediction missing"]
+    return Table("Value of each metric where a mask is empty or a prediction is missing.", header, rows)
+
+
+def notes_table(scores: pd.DataFrame, prefix: str = "") -> Table | None:
+    """Cases by region and note, one column per model; None where no row has a note."""
+    table = with_models(scores)
+    models, noted = list(pd.unique(table["model"])), table[table["note"] != ""]
+    if noted.empty:
+        return None
+    counts = noted.groupby(["region", "note", "model"], sort=False)["case_id"].nunique().unstack("model", fill_value=0)
+    rows: list[list[str | Cell]] = [
+        [region, note, *[str(counts.at[(region, note), model]) if model in counts else "0" for model in models]]
+        for region, note in counts.index
+    ]
+    caption = f"{prefix}Cases with an empty or full mask or a missing prediction, under any seed."
+    return Table(caption, ["Region", "Note", *models], rows)
+
+
+def lesion_table(counts: pd.DataFrame, prefix: str = "") -> Table | None:
+    """Lesions per patient that were detected, missed and false, by region, model and rule; None without such counts.
+
+    ``counts`` has columns model, patient_id, case_id, region and ``metrics.LESION_COUNTS``, one row per run and case.
+    Runs are averaged within a case, cases within a patient, and then patients.
+    """
+    names = list(LESION_NAMES)
+    if not set(names) <= set(counts) or counts[names].isna().all(axis=None):
+        return None
+    cases = counts.groupby(["region", "model", "patient_id", "case_id"], sort=False)[names].mean()
+    patients = cases.groupby(["region", "model", "patient_id"], sort=False).mean()
+    means = patients.groupby(["region", "model"]).mean()
+    rows: list[list[str | Cell]] = []
+    for region in pd.unique(counts["region"]):
+        own = [model for model in pd.unique(counts["model"]) if (region, model) in means.index]
+        for place, model in enumerate(own):
+            found = means.loc[(region, model), names]
+            cells = [Cell(f"{one:.1f}", key=Key(model, str(name), region)) for name, one in found.items()]
+            rows.append(["" if place else region, model, *cells])
+    return Table(
+        caption=f"{prefix}Lesions per patient: detected (TP), missed (FN), false (FP).",
+        header=["Region", "Model", *["TP", "FN", "FP"] * len(LESION_RULES)],
+        groups=[("", 1), *[(name, 3) for name in LESION_RULES.values()]],
+        rows=rows,
+        notes=[
+            "Means over patients. By the rule of BraTS 2023, components that lie close together are one lesion, and "
+            "tiny ones are not counted as missed; by panoptica's, which the organisers have used since, each component "
+            "is one lesion."
+        ],
+    )
+
+
 def headline_table(
     scores: pd.DataFrame, comparisons: pd.DataFrame, metrics: Metrics, *, metric: str = "dice", phantom: bool = False
 ) -> str:
-    """Small Markdown table for a README: models by region under one metric, with its footnote."""
+    """Small Markdown table for a README: models by region under one metric, with its footnotes."""
     summary = summarise(scores[scores["metric"] == metric])
-    return table_to_markdown(
-        comparison_table(summary, comparisons, [metric], metrics, prefix=PHANTOM if phantom else "")
-    )
+    table = comparison_table(summary, comparisons, [metric], metrics, prefix=PHANTOM if phantom else "")
+    return table_to_markdown(replace(table, notes=[table.notes[0], empty_note(summary, [metric], metrics)]))

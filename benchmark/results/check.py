@@ -1,4 +1,4 @@
-"""Scores and a baseline's scores to findings: which model got worse, is missing, or cannot be compared.
+"""Compare scores with a baseline's: which model got worse, is missing, or cannot be compared.
 
 A model's scores are set against its baseline's patient by patient. One 95% interval of the mean paired difference and
 the declared margin decide. With two seeds of three folds, or as many runs otherwise, the interval is over patients and
@@ -43,7 +43,7 @@ the interval of a model of Dice 0.9 was as wide as 8."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Change:
     """One thing that changed against the baseline; ``message`` names the model and holds the numbers.
 
     ``numbers`` of a regression and of what is not shown: baseline, new, difference (new - baseline), ci_low, ci_high,
@@ -65,31 +65,30 @@ class Finding:
 
 def compare_with_baseline(
     scores: pd.DataFrame, baseline: pd.DataFrame, rule: Mapping[str, Any], better: Mapping[str, str]
-) -> list[Finding]:
+) -> list[Change]:
     """Compare scores with a baseline's, patient by patient; both tables have SCORE_COLUMNS.
 
-    ``rule`` is the part ``check`` of study.json: metrics, and margin, a number or one by metric. ``better`` maps a
-    metric to "higher" or "lower". What a regression is, and what is not shown, stands above; below three patients the
-    mean alone decides on a regression. What the baseline has and the scores lack is a finding too. Failing findings
-    come first.
+    ``rule`` is the part ``check`` of study.json: metrics, and margin, a number or one per metric. ``better`` maps a
+    metric to "higher" or "lower". Below three patients the mean alone decides on a regression. What the baseline has
+    and the scores lack is a finding too. Failing findings come first.
 
     Raises:
         InputError: if the rule lacks metrics or a margin, or names a metric that the baseline lacks.
     """
     new, old = with_models(scores), with_models(baseline, "the baseline")
-    findings: list[Finding] = []
+    findings: list[Change] = []
     absent = [model for model in pd.unique(old["model"]) if model not in set(new["model"])]
-    findings += [Finding("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
+    findings += [Change("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
     for model in pd.unique(new["model"]):
         if model not in set(old["model"]):
-            findings.append(Finding("new", f"{model}: not in the baseline", model))
+            findings.append(Change("new", f"{model}: not in the baseline", model))
     losses: list[_Loss] = []
     for metric, margin in _rules(rule, old, better):
         rows, reference = new[new["metric"] == metric], old[old["metric"] == metric]
         versions = [sorted(set(table["metric_version"].astype(str))) for table in (reference, rows)]
         if len(rows) and versions[0] != versions[1]:
             message = f"{metric}: not comparable, version {'/'.join(versions[0])} in the baseline and "
-            findings.append(Finding("not comparable", f"{message}{'/'.join(versions[1])} now", metric=metric))
+            findings.append(Change("not comparable", f"{message}{'/'.join(versions[1])} now", metric=metric))
             continue
         for (model, region), before in reference.groupby(["model", "region"], sort=False):
             if model in absent:
@@ -120,7 +119,7 @@ def _rules(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]
 
 
 class _Loss(NamedTuple):
-    """How much worse a model is in a region by a metric: mean and 95% interval of the loss, p of there being none.
+    """How much worse a model is in a region by a metric, with the 95% interval and the p of no loss.
 
     ``patients`` holds each patient's loss and ``every`` that under each seed, where seeds are those of the baseline.
     """
@@ -137,7 +136,7 @@ class _Loss(NamedTuple):
     p: float
 
 
-def _kept(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str]) -> tuple[pd.DataFrame, list[Finding]]:
+def _kept(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str]) -> tuple[pd.DataFrame, list[Change]]:
     """Rows of the baseline whose cases are still scored, and a finding where some are not."""
     model, region, metric = place
     # A case under another patient is another sample: both ids must agree.
@@ -151,7 +150,7 @@ def _kept(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str]) 
         f"{model}: no {region} {metric} now for {lost['case_id'].nunique()} of {before['case_id'].nunique()} cases "
         f"of the baseline (patients {shown})"
     )
-    return kept, [Finding("missing", message, model, region, metric)]
+    return kept, [Change("missing", message, model, region, metric)]
 
 
 def _loss(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str], margin: float, better: str) -> _Loss:
@@ -189,14 +188,14 @@ def _interval(patients: np.ndarray, changes: list[ScoreBlock]) -> tuple[float, f
     return float(low), float(high), float(stats.ttest_1samp(patients, 0.0, alternative="greater").pvalue)
 
 
-def _judged(loss: _Loss, p: float, family: int) -> Iterator[Finding]:
+def _judged(loss: _Loss, p: float, family: int) -> Iterator[Change]:
     """A finding, or none where the loss is shown to be within the margin; ``p`` is Holm's over the ``family``."""
     kind, reason = _verdict(loss, p, family)
     if kind:
         low, high = (loss.low, loss.high) if loss.better == "lower" else (-loss.high, -loss.low)
         numbers = {"baseline": loss.old, "new": loss.new, "difference": loss.new - loss.old, "ci_low": low,
                    "ci_high": high, "margin": loss.margin, "n_patients": len(loss.patients)}  # fmt: skip
-        yield Finding(kind, _message(loss.place, numbers) + reason, *loss.place, numbers)
+        yield Change(kind, _message(loss.place, numbers) + reason, *loss.place, numbers)
 
 
 def _verdict(loss: _Loss, p: float, family: int) -> tuple[Literal["regression", "not shown", ""], str]:

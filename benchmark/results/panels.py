@@ -1,4 +1,4 @@
-"""Finished runs to the cases that a report shows: the best, median and worst of every model."""
+"""Choose the cases whose pictures a report shows: the best, median and worst of every model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark import report
 from benchmark.base.records import Run
 from benchmark.data.manifest import CaseList
 from benchmark.data.prepare import PreparedCase, case_key, store_folder
 from benchmark.data.volumes import read_volume
+from benchmark.report.figures import Panel
 from benchmark.studies import store
 
 
-def panels(done: Sequence[Run], cases: CaseList, scores: pd.DataFrame) -> list[report.Panel]:
+def panels(done: Sequence[Run], cases: CaseList, scores: pd.DataFrame) -> list[Panel]:
     """The best, median and worst case of every model by Dice, mean over regions and seeds; the first seed is shown.
 
     ``scores`` are the rows of ``score_table.tidy`` of these runs, and perhaps of others.
@@ -39,7 +39,7 @@ def panels(done: Sequence[Run], cases: CaseList, scores: pd.DataFrame) -> list[r
     return shown_cases
 
 
-def _panel(case: PreparedCase, path: Path, rank: str, dice: float, model: str, cases: CaseList) -> report.Panel:
+def _panel(case: PreparedCase, path: Path, rank: str, dice: float, model: str, cases: CaseList) -> Panel:
     truth, prediction = np.asarray(case.label), case.crop(read_volume(path)[0])
     z = int(np.argmax((truth > 0).sum(axis=(1, 2)) * 1000 + (prediction > 0).sum(axis=(1, 2))))
     modalities = cases.manifest.modalities
@@ -48,4 +48,4 @@ def _panel(case: PreparedCase, path: Path, rank: str, dice: float, model: str, c
     truth, prediction = (np.rot90(a[z][::-1]) for a in (truth, prediction))
     sequences = {name: np.rot90(case.image[z, index][::-1]).astype(np.float32) for index, name in enumerate(modalities)}
     image = sequences[modalities[channel]]
-    return report.Panel(case.case.case_id, rank, dice, image, truth, prediction, model, sequences=sequences)
+    return Panel(case.case.case_id, rank, dice, image, truth, prediction, model, sequences=sequences)

@@ -2,10 +2,13 @@
 
 import errno
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from benchmark.base import files
 from benchmark.base.files import read_json, replacing, replacing_folder, write_json, write_text
 from benchmark.base.records import InputError
 
@@ -120,3 +123,21 @@ def test_what_is_not_json_is_refused(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"a\.json does not exist: expected a study\."):
         read_json(tmp_path / "a.json", "a study")
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next_one(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from benchmark.base.files import replacing, replacing_folder\n"
+        "with replacing(Path(sys.argv[1], 'a')), replacing_folder(Path(sys.argv[1], 'b')):\n"
+        "    print(1, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
+    process.stdout.read(1)
+    assert len(everything(tmp_path)) == 2
+    write_text(tmp_path / "c", "of a process beside it")
+    assert len(everything(tmp_path)) == 3
+    process.kill()
+    process.wait()
+    files._remove_leftovers.cache_clear()
+    write_text(tmp_path / "c", "after it")
+    assert everything(tmp_path) == ["c"]

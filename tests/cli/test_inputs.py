@@ -11,7 +11,8 @@ from helpers.synthetic_scores import rows, table, wide
 from benchmark import stats
 from benchmark.base.files import read_table
 from benchmark.base.records import InputError
-from benchmark.results import compared, publish
+from benchmark.results import publish
+from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.stats.patients import incomplete_runs
 from benchmark.studies import study
@@ -97,13 +98,12 @@ def test_a_check_names_the_file_that_it_cannot_use(made, command, name):
         assert code == 2 and f"made/{name} {sentence}" in err
 
 
-@pytest.mark.parametrize("name", ["comparisons.csv", "methods.csv", "ranking.csv"])
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"'])
-def test_an_explanation_names_the_table_that_it_cannot_use(made, command, name, content):
-    (made / name).write_text(content, encoding="utf-8")
-    of = ("--metric", "rank") if name == "ranking.csv" else ("--region", "WT", "--against", "la_resunet")
-    code, out, err = command("explain", "made", "--bundle", "unet", *of)
-    assert (code, out) == (2, "") and f"made/{name} is not a" in err
+def test_an_explanation_names_the_table_that_it_cannot_use(made, command, content):
+    publish.publish(study.load("made"))
+    (made / "cells.csv").write_text(content, encoding="utf-8")
+    code, out, err = command("explain", "made", "--bundle", "unet", "--region", "WT", "--against", "la_resunet")
+    assert (code, out) == (2, "") and "made/cells.csv is not a" in err
 
 
 def test_a_tool_under_another_seed_makes_no_methods_of_one_seed(made):
@@ -121,16 +121,16 @@ def test_a_tool_under_another_seed_makes_no_methods_of_one_seed(made):
 def test_a_tool_that_was_scored_on_other_cases_or_patients_is_refused(made):
     add_tool(made, ["Q1/a", "Q2/a"])
     with pytest.raises(InputError, match=r"tool\.csv: expected cases of the study, such as P0/a, found 2 others, such"):
-        compared.compared_scores(study.load("made"))
+        Results(study.load("made")).scores  # noqa: B018
     add_tool(made, CASES)
     path = made / "external/tool.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(",P3,", ",P9,"), encoding="utf-8")
     with pytest.raises(InputError, match=r"tool\.csv: expected case P3/a of patient P3, found P9\."):
-        compared.compared_scores(study.load("made"))
+        Results(study.load("made")).scores  # noqa: B018
     # More cases than the study's are no harm.
     add_tool(made, [*CASES, "Q1/a"])
-    table = compared.compared_scores(study.load("made"))
-    assert set(table.scores["case_id"]) == set(CASES) and table.left_out == []
+    results = Results(study.load("made"))
+    assert set(results.scores["case_id"]) == set(CASES) and results.left_out == []
 
 
 @pytest.mark.parametrize(

@@ -466,3 +466,32 @@ def test_neighbours_in_a_set_too_large_for_every_pair(project, monkeypatch):
     assert "patient" not in found.sentence
     assert 0 < found.count <= every.count
     assert f"holds for {found.count} a neighbour (z-1 or z+1)" in every.sentence
+
+
+@pytest.mark.parametrize("spoil", ["categories", "category_id", "listed"])
+def test_annotations_without_categories_are_reported(pictures, spoil):
+    scan("tumor2146", pictures)
+    for path in pictures.glob("*/_annotations.coco.json"):
+        data = json.loads(path.read_text())
+        if spoil == "categories":
+            del data["categories"]
+        for annotation in data["annotations"] if spoil != "categories" else ():
+            annotation |= {"category_id": 99}
+            if spoil == "category_id":
+                del annotation["category_id"]
+        path.write_text(json.dumps(data))
+    scan("tumor2146", pictures, replace=True)
+    found = by_check(audit("tumor2146"))["category names"].sentence
+    assert ("no category" if spoil == "category_id" else "which is not listed") in found
+
+
+def test_turned_pictures_and_images_without_background_are_named(pictures):
+    exif = Image.Exif()
+    exif[274] = 3
+    path = sorted(pictures.glob("train/*.jpg"))[0]
+    Image.fromarray(np.random.default_rng(1).integers(100, 200, (65, 65), np.uint8)).save(path, exif=exif)
+    scan("tumor2146", pictures, replace=True)
+    found = by_check(audit("tumor2146"))
+    assert (found["turned pictures"].count, found["turned pictures"].severity) == (1, "warning")
+    assert path.name in found["turned pictures"].examples[0]
+    assert (found["no background"].count, found["no background"].severity) == (1, "warning")

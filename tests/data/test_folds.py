@@ -1,4 +1,5 @@
 import json
+import math
 import random
 
 import pytest
@@ -93,6 +94,9 @@ def test_too_few_patients_for_three_sides():
         make_folds(["A", "B"], seed=1, k=2)
     with pytest.raises(InputError, match="found only 2 patients"):
         make_fractions(["A", "B"], 1, 0.6, 0.2, 0.2)
+    for fractions in ((math.nan, math.nan, math.nan), (0.5, math.nan, 0.5), (math.inf, 0.0, 0.0)):
+        with pytest.raises(InputError, match="expected fractions that add up to 1"):
+            make_fractions("ABCDEFGH", 1, *fractions)
 
 
 @pytest.fixture

@@ -348,3 +348,64 @@ def test_a_generated_set_is_made_on_first_use(project, monkeypatch):
     scan("phantom", project / "runs" / "data" / "phantom")
     assert not (project / "runs" / "data" / "locations.json").exists()
     assert {row.name: row.cases for row in known()}["phantom"] == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"case_id": "../../../outside"}, r"expected an id of a case that can be the name of a file, found '\.\./"),
+        ({"case_id": "a\n"}, r"expected an id of a case that can be the name of a file, found 'a\\n'"),
+        ({"case_id": ".hidden"}, "expected an id of a case"),
+        ({"patient_id": "a/b"}, "expected an id of a patient"),
+        ({"case_id": "brats18_a_1_2"}, r"ids of cases that differ in more than capital letters"),
+        ({"images": {}}, r"case Brats18_A_1_1: expected an image of each modality, found none of T1, T1c, T2, FLAIR"),
+        ({"sha256": {}}, r"case Brats18_A_1_1: expected the sha256 of LGG/.*_t1\.nii\.gz, found none"),
+        ({"label": "../x.nii.gz", "sha256": None}, r"case Brats18_A_1_1: expected files inside the folder of the set"),
+        ({"shape": "4"}, r"cases/0/shape: expected"),
+        ({"voxels": {"0": "many"}}, r"cases/0/voxels/0: expected a valid integer, found \"many\""),
+        ({"colour": 1}, r"cases/0/colour: expected no such entry"),
+    ],
+)
+def test_a_case_list_that_was_edited_is_refused(project, scans, change, message):
+    scan("brats2018", scans)
+    path = project / "data_manifests" / "brats2018.cases.json"
+    data = json.loads(path.read_text())
+    if change.get("sha256", 1) is None:
+        change = {**change, "sha256": {**data["cases"][0]["sha256"], "../x.nii.gz": "0"}}
+    data["cases"][0] |= change
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError, match=rf"brats2018\.cases\.json: .*{message}"):
+        load_cases("brats2018")
+
+
+def test_scan_names_images_of_no_case_and_without_background(project, scans):
+    place = scans / "LGG" / "Brats18_A_1_1"
+    save(place / "Brats18_A_1_1_t2.nii.gz", np.full((4, 5, 6), 7, np.int16))
+    for name in ("Brats18_A_1_1_t1_old.nii.gz", "Brats18_A_1_1_t1.nii.gz.part", "notes.txt", "Brats18_A_1_1.json"):
+        (place / name).touch()
+    (scans / "other.mha").touch()
+    warnings = scan("brats2018", scans).warnings
+    assert any("1 of 6 cases have images without a voxel that is exactly 0" in text for text in warnings)
+    (unused,) = (text for text in warnings if "are of no case" in text)
+    assert unused == (
+        "3 files that look like images are of no case and are not used: other.mha, "
+        "LGG/Brats18_A_1_1/Brats18_A_1_1_t1.nii.gz.part, LGG/Brats18_A_1_1/Brats18_A_1_1_t1_old.nii.gz."
+    )
+
+
+@pytest.mark.parametrize("value", [4 - 2e-9, 1e-9, 2.5])
+def test_a_label_value_is_shown_as_it_is(project, scans, value):
+    labels = np.zeros((4, 5, 6), np.float64)
+    labels[0, 0, 0] = value
+    save(scans / "HGG" / "Brats18_A_3_1" / "Brats18_A_3_1_seg.nii.gz", labels)
+    with pytest.raises(InputError, match=rf"found also {value}\."):
+        scan("brats2018", scans)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"phantom": 3}', "[[[", '{"phantom": {}}'])
+def test_a_list_of_folders_of_another_kind_is_refused(project, content):
+    path = project / "runs" / "data" / "locations.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"locations\.json"):
+        known()

@@ -382,3 +382,22 @@ def test_a_network_sees_one_slice_cases_as_any_other(project, rectangles):
     assert item["image"].shape == (1, 1, 20, 10) and item["label"].shape == (1, 20, 10)
     found = SliceInferer(roi_size=(24, 24), spatial_dim=0)(item["image"][None], torch.nn.Identity())
     assert torch.equal(found[0], item["image"])
+
+
+def test_a_table_of_patients_without_one_is_refused(project, rectangles):
+    for text, message in {
+        "": "found an empty one",
+        "number,file_name,patient_group\n": "found an empty one",
+        f"number,file_name,patient_group\n16,{picture(16)},\n": "expected patients in the column .*, found none",
+        "file_name,patient_group\na.jpg,1\na.jpg,2\n": "expected one patient of a.jpg, found patient_1 and patient_2",
+    }.items():
+        (rectangles / "index.csv").write_text(text)
+        with pytest.raises(InputError, match=rf"index\.csv: .*{message}"):
+            scan("tumor2146", rectangles)
+
+
+def test_an_endless_name_is_refused(project, rectangles):
+    annotations = rectangles / "train" / "_annotations.coco.json"
+    change(annotations, file_name="a" * 5000 + ".jpg")
+    with pytest.raises(InputError, match=r"_annotations\.coco\.json: images/0/file_name: expected .*250"):
+        scan("tumor2146", rectangles)

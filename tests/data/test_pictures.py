@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import struct
 import subprocess
+import zlib
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 
 from benchmark.base.records import InputError
 from benchmark.data import outlines
-from benchmark.data.pictures import files_of, read_pictures, shrink
+from benchmark.data.pictures import files_of, is_turned, read_pictures, shrink, size_of
 from benchmark.data.volumes import ImagePath, parse_path, read_image, read_images, sha256_of, spacing_of
 
 
@@ -270,3 +272,59 @@ def test_a_changed_file_of_outlines_is_read_and_hashed_anew(tmp_path):
     coco(path, [(7, [[1, 1, 3, 1, 3, 2, 1, 2]])])
     assert read_image(tmp_path, "c.json[7]")[0].sum() == 2
     assert before != sha256_of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+SEEN = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+"""Rows and columns of a picture as it is seen."""
+
+STORED = {
+    **{1: SEEN, 2: SEEN[:, ::-1], 3: SEEN[::-1, ::-1], 4: SEEN[::-1]},
+    **{5: SEEN.T, 6: SEEN.T[::-1], 7: SEEN[::-1, ::-1].T, 8: SEEN.T[:, ::-1]},
+}
+"""What a camera stores of it for each value of the EXIF tag."""
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("ending", [".png", ".tif", ".jpg"])
+def test_a_picture_is_read_as_it_is_seen(tmp_path, ending, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a{ending}"
+    stored = np.kron(STORED[orientation], np.ones((16, 16), np.uint8))  # as large as the blocks of JPEG
+    Image.fromarray(stored).save(path, exif=exif, quality=100) if ending == ".jpg" else Image.fromarray(stored).save(
+        path, exif=exif
+    )
+    if ending == ".tif" and orientation > 4:
+        with pytest.raises(InputError, match=r"a\.tif: expected an upright TIFF picture"):
+            read_pictures(path)
+        return
+    found = read_pictures(path)[0][:, :, 0].T[8::16, 8::16]
+    np.testing.assert_allclose(found, SEEN, atol=2)
+    assert size_of(path) == (48, 32) and is_turned(path) == (orientation > 1)
+
+
+def test_a_stack_has_endings_in_any_letters(tmp_path):
+    for number in range(1, 4):
+        save(tmp_path / f"a_{number}.tif", np.full((4, 6), number))
+    (tmp_path / "a_2.tif").rename(tmp_path / "a_2.TIF")
+    assert [file.name for file in files_of(tmp_path / "a_*.tif")] == ["a_1.tif", "a_2.TIF", "a_3.tif"]
+
+
+def test_a_picture_that_claims_more_than_it_can_hold_is_refused(tmp_path):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)  # 432 MB
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
+    with pytest.raises(InputError, match=r"a\.png: .*bytes for 12000 x 12000 pixels"):
+        read_pictures(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("index", ["[7]", "[7:200000x200000]"])
+def test_no_canvas_is_made_of_any_size_that_a_file_claims(tmp_path, index):
+    content = {"images": [{"id": 7, "file_name": "a.jpg", "width": 200_000, "height": 200_000}], "annotations": []}
+    (tmp_path / "a.json").write_text(json.dumps(content if index == "[7]" else {"7": [[0, 0], [1, 0], [1, 1]]}))
+    with pytest.raises(InputError, match=r"a\.json: expected .* at most 1e\+08 pixels, found 200000 x 200000"):
+        read_image(tmp_path, f"a.json{index}")

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from helpers.scans import AFFINES, MODALITIES, SHAPE, SUFFIXES, brain, save_case
 
+from benchmark.base import declared
+from benchmark.base.files import read_json
 from benchmark.base.records import InputError
 from benchmark.data import prepare as module
 from benchmark.data.manifest import data_folder, load_cases
-from benchmark.data.prepare import DataSet, case_key, prepare, prepare_case, store_folder
+from benchmark.data.prepare import DataSet, case_key, damaged, prepare, prepare_case, store_folder
 from benchmark.data.scan import scan
 
 
@@ -273,3 +276,68 @@ def test_a_generated_set_that_comes_out_otherwise_is_listed_anew_and_said(projec
     assert len(prepare("phantom")) == 9
     assert "the files generated here differ from those listed; it now lists these" in capsys.readouterr().err
     assert "0" * 64 not in path.read_text()
+
+
+def overwrite(path):
+    array = np.load(path)
+    np.save(path, np.ones_like(array))
+
+
+def overwrite_in_time(path):
+    """Change content, and neither size nor time of change."""
+    status = path.stat()
+    overwrite(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("file", ["label.npy", "image.npy"])
+@pytest.mark.parametrize("spoil", [overwrite, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_what_was_changed_in_the_store_is_prepared_anew(one, file, spoil):
+    prepared = one(*brain())
+    before = {name: (prepared.folder / name).read_bytes() for name in ("image.npy", "label.npy")}
+    spoil(prepared.folder / file)
+    problems = damaged("brats2018")
+    assert len(problems) == 1 and f"{file}: expected what was prepared of case Brats18_A_1_1" in problems[0]
+    (again,) = prepare("brats2018")
+    assert {name: (again.folder / name).read_bytes() for name in before} == before
+    np.testing.assert_array_equal(again.image, np.load(again.folder / "image.npy"))
+    assert damaged("brats2018") == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"files": {"image.npy": []}}', '{"files": 3}'])
+def test_a_broken_header_or_one_without_checksums_is_prepared_anew(one, content):
+    prepared = one(*brain())
+    expected = (prepared.folder / "case.json").read_text()
+    (prepared.folder / "case.json").write_text(content)
+    (again,) = prepare("brats2018")
+    found = json.loads((again.folder / "case.json").read_text())
+    assert {**found, "files": 0} == {**json.loads(expected), "files": 0} and found["files"].keys() == {
+        "image.npy",
+        "label.npy",
+    }
+
+
+def test_a_label_that_was_changed_secretly_scores_nothing(one):
+    prepared = one(*brain())
+    overwrite_in_time(prepared.folder / "label.npy")
+    (found,) = prepare("brats2018")
+    with pytest.raises(InputError, match=r"label\.npy: expected what was prepared of case Brats18_A_1_1"):
+        found.original_label()
+
+
+def test_a_copy_of_the_store_is_taken_as_it_is(one):
+    prepared = one(*brain())
+    for file in prepared.folder.iterdir():
+        os.utime(file, ns=(0, 0))
+    before = sorted(path.stat().st_ino for path in prepared.folder.iterdir())
+    (again,) = prepare("brats2018")
+    assert sorted(path.stat().st_ino for path in again.folder.iterdir()) == before
+
+
+def test_the_case_list_is_read_once_however_many_cases_there_are(project, monkeypatch):
+    shutil.rmtree(store_folder())
+    read = []
+    monkeypatch.setattr(declared, "read_json", lambda path, what: (read.append(path.name), read_json(path, what))[1])
+    prepare("phantom")
+    assert len(load_cases("phantom").cases) == 9
+    assert read.count("phantom.cases.json") <= 4

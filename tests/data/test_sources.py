@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.records import InputError
+from benchmark.data.label_maps import label_files
 from benchmark.data.manifest import load_manifest
 from benchmark.data.sources import brats, msd
 
@@ -137,3 +138,45 @@ def test_msd_that_does_not_fit(tmp_path):
     (tmp_path / "b" / "dataset.json").unlink()
     with pytest.raises(InputError, match=r"dataset\.json: expected the Decathlon's description"):
         msd.find_cases(tmp_path / "b", manifest)
+
+
+def test_names_in_capitals_are_those_of_the_case(tmp_path):
+    lay(tmp_path, "Brats18_A_1_1", ("_T1", "_t1ce", "_t2", "_FLAIR", "_seg"), ".NII.GZ")
+    (case,) = brats.find_cases(tmp_path, load_manifest("brats2018"))
+    assert case.images["FLAIR"] == "Brats18_A_1_1/Brats18_A_1_1_FLAIR.NII.GZ"
+    (tmp_path / "Brats18_A_1_1" / "Brats18_A_1_1_t1.nii.gz").touch()
+    with pytest.raises(InputError, match=r"expected one file Brats18_A_1_1_t1, found .*_T1\.NII\.GZ and .*\.nii\.gz"):
+        brats.find_cases(tmp_path, load_manifest("brats2018"))
+
+
+@pytest.mark.parametrize("name", ["W39_1998.09.19_Segm.nii", "W39_1998.09.19_Segm.nii.gz"])
+def test_the_misnamed_label_of_brats2020_is_found_compressed_or_not(tmp_path, name):
+    lay(tmp_path, "BraTS20_Training_355", BRATS_2018[:4])
+    (tmp_path / "BraTS20_Training_355" / name).touch()
+    (case,) = brats.find_cases(tmp_path, load_manifest("brats2020"))
+    assert case.label == f"BraTS20_Training_355/{name}"
+    names = load_manifest("brats2020").layout.label_names
+    assert label_files(tmp_path, names)["BraTS20_Training_355"].name == name
+
+
+@pytest.mark.parametrize("target", ["nowhere", "."])
+def test_a_link_to_nowhere_or_in_a_circle_is_refused(tmp_path, target):
+    lay(tmp_path, "Brats18_A_1_1")
+    (tmp_path / "Brats18_A_2_1").symlink_to(target)
+    with pytest.raises(InputError, match=r"Brats18_A_2_1: expected a .*, found a link"):
+        brats.find_cases(tmp_path, load_manifest("brats2018"))
+    if target == "nowhere":
+        with pytest.raises(InputError, match=r"Brats18_A_2_1: expected a .*, found a link"):
+            label_files(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    lay(tmp_path, "Brats18_A_1_1")
+
+    def closed(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    for read in (lambda: brats.find_cases(tmp_path, load_manifest("brats2018")), lambda: label_files(tmp_path)):
+        with pytest.raises(InputError, match="expected a folder to read, found: Permission denied"):
+            read()

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import resource
 
 import nibabel
 import numpy as np
@@ -165,3 +166,110 @@ def test_sha256_is_hashlibs(tmp_path):
     assert sha256_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
     with pytest.raises(InputError, match="none: expected a readable file"):
         sha256_file(tmp_path / "none")
+
+
+def with_forms(path, sform, pixdim):
+    """Save a NIfTI file whose qform follows pixdim."""
+    image = nibabel.Nifti1Image(voxels(), np.diag([*pixdim, 1.0]))
+    image.set_qform(np.diag([*pixdim, 1.0]), code=1)
+    content = bytearray(image.to_bytes())
+    content[280:328] = np.diag([*sform, 1.0])[:3].astype("<f4").tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def test_a_header_with_two_voxel_sizes_is_refused(tmp_path):
+    sizes = r"found 1 x 1 x 1 by sform, 2 x 2 x 2 by pixdim"
+    with pytest.raises(InputError, match=rf"a\.nii: expected one voxel size in the header, {sizes}"):
+        read_volume(with_forms(tmp_path / "a.nii", (1, 1, 1), (2, 2, 2)))
+    with pytest.raises(InputError, match="by sform"):
+        read_volume(with_forms(tmp_path / "b.nii", (2, 2, 2.1), (2, 2, 2)))
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
+@pytest.mark.parametrize("size", [(2.0, 2.0, 2.0), (0.9375, 0.9375, 3.3)])
+def test_the_voxel_size_is_that_of_monai(tmp_path, ending, size):
+    from monai.transforms import LoadImage
+
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag(size)
+    path = save(tmp_path / f"a{ending}", voxels(), affine) if ending == ".nii.gz" else tmp_path / f"a{ending}"
+    if ending != ".nii.gz":
+        itk = pytest.importorskip("itk")
+        image = itk.image_from_array(np.ascontiguousarray(voxels().transpose()))
+        image.SetSpacing(size)
+        itk.imwrite(image, str(path))
+    loaded = LoadImage(image_only=True)(str(path))
+    np.testing.assert_allclose(spacing_of(read_volume(path)[1]), loaded.pixdim, rtol=1e-5)
+
+
+def test_endings_count_in_capitals_too(tmp_path):
+    itk = pytest.importorskip("itk")
+    for ending in (".nii", ".nii.gz", ".mha", ".nrrd"):
+        path = tmp_path / f"a{ending}"
+        if ending.startswith(".nii"):
+            save(path, voxels(), np.eye(4))
+        else:
+            itk.imwrite(itk.image_from_array(np.ascontiguousarray(voxels().transpose())), str(path))
+        found = read_volume(path.rename(tmp_path / f"A{ending.upper()}"))[0]
+        np.testing.assert_array_equal(found, voxels())
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_what_follows_the_last_voxel_is_refused(tmp_path, ending):
+    path = save(tmp_path / f"a{ending}", voxels())
+    opened = gzip.open if ending == ".nii.gz" else open
+    with opened(path, "ab") as stream:
+        stream.write(bytes(8))
+    with pytest.raises(InputError, match=r"a\.nii.*it goes on after its last voxel"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+@pytest.mark.parametrize("change", [lambda content: content + b"12345678", lambda content: content[:-7]])
+def test_a_metaimage_or_nrrd_of_another_length_is_refused(tmp_path, ending, packed, change):
+    itk = pytest.importorskip("itk")
+    path = tmp_path / f"a{ending}"
+    itk.imwrite(itk.image_from_array(np.ascontiguousarray(voxels().transpose())), str(path), compression=packed)
+    np.testing.assert_array_equal(read_volume(path)[0], voxels())
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match="expected a whole image file"):
+        read_volume(path)
+
+
+def test_voxels_in_another_file_are_refused(tmp_path):
+    # The hash of the header's file would say nothing of them.
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 4 5 6\nElementType = MET_SHORT\nElementDataFile = a.raw\n"
+    (tmp_path / "a.mha").write_text(header)
+    (tmp_path / "a.raw").write_bytes(voxels().tobytes())
+    with pytest.raises(InputError, match=r"a\.mha: .*its voxels are in another file"):
+        read_volume(tmp_path / "a.mha")
+
+
+def huge(ending):
+    if ending == ".mha":
+        return (
+            b"ObjectType = Image\nNDims = 3\nDimSize = 900 900 900\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+        )
+    if ending == ".nrrd":
+        return b"NRRD0004\ntype: short\ndimension: 3\nsizes: 900 900 900\nendian: little\nencoding: raw\n\n1"
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((900, 900, 900))
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    return gzip.compress(header.binaryblock + bytes(20))
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
+def test_a_header_takes_no_memory_for_what_it_only_claims(tmp_path, ending):
+    pytest.importorskip("itk")
+    read_volume(save(tmp_path / "small.nii", voxels()))  # loads the readers
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(huge(ending))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"a\..*: expected a whole image file"):
+        read_volume(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB; it claims 1,400,000

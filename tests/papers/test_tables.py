@@ -10,18 +10,19 @@ import pandas as pd
 import pytest
 from helpers.papers import lines
 from helpers.project import declared
+from helpers.results import MANIFEST, demo
 from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark import stats
 from benchmark.papers.figures import draw, draw_all, sequences
 from benchmark.papers.published import FILE, load, parse
 from benchmark.papers.tables import native_of, paper_table, tracks
-from benchmark.papers.values import Ours, difference, ours, verdict
-from benchmark.report import Material, Paper, write_report
+from benchmark.papers.values import Ours, Paper, difference, ours, verdict
 from benchmark.report.document import Figure, Key, Text
 from benchmark.report.figures import Panel
-from benchmark.report.splits import Pair, leak_pairs, leak_table
-from benchmark.results import compared
+from benchmark.report.splits import SplitPair, split_pairs, split_table
+from benchmark.results.page import write
+from benchmark.results.results import Results
 from benchmark.scoring.metrics import COUNTS, METRICS
 from benchmark.studies.study import apart
 
@@ -56,20 +57,21 @@ def paper_of(name, why_not=""):
     return Paper(load(REPORTS / name / FILE), scores, comparisons, {}, why_not), own
 
 
-def material_of(name, **more):
+def results_of(name, **more):
     paper, own = paper_of(name, **more)
     segmenters, classifiers = RUNS[name]
     models = [declare(model) for model in [*segmenters, *classifiers]]
-    study = declared(*models, name=name, title=name, data="lgg", compare=COMPARE)
     found = {}
     for model in models:
         (history,) = histories([model["bundle"]], 1, (1,), epochs=3).values()
         history = history.assign(train_accuracy=0.8, val_accuracy=0.7, val_iou=history["val_dice"] / 2)
         found[f"{model['bundle']}/{model['variant']}/fold0-seed1"] = history
-    rest = paper.scores.drop(own.index)
-    rest = rest[~rest["metric"].isin(COUNTS)]
-    return Material(study, {"pictures": "private"}, own, paper.comparisons, found, apart=rest if len(rest) else None,
-                    paper=replace(paper, histories=found))  # fmt: skip
+    study = {"models": models, "name": name, "title": name, "data": "lgg", "compare": COMPARE}
+    scores = stats.with_models(paper.scores)
+    rest = scores.drop(own.index)
+    return demo(study, {**MANIFEST, "source": "lgg", "pictures": "private"}, own, every=scores, histories=found,
+                apart=rest[~rest["metric"].isin(COUNTS)], paper=replace(paper, histories=found), folds=None,
+                panels=(), origin={})  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -311,12 +313,12 @@ def test_models_under_another_split_are_found_and_kept_apart():
     models = [declare("unet"), declare("resunet"), declare("resunet/by_slice")]
     study = declared(*models)
     assert apart(study) == ["resunet/by_slice"]
-    assert leak_pairs(study) == [("resunet", "resunet/by_slice", "slice")]
+    assert split_pairs(study) == [("resunet", "resunet/by_slice", "slice")]
     changed = {**declare("unet/by_slice"), "set": {"split": "slice", "channels": [8]}}
-    assert leak_pairs(declared(*models, changed)) == leak_pairs(study)
+    assert split_pairs(declared(*models, changed)) == split_pairs(study)
 
 
-SPLITS = Pair("m", "m/by_slice", "slice")
+SPLITS = SplitPair("m", "m/by_slice", "slice")
 
 
 def with_counts(model, patients):
@@ -336,12 +338,12 @@ def test_a_patient_whose_tested_slices_hold_no_tumour_decides_nothing_about_a_sp
     honest = with_counts("m", {"A": (80, 20, 20), "B": (0, 10, 10), "C": (50, 0, 50)})
     leaky = with_counts("m/by_slice", {"A": (8, 2, 2), "B": (0, 0, 0, "both empty"), "C": (5, 0, 5), "D": (9, 0, 0)})
     scores = pd.concat([honest, leaky], ignore_index=True)
-    found = leak_table(scores, SPLITS, ["dice"], {"dice": "Dice"})
-    pooled, mean = ([row[0], row[2].split()[0], row[3].split()[0], row[4], row[7]] for row in found.rows)
+    found = split_table(scores, SPLITS, ["dice"], {"dice": "Dice"})
+    pooled, mean = ([row[0], row[2].split()[0], row[3].split()[0], row[4], row[7]] for row in lines(found))
     # 2 * 130 / (260 + 30 + 80) and 2 * 13 / (26 + 2 + 7)
     assert pooled == ["Dice, pooled", "0.703", "0.743", "+0.040", "3"]
     assert mean == ["Dice, mean", "0.733", "0.733", "+0.000", "2 (1 left out)"]
-    assert found.rows[1][6] == "no difference shown"
+    assert lines(found)[1][6] == "no difference shown"
     # 20 of the 210 voxels of tumour, of the patients of both.
     assert any("10% of the tumour's voxels" in note for note in found.notes)
     assert any("does not say what it comes from" in note for note in found.notes)
@@ -350,7 +352,7 @@ def test_a_patient_whose_tested_slices_hold_no_tumour_decides_nothing_about_a_sp
 def test_a_prediction_that_is_empty_is_a_failure_and_stays():
     honest = with_counts("m", {"A": (80, 20, 20), "B": (0, 0, 10, "prediction empty")})
     leaky = with_counts("m/by_slice", {"A": (8, 2, 2), "B": (5, 5, 5)})
-    mean = leak_table(pd.concat([honest, leaky]), SPLITS, ["dice"], {}).rows[1]
+    mean = lines(split_table(pd.concat([honest, leaky]), SPLITS, ["dice"], {}))[1]
     assert (mean[4], mean[7]) == ("+0.250", "2")
 
 
@@ -358,15 +360,15 @@ def test_voxels_of_untested_slices_are_not_held_to_be_right():
     honest, leaky = with_counts("m", {"A": (8, 2, 2)}), with_counts("m/by_slice", {"A": (8, 2, 2)})
     scores = pd.concat([honest, leaky])
     scores = pd.concat([scores, scores[scores["metric"] == "dice"].assign(metric="specificity")])
-    (row,) = leak_table(scores, SPLITS, ["specificity"], {}).rows
+    (row,) = split_table(scores, SPLITS, ["specificity"], {}).rows
     assert row[6] == "not comparable: slices that are not tested count as right"
-    other = leak_table(scores, SPLITS._replace(split="published"), ["specificity"], {}).rows
+    other = lines(split_table(scores, SPLITS._replace(split="published"), ["specificity"], {}))
     assert other[0][2] == "0.998"
 
 
 def test_a_leak_of_a_model_that_was_not_run_is_said():
     scores = table(rows("unet", {"A": 0.5, "B": 0.6}))
-    (row,) = leak_table(scores, SPLITS, ["dice"], {}).rows
+    (row,) = split_table(scores, SPLITS, ["dice"], {}).rows
     assert row[6] == "not comparable: m and m/by_slice not run"
 
 
@@ -382,8 +384,8 @@ def test_pooled_differences_are_on_the_same_patients():
 def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("papers")
     for name in RUNS:
-        material = material_of(name, why_not="A tenth of the data" if name == "deng2024" else "")
-        write_report(folder / name, material, folder / "private")
+        results = results_of(name, why_not="A tenth of the data" if name == "deng2024" else "")
+        write(results, folder / name, folder / "private")
     return folder
 
 
@@ -461,10 +463,10 @@ def test_slices_counts_and_other_splits_are_kept_out_of_comparisons():
         [counted(["unet", "unet/by_slice"], patients=2), counted(["resnet50"], regions=("slice",), patients=2)],
         ignore_index=True,
     )
-    kept = compared.own_scores(study, scores)
+    results = Results(study, every=scores)
+    kept, rest = results.own, results.apart
     assert set(kept["bundle"]) == {"unet"} and set(kept["variant"]) == {"default"}
     assert set(kept["metric"]).isdisjoint(COUNTS)
-    rest = compared.apart_scores(scores, kept)
     assert len(rest) + len(kept) == len(scores[~scores["metric"].isin(COUNTS)])
 
 

@@ -5,13 +5,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.papers import lines
 from helpers.synthetic_scores import realistic, rows, table
 from statsmodels.stats.power import TTestPower
 
 from benchmark import stats
-from benchmark.report.evidence import method_blocks, plans, power_table, ranking_blocks
-from benchmark.report.mask_tables import lesion_table
-from benchmark.report.tables import in_unit
+from benchmark.report.evidence import method_blocks, needed, power_table, ranking_blocks
+from benchmark.report.tables import in_unit, lesion_table
 from benchmark.scoring.metrics import LESION_COUNTS, METRICS
 from benchmark.stats import with_models
 
@@ -26,27 +26,27 @@ def two(differences, metric="dice"):
 
 
 def power_of(scores, compare=COMPARE, name="dice", family=6):
-    return power_table(plans(scores, compare, [name], 6), [name], family, METRICS)
+    return power_table(needed(scores, compare, [name], 6), [name], family, METRICS)
 
 
 def test_a_plan_of_patients_is_that_of_the_t_test_on_the_differences_at_hand():
     differences = np.array([0.02, -0.01, 0.03, 0.0, -0.02, 0.01, 0.04, -0.03])
     found = power_of(two(differences))
     assert found.header == ["Metric", "Difference", "These networks", "Hardest"]
-    for row, target in zip(found.rows, (0.005, 0.01, 0.02), strict=True):
+    for row, target in zip(lines(found), (0.005, 0.01, 0.02), strict=True):
         effect = target / differences.std(ddof=1)
-        needed = [TTestPower().solve_power(effect, alpha=alpha, power=0.8) for alpha in (0.05, 0.05 / 6)]
+        counts = [TTestPower().solve_power(effect, alpha=alpha, power=0.8) for alpha in (0.05, 0.05 / 6)]
         assert row == [
             "Dice" if target == 0.005 else "",
             f"{target:g}",
-            *(str(int(np.ceil(count))) for count in needed),
+            *(str(int(np.ceil(count))) for count in counts),
         ]
     assert "here there are 8" in found.caption and "over 6 comparisons" in found.notes[0]
 
 
 def test_more_patients_than_any_set_has_are_not_counted():
     found = power_of(two(np.array([0.5, -0.5, 0.3, -0.2])))
-    assert found.rows[0][2:] == [">10000", ">10000"]
+    assert lines(found)[0][2:] == [">10000", ">10000"]
 
 
 def test_a_plan_for_methods_says_where_patients_are_no_help():
@@ -56,16 +56,16 @@ def test_a_plan_for_methods_says_where_patients_are_no_help():
     found = power_of(scores, compare, family=None)
     assert found.header[2:] == ["These networks", *(f"Methods, {seeds} seeds" for seeds in (2, 3, 5))]
     ours = stats.methods_needed(scores, ["dice"], list(combinations(pd.unique(scores["model"]), 2)))
-    for row, target in zip(found.rows, (0.005, 0.01, 0.02), strict=True):
+    for row, target in zip(lines(found), (0.005, 0.01, 0.02), strict=True):
         medians = ours[ours["target"] == target].groupby("seeds")["patients"].median()
         expected = ["none" if np.isinf(count) else f"{count:.0f}" for count in medians]
         assert row[3:] == [">10000" if one != "none" and int(one) > 10000 else one for one in expected]
-    assert "none" in {cell for row in found.rows for cell in row} and "None: with so few seeds" in found.notes[0]
+    assert "none" in {cell for row in lines(found) for cell in row} and "None: with so few seeds" in found.notes[0]
 
 
 def test_a_difference_far_beyond_the_spread_takes_few_patients_and_one_patient_has_no_plan():
     for differences in (np.array([1e-4, -1e-4, 2e-4]), np.zeros(5)):
-        assert {cell for row in power_of(two(differences)).rows for cell in row[2:]} == {"<10"}
+        assert {cell for row in lines(power_of(two(differences))) for cell in row[2:]} == {"<10"}
     assert power_of(two(np.array([0.1]))) is None
 
 
@@ -76,7 +76,7 @@ def test_seeds_in_a_plan_are_those_of_the_pair():
     compare = {**COMPARE, "test": "two_level"}
     alone, found = (power_of(rows, compare, family=None) for rows in (scores, pd.concat([scores, tool])))
     assert found.header == alone.header
-    assert [row[3:] for row in found.rows] == [row[3:] for row in alone.rows]
+    assert [row[3:] for row in lines(found)] == [row[3:] for row in lines(alone)]
     assert "(the 9 of 18 pairs and regions with two seeds of both)" in found.notes[0]
 
 
@@ -92,7 +92,7 @@ def test_lesions_are_means_over_patients_not_over_runs_or_cases():
         columns=["model", "patient_id", "case_id", "lesion_tp"],
     ).assign(region="ET", lesion_fn=1, lesion_fp=0, instance_tp=2, instance_fn=0, instance_fp=7)
     found = lesion_table(counts)
-    assert found.rows == [["ET", "unet", "1.5", "1.0", "0.0", "2.0", "0.0", "7.0"]]
+    assert lines(found) == [["ET", "unet", "1.5", "1.0", "0.0", "2.0", "0.0", "7.0"]]
     assert [title for title, _ in found.groups] == ["", "BraTS 2023", "panoptica"]
     more = [counts, counts.assign(region="WT"), counts.assign(model="other"), counts.assign(region="WT", model="other")]
     assert [row[:2] for row in lesion_table(pd.concat(more)).rows] == [
@@ -105,7 +105,7 @@ def test_lesions_are_means_over_patients_not_over_runs_or_cases():
 def test_models_are_ranked_once_with_how_sure_the_order_is():
     found = stats.rank_models(stats.patient_ranks(realistic(), ["dice"], BETTER))
     heading, ranks = ranking_blocks(found, ["dice"], METRICS)
-    assert heading.text == "Ranking" and [row[0] for row in ranks.rows] == ["1", "2", "3"]
+    assert heading.text == "Ranking" and [row[0] for row in lines(ranks)] == ["1", "2", "3"]
     assert ranks.rows[0][1] == "la_resunet" and "as trained here" in ranks.notes[0]
     assert ranking_blocks(None, ["dice"], METRICS) == []
 

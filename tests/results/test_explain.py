@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,14 @@ from sklearn.metrics import classification_report
 
 from benchmark import stats
 from benchmark.base.records import InputError
-from benchmark.report import splits as paper_leaks
+from benchmark.data.manifest import manifest_of
+from benchmark.report import splits as reported
+from benchmark.results import page
 from benchmark.results.explain import explain, fences
 from benchmark.results.explain import splits as splitting
 from benchmark.results.explain.counts import FORMULAS, filled, report_formula
-from benchmark.results.explain.pairs import leave_one_out
+from benchmark.results.explain.means import leave_one_out
+from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import POOLED_MEASURES, Counted, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS, mask_note, score_pair
@@ -53,15 +57,17 @@ def demo(tmp_path, monkeypatch):
     told = {"gathered": "today", "cases_sha256": "1", "folds_sha256": {}, "versions": [], "code": [], "runs": runs}
     Path("reports/demo/provenance.json").write_text(json.dumps(told), encoding="utf-8")
     score_table.write(Path("reports/demo/scores.csv"), wide(SCORES))
-    compared, _ = stats.shared_patients(SCORES)
-    made = {
-        "comparisons": stats.compare(compared, declared["compare"], BETTER),
-        "methods": stats.compare_methods(compared, declared["compare"], BETTER),
-        "ranking": stats.rank_models(stats.patient_ranks(compared, ["dice"], BETTER)),
-    }
-    for name, found in made.items():
-        found.to_csv(f"reports/demo/{name}.csv", index=False)
+    write_cells()
     return study.load("demo")
+
+
+def write_cells():
+    """List the cells of the study's report, as a report does, without scanned data and figures."""
+    declared = study.load("demo")
+    cases = SimpleNamespace(manifest=manifest_of(declared.data), warnings=())
+    results = Results(declared, cases=cases, panels=(), folds=None, differences={}, warnings=[], origin={})
+    beside = page.beside_paper(results, declared.folder, None)
+    page.record(results, page.build(results, [], beside), declared.folder)
 
 
 def printed(found):
@@ -83,9 +89,9 @@ def test_a_cell_is_averaged_in_two_steps_as_by_hand(demo):
     assert found.by_seed == pytest.approx({1: (0.65 + 0.9 + 0.2) / 3, 2: (0.55 + 0.7) / 3})
     assert printed(found) == {
         "Comparison, unet, Dice ↑ WT": "0.500 ± 0.361",
-        "Spread over seeds, unet, Dice ↑ WT": "0.118",
+        "Spread over seeds, unet, Dice WT": "0.118",
     }
-    assert found.warnings == []
+    assert found.warnings == [] and found.beside == ["la_resunet"]
 
 
 def test_empty_masks_folds_worst_cases_and_patients_left_out_are_named(demo):
@@ -150,49 +156,37 @@ def test_one_patient_may_decide_the_sign(demo):
     found = explain(demo, "unet", "WT", against="la_resunet")
     # A -0.1, B 0.8, C -0.3
     assert found.paired.difference == pytest.approx(0.4 / 3) and found.paired.deciding == ["B"]
-    assert len(found.warnings) == 3 and all("it was made from others" in warning for warning in found.warnings)
+    assert found.warnings == [STALE.format("demo/scores.csv")]
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"test": "paired_t"}, ["comparisons.csv has test wilcoxon for unet and la_resunet", "give paired_t"]),
-        ({"margin": 0.05}, ["comparisons.csv has margin nan for unet and la_resunet", "give 0.05"]),
-        ({"alpha": 0.7}, ["comparisons.csv has significant False for unet and la_resunet", "give True"]),
-        ({"metrics": ["dice", "hd95"]}, ["comparisons.csv has p_holm 0.5 for unet and la_resunet", "give 1"]),
-    ],
-)
-def test_a_table_of_another_declaration_is_named(demo, change, said):
-    path = Path("reports/demo/study.json")
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "compare": {**content["compare"], **change}}), encoding="utf-8")
-    distances = SCORES.assign(metric="hd95", value=9 * SCORES["value"])
-    score_table.write(Path("reports/demo/scores.csv"), wide(pd.concat([SCORES, distances])))
-    for against in ("la_resunet", None):
-        warning = explain(study.load("demo"), "unet", "WT", against=against).warnings[0]
-        assert all(text in warning for text in said) and warning.endswith("run `benchmark report`.")
-    path.write_text(json.dumps(content), encoding="utf-8")
-    assert explain(study.load("demo"), "unet", "WT", against="la_resunet").warnings == []
+STALE = "The report was made from other files than are there now ({}): run `benchmark report demo`."
 
 
-def test_rows_of_other_scores_with_the_same_means_are_named(demo):
-    moved = SCORES.copy()
-    for case, change in (("A/1", 0.05), ("A/2", 0.05), ("B/1", -0.05)):
-        moved.loc[(moved["bundle"] == "unet") & (moved["case_id"] == case), "value"] += change
-    moved = moved[moved["patient_id"] != "D"]
-    score_table.write(Path("reports/demo/scores.csv"), wide(moved))
-    # The differences were -0.1, 0 and -0.3, and are -0.05, -0.05 and -0.3.
-    mean, comparison, methods = explain(demo, "unet", "WT", against="la_resunet").warnings
-    assert mean.startswith("comparisons.csv has sd 0.360555 for unet")
-    assert comparison.startswith("comparisons.csv has ci_high 0 for unet and la_resunet")
-    assert methods.startswith("methods.csv has ci_low ")
+def test_a_report_of_other_files_is_named_once(demo):
+    for name in ("study.json", "provenance.json"):
+        path = demo.folder / name
+        before = path.read_text(encoding="utf-8")
+        path.write_text(before + "\n", encoding="utf-8")
+        for against in ("la_resunet", None):
+            assert explain(demo, "unet", "WT", against=against).warnings == [STALE.format(f"demo/{name}")]
+        path.write_text(before, encoding="utf-8")
+    assert explain(demo, "unet", metric="rank").warnings == []
+    for name in ("comparisons.csv", "external/tool.csv"):
+        (demo.folder / name).parent.mkdir(exist_ok=True)
+        score_table.write(demo.folder / name, wide(table(rows("nnunet", OTHER))))
+    assert explain(demo, "unet", metric="rank").warnings == [
+        STALE.format("demo/comparisons.csv, demo/external/tool.csv")
+    ]
 
 
-def test_a_pair_that_is_declared_later_has_no_row_yet(demo):
-    path = Path("reports/demo/comparisons.csv")
-    pd.read_csv(path).iloc[:0].to_csv(path, index=False)
-    (warning,) = explain(demo, "unet", "WT", against="la_resunet").warnings
-    assert warning.startswith("comparisons.csv has no row on unet and la_resunet, the scores and study.json give one")
+def test_without_a_report_a_number_is_followed_all_the_same(demo):
+    for name in ("cells.csv", "report.json"):
+        (demo.folder / name).unlink()
+    found = explain(demo, "unet", "WT", against="la_resunet")
+    assert found.printed == [] and found.paired.row["difference"] == pytest.approx(-0.4 / 3)
+    place = demo.folder / "report.json"
+    said = f"{place} does not exist: run `benchmark report demo` to see where its report prints a number."
+    assert found.warnings == [said]
 
 
 def test_leaving_one_out_of_one_leaves_nothing():
@@ -211,8 +205,13 @@ def test_fences_are_those_of_a_box_plot():
 
 def test_outliers_are_marked_on_their_side_and_worst_follows_the_metric(demo):
     distances = dict(zip((f"P{n}/1" for n in range(9)), [5.0, 6, 7, 8, 9, 10, 11, 12, 80], strict=True))
-    parts = [rows(model, distances, metric="hd95") for model in ("unet", "la_resunet")]
+    dice = dict.fromkeys(distances, 0.5)
+    parts = [
+        rows(model, values, metric=metric)
+        for model in ("unet", "la_resunet") for metric, values in (("dice", dice), ("hd95", distances))
+    ]  # fmt: skip
     score_table.write(Path("reports/demo/scores.csv"), wide(table(*parts)))
+    write_cells()
     found = explain(demo, "unet", "WT", "hd95")
     assert found.fences == (1.0, 17.0)  # quartiles 7 and 11
     assert [(p.patient_id, p.outlier) for p in found.patients][:2] == [("P8", "above"), ("P7", "")]
@@ -275,22 +274,18 @@ def test_a_rank_is_followed_to_each_patients_ranks(demo):
     assert found.results[0].value == pytest.approx(5.5 / 3) and found.results[1].value == 2
     # With one metric in one region, the critical-difference diagram has the same mean.
     assert found.results[2].name == "dice WT" and found.results[2].value == pytest.approx(5.5 / 3)
-    assert printed(found)["Ranking"].startswith("Rank 2; Model unet; Mean rank 1.83;")
+    assert printed(found)["Ranking, unet"].startswith("Rank 2; Mean rank 1.83;")
     assert found.paired.difference == pytest.approx((1 + 0 + 1) / 3)
-    path = Path("reports/demo/ranking.csv")
-    path.write_text(path.read_text().replace("1.833", "1.9"), encoding="utf-8")
-    (warning,) = explain(demo, "unet", metric="rank").warnings
-    assert warning.startswith("ranking.csv has a mean rank of 1.9") and "1.83333" in warning
 
 
 def test_the_terminal_and_json_say_the_same_of_a_rank(demo, command):
     code, out, _ = command("explain", "demo", "--bundle", "unet", "--metric", "rank")
     assert code == 0
     assert re.search(r"│ B +│ 1.50000 │ 1.50000 │", out) and re.search(r"│ A +│ 2.00000 │ 2.00000 │", out)
-    assert "Result: mean rank (mean over patients): 1.83333." in out and "- Ranking: Rank 2; Model unet" in out
+    assert "Result: mean rank (mean over patients): 1.83333." in out and "- Ranking, unet: Rank 2; Mean rank" in out
     said = json.loads(command("explain", "demo", "--bundle", "unet", "--metric", "rank", "--json")[1])
     assert said["parts"][0] == {"patient": "B", "dice WT": 1.5, "mean": 1.5} and said["region"] is None
-    assert said["printed"][0]["where"] == "Ranking" and said["results"][0]["low"] is None
+    assert said["printed"][0]["where"] == "Ranking, unet" and said["results"][0]["low"] is None
 
 
 def test_a_pair_comes_with_its_row_of_methods_and_the_patients_it_would_need(demo):
@@ -304,9 +299,10 @@ def test_a_pair_comes_with_its_row_of_methods_and_the_patients_it_would_need(dem
     rows = [(row["these networks"], row["hardest"]) for row in pair.power.rows]
     assert rows == [(count, count) for count in needed]  # one comparison is declared
     # One pair in one region is its own median.
-    shown = [f"Difference {row['target']:g}; These networks {row['these networks']:.0f}" for row in pair.power.rows]
-    assert len(shown) == 3
-    assert all(cell.text.startswith(text) for text, cell in zip(shown, pair.power.printed, strict=True))
+    shown = [f"Power, Dice, {row['target']:g}" for row in pair.power.rows]
+    assert [cell.where for cell in pair.power.printed] == shown and len(shown) == 3
+    for row, cell in zip(pair.power.rows, pair.power.printed, strict=True):
+        assert cell.text == f"These networks {row['these networks']:.0f}; Hardest {row['hardest']:.0f}"
 
 
 def with_counts(models, counts, region, note=None):
@@ -337,11 +333,9 @@ def splits(demo):
     slices = with_counts([("resnet50_classifier", "default", 0)], [{"A/1": (3, 1, 2, 4), "B/1": (0, 5, 1, 4)}], "slice")
     joined = pd.concat([table, slices], ignore_index=True)
     score_table.write(Path("reports/demo/scores.csv"), joined[[*score_table.HEAD, *COUNTS, *LESIONS, *MEANS]])
-    for name in ("comparisons", "methods", "ranking"):
-        Path(f"reports/demo/{name}.csv").unlink()
-    Path("reports/demo/methods.csv").write_text("metric,region,model_a,model_b\n", encoding="utf-8")
     published = {"paper": PAPER, "tables": [REPORT_TABLE, POOLED_TABLE]}
     Path("reports/demo/published.json").write_text(json.dumps(published), encoding="utf-8")
+    write_cells()
     return study.load("demo")
 
 
@@ -369,7 +363,7 @@ def test_a_model_that_stands_apart_is_followed_like_any_other(splits):
     assert {p.patient_id: p.value for p in found.patients} == pytest.approx(dice, abs=1e-8)
     assert found.summary["mean"] == pytest.approx(np.mean(list(dice.values())))
     assert [run.id for run in found.runs] == ["unet/by_slice/fold0-seed1", "unet/by_slice/fold0-seed2"]
-    assert printed(found) == {"unet under two splits": "on the patients of both, followed by --against unet"}
+    assert found.printed == [] and found.beside == ["unet"]
 
 
 def test_two_splits_are_followed_to_counts_and_to_who_is_left_out(splits):
@@ -382,7 +376,7 @@ def test_two_splits_are_followed_to_counts_and_to_who_is_left_out(splits):
     assert values["mean, unet/by_slice"] == pytest.approx((6 / 7 + 1 / 2) / 2)
     assert found.paired.difference == pytest.approx(values["mean, A - B"])
     pool, mean = found.printed
-    assert pool.where.endswith("Dice, pooled") and pool.text.startswith("By patient 0.645 (")
+    assert pool.where == "unet under two splits, Dice, pooled, WT" and pool.text.startswith("By patient 0.645 (")
     assert mean.text.startswith("By patient 0.708 (") and "; By slice 0.679 (" in mean.text
     assert mean.text.endswith("n 2 (1 left out)")
 
@@ -401,9 +395,10 @@ def test_a_report_on_slices_is_followed_to_its_counts_as_scikit_learn_makes_it(s
         assert {row: values[row] for row in names} == pytest.approx(wanted)
         assert values["micro"] == pytest.approx(report["accuracy"])
         name = {"precision": "Precision", "recall": "Recall", "f1": "F1"}[measure]
-        assert [cell.where for cell in found.printed] == [f"Table I, {row}, {name}" for row in ("no", "yes", "all")]
+        wheres = [f"Table I, {row}, resnet50_classifier, {name}, 0.9" for row in ("no", "yes", "all")]
+        assert [cell.where for cell in found.printed] == wheres
         for cell, row in zip(found.printed, ("0", "1", "weighted"), strict=True):
-            assert cell.text.startswith(f"{values[row]:.3f} (95% CI ") and cell.text.endswith("; the paper prints 0.9")
+            assert cell.text.startswith(f"Ours {values[row]:.3f}; 95% CI ")
     assert found.parts[0] == {"patient": "A", "case": "A/1", "tp": 3, "fp": 1, "fn": 2, "tn": 4}
     accuracy = explain(splits, "resnet50_classifier", "slice")
     assert accuracy.results[0].formula.endswith("= (3 + 8) / (3 + 6 + 3 + 8)")
@@ -415,7 +410,8 @@ def test_a_pooled_measure_has_the_weights_of_its_column(splits):
     assert result.formula.endswith("= 6 / (6 + 0.3 * 2 + 0.7 * 4)")
     assert result.value == pytest.approx(6 / (6 + 0.6 + 2.8))
     (cell,) = found.printed
-    assert cell.where == "Table II, ours, Index" and cell.text.startswith(f"{result.value:.4f} (95% CI ")
+    assert cell.where == "Table II, ours, unet/by_slice, Index, 0.9168"
+    assert cell.text.startswith(f"Ours {result.value:.4f}; 95% CI ")
     assert explain(splits, "unet/by_slice", metric="Tversky").results == found.results
 
 
@@ -458,5 +454,5 @@ def test_formulas_say_what_the_functions_compute():
         for cell, value in report_cells(row).items():
             assert eval(report_formula(*cell), numbers) == pytest.approx(float(value)), cell
         for name, formula in splitting.MEASURES.items():
-            assert eval(formula, numbers) == pytest.approx(float(paper_leaks.POOLED[name](row))), name
-    assert set(FORMULAS) == set(POOLED_MEASURES) and set(splitting.MEASURES) == set(paper_leaks.POOLED)
+            assert eval(formula, numbers) == pytest.approx(float(reported.POOLED[name](row))), name
+    assert set(FORMULAS) == set(POOLED_MEASURES) and set(splitting.MEASURES) == set(reported.POOLED)

@@ -72,28 +72,29 @@ def paper_rows():
                 row = next(row for row in table["rows"] if row["label"] == label)
                 place = [c for c in table["columns"] if c["name"] == title.removesuffix(" (ours: over patients)")]
                 if model != "none of ours":
-                    yield name, line, row, place[0] if place else None, table.get("reference")
+                    yield name, line, row, place[0] if place else None, table.get("reference"), table["id"]
 
 
 def test_every_number_beside_a_paper_is_explained_to_the_digit_that_the_report_prints(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     found = functools.cache(lambda name, *arguments: explain(study.load(name), *arguments))
     count = 0
-    for name, line, row, column, reference in paper_rows():
-        label, model, title, printed_there, ours, interval = line[:6]
-        if "the reference itself" in ours:
+    for name, line, row, column, reference, table in paper_rows():
+        label, model, title, printed_there, ours = line[:5]
+        if ours in ("the reference itself", "this pair was not declared"):
             continue
-        text = f"{ours} (95% CI {interval}); the paper prints {printed_there}"
+        where = f"{table}, {label}, {model}, {title}, {printed_there}"
         if "p-value" in title:
             pair = found(name, model, "WT", "dice", reference)
-            assert text in [cell for where, cell in pair.printed if label in where], line
+            assert dict(pair.printed)[where] == f"Ours {ours}; Verdict {line[7]}", line
             continue
         slices = column is None or column.get("aggregate") == "slices"
         is_accuracy = row.get("role") == "accuracy" and title in ("Accuracy", "Acc")
         measure = "accuracy" if is_accuracy else published.role(column)
         key = measure if slices else column.get("history") or column["metric"]
         one = found(name, model, "slice" if slices else None, key)
-        assert text in [cell for where, cell in one.printed if f", {label}, " in where], line
+        text = f"Ours {ours}; 95% CI {line[5]}; Difference {line[6]}; Verdict {line[7]}"
+        assert dict(one.printed)[where] == text, line
         scale, digits = 100 if "%" in title + printed_there else 1, len(ours.partition(" ")[0].partition(".")[2])
         assert ours.partition(" ")[0] in [f"{result.value * scale:.{digits}f}" for result in one.results], line
         count += 1
@@ -109,7 +110,8 @@ def test_a_model_under_its_own_recipe_is_set_beside_the_one_protocol(monkeypatch
         model = next(row["model"] for row in table["rows"] if row["label"] == line[0])
         metric = next(column["metric"] for column in table["columns"] if column["name"] == line[1])
         found = explain(study.load(name), model, None, metric, f"{model}/native")
-        assert "; ".join(map(" ".join, zip(header, line, strict=True))) in [cell.text for cell in found.printed]
+        shown = "; ".join(map(" ".join, zip(header[5:], line[5:], strict=True)))
+        assert dict(found.printed)[f"Table II, two recipes, {', '.join(line[:3])}"].endswith(shown)
         scale, digits = (100, 1) if "%" in line[1] else (1, 3)
         assert f"{-found.paired.difference * scale:+.{digits}f}" == line[header.index("Native - identical")]
         count += 1
@@ -142,7 +144,8 @@ def test_the_ranking_is_explained_to_the_digit_that_the_report_prints(name, monk
     assert len(lines) == 3
     for line in lines:
         found = explain(study.load(name), line[1], metric="rank")
-        assert dict(found.printed)["Ranking"] == "; ".join(map(" ".join, zip(header, line, strict=True)))
+        shown = [" ".join(pair) for pair in zip(header, line, strict=True) if pair[0] != "Model"]
+        assert dict(found.printed)[f"Ranking, {line[1]}"] == "; ".join(shown)
         assert f"{np.mean([row['mean'] for row in found.parts]):.2f}" == line[2]
         assert f"{found.results[1].value}" == line[0]
 
@@ -157,9 +160,8 @@ def test_a_row_of_methods_is_made_anew_where_it_is_not_on_disk(tmp_path, monkeyp
     ((_, header, lines),) = [table for table in tables_of("brats_small") if "the methods, over patients" in table[0]]
     line = next(line for line in lines if line[:3] == ["ET", "unet", "la_resunet"])
     found = explain(study.load("brats_small"), "la_resunet", "ET", against="unet")
-    assert "; ".join(map(" ".join, zip(header, line, strict=True))) in [cell.text for cell in found.printed]
     assert f"{100 * found.paired.methods['share_seed']:.0f} %" == line[header.index("Seeds")]
-    assert found.warnings == []
+    assert found.printed == [] and "report.json does not exist" in found.warnings[0]
 
 
 def test_a_committed_comparison_and_interval_are_explained_to_the_digit(monkeypatch):
@@ -168,6 +170,13 @@ def test_a_committed_comparison_and_interval_are_explained_to_the_digit(monkeypa
     report = (folder / "report.md").read_text(encoding="utf-8")
     found = explain(study.load("brats_small"), "la_resunet", "ET", against="unet")
     low, high = found.summary["ci_low"], found.summary["ci_high"]
+    shown = dict(found.printed)
+    for table, caption in (("Methods, trained anew", "the methods, over"), ("Declared comparisons", "declared comp")):
+        ((_, header, lines),) = [one for one in tables_of("brats_small") if caption in one[0] and "Dice" in one[0]]
+        line = next(line for line in lines if line[:3] == ["ET", "unet", "la_resunet"])
+        assert shown[f"{table}, ET, unet, la_resunet"] == "; ".join(
+            map(" ".join, zip(header[3:], line[3:], strict=True))
+        )
     assert f"la_resunet, {found.summary['mean']:.3f} (95% CI {low:.3f} to {high:.3f})" in report
     comparisons = pd.read_csv(folder / "comparisons.csv").set_index(["metric", "region", "model_a", "model_b"])
     row = comparisons.loc["dice", "ET", "unet", "la_resunet"]

@@ -1,12 +1,15 @@
-"""One number of a report to all that it was made from: runs, patients, cases, seeds, counts, rules and tests."""
+"""Follow one number of a report to all that it was made from: runs, patients, cases, seeds, counts, rules, tests."""
 
 from __future__ import annotations
 
+import pandas as pd
+
 from benchmark.base.records import InputError
 from benchmark.results.explain import derived, means, splits
-from benchmark.results.explain.found import Derived, Explanation
-from benchmark.results.explain.means import fences
-from benchmark.results.explain.sources import Tables, load
+from benchmark.results.explain.answers import Derived, Explanation
+from benchmark.results.explain.counts import measures_in
+from benchmark.results.explain.means import fences, known_models
+from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.studies.study import Study
 
@@ -27,34 +30,37 @@ def explain(
     Raises:
         InputError: for a study without scores, or a model, region or metric that it has no such number of.
     """
-    tables = load(study)
-    _check(tables, model, against)
+    results = Results(study)
+    apart = _check(results, model, against)
     name = metric or ("accuracy" if region == SLICE else "dice")
-    if against and {model, against} & set(tables.apart):
-        return splits.two_splits(tables, model, against, region, name)
+    if against and {model, against} & set(apart):
+        return splits.two_splits(results, model, against, region, name)
     if name == derived.RANK:
         if region is not None:
             raise InputError(f"--region {region}: expected none, as the ranking is over all regions.")
-        return derived.ranks(tables, model, against)
-    of_training = region is None and name in derived.history_columns(tables, model)
-    is_pooled = name in tables.pooled_names(region)
+        return derived.ranks(results, model, against)
+    of_training = region is None and name in derived.history_columns(results, model)
+    is_pooled = name in measures_in(results, region)
     if against and (of_training or is_pooled):
         raise InputError(f"--against {against}: expected none, as {name} is followed for one model at a time.")
     if of_training:
-        return derived.training(tables, model, name)
+        return derived.training(results, model, name)
     if is_pooled:
-        return derived.pooled_measure(tables, model, region, name)
+        return derived.pooled_measure(results, model, region, name)
     if region is None:
-        return derived.over_regions(tables, model, name, against)
-    return means.mean(tables, model, region, name, against)
+        return derived.over_regions(results, model, name, against)
+    return means.mean(results, model, region, name, against)
 
 
-def _check(tables: Tables, model: str, against: str | None) -> None:
-    known, apart = tables.known, tables.apart
+def _check(results: Results, model: str, against: str | None) -> list[str]:
+    """Refuse unknown models; return those that have scores and are not compared."""
+    known = known_models(results)
+    apart = [str(name) for name in pd.unique(results.apart["model"]) if name not in known]
     for name in (model, *([against] if against else [])):
         if name not in [*known, *apart]:
             rest = f"; scores that stand apart from the comparison: {', '.join(apart)}" if apart else ""
             expected = f"expected one of {', '.join(known)}{rest}"
-            raise InputError(f"Study {tables.study.name} scores no model {name!r}: {expected}.")
+            raise InputError(f"Study {results.study.name} scores no model {name!r}: {expected}.")
     if against == model:
         raise InputError(f"--against names {model} itself: expected another of {', '.join([*known, *apart])}.")
+    return apart

@@ -1,4 +1,4 @@
-"""Counts of voxels, slices and lesions to columns that are followed like scores, and to formulas of pooled measures."""
+"""Follow counts of voxels, slices and lesions like scores, and write formulas of measures pooled from them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from benchmark.base.records import SCORE_COLUMNS
+from benchmark.results.results import Results
 from benchmark.scoring import score_table
-from benchmark.scoring.counts import SLICE
+from benchmark.scoring.counts import POOLED_MEASURES, SLICE
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, Metric
 
 ALL = "(tp + fp + fn + tn)"
@@ -38,6 +39,16 @@ FORMULAS = {
 
 REPORT = ("accuracy", "precision", "recall", "f1", "support")
 """Measures of a classifier's report on slices."""
+
+
+def measures_in(results: Results, region: str | None) -> tuple[str, ...]:
+    """Measures of pooled counts that a report prints: of slices those of a classifier's report, else its paper's.
+
+    Elsewhere "Dice" is a mistyped "dice", and not the Dice of all cases together.
+    """
+    if region == SLICE:
+        return REPORT
+    return tuple(POOLED_MEASURES) if results.published else ()
 
 
 def count_metric(name: str, region: str) -> Metric:

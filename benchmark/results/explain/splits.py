@@ -1,4 +1,4 @@
-"""A model under two splits to the patients and counts that its report's table of the two is made from."""
+"""Follow the numbers of one model under two splits to patients and counts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 
 from benchmark.base.records import InputError
-from benchmark.papers.values import patient_values
-from benchmark.report.splits import NO_TUMOUR, OF_NEGATIVES, POOLED, Pair, leak_pairs, leak_table
+from benchmark.report.splits import NO_TUMOUR, OF_NEGATIVES, POOLED, SplitPair, split_pairs
+from benchmark.results.explain import printed
+from benchmark.results.explain.answers import Computed, Derived
 from benchmark.results.explain.counts import FORMULAS, OF_CLASS, case_counts, filled, plain
-from benchmark.results.explain.found import Derived, Printed, Result, named
-from benchmark.results.explain.pairs import paired
-from benchmark.results.explain.sources import Tables, runs_used, source_of
+from benchmark.results.explain.means import about, paired
+from benchmark.results.explain.runs import runs_used
+from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import COUNTS
+from benchmark.stats import with_models
+from benchmark.stats.estimates import patient_scores
 
 MEASURES = {
     "dice": FORMULAS["Dice"],
@@ -25,61 +28,60 @@ MEASURES = {
     "specificity": OF_CLASS["0"]["recall"],
     "precision": OF_CLASS["1"]["precision"],
 }
-"""Formulas of ``paper_leaks.POOLED``."""
+"""Formulas of ``report.splits.POOLED``."""
 
 
-def two_splits(tables: Tables, model: str, against: str, region: str | None, metric: str) -> Derived:
+def two_splits(results: Results, model: str, against: str, region: str | None, metric: str) -> Derived:
     """Follow the numbers of one model under two splits, pooled and as means, to its patients.
 
     Raises:
         InputError: for models that are not one under two splits, or a metric or region in which they are not compared.
     """
-    pair = _pair(tables, model, against)
-    rows = tables.report_scores
-    rows = rows[rows["model"].isin(pair[:2])]
+    pair, study = _pair(results, model, against), results.study
+    rows = with_models(results.every)
+    rows = rows[rows["model"].isin(pair.models)]
     regions = list(dict.fromkeys(map(str, rows["region"])))
-    names = [name for name in tables.study.compare["metrics"] if name in POOLED and not tables.metrics[name].unit]
+    names = [name for name in study.compare["metrics"] if name in POOLED and not results.metrics[name].unit]
     names = ["accuracy"] if region == SLICE else names
     if region not in regions or metric not in names:
         raise InputError(
-            f"Study {tables.study.name} sets {pair.honest} and {pair.other} side by side: expected --region one of "
+            f"Study {study.name} sets {pair.honest} and {pair.other} side by side: expected --region one of "
             f"{', '.join(regions)} and --metric one of {', '.join(names)}, found {region or 'none'} and {metric}."
         )
     parts = _parts(rows[rows["region"] == region], pair, str(region), metric)
     kept = parts[parts["left out"] == ""]
     # By slice, what is not tested of a volume counts as right: the report sets no such numbers side by side.
     apart = pair.split == SLICE and region != SLICE and metric in OF_NEGATIVES
-    results = [] if apart else _pooled(parts, pair, metric) + _means(kept, pair)
     shown = kept.set_index("patient").rename(columns=_sides(pair))
     return Derived(
-        study=tables.study.name, model=model, metric=metric, region=region,
-        source=source_of(tables.study, tables.compared, model),
-        printed=_printed(tables, pair, str(region), metric),
-        runs=[run for name in pair[:2] for run in runs_used(tables.study, tables.compared, name, _of(rows, name))],
-        warnings=tables.warnings, title=f"{tables.metrics[metric].title} of {region} under two splits", unit="",
+        **{**about(results, model, metric, region, rows),
+           "printed": printed.of_pair(results, *pair.models, metric, region),
+           "runs": [run for name in pair.models for run in runs_used(results, name, _of(rows, name))]},
+        title=f"{results.metrics[metric].title} of {region} under two splits", unit="",
         parts=[{str(key): value for key, value in row.items()} for row in parts.to_dict("records")],
         how=f"A row is a patient tested under both splits: A is {pair.other} (by {pair.split}), B is {pair.honest}. "
         "Counts are summed over cases and seeds averaged; values are means over cases. Pooled: of the sums over all "
         "these patients. Mean: over those that are not left out, for want of tumour in what was "
         "tested under either split, where a rule decides the score.",
-        results=results, paired=paired(shown[[*_sides(pair).values()]]) if len(kept) else None,
+        results=[] if apart else _pooled(parts, pair, metric) + _means(kept, pair),
+        paired=paired(shown[[*_sides(pair).values()]]) if len(kept) else None,
     )  # fmt: skip
 
 
-def _pair(tables: Tables, model: str, against: str) -> Pair:
-    pairs = leak_pairs(tables.study)
+def _pair(results: Results, model: str, against: str) -> SplitPair:
+    pairs = split_pairs(results.study)
     for pair in pairs:
-        if {model, against} == {pair.honest, pair.other}:
+        if {model, against} == set(pair.models):
             return pair
-    beside = [name for pair in pairs if model in pair[:2] for name in pair[:2] if name != model]
-    apart = " and ".join(name for name in (model, against) if name in tables.apart)
+    beside = [name for pair in pairs if model in pair.models for name in pair.models if name != model]
+    apart = " and ".join(name for name in (model, against) if name in set(results.apart["model"]))
     raise InputError(
-        f"Study {tables.study.name} sets {model} and {against} beside each other nowhere, as scores of {apart} stand "
+        f"Study {results.study.name} sets {model} and {against} beside each other nowhere, as scores of {apart} stand "
         f"apart: expected --against {' or '.join(beside) or 'left out'}."
     )
 
 
-def _sides(pair: Pair) -> dict[str, str]:
+def _sides(pair: SplitPair) -> dict[str, str]:
     """The two models as A less B, as the report takes their difference."""
     return {"A": pair.other, "B": pair.honest}
 
@@ -88,10 +90,12 @@ def _of(rows: pd.DataFrame, model: str) -> pd.DataFrame:
     return rows[rows["model"] == model]
 
 
-def _parts(rows: pd.DataFrame, pair: Pair, region: str, metric: str) -> pd.DataFrame:
-    """A row a patient of both splits: counts and value under each, and why it is not in the mean."""
-    column, both = {"metric": metric, "regions": [region]}, _sides(pair)
-    values = pd.DataFrame({side: patient_values(rows, model, column) for side, model in both.items()}).dropna()
+def _parts(rows: pd.DataFrame, pair: SplitPair, region: str, metric: str) -> pd.DataFrame:
+    """One row per patient of both splits: counts and value under each, and why it is not in the mean."""
+    both = _sides(pair)
+    values = pd.DataFrame(
+        {side: patient_scores(rows, model, metric, [region]) for side, model in both.items()}
+    ).dropna()
     table = pd.DataFrame(index=values.index)
     for side, model in both.items():
         counts = case_counts(_of(rows, model))
@@ -106,7 +110,7 @@ def _parts(rows: pd.DataFrame, pair: Pair, region: str, metric: str) -> pd.DataF
     return table.rename_axis("patient").reset_index()
 
 
-def _pooled(parts: pd.DataFrame, pair: Pair, metric: str) -> list[Result]:
+def _pooled(parts: pd.DataFrame, pair: SplitPair, metric: str) -> list[Computed]:
     found = []
     for side, model in _sides(pair).items():
         columns = [f"{name} {side}" for name in COUNTS]
@@ -114,26 +118,15 @@ def _pooled(parts: pd.DataFrame, pair: Pair, metric: str) -> list[Result]:
             sums = parts[columns].astype(float).sum()
             numbers: dict[str, Any] = dict(zip(COUNTS, map(plain, sums), strict=True))
             value = float(np.squeeze(POOLED[metric](sums.to_numpy()[None])))
-            found.append(Result(f"pooled, {model}", filled(MEASURES[metric], numbers), value))
+            found.append(Computed(f"pooled, {model}", filled(MEASURES[metric], numbers), value))
     if len(found) == 2:
-        found.append(Result("pooled, A - B", "their difference", found[0].value - found[1].value))
+        found.append(Computed("pooled, A - B", "their difference", found[0].value - found[1].value))
     return found
 
 
-def _means(kept: pd.DataFrame, pair: Pair) -> list[Result]:
+def _means(kept: pd.DataFrame, pair: SplitPair) -> list[Computed]:
     if kept.empty:
         return []
     over = f"mean over {len(kept)} patients"
     columns = {**_sides(pair), "A - B": "A - B"}
-    return [Result(f"mean, {name}", over, float(kept[column].mean())) for column, name in columns.items()]
-
-
-def _printed(tables: Tables, pair: Pair, region: str, metric: str) -> list[Printed]:
-    titles = {name: one.title for name, one in tables.metrics.items()}
-    names = [] if region == SLICE else [metric]
-    table = leak_table(tables.report_scores, pair, names, titles)
-    return [
-        Printed(f"{table.caption[:-1]}, {row[0]}", named(table.header[2:], row[2:]))
-        for row in table.rows
-        if row[1] == region
-    ]
+    return [Computed(f"mean, {name}", over, float(kept[column].mean())) for column, name in columns.items()]

@@ -1,4 +1,4 @@
-"""The explanation of a number to tables on a terminal, in the order in which the number comes about."""
+"""Print the explanation of a number on a terminal, in the order in which the number comes about."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.base.progress import console as terminal
-from benchmark.results.explain.found import CaseValue, Derived, Explanation, Number, Paired, Power, Result
+from benchmark.results.explain.answers import CaseValue, Computed, Derived, Explanation, Number, Paired, Power
 
 MORE_DIGITS = 2
 """Decimals beyond those of the report, so that a reader can average again."""
@@ -35,6 +35,8 @@ def show(found: Explanation | Derived) -> None:
         _say(console, found.how, *(_derived(result, found.unit) for result in found.results))
     _say(console, f"Printed in the report:{'' if found.printed else ' nowhere by itself.'}")
     _say(console, *(f"- {where}: {text}" for where, text in found.printed))
+    if found.beside and not found.paired:
+        _say(console, f"The report sets it beside {', '.join(found.beside)}: follow that by --against.")
     if found.paired:
         _paired(console, found.paired, found.unit, declared=isinstance(found, Explanation))
 
@@ -79,7 +81,7 @@ def _cell(value: Any, unit: str) -> str:
     return _number(value, unit) if isinstance(value, float) else str(value)
 
 
-def _derived(result: Result, unit: str) -> str:
+def _derived(result: Computed, unit: str) -> str:
     ends = "" if math.isnan(result.low) else f", 95% interval {_cell(result.low, unit)} to {_cell(result.high, unit)}"
     return f"Result: {result.name} ({result.formula}): {_cell(result.value, unit)}{ends}."
 
@@ -143,15 +145,16 @@ def _paired(console: Console, pair: Paired, unit: str, declared: bool) -> None:
     console.print(table, highlight=False)
     ends = f"{_number(pair.ci_low, unit, True)} to {_number(pair.ci_high, unit, True)}"
     mean = _number(pair.difference, unit, True)
-    turned = ", ".join(pair.deciding) or "nobody alone"
+    turned = "No single patient changes the sign when left out."
+    if pair.deciding:
+        turned = f"The sign changes when one of these is left out: {', '.join(pair.deciding)}."
     _say(
         console,
         f"A - B, {pair.model_a} less {pair.model_b}: mean {mean}, 95% bootstrap interval over these patients {ends}.",
-        f"Driven most by (largest change of that mean when left out): {', '.join(pair.driving) or 'nobody'}. "
-        f"Without whom its sign turns: {turned}.",
+        f"Patients that change that mean most when left out: {', '.join(pair.driving) or 'none'}. {turned}",
     )
     if pair.row is None and declared:
-        _say(console, "comparisons.csv has no row of this pair and metric: it was not declared, so it was not tested.")
+        _say(console, "This pair and metric were not declared for comparison, so they were not tested.")
     for name, made in (("comparisons.csv", pair.row), ("methods.csv", pair.methods)):
         if made:
             said = _table(name, "")

@@ -1,17 +1,16 @@
-"""What explanations are made of: cases and patients behind a mean, parts behind any other number, printed cells."""
+"""Hold an explanation: cases and patients behind a mean, parts behind any other number, runs and printed cells."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark.report.document import Cell
-from benchmark.results.explain.sources import RunUsed
+from benchmark.results.explain.runs import RunUsed
 
 
 class Printed(NamedTuple):
@@ -64,8 +63,8 @@ class Paired:
 
     ``row`` is the pair's row of ``comparisons.csv`` and ``methods`` that of ``methods.csv``, None where there is none.
     ``patients`` are sorted by difference; each has ``without``, the mean difference without that patient, and
-    ``change``, by how much that is another. ``driving`` are those of the largest change, ``deciding`` those without
-    whom the mean has another sign.
+    ``change``, how far that is from the mean. ``driving`` are those of the largest change; leaving out one of
+    ``deciding`` changes the sign of the mean.
     """
 
     model_a: str
@@ -83,10 +82,10 @@ class Paired:
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a model: what it is of, where it is from, and as what the report prints it.
+    """A number of a model: what it is of, where it is from, and where the report prints it.
 
-    ``title`` names it in words, ``unit`` is as of a metric, ``source`` is the file of its rows and ``warnings`` say
-    what does not fit together.
+    ``title`` names it in words, ``unit`` is as of a metric, ``source`` is the file of its rows, ``beside`` are models
+    that the report sets beside it and ``warnings`` say what does not fit together.
     """
 
     study: str
@@ -95,6 +94,7 @@ class Number:
     region: str | None
     source: str
     printed: list[Printed]
+    beside: list[str]
     runs: list[RunUsed]
     warnings: list[str]
     title: str
@@ -133,7 +133,7 @@ class Explanation(Number):
 
 
 @dataclass(frozen=True)
-class Result:
+class Computed:
     """A value, how it follows from the parts, and its 95% interval where it has one."""
 
     name: str
@@ -152,18 +152,8 @@ class Derived(Number):
 
     parts: list[dict[str, Any]]
     how: str
-    results: list[Result]
+    results: list[Computed]
     paired: Paired | None = field(default=None)
-
-
-def named(header: Sequence[str], row: Sequence[str | Cell]) -> str:
-    """Write a table's row with the name of each column."""
-    return "; ".join(f"{name} {cell_text(cell)}" for name, cell in zip(header, row, strict=True))
-
-
-def cell_text(cell: str | Cell) -> str:
-    """A cell's text with its mark."""
-    return cell if isinstance(cell, str) else cell.text + cell.mark
 
 
 def _plain(value: Any) -> Any:

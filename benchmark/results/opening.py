@@ -1,0 +1,208 @@
+"""Write a report's first sentences: what limits the trust in its numbers, and the result in short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from benchmark.base.records import patient_known
+from benchmark.report import tables
+from benchmark.report.tables import short
+from benchmark.results.results import Results
+from benchmark.stats import TWO_LEVEL
+from benchmark.stats.compare import NOT_TESTED
+from benchmark.studies.study import Model, Study
+
+MISSES = ("9 to 35%", "4 to 7%")
+"""Share of 95% intervals of a mean that missed on 10 patients and from 50 on, by metric and region (``rates.csv``)."""
+FEW = 50
+"""Patients from which on bootstrap intervals were found to hold what they promise (research/calibration)."""
+
+
+def cautions(results: Results) -> list[str]:
+    """Sentences on what limits the trust in this report's numbers, the gravest first."""
+    found, study, scores = [], results.study, results.scores
+    if results.phantom:
+        found.append("The data are a phantom: no number here may be quoted as a result on brain tumours.")
+    if results.missing:
+        total = len(study.seeds) * sum(len(model.folds or study.folds) for model in study.models)
+        found.append(f"Runs without scores: {len(results.missing)} of {total} (listed under Data and runs).")
+    found += _too_few(results.comparisons)
+    if (count := scores["patient_id"].nunique()) < FEW:
+        found.append(
+            f"Bootstrap intervals on {count} patients are too narrow: in simulations, nominal 95% intervals missed the "
+            f"true mean in {MISSES[0]} of studies with 10 patients, and in {MISSES[1]} with {FEW} or more."
+        )
+    lost = scores[scores["note"] == "missing prediction"]
+    if len(lost):
+        found.append(f"Cases with a missing prediction, given the worst value: {lost['case_id'].nunique()}.")
+    if len(study.seeds) == 1:
+        found.append(
+            "One seed only: how much the results depend on the seed is not known, and a difference that is shown is "
+            "between these trained networks, not between the methods."
+        )
+    elif study.compare["test"] != TWO_LEVEL:
+        found.append(
+            "The declared test is over patients alone: a difference that is shown is between these trained networks "
+            "and may be chance in their training (research/calibration). The test two_level compares the methods."
+        )
+    if deviating := deviations(study, results.differences):
+        why = study.deviations.strip().rstrip(".")
+        found.append(
+            f"The protocol was not followed in full: {in_words(deviating)}." + (f" Reason: {why}." if why else "")
+        )
+    found += _fold_cautions(results)
+    return [*found, *dict.fromkeys([*results.manifest.warnings, *results.warnings])]
+
+
+def _too_few(comparisons: pd.DataFrame) -> list[str]:
+    weak = comparisons[comparisons["note"].astype(str).str.contains("smallest possible p")]
+    if weak.empty:
+        return []
+    patients = f"{int(comparisons['n_patients'].max())} patients"
+    if len(weak) == len(comparisons):
+        first = str(weak["note"].iloc[0])
+        return [f"{patients} are too few for any comparison to come out significant ({first}); a missing mark means "
+                "nothing here."]  # fmt: skip
+    return [f"{len(weak)} of {len(comparisons)} comparisons could not have come out significant on {patients}."]
+
+
+def _fold_cautions(results: Results) -> list[str]:
+    """Sentences on whether patients are on two sides of a fold, and on what was tested."""
+    content, study = results.folds, results.study
+    if not content:
+        return []
+    folds = content["folds"]
+    if (unit := content.get("by", "patient")) != "patient":
+        return [
+            f"LEAK: the folds deal out {unit}s, so one patient may be on two sides; no score here is of new patients."
+        ]
+    shared = sum(
+        len(set(fold.get(a, ())) & set(fold.get(b, ())))
+        for fold in folds
+        for a, b in combinations(("train", "validation", "test"), 2)
+    )
+    if shared:
+        return [f"LEAK: {shared} patients are on two sides of a fold; no score of this report can be trusted."]
+    ids = results.scores[["case_id", "patient_id"]].drop_duplicates()
+    source = str(results.manifest.source)
+    if all(patient_known(source, *pair) for pair in ids.itertuples(index=False, name=None)):
+        found = ["No patient is on two sides of a fold (checked in the folds file)."]
+    else:
+        found = [
+            "Whether a patient is on two sides of a fold cannot be known: nothing says whose each picture is. Each "
+            "picture counts as a patient, so intervals may be too narrow and p values too small."
+        ]
+    if len(study.folds) < len(folds):
+        found.append(f"Only {len(study.folds)} of {len(folds)} folds were run: not every patient was tested.")
+    for name in results.apart_models:
+        found.append(f"{name} follows another split, with patients on both sides: its scores stand apart.")
+    return found
+
+
+class Deviation(NamedTuple):
+    """Whom a setting holds for, its id and its value; ``recipe`` where only a native model's own recipe has it."""
+
+    model: str
+    key: str
+    value: str
+    recipe: bool = False
+
+
+def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> list[Deviation]:
+    """Settings other than the protocol's, for all models of a track or for one; native models' own among them.
+
+    ``differences`` maps an id to each model's value as it was run, for ids in which models differ. What a native
+    model does otherwise than the models of the identical track is in there; what ``set`` says holds for it where the
+    two do not differ.
+    """
+    named = {model.name: model for model in study.models}
+    native = [name for name, model in named.items() if model.track == "native"]
+    shared, own = study.set, study.set_native
+    everyone = "all models of the identical track" if native else "all models"
+    rows = [Deviation(everyone, key, short(value)) for key, value in shared.items()]
+    rows += [Deviation("all models of the native track", key, short(value)) for key, value in own.items() if native]
+    for name, model in named.items():
+        if name in native:
+            rows += _recipe(name, _twin(name, named), shared, {*own, *model.set}, differences)
+        rows += [Deviation(name, key, short(value)) for key, value in model.set.items()]
+    return rows
+
+
+def in_words(rows: Sequence[Deviation]) -> str:
+    """Deviations in one sentence, by model; recipes, which are long and would hide the rest, by their name only."""
+    by_model: dict[str, list[str]] = {}
+    for row in rows:
+        settings = by_model.setdefault(row.model, [])
+        if not row.recipe:
+            settings.append(f"{row.key} = {row.value}")
+    recipes = {row.model for row in rows if row.recipe}
+    more = "the rest of its own recipe under Data and runs"
+    return ", ".join(
+        f"{', '.join(settings + [more] * (model in recipes))} ({model})" for model, settings in by_model.items()
+    )
+
+
+def _twin(name: str, named: Mapping[str, Model]) -> str:
+    """The model of the identical track that a native model is set beside: its bundle's plain one, else the first."""
+    identical = [other for other, model in named.items() if model.track != "native"]
+    plain = [
+        other for other in identical
+        if named[other].bundle == named[name].bundle and named[other].variant == "default"
+    ]  # fmt: skip
+    return next(iter([*plain, *identical]), "")
+
+
+def _recipe(
+    name: str, twin: str, shared: Mapping[str, Any], said: set[str], differences: Mapping[str, Mapping[str, Any]]
+) -> list[Deviation]:
+    """What a native model has of its own recipe: each id that its twin has otherwise; then what it shares with all."""
+    ids = [key for key, by_model in differences.items() if name in by_model and by_model[name] != by_model.get(twin)]
+    changed = [key for key in ids if key not in said]
+    kept = [key for key in shared if key not in said and key not in changed]
+    return [
+        *(Deviation(name, key, short(differences[key][name]), recipe=key not in shared) for key in changed),
+        *(Deviation(name, key, short(shared[key])) for key in kept),
+    ]
+
+
+def findings(results: Results) -> list[str]:
+    """One sentence per region on the primary metric: the best model, and which models it was shown to beat."""
+    name = results.study.compare["metrics"][0]
+    metric, rows = results.metrics[name], results.summary[results.summary["metric"] == name]
+    sign, word = (1, "highest") if metric.better == "higher" else (-1, "lowest")
+    sentences = []
+    for region, own in rows.groupby("region", sort=False):
+        best = max(own.to_dict("records"), key=lambda row: sign * row["mean"])
+        low, high = tables.number(best["ci_low"], metric), tables.number(best["ci_high"], metric)
+        mean = tables.number(best["mean"], metric)
+        alike = [row["model"] for row in own.to_dict("records") if tables.number(row["mean"], metric) == mean]
+        sentence = f"{region}: {word} mean {metric.title} by {' and '.join(alike)}, {mean}"
+        sentence += f" (95% CI {low} to {high})." if low != "-" else "."
+        sentences.append(sentence + _beaten(results, str(best["model"]), str(region)))
+    return sentences
+
+
+def _beaten(results: Results, best: str, region: str) -> str:
+    """Sentences on which models the best of a region was shown to beat by the primary metric."""
+    tests, study = results.comparisons, results.study
+    here = tests[(tests["metric"] == study.compare["metrics"][0]) & (tests["region"] == region)].to_dict("records")
+    of_best = [row for row in here if best in (row["model_a"], row["model_b"])]
+    tested = [row for row in of_best if row["verdict"] != NOT_TESTED]
+    beaten = [row for row in tested if tables.verdict(row) == f"{best} better"]
+    names = [row["model_b"] if row["model_a"] == best else row["model_a"] for row in beaten]
+    said, rest = "", len(tested) - len(names)
+    if names:
+        shown = "Shown" if study.compare["test"] == TWO_LEVEL else "As trained here, shown"
+        said += f" {shown} to be better than {', '.join(names)}."
+    if rest and names:
+        said += f" Not shown to be better than {rest} of the {len(tested)} models compared."
+    elif rest:
+        of = {1: "the one model compared", 2: "either of the 2 models compared"}
+        said += f" Not shown to be better than {of.get(rest, f'any of the {rest} models compared')}."
+    if untested := len(of_best) - len(tested):
+        said += f" Against {untested} models it could not be tested."
+    return said

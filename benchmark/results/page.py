@@ -1,0 +1,253 @@
+"""Compose a study's report from its results, draw its figures, and write both."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.base.files import write_json, write_text
+from benchmark.papers import figures as paper_figures
+from benchmark.papers import implied
+from benchmark.papers import tables as papers
+from benchmark.report import evidence, figures, tables
+from benchmark.report.document import (
+    CELL_COLUMNS,
+    Block,
+    Bullets,
+    Cell,
+    Figure,
+    Heading,
+    Table,
+    Text,
+    keyed_cells,
+    say_once,
+    to_markdown,
+)
+from benchmark.report.latex import to_latex
+from benchmark.report.splits import split_blocks
+from benchmark.results.opening import cautions, deviations, findings
+from benchmark.results.results import Results
+from benchmark.scoring.metrics import Metric
+from benchmark.stats import declared_pairs
+
+MOST_PAIRS = 40
+"""Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
+
+
+def write(results: Results, folder: Path, private_figures: Path | None = None) -> Path:
+    """Write figures, what ``record`` writes, report.tex and report.md into ``folder``; return the path of report.md.
+
+    Where the manifest does not allow pictures of scans to be published, panels go to ``private_figures``, outside the
+    report, or are not drawn at all.
+    """
+    drawn = _draw_numbers(results, folder / "figures") + _draw_panels(results, folder, private_figures)
+    blocks = build(results, drawn, beside_paper(results, folder, private_figures))
+    record(results, blocks, folder)
+    write_text(folder / "report.tex", to_latex(blocks))
+    write_text(folder / "report.md", to_markdown(blocks))
+    return folder / "report.md"
+
+
+def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
+    """Write cells.csv, a report's numbers by what they show, and report.json, the hashes of what it is made from."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([CELL_COLUMNS, *keyed_cells(blocks)])
+    write_text(folder / "cells.csv", lines.getvalue())
+    write_json(folder / "report.json", {"made_from": results.files()})
+
+
+def build(results: Results, drawn: Sequence[Figure], of_paper: Sequence[Block] = ()) -> list[Block]:
+    """Put the whole report together: ``drawn`` are its figures, ``of_paper`` what is set beside a paper."""
+    study = results.study
+    blocks: list[Block] = [Heading(study.title or study.name, 1)]
+    if results.phantom:
+        blocks.append(
+            Text(
+                "PHANTOM DATA: every number and picture here comes from generated phantom images, not from patients. "
+                "They show that the software works; they say nothing about brain tumours.",
+                bold=True,
+            )
+        )
+    blocks += [Heading("Read this first"), Bullets(cautions(results))]
+    blocks += [Heading("Result in short"), Bullets(findings(results)), *of_paper]
+    titles = {name: metric.title for name, metric in results.metrics.items()}
+    shares = [name for name in study.compare["metrics"] if not results.metrics[name].unit]
+    blocks += split_blocks(results.every, study, shares, titles)
+    blocks += [*_runs(results), *_comparison(results)]
+    metrics, prefix = results.metrics, _prefix(results)
+    blocks += evidence.ranking_blocks(results.ranking, study.compare["metrics"], metrics, prefix)
+    blocks += evidence.method_blocks(results.methods, study.compare, metrics, prefix)
+    blocks += [*_spread(results), *_masks(results)]
+    if drawn:
+        blocks += [Heading("Figures"), *drawn]
+    return say_once([*blocks, *_provenance(results)])
+
+
+def _prefix(results: Results) -> str:
+    """What every caption opens with."""
+    return tables.PHANTOM if results.phantom else ""
+
+
+def _runs(results: Results) -> list[Block]:
+    study, scores, compare = results.study, results.scores, results.study.compare
+    keys = [table[["bundle", "variant", "fold", "seed"]].drop_duplicates() for table in (scores, results.apart)]
+    ran = len(pd.concat(keys).drop_duplicates())
+    pairs = compare.get("pairs", "all")
+    declared = "all pairs of models" if pairs == "all" else f"{len(declared_pairs(results.models, compare))} pairs"
+    test = tables.TEST_NAMES[compare["test"]]
+    items = [
+        f"Data: {results.manifest.title} ({study.data}), {scores['patient_id'].nunique()} patients and "
+        f"{scores['case_id'].nunique()} cases tested.",
+        f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
+        f"{_listed(study.seeds)}. Each patient is tested in one fold; patients are pooled over folds.",
+        f"Declared in study.json: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
+        f"{compare.get('alpha', 0.05)}, Holm's correction over {len(results.comparisons)} comparisons. "
+        f"{compare['metrics'][0]} is the primary metric.",
+    ]
+    blocks: list[Block] = [Heading("Data and runs"), Bullets(items)]
+    if rows := [one[:3] for one in deviations(study, results.differences)]:
+        blocks.append(Table("Deviations from the protocol.", ["Model", "Id", "Value"], rows, wrap=True))
+    if results.differences:
+        blocks.append(tables.differences_table(results.differences))
+    if results.missing:
+        lost: list[list[str | Cell]] = [[run, reason] for run, reason in results.missing.items()]
+        blocks.append(Table("Runs without scores.", ["Run", "Why"], lost, wrap=True))
+    return blocks
+
+
+def _comparison(results: Results) -> list[Block]:
+    blocks: list[Block] = [Heading("Comparison")]
+    tests, summary, metrics = results.comparisons, results.summary, results.metrics
+    declared, prefix = results.study.compare["metrics"], _prefix(results)
+    groups = tables.metric_groups(declared, list(pd.unique(summary["metric"])), metrics)
+    for names in groups:
+        if names[0] not in declared and not any(isinstance(block, Heading) and block.level == 3 for block in blocks):
+            blocks.append(Heading("Metrics that were not declared for comparison", 3))
+        blocks.append(tables.comparison_table(summary, tests, names, metrics, prefix))
+    if tests.empty:
+        return blocks
+    blocks += [Heading("Declared comparisons"), tables.pairwise_table(tests, metrics[declared[0]], prefix)]
+    others = [_other_metric(tests, metrics[name]) for name in declared[1:]]
+    overall = [
+        f"Friedman's test over all models, as trained here, {metrics[name].title}: "
+        + ", ".join(
+            f"{region} p {tables.p_value(own['friedman_p'].iloc[0], relation=True)}"
+            for region, own in tests[tests["metric"] == name].groupby("region", sort=False)
+        )
+        + "."
+        for name in declared
+        if tests.loc[tests["metric"] == name, "friedman_p"].notna().any()
+    ]
+    power = results.needed and evidence.power_table(results.needed, declared, len(tests), metrics, prefix)
+    return [*blocks, Bullets([*others, *overall, "All rows are in comparisons.csv."]), *([power] if power else [])]
+
+
+def _other_metric(tests: pd.DataFrame, metric: Metric) -> str:
+    own = tests[tests["metric"] == metric.name].to_dict("records")
+    shown = [row for row in own if row["significant"]]
+    sentence = f"{metric.title}: {len(shown)} of {len(own)} declared comparisons show a difference"
+    listed = "; ".join(f"{row['region']}: {tables.verdict(row)} than {_loser(row)}" for row in shown)
+    return f"{sentence} ({listed})." if shown else f"{sentence}."
+
+
+def _loser(row: Mapping[Any, Any]) -> str:
+    return str(row["model_b"] if row["verdict"] == "a better" else row["model_a"])
+
+
+def _spread(results: Results) -> list[Block]:
+    if results.summary["n_seeds"].max() < 2:
+        return []
+    declared = results.study.compare["metrics"]
+    pairs = [declared[start : start + 2] for start in range(0, len(declared), 2)]
+    found = [tables.seed_table(results.summary, names, results.metrics, _prefix(results)) for names in pairs]
+    return [Heading("Spread over seeds"), *found]
+
+
+def _masks(results: Results) -> list[Block]:
+    there, prefix = set(pd.unique(results.scores["metric"])), _prefix(results)
+    counts = tables.notes_table(results.scores, prefix)
+    known: Block = counts or Text("No mask of this study was empty or full, and no prediction missing.")
+    rules = tables.rules_table([name for name in results.metrics if name in there], results.metrics)
+    blocks: list[Block] = [Heading("Empty masks and missing predictions"), rules, known]
+    lesions = tables.lesion_table(results.lesions, prefix)
+    return blocks if lesions is None else [Heading("Lesions"), lesions, *blocks]
+
+
+def _provenance(results: Results) -> list[Block]:
+    rows: list[list[str | Cell]] = [[name, value] for name, value in _flat(results.origin)]
+    for key in ("licence", "citation", "address"):
+        if value := getattr(results.manifest, key, ""):
+            rows.append([f"data {key}", str(value)])
+    return [Heading("Provenance"), Table("Where the numbers come from.", ["What", "Value"], rows, wrap=True)]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for key, value in values.items():
+        rows += _flat(value, f"{above}{key} ") if isinstance(value, Mapping) else [(f"{above}{key}", _listed(value))]
+    return rows
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _figure(results: Results, path: Path, caption: str) -> Figure:
+    return Figure(f"figures/{path.name}", f"{_prefix(results)}{caption}.")
+
+
+def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
+    drawn, scores, declared = [], results.scores, results.study.compare["metrics"]
+    models = list(pd.unique(scores["model"]))
+    for metric in (results.metrics[name] for name in declared):
+        path = figures.boxplots(folder / f"boxplot_{metric.name}.png", scores, metric)
+        drawn.append(_figure(results, path, f"{metric.title} by region and model"))
+        pairs = results.comparisons[["model_a", "model_b"]].drop_duplicates()
+        if len(pairs) <= MOST_PAIRS and results.comparisons["difference"].notna().any():
+            path = figures.differences(folder / f"differences_{metric.name}.png", results.comparisons, metric)
+            drawn.append(_figure(results, path, f"{metric.title}: paired differences with 95% intervals"))
+    if len(models) > 2 and scores["patient_id"].nunique() > 1:
+        metric, alpha = results.metrics[declared[0]], float(results.study.compare.get("alpha", 0.05))
+        path = folder / f"critical_differences_{metric.name}.png"
+        figures.critical_differences(path, scores, metric, alpha)
+        caption = f"Mean ranks over patients by {metric.title}, as trained here, 1 the best; a bar joins models that "
+        drawn.append(_figure(results, path, caption + "Nemenyi's test does not tell apart within the region"))
+    if results.histories:
+        path = figures.training_curves(folder / "training_curves.png", results.histories, models)
+        caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run"
+        drawn.append(_figure(results, path, caption))
+    return drawn
+
+
+def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[Figure]:
+    public = results.manifest.pictures == "public"
+    place = folder / "figures" if public else private
+    if place is None:
+        return []
+    drawn = []
+    for model in results.models:
+        path = place / f"panels_{model.replace('/', '_')}.png"
+        shown = [panel for panel in results.panels if panel.model == model]
+        if shown:
+            figures.panels(path, shown, results.manifest.labels)
+        elif not path.exists():
+            # Without the run folders, pictures that were drawn from them before stay in the report.
+            continue
+        caption = f"{model}: image, truth and prediction of the best, median and worst case"
+        caption += " (by mean Dice over regions and seeds; the first seed's prediction is shown)"
+        drawn.append(_figure(results, path, caption))
+    return drawn if public else []
+
+
+def beside_paper(results: Results, folder: Path, private: Path | None) -> list[Block]:
+    """The sections that set the study beside its paper; none in a study on no paper."""
+    if results.paper is None:
+        return []
+    public = results.manifest.pictures == "public"
+    drawn = paper_figures.draw_all(folder, results.paper, results.study.name, results.panels, public, private)
+    return papers.sections(results.paper, drawn, implied.findings(results.paper.published), results.study)

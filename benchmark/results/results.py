@@ -1,0 +1,416 @@
+"""Read a study once, and hold every table that its report, its explanations and its check are made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from benchmark import stats
+from benchmark.base import project
+from benchmark.base.files import read_json, read_table
+from benchmark.base.records import InputError, Run
+from benchmark.data.folds import folds_path
+from benchmark.data.manifest import CaseList, Manifest, load_cases, manifest_of
+from benchmark.data.prepare import DataSet
+from benchmark.papers import published as printed
+from benchmark.papers import reproduce
+from benchmark.papers.values import Paper
+from benchmark.report import evidence
+from benchmark.report.document import CELL_COLUMNS
+from benchmark.report.figures import Panel
+from benchmark.report.tables import Metrics, in_unit
+from benchmark.results.panels import panels
+from benchmark.scoring import score_table
+from benchmark.scoring.counts import SLICE, merge_parts
+from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
+from benchmark.stats.patients import incomplete_runs
+from benchmark.studies import bundle, provenance, store
+from benchmark.studies.study import Study, apart
+
+BETTER = {name: metric.better for name, metric in METRICS.items()}
+OUTPUTS = ("comparisons", "methods", "ranking", "power")
+"""Tables that are computed from the scores and written beside the report, each as a CSV file of that name."""
+
+
+class External(NamedTuple):
+    """Another tool's scores of one model: their file, the model's rows as they are there, and one row per score."""
+
+    path: Path
+    raw: pd.DataFrame
+    scores: pd.DataFrame
+
+
+class Results:
+    """A study and its tables, each read or computed when it is first asked for.
+
+    Tables that are ``given``, by the names of these properties, are taken as they are.
+    """
+
+    def __init__(self, study: Study, **given: Any) -> None:
+        self.study = study
+        vars(self).update(given)
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every declared run."""
+        return self.study.runs()
+
+    @cached_property
+    def done(self) -> list[Run]:
+        """Declared runs that are finished on this machine."""
+        return [run for run in self.runs if store.state(run) == "done"]
+
+    @cached_property
+    def models(self) -> list[str]:
+        """Names of the declared models."""
+        return [model.name for model in self.study.models]
+
+    @cached_property
+    def apart_models(self) -> list[str]:
+        """Names of the models under another split than the study's."""
+        return apart(self.study)
+
+    @cached_property
+    def segmenters(self) -> list[str]:
+        """Names of the declared models that are compared: those that segment, under the split of the study."""
+        return [
+            model.name for model in self.study.models
+            if model.name not in self.apart_models
+            and bundle.read(model.bundle)["inference"].get("task") != "classification"
+        ]  # fmt: skip
+
+    @cached_property
+    def compared_models(self) -> list[str]:
+        """Names of all models that are compared, other tools' last."""
+        return [*self.segmenters, *self.external]
+
+    @cached_property
+    def cases(self) -> CaseList:
+        """The cases of the data set."""
+        return load_cases(self.study.data)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The description of the data set."""
+        return manifest_of(self.study.data)
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the data were generated."""
+        return self.manifest.source == "phantom"
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """All metrics, in the unit of the data set."""
+        return in_unit(METRICS, str(self.manifest.unit))
+
+    @cached_property
+    def folds(self) -> Mapping[str, Any] | None:
+        """The folds file of the study's split."""
+        path = folds_path(self.study.data, self.study.set.get("split", "patient"))
+        found: Mapping[str, Any] | None = read_json(path, "folds")
+        return found
+
+    @cached_property
+    def raw(self) -> pd.DataFrame:
+        """``scores.csv`` as it is."""
+        return score_table.read(self.study.folder / "scores.csv")
+
+    @cached_property
+    def merged(self) -> pd.DataFrame:
+        """``scores.csv`` with each case that several folds tested in parts joined."""
+        return merge_parts(self.raw)
+
+    @cached_property
+    def every(self) -> pd.DataFrame:
+        """One row per score and count of the study's models."""
+        return score_table.tidy(self.merged)
+
+    @cached_property
+    def external(self) -> dict[str, External]:
+        """Tables of ``reports/<study>/external/``, made by ``benchmark score``, by the model's name.
+
+        Raises:
+            InputError: if a model there is named like one of the study's, or is in two files; seeds would be mixed.
+        """
+        tables: dict[str, External] = {}
+        for path in sorted((self.study.folder / "external").glob("*.csv")):
+            raw = score_table.read(path)
+            for name, rows in raw.groupby(score_table.model_names(raw)):
+                if name in (*self.models, *tables):
+                    raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
+                tables[str(name)] = External(path, rows, score_table.tidy(rows))
+        return tables
+
+    @cached_property
+    def own(self) -> pd.DataFrame:
+        """Scores of segmentations under the study's split: no counts, no slices, no model under another split.
+
+        Raises:
+            InputError: if there are none.
+        """
+        scores = stats.with_models(self.every)
+        left_out = scores["metric"].isin(COUNTS) | (scores["region"] == SLICE)
+        kept = scores[~(left_out | scores["model"].isin(self.apart_models))]
+        if kept.empty:
+            raise InputError(
+                f"Study {self.study.name} has no scores of a segmentation: expected a finished run of a model that "
+                "segments under the study's split."
+            )
+        return kept
+
+    def rows(self, model: str) -> pd.DataFrame:
+        """All rows of a model, counts included, with no patient left out."""
+        rows = self.external[model].scores if model in self.external else self.every
+        return rows[rows["model"] == model]
+
+    def regions(self, model: str) -> list[str]:
+        """Regions in which a model has scores, slices left out."""
+        return [str(name) for name in pd.unique(self.rows(model)["region"]) if name != SLICE]
+
+    @cached_property
+    def apart(self) -> pd.DataFrame:
+        """Scores that are compared with no others: of slices, and of models under another split; no counts."""
+        rest = stats.with_models(self.every).drop(self.own.index)
+        return rest[~rest["metric"].isin(COUNTS)]
+
+    @cached_property
+    def _shared(self) -> tuple[pd.DataFrame, list[str]]:
+        tables = [self.own, *(_on_cases_of(self.own, other) for other in self.external.values())]
+        return stats.shared_patients(pd.concat(tables, ignore_index=True))
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Scores that are compared, on the patients that every model was scored on."""
+        return self._shared[0]
+
+    @cached_property
+    def left_out(self) -> list[str]:
+        """Sentences on who is missing in ``scores``, and on runs that lack what others have."""
+        return self._shared[1] + incomplete_runs(self.scores)
+
+    @cached_property
+    def lesions(self) -> pd.DataFrame:
+        """Counts of lesions on the cases and regions of ``scores``.
+
+        Columns: model, patient_id, case_id, region and LESION_COUNTS, as far as the files have them.
+        """
+        tables = [self.merged, *(other.raw for other in self.external.values())]
+        columns = ["model", "patient_id", "case_id", "region", *LESION_COUNTS]
+        every = pd.concat([table.assign(model=score_table.model_names(table)) for table in tables], ignore_index=True)
+        return every.filter(columns).merge(self.scores[["model", "case_id", "region"]].drop_duplicates())
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Means over patients (``stats.summarise``) of the compared scores."""
+        return stats.summarise(self.scores)
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one model is compared."""
+        return bool(self.scores["model"].nunique() > 1)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Declared comparisons, as ``comparisons.csv`` has them (``stats.compare``)."""
+        return stats.compare(self.scores, self.study.compare, BETTER, self.compared_models)
+
+    @cached_property
+    def methods(self) -> pd.DataFrame | None:
+        """Declared pairs over patients and seeds, as ``methods.csv`` has them; None where no model has two seeds."""
+        if len(self.compared_models) < 2 or self.scores.groupby("model")["seed"].nunique().max() < 2:
+            return None
+        return stats.compare_methods(self.scores, self.study.compare, BETTER, self.compared_models)
+
+    @cached_property
+    def ranks(self) -> pd.DataFrame:
+        """Mean rank of each compared model for each patient."""
+        return stats.patient_ranks(self.scores, self.study.compare["metrics"], BETTER)
+
+    @cached_property
+    def ranking(self) -> pd.DataFrame | None:
+        """Order of the compared models, as ``ranking.csv`` has it; None where there is one."""
+        return stats.rank_models(self.ranks) if self.several else None
+
+    @cached_property
+    def needed(self) -> evidence.PatientsNeeded | None:
+        """Patients needed to show small differences by the declared metrics; None where one model is compared."""
+        there = [name for name in pd.unique(self.scores["metric"]) if name in self.study.compare["metrics"]]
+        return self.needed_by(there) if self.several else None
+
+    def needed_by(self, metrics: Sequence[str]) -> evidence.PatientsNeeded:
+        """Patients needed to show small differences by ``metrics``."""
+        return evidence.needed(self.scores, self.study.compare, metrics, len(self.comparisons))
+
+    @cached_property
+    def power(self) -> pd.DataFrame | None:
+        """Rows behind the medians of the report's table of power, as ``power.csv`` has them; None without any.
+
+        ``of`` says whether a row is of these networks or of the methods; what is the same in every row is left out.
+        """
+        if self.needed is None:
+            return None
+        tables = [rows.assign(of=of) for of, rows in self.needed._asdict().items()]
+        rows = pd.concat([rows for rows in tables if len(rows)] or tables)
+        if rows.empty:
+            return None
+        same = ("of", "test", "n_patients", "n_folds", "power", "alpha", "alpha_family")
+        # A size of samples from an estimated spread has no more digits than this.
+        kept = rows[["of", *(name for name in rows if name not in same)]]
+        rounded: pd.DataFrame = kept.map(lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
+        return rounded
+
+    @cached_property
+    def histories(self) -> dict[str, pd.DataFrame]:
+        """Training histories by the id of their run."""
+        return reproduce.histories(self.study)
+
+    @cached_property
+    def provenance(self) -> provenance.Provenance:
+        """``provenance.json``."""
+        return provenance.read(self.study)
+
+    @cached_property
+    def origin(self) -> dict[str, Any]:
+        """What the report prints of where the scores are from."""
+        return provenance.summary(self.provenance, self.histories)
+
+    @cached_property
+    def differences(self) -> Mapping[str, Mapping[str, Any]]:
+        """Ids in which the models' training configs differ, each with its value by model."""
+        first = {run.model: run for run in reversed(self.runs)}
+        configs = {name: bundle.frozen(run, self.study.data)["train"] for name, run in reversed(first.items())}
+        return bundle.differences(configs)
+
+    @cached_property
+    def missing(self) -> dict[str, str]:
+        """Ids of the declared runs without scores, with the reason."""
+        keys = self.raw[["bundle", "variant", "fold", "seed"]].drop_duplicates()
+        have = {run.id for run in self.done} or {Run("", *key).id for key in keys.itertuples(index=False, name=None)}
+        lost = [run for run in self.runs if run.id not in have]
+        return {run.id: store.last_error(run) if store.state(run) == "failed" else "not run" for run in lost}
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Sentences on the data, on who was left out, and on how the runs were made."""
+        return [*self.study.notes, *self.cases.warnings, *self.left_out, *_of_tools(self), *_of_runs(self)]
+
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """The best, median and worst case of each segmenter, as far as their run folders are here."""
+        return panels([run for run in self.done if run.model in self.segmenters], self.cases, self.every)
+
+    @cached_property
+    def published(self) -> printed.Published | None:
+        """What the study's paper prints; None in a study on no paper."""
+        path = printed.find(self.study.folder)
+        return None if path is None else printed.load(path)
+
+    @cached_property
+    def paper(self) -> Paper | None:
+        """What the study's paper prints, with all that it is set beside; None in a study on no paper."""
+        return reproduce.paper(self.study, self.runs, self.cases, self.every, self.comparisons)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """The numbers that the study's report prints, by what they show; none where there is no report."""
+        path = self.study.folder / "cells.csv"
+        if not path.exists():
+            return pd.DataFrame(columns=list(CELL_COLUMNS))
+        return read_table(path, "a list of a report's cells", CELL_COLUMNS, dtype=str, keep_default_na=False)
+
+    def files(self) -> dict[str, str]:
+        """Hashes of the files that the report is made from and of the tables beside it, by their path in reports/."""
+        names = ("scores.csv", "histories.csv", "provenance.json", *(f"{name}.csv" for name in OUTPUTS))
+        paths = [*_declarations(self.study.folder / "study.json"), *(self.study.folder / name for name in names)]
+        paths += sorted((self.study.folder / "external").glob("*.csv"))
+        if paper := printed.find(self.study.folder):
+            paths.append(paper)
+        return {
+            path.relative_to(project.reports()).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in paths if path.exists()
+        }  # fmt: skip
+
+
+def _declarations(path: Path) -> Iterator[Path]:
+    """A ``study.json`` and those that it extends."""
+    yield path
+    if path.exists() and (parent := read_json(path, "a study").get("extends")):
+        yield from _declarations(project.reports() / parent / "study.json")
+
+
+def _on_cases_of(own: pd.DataFrame, other: External) -> pd.DataFrame:
+    """Another tool's scores on the cases that the study tested, without counts; it may have been scored on more.
+
+    Raises:
+        InputError: if there is no such case, or one of another patient.
+    """
+    patients = own.drop_duplicates("case_id").set_index("case_id")["patient_id"]
+    theirs = other.scores.drop_duplicates("case_id").set_index("case_id")["patient_id"]
+    shared = theirs[theirs.index.isin(patients.index)]
+    if shared.empty:
+        raise InputError(
+            f"{other.path}: expected cases of the study, such as {patients.index[0]}, found {len(theirs)} others, such "
+            f"as {theirs.index[0]}."
+        )
+    wrong = shared[shared != patients[shared.index]]
+    if len(wrong):
+        case = wrong.index[0]
+        raise InputError(f"{other.path}: expected case {case} of patient {patients[case]}, found {wrong[case]}.")
+    return other.scores[other.scores["case_id"].isin(shared.index) & ~other.scores["metric"].isin(COUNTS)]
+
+
+def _of_tools(results: Results) -> list[str]:
+    if not results.external:
+        return []
+    found = [
+        f"{', '.join(results.external)}: label maps of another tool; how it was trained, and on whom, is not known."
+    ]
+    if results.study.compare.get("pairs", "all") == "all":
+        found.append("As all pairs are compared, each model of another tool enlarges the family of comparisons.")
+    return found
+
+
+def _of_runs(results: Results) -> list[str]:
+    """Sentences on runs that do not fit together, or not the study as it is now."""
+    found, recorded = [], results.provenance
+    if stale := _stale(results):
+        parts = ", ".join(sorted({part for parts in stale.values() for part in parts}))
+        found.append(
+            f"{len(stale)} runs were made before a change in {parts}: {', '.join(stale)}. Do not compare them."
+        )
+    if recorded.mixed:
+        found.append("The runs were made with different library versions or different code (provenance.json).")
+    if any(run.commit.endswith("-dirty") or run.commit == "unknown" for run in recorded.runs.values()):
+        found.append("Some runs were made from a working tree with uncommitted changes.")
+    declared = {run.id: run.overrides for run in results.runs}
+    changed = [id_ for id_, run in recorded.runs.items() if run.overrides != declared.get(id_)]
+    if changed:
+        first = recorded.runs[changed[0]].overrides
+        extra = {k: v for k, v in first.items() if declared.get(changed[0], {}).get(k) != v}
+        found.append(
+            f"{len(changed)} runs were made with other settings than study.json declares: {json.dumps(extra)}."
+        )
+    return found
+
+
+def _stale(results: Results) -> dict[str, list[str]]:
+    """Runs whose configs, manifest, folds or cases are no longer the project's, and which of these differ."""
+    found = {}
+    for run in results.done:
+        record = store.read_record(store.folder(run))
+        as_run = dataclasses.replace(run, overrides=record.overrides)
+        configs = bundle.frozen(as_run, results.study.data)
+        data = DataSet(results.study.data, configs["train"]["split"])
+        changed = store.differing(record, store.identity(as_run, data, configs))
+        differing = sorted({key.partition("#")[0] for key, _, _ in changed} - {"versions", "code"})
+        if differing:
+            found[run.id] = differing
+    return found

@@ -1,0 +1,47 @@
+"""A study of three models in memory, as a report is made from it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from benchmark import stats
+from benchmark.report import Panel
+from benchmark.results.results import BETTER, Results
+from helpers.project import declared
+from helpers.synthetic_scores import disc, histories, realistic
+
+STUDY = {
+    "title": "A study of 3 models & 50% effort", "folds": [0, 1, 2], "seeds": [1, 2],
+    "models": [{"bundle": "unet"}, {"bundle": "resunet_tversky"}, {"bundle": "la_resunet", "set": {"fusion": False}}],
+    "set": {"max_epochs": 8}, "deviations": "It must end within ten minutes.",
+    "compare": {"metrics": ["dice", "hd95"], "pairs": "all", "test": "wilcoxon", "alpha": 0.05},
+}  # fmt: skip
+QUICK = {**STUDY, "compare": {**STUDY["compare"], "metrics": ["dice"]}}
+MANIFEST = {
+    "name": "phantom", "title": "Glioma phantom", "source": "phantom", "pictures": "public", "licence": "a_b",
+    "labels": {"0": "background", "1": "core", "2": "oedema"}, "warnings": ["Lesions are drawn, not grown."],
+    "unit": "mm",
+}  # fmt: skip
+
+
+def panel(model="unet", rank="best", case="phantom_1"):
+    truth = np.where(disc(60, (30, 35), 12), 2, 0)
+    truth[disc(60, (30, 35), 6)] = 1
+    image = np.where(disc(60, (30, 30), 26), 100 + np.arange(60), 0)
+    return Panel(case, rank, 0.9, image, truth, np.roll(truth, 3, 0), model)
+
+
+def demo(study=STUDY, manifest=MANIFEST, scores=None, **given):
+    """Results of a study in memory; its tables follow from ``scores``, and what has no file here is empty."""
+    scores = stats.with_models(realistic() if scores is None else scores)
+    usual = {
+        "manifest": SimpleNamespace(**manifest), "scores": scores, "every": scores, "apart": scores.iloc[:0],
+        "external": {}, "compared_models": list(pd.unique(scores["model"])), "lesions": pd.DataFrame(),
+        "comparisons": stats.compare(scores, study["compare"], BETTER),
+        "histories": histories(epochs=4), "differences": {}, "missing": {}, "warnings": [], "paper": None,
+        "panels": [panel(rank=rank) for rank in ("best", "median", "worst")],
+        "folds": {"folds": [{"train": ["P00"], "validation": ["P01"], "test": ["P02"]}] * 3},
+        "origin": {"commit": "9f" * 20, "versions": {"torch": "2.8"}},
+    }  # fmt: skip
+    return Results(declared(**study), **{**usual, **given})

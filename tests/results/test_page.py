@@ -1,0 +1,219 @@
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from helpers.project import declared
+from helpers.results import MANIFEST, QUICK, STUDY, demo, panel
+from helpers.synthetic_scores import realistic
+from matplotlib.image import imread
+
+from benchmark import stats
+from benchmark.base import project
+from benchmark.data.manifest import load_manifest
+from benchmark.papers.published import load
+from benchmark.papers.values import Paper
+from benchmark.results.opening import cautions, deviations, in_words
+from benchmark.results.page import write
+from benchmark.studies.study import apart
+
+MISSING = {"unet/default/fold2-seed2": "failed: out of memory"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "demo"
+    assert write(demo(missing=MISSING), folder) == folder / "report.md"
+    return folder
+
+
+def test_a_phantom_is_called_one_in_the_first_lines_and_in_every_caption(folder):
+    text = (folder / "report.md").read_text()
+    assert "PHANTOM DATA" in "\n".join(text.splitlines()[:4])
+    captions = [line for line in text.splitlines() if line.startswith("*") and not line.startswith("**")]
+    numbers = [line for line in captions if not line.startswith(("*Deviations", "*Runs", "*Where", "*Value"))]
+    assert len(numbers) >= 10
+    assert all("PHANTOM" in line for line in numbers)
+    assert "PHANTOM" in (folder / "report.tex").read_text()
+
+
+def test_report_of_patients_does_not_say_phantom(tmp_path):
+    real = demo(QUICK, {**MANIFEST, "source": "brats"}, panels=(), histories={})
+    assert "PHANTOM" not in write(real, tmp_path).read_text()
+
+
+@pytest.mark.parametrize(("models", "patients"), [(1, 6), (2, 1)])
+def test_a_report_of_one_model_or_one_patient_is_whole(tmp_path, models, patients):
+    study = {**QUICK, "models": STUDY["models"][:models]}
+    names = [(model["bundle"], 0.0) for model in study["models"]]
+    scores = realistic(models=names, patients=patients)
+    text = write(demo(study, scores=scores, histories={}, panels=()), tmp_path).read_text()
+    assert not re.search(r"\bnan\b", text)
+    assert ("## Declared comparisons" in text) == (models > 1)
+
+
+def test_tables_read_back_from_csv_give_the_same_report(tmp_path):
+    few = demo(QUICK, histories={}, panels=())
+    for name in ("scores", "comparisons"):
+        getattr(few, name).to_csv(tmp_path / f"{name}.csv", index=False)
+    scores, comparisons = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("scores", "comparisons"))
+    scores = stats.with_models(scores.drop(columns="model"))
+    again = demo(QUICK, scores=scores, comparisons=comparisons, histories={}, panels=())
+    first, second = (write(results, tmp_path / str(i)).read_text() for i, results in enumerate((few, again)))
+    assert first == second
+
+
+def test_what_cannot_be_trusted_comes_first(folder):
+    text = (folder / "report.md").read_text()
+    first = text[text.index("## Read this first") : text.index("## Result in short")]
+    for sentence in (
+        "Runs without scores: 1 of 18",
+        "max_epochs = 8 (all models), fusion = False (la_resunet). Reason: It must end within ten minutes.",
+        "No patient is on two sides of a fold",
+        "Lesions are drawn, not grown.",
+    ):
+        assert sentence in first
+    assert "| unet/default/fold2-seed2 | failed: out of memory |" in text
+    assert "| versions torch | 2.8 |" in text
+    assert "| data licence | a_b |" in text
+
+
+def test_a_native_model_is_not_said_to_follow_what_is_set_for_the_others():
+    study = {
+        **STUDY,
+        "models": [
+            {"bundle": "unet"}, {"bundle": "nnunet"}, {"bundle": "nnunet", "variant": "native", "track": "native"},
+            {"bundle": "unet", "variant": "wide", "set": {"channels": [64]}},
+        ],
+        "set": {"learning_rate": 0.001, "max_epochs": 3, "channels": [16]}, "set_native": {"max_epochs": 3},
+    }  # fmt: skip
+    sgd = {"_target_": "torch.optim.SGD", "momentum": 0.99, "lr": "@learning_rate"}
+    run = {
+        "learning_rate": {"unet": 0.001, "nnunet": 0.001, "nnunet/native": 0.01, "unet/wide": 0.001},
+        "optimizer": {"unet": {"_target_": "torch.optim.Adam"}, "nnunet": {"_target_": "torch.optim.Adam"},
+                      "nnunet/native": sgd, "unet/wide": {"_target_": "torch.optim.Adam"}},
+        "channels": {"unet": [16], "nnunet": [16], "nnunet/native": [16], "unet/wide": [64]},
+    }  # fmt: skip
+    found = deviations(declared(**study), run)
+    assert [row[:3] for row in found] == [
+        ("all models of the identical track", "learning_rate", "0.001"),
+        ("all models of the identical track", "max_epochs", "3"),
+        ("all models of the identical track", "channels", "[16]"),
+        ("all models of the native track", "max_epochs", "3"),
+        ("nnunet/native", "learning_rate", "0.01"),
+        ("nnunet/native", "optimizer", "SGD (momentum = 0.99)"),
+        ("nnunet/native", "channels", "[16]"),
+        ("unet/wide", "channels", "[64]"),
+    ]
+    said = in_words(found)
+    assert "(all models)" not in said and "optimizer" not in said
+    assert (
+        "learning_rate = 0.01, channels = [16], the rest of its own recipe under Data and runs (nnunet/native)" in said
+    )
+
+
+def test_distances_of_pictures_are_in_pixels(tmp_path):
+    pictures = {**MANIFEST, "source": "lgg", "unit": "pixels"}
+    text = write(demo(manifest=pictures, panels=(), histories={}), tmp_path).read_text()
+    assert "HD95 (pixels)" in text and "0 pixels" in text
+    assert not re.search(r"\bmm\b", text)
+
+
+def test_every_set_whose_pixels_have_no_known_size_says_so():
+    for path in project.manifests().glob("*.json"):
+        if "." not in path.stem:
+            known = load_manifest(path.stem)
+            unknown = any("do not say how large a pixel is" in warning for warning in known.warnings)
+            assert known.unit == ("pixels" if unknown else "mm"), path.stem
+
+
+@pytest.mark.parametrize("pictures", ["public", "private"])
+def test_the_sequences_of_a_subject_are_drawn_where_pictures_may_be(tmp_path, pictures):
+    published = load(project.reports() / "mandekar2025" / "published.json")
+    one = panel()
+    shown = [replace(one, sequences={name: one.image for name in ("T1", "T1c", "T2", "FLAIR")})]
+    results = demo(QUICK, {**MANIFEST, "pictures": pictures}, histories={}, panels=shown)
+    results.paper = Paper(published, results.scores, results.comparisons)
+    text = write(results, tmp_path / "report", tmp_path / "private").read_text()
+    place = tmp_path / ("report/figures" if pictures == "public" else "private") / "paper_fig_1.png"
+    height, width = imread(place).shape[:2]
+    assert width > 3 * height
+    assert len(list(tmp_path.rglob("paper_fig_1.png"))) == 1
+    assert ("(figures/paper_fig_1.png)" in text) == (pictures == "public")
+    assert ("runs/demo/figures/paper_fig_1.png" in text) == (pictures == "private")
+
+
+def test_few_patients_one_seed_and_leaks_are_said():
+    study, scores = {**STUDY, "seeds": [1], "folds": [0]}, realistic(patients=4, seeds=(1,))
+    small = demo(study, scores=scores, folds={"folds": [{"train": ["P1"], "validation": ["P2"], "test": ["P1"]}, {}]})
+    text = " ".join(cautions(small))
+    assert "4 patients are too few for any comparison to come out significant" in text
+    assert "smallest possible p is 0.125" in text
+    assert "One seed only" in text
+    assert "LEAK: 1 patients" in text
+    honest = demo(study, scores=scores, folds={"folds": [{"train": ["P1"], "test": ["P2"]}, {}]})
+    assert "Only 1 of 2 folds were run" in " ".join(cautions(honest))
+
+
+def test_no_report_says_that_patients_stay_apart_where_nobody_knows_them():
+    scores = realistic()
+    pictures = scores.assign(patient_id=scores["case_id"])
+    manifest = {**MANIFEST, "source": "coco"}
+    unknown = " ".join(cautions(demo(manifest=manifest, scores=pictures)))
+    assert "No patient is on two sides" not in unknown
+    assert "Whether a patient is on two sides of a fold cannot be known: nothing says whose each picture is." in unknown
+    named = scores.assign(patient_id="patient_" + scores["patient_id"])
+    for known in (demo(manifest=manifest, scores=named), demo(scores=pictures)):
+        text = " ".join(cautions(known))
+        assert "No patient is on two sides of a fold" in text and "cannot be known" not in text
+
+
+def test_a_system_of_two_stages_is_of_its_segmenters_split():
+    parts = [{"bundle": name, "variant": "by_slice", "set": {"split": "slice"}} for name in ("gate", "net")]
+    leaky = {"bundle": "net", "variant": "both_by_slice", "stages": ["gate/by_slice", "net/by_slice"]}
+    honest = {"bundle": "net", "variant": "both", "stages": ["gate", "net"]}
+    models = [leaky, honest, *parts, {"bundle": "gate"}, {"bundle": "net"}]
+    assert apart(declared(*models)) == ["net/both_by_slice", "gate/by_slice", "net/by_slice"]
+    native = [{"bundle": "net"}, {"bundle": "net", "variant": "native", "track": "native"}]
+    assert apart(declared(*native, set_native={"split": "slice"})) == ["net/native"]
+
+
+def test_figures_are_drawn_small_and_named_in_both_reports(folder):
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert names == {
+        *("boxplot_dice.png", "boxplot_hd95.png", "differences_dice.png", "differences_hd95.png"),
+        *("training_curves.png", "panels_unet.png", "critical_differences_dice.png"),
+    }
+    for name in names:
+        path = folder / "figures" / name
+        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert 5_000 < path.stat().st_size < 300_000
+        assert f"(figures/{name})" in (folder / "report.md").read_text()
+        assert f"{{figures/{name}}}" in (folder / "report.tex").read_text()
+
+
+def test_private_pictures_stay_out_of_the_report(tmp_path):
+    real = demo(QUICK, {**MANIFEST, "pictures": "private"}, histories={})
+    text = write(real, tmp_path / "report", private_figures=tmp_path / "private").read_text()
+    assert "panels" not in text
+    assert not list((tmp_path / "report").rglob("panels*"))
+    assert (tmp_path / "private" / "panels_unet.png").is_file()
+
+
+def test_reports_are_the_same_when_written_again(folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    write(demo(missing=MISSING), folder)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
+def test_report_tex_compiles(folder, tmp_path):
+    work = shutil.copytree(folder, tmp_path / "work")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (work / "report.pdf").stat().st_size > 50_000
+    assert "Overfull" not in done.stdout
