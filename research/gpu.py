@@ -8,18 +8,22 @@ parts run with small numbers on the processor, so that the script itself can be 
 Parts:
     variants:BUNDLE      a bare loop under each technique (graph, layout, compiler, algorithms): speed, kernels, bits
     compiled:BUNDLE      the same for ``torch.compile``, which may take long
-    speed:RECIPE         the trainer against its bare loop, waits for the GPU in an iteration, peak memory
-    quick:RECIPE         the same as configured, and without a graph
-    bits:RECIPE[,...]    two trainings of each recipe against one another, and against other ways to the same numbers
+    speed:RECIPE         the trainer against its bare loop, waits for the GPU in an epoch, peak memory
+    quick:RECIPE         the same as configured only
+    cost:RECIPE[,...]    a bare loop with and without deterministic algorithms
+    twice:RECIPE[,...]   two trainings of each recipe against one another
+    bits:RECIPE[,...]    the same, and against other ways to the same numbers
     tests:FILE[,...]     tests, beside ``bits``
     jobs:BUNDLE          several trainings at once against the sum of their times
 
-``bits`` and ``tests`` alone stand for all recipes and the tests of training.
+``cost``, ``twice``, ``bits`` and ``tests`` alone stand for all recipes and the tests of training. Parts that are timed
+load their libraries at the same time and then take turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -36,6 +40,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from filelock import FileLock
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
@@ -44,12 +49,19 @@ RECIPES = (
     "unet", "attention_unet", "la_resunet", "resunet", "resunet_tversky", "resunet_focal_tversky", "unet_dice_focal",
     "unetpp", "swin_unetr", "nnunet", "resnet50_classifier", "nnunet:native", "swin_unetr:native",
 )  # fmt: skip
+LEFT_OUT = ("resnet50_classifier", "nnunet:native", "swin_unetr:native")
+"""Recipes that the bare loop, which makes masks of noise, does not know."""
 TESTS = (
     "tests/training/test_training.py,tests/training/test_classifier.py,tests/training/test_nnunet.py",
     "tests/studies/test_bundles_run.py,tests/training/test_learning.py,tests/data/test_slices.py",
 )
-LIMITS = {"variants": 75, "compiled": 60, "speed": 75, "quick": 45, "bits": 150, "tests": 150, "jobs": 90}
+LIMITS = {
+    "variants": 75, "compiled": 60, "speed": 60, "quick": 40, "cost": 120, "twice": 150, "bits": 150, "tests": 150,
+    "jobs": 90,
+}  # fmt: skip
 """Seconds that a part may take."""
+
+TIMED = ("variants", "compiled", "speed", "quick", "cost")
 
 
 def synchronise() -> None:
@@ -102,8 +114,10 @@ class Bare:
             self.graph = captured
 
     def passes(self) -> None:
+        from benchmark.training.trainer import NoEmptyPadding
+
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.amp):
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.amp), NoEmptyPadding():
             value = self.loss(self.network(self.image), self.label).mean()
         value.backward()
 
@@ -154,7 +168,7 @@ def kernels(step: Callable[[], None]) -> tuple[int, float, list[tuple[str, int, 
     return (
         sum(row[1] for row in rows) // steps,
         total,
-        [(k[:70], n // steps, round(ms / steps, 2)) for k, n, ms in rows],
+        [(k[:150], n // steps, round(ms / steps, 2)) for k, n, ms in rows],
     )
 
 
@@ -219,6 +233,7 @@ def variant(
     deterministic: bool = True,
     amp: bool = True,
     compile: str = "",
+    trainings: int = 2,
 ) -> dict[str, Any]:
     """Measure one technique."""
     set_up(1, True, torch.get_num_threads())
@@ -228,7 +243,7 @@ def variant(
     if GPU:
         torch.cuda.reset_peak_memory_stats()
     digests = []
-    for _ in range(2):
+    for _ in range(trainings):
         network, loss, optimizer, image, label = network_part(bundle, manifest, {})
         if not last:
             network.to(memory_format=torch.contiguous_format)
@@ -241,6 +256,8 @@ def variant(
             step()
         digests.append(digest(network))
     seconds, sent = timed(step, 0.8)
+    if trainings == 1:
+        return {"images_per_s": round(len(image) / seconds)}
     count, busy, top = kernels(step)
     return {
         "images_per_s": round(len(image) / seconds),
@@ -255,25 +272,44 @@ def variant(
     }
 
 
+def cost(recipes: str, manifest: str) -> Iterator[dict[str, Any]]:
+    """Time each recipe's bare loop with deterministic algorithms, and with the fastest ones."""
+    from benchmark.training.trainer import set_up
+
+    for recipe in recipes.split(","):
+        row: dict[str, Any] = {"recipe": recipe}
+        for name, free in (("deterministic", False), ("free", True)):
+            options = {"graph": GPU, "deterministic": not free, "benchmark": free, "trainings": 1}
+            try:
+                row[name] = variant(recipe, manifest, set_up, **options)["images_per_s"]
+            except Exception as error:
+                row["error"] = repr(error)[:300]
+            if GPU:
+                torch.cuda.empty_cache()
+        if "error" not in row:
+            row["ratio"] = round(row["deterministic"] / row["free"], 2)
+        yield row
+
+
 SPEEDS: dict[str, dict[str, Any]] = {
     "as configured": {},
-    "eager": {"cuda_graph": False},
     "workers": {"data_on_device": False},
     "float32": {"amp": False},
 }
 
 
 def quick(recipe: str, manifest: str) -> Iterator[dict[str, Any]]:
-    """Time the trainer and its bare loop as configured and without a graph."""
-    yield from speed(recipe, manifest, list(SPEEDS)[:2])
+    """Time the trainer and its bare loop as configured."""
+    yield from speed(recipe, manifest, list(SPEEDS)[:1])
 
 
 def speed(recipe: str, manifest: str, names: Sequence[str] = tuple(SPEEDS)) -> Iterator[dict[str, Any]]:
     """Time the trainer and its bare loop in turns, and count the processor's waits in an iteration."""
     from ignite.engine import Events
 
-    iterations, last = (60, 5) if GPU else (2, 3)
+    last = 5 if GPU else 3
     for name in names if GPU else names[:1]:
+        iterations = (15 if name == "float32" else 60) if GPU else 2
         ids = SPEEDS[name]
         small = {} if recipe.endswith(":native") else {"spatial_size": SIZE}
         parser = config(recipe, manifest, max_epochs=last, **small, **ids)
@@ -326,7 +362,10 @@ def speed(recipe: str, manifest: str, names: Sequence[str] = tuple(SPEEDS)) -> I
             for each in batches:
                 bare(each)
 
-        seconds, _ = timed(loop, 1.5)
+        seconds, _ = timed(loop, 1.0)
+        raw = {key: value.to(DEVICE) for key, value in raw.items()}
+        _, augmenting, _ = kernels(lambda trainer=trainer, raw=raw: trainer.prepare_batch(raw, DEVICE))
+        count, busy, top = kernels(lambda trainer=trainer, raw=raw: trainer._iteration(trainer, raw))
         plain = sorted(epochs[1 : last - 1])[(last - 2) // 2]
         yield {
             "recipe": recipe,
@@ -337,9 +376,13 @@ def speed(recipe: str, manifest: str, names: Sequence[str] = tuple(SPEEDS)) -> I
             "bare": round(batch * len(batches) / seconds),
             "ratio": round(iterations * batch / plain / (batch * len(batches) / seconds), 3),
             "first_epoch_s": round(epochs[0], 2),
+            "gpu_ms": round(busy, 2),
+            "augmenting_ms": round(augmenting, 2),
+            "kernels": count,
             "waits": len(waits),
             "waits_at": places,
             "gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if GPU else None,
+            "top": top[:24],
         }
 
 
@@ -356,7 +399,12 @@ def train(recipe: str, manifest: str, **ids: Any) -> tuple[str, dict[str, float]
     return digest(parser.get_parsed_content("network")), {k: round(float(v), 4) for k, v in metrics.items()}
 
 
-def bits(recipes: str, manifest: str) -> Iterator[dict[str, Any]]:
+def twice(recipes: str, manifest: str) -> Iterator[dict[str, Any]]:
+    """Train each recipe twice as configured and compare weights."""
+    yield from bits(recipes, manifest, others=False)
+
+
+def bits(recipes: str, manifest: str, others: bool = True) -> Iterator[dict[str, Any]]:
     """Train each recipe twice as configured, then without a graph and with workers, and compare weights."""
     for recipe in recipes.split(","):
         started = time.perf_counter()
@@ -364,7 +412,7 @@ def bits(recipes: str, manifest: str) -> Iterator[dict[str, Any]]:
         try:
             first, row["metrics"] = train(recipe, manifest)
             row["equal"] = first == train(recipe, manifest)[0]
-            if GPU:
+            if GPU and others:
                 row["graph_changes_nothing"] = first == train(recipe, manifest, cuda_graph=False)[0]
                 held = {"data_on_device": False, "num_workers": 2, "train#dataloader#persistent_workers": False}
                 row["workers_change_nothing"] = first == train(recipe, manifest, **held)[0]
@@ -413,12 +461,17 @@ def tests(files: str, manifest: str) -> Iterator[dict[str, Any]]:
 def rows_of(part: str, manifest: str) -> Iterator[dict[str, Any]]:
     """Do one part in this process."""
     kind, _, what = part.partition(":")
-    if kind in ("variants", "compiled"):
-        yield from variants(what, manifest, VARIANTS if kind == "variants" else COMPILED)
-    else:
-        yield from {"speed": speed, "quick": quick, "bits": bits, "tests": tests, "jobs": jobs, "once": once}[kind](
-            what, manifest
-        )
+    if kind in TIMED:
+        import monai.bundle  # noqa: F401
+
+
+    turn = FileLock(Path(tempfile.gettempdir()) / "research-gpu.lock") if kind in TIMED else contextlib.nullcontext()
+    with turn:
+        if kind in ("variants", "compiled"):
+            yield from variants(what, manifest, VARIANTS if kind == "variants" else COMPILED)
+        else:
+            every = (speed, quick, cost, twice, bits, tests, jobs, once)
+            yield from next(each for each in every if each.__name__ == kind)(what, manifest)
 
 
 def shown(row: Mapping[str, Any]) -> str:
@@ -427,11 +480,12 @@ def shown(row: Mapping[str, Any]) -> str:
 
 
 def run_parts(parts: list[str], manifest: str, together: int, out: Path | None) -> None:
-    """Run every part as a process of its own, the ``bits`` several at a time, and print the rows as they come."""
+    """Run every part as a process of its own, several at a time, and print the rows as they come."""
     groups: list[list[str]] = []
     for part in parts:
-        beside = ("bits", "tests")
-        same = groups and part.startswith(beside) and groups[-1][0].startswith(beside) and len(groups[-1]) < together
+        # What is timed takes turns; the rest disturbs what is timed, and jobs everything.
+        kinds = [kinds for kinds in (TIMED, ("twice", "bits", "tests")) if part.startswith(kinds)]
+        same = groups and kinds and groups[-1][0].startswith(kinds[0]) and len(groups[-1]) < together
         groups[-1].append(part) if same else groups.append([part])
     everything: list[dict[str, Any]] = []
     for group in groups:
@@ -445,8 +499,9 @@ def run_parts(parts: list[str], manifest: str, together: int, out: Path | None) 
             )
             for part, file in zip(group, files, strict=True)
         ]
+        limits = [LIMITS[part.partition(":")[0]] for part in group]
         for part, process, file in zip(group, running, files, strict=True):
-            limit = LIMITS[part.partition(":")[0]] - (time.monotonic() - started)
+            limit = (sum(limits) if part.startswith(TIMED) else max(limits)) - (time.monotonic() - started)
             try:
                 process.wait(timeout=max(limit, 1))
                 end = "" if process.returncode == 0 else f"exit code {process.returncode}"
@@ -463,7 +518,7 @@ def run_parts(parts: list[str], manifest: str, together: int, out: Path | None) 
             if end:
                 print(f"{part}: {end}; last lines: {' / '.join(lines[-3:])[-500:]}", flush=True)
             for row in rows:
-                if row.get("variant") in ("graph", "compiled, graph") and row.get("top"):
+                if row.get("variant") in ("graph", "compiled, graph", "as configured") and row.get("top"):
                     print("  most of the time: " + "; ".join(f"{k[:48]} x{n} {ms}" for k, n, ms in row["top"][:8]))
         print(f"# {', '.join(group)}: {time.monotonic() - started:.0f} s", flush=True)
         if out:
@@ -486,8 +541,9 @@ def main() -> None:
         return
     parts = arguments.parts
     if parts == ["all"]:
-        parts = ["speed:unet", "quick:la_resunet", "quick:nnunet:native", "jobs:unet", "bits", "tests"]
-    whole = {"bits": [f"bits:{','.join(RECIPES[start::4])}" for start in range(4)]}
+        parts = ["speed:unet", "quick:la_resunet", "quick:nnunet:native", "cost", "jobs:unet", "bits", "tests"]
+    whole = {kind: [f"{kind}:{','.join(RECIPES[start::6])}" for start in range(6)] for kind in ("twice", "bits")}
+    whole["cost"] = [f"cost:{','.join(name for name in RECIPES if name not in LEFT_OUT)}"]
     whole["tests"] = [f"tests:{files}" for files in TESTS]
     parts = [one for part in parts for one in whole.get(part, [part])]
     what = torch.cuda.get_device_name() if GPU else f"processor, {torch.get_num_threads()} threads; no GPU measured"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.engines.trainer import SupervisedTrainer
 from monai.engines.workflow import Workflow
 from monai.utils.misc import set_determinism
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 WARM_UPS = 3
 """Passes before a graph is captured, in which libraries choose algorithms and allocate what they keep."""
@@ -22,6 +24,22 @@ def set_up(seed: int, deterministic: bool, threads: int) -> None:
     # Deterministic mode would fill every new tensor with NaN first, which shows a defect but changes no sound result.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (a property that mypy cannot see)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, not deterministic
+
+
+class NoEmptyPadding(TorchFunctionMode):
+    """Lets ``torch.nn.functional.pad`` return its input where it would add nothing, as MONAI's U-Nets ask at each step.
+
+    On a GPU the deterministic backward of such a padding takes longer than all the rest of U-Net's step.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call ``func``, unless it is a padding without any width."""
+        options = kwargs or {}
+        if func is functional.pad and not any(args[1] if len(args) > 1 else options["pad"]):
+            return args[0] if args else options["input"]
+        return func(*args, **options)
 
 
 class Trainer(SupervisedTrainer):
@@ -66,7 +84,7 @@ class Trainer(SupervisedTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         image, label = self.prepare_batch(batch, self.state.device, self.non_blocking, **self.to_kwargs)
         device = self.state.device.type
-        with torch.autocast(device, enabled=self.amp and device == "cuda", **self.amp_kwargs):
+        with torch.autocast(device, enabled=self.amp and device == "cuda", **self.amp_kwargs), NoEmptyPadding():
             predicted = self.inferer(image, self.network)
             loss = self.loss_function(predicted, label).mean()
         loss.backward()
