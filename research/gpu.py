@@ -9,9 +9,9 @@ Parts:
     variants:BUNDLE      a bare loop under each technique (graph, layout, compiler, algorithms): speed, kernels, bits
     compiled:BUNDLE      the same for ``torch.compile``, which may take long
     speed:RECIPE         the trainer against its bare loop, waits for the GPU in an epoch, peak memory
-    quick:RECIPE         the same as configured only
+    quick:RECIPE         the same as configured and with overlap only
     cost:RECIPE[,...]    a bare loop with and without deterministic algorithms
-    twice:RECIPE[,...]   two trainings of each recipe against one another
+    twice:RECIPE[,...]   two trainings of each recipe against one another, and one with overlap
     bits:RECIPE[,...]    the same, and against other ways to the same numbers
     tests:FILE[,...]     tests, beside ``bits``
     jobs:BUNDLE          several trainings at once against the sum of their times
@@ -293,14 +293,15 @@ def cost(recipes: str, manifest: str) -> Iterator[dict[str, Any]]:
 
 SPEEDS: dict[str, dict[str, Any]] = {
     "as configured": {},
+    "overlap": {"train#trainer#overlap": True},
     "workers": {"data_on_device": False},
     "float32": {"amp": False},
 }
 
 
 def quick(recipe: str, manifest: str) -> Iterator[dict[str, Any]]:
-    """Time the trainer and its bare loop as configured."""
-    yield from speed(recipe, manifest, list(SPEEDS)[:1])
+    """Time the trainer and its bare loop as configured, and with the next batch prepared meanwhile."""
+    yield from speed(recipe, manifest, list(SPEEDS)[:2])
 
 
 def speed(recipe: str, manifest: str, names: Sequence[str] = tuple(SPEEDS)) -> Iterator[dict[str, Any]]:
@@ -349,6 +350,8 @@ def speed(recipe: str, manifest: str, names: Sequence[str] = tuple(SPEEDS)) -> I
         places = sorted({f"{Path(w.filename).name}:{w.lineno}" for w in waits})[:6]
         if GPU:
             torch.cuda.set_sync_debug_mode("default")
+        if getattr(trainer.data_loader, "stream", None):
+            trainer.data_loader.stream = None
         for raw in trainer.data_loader:
             batches.append(trainer.prepare_batch(raw, DEVICE))
             if len(batches) == (16 if GPU else 2):
@@ -400,7 +403,7 @@ def train(recipe: str, manifest: str, **ids: Any) -> tuple[str, dict[str, float]
 
 
 def twice(recipes: str, manifest: str) -> Iterator[dict[str, Any]]:
-    """Train each recipe twice as configured and compare weights."""
+    """Train each recipe twice as configured, and with overlap, and compare weights."""
     yield from bits(recipes, manifest, others=False)
 
 
@@ -412,6 +415,8 @@ def bits(recipes: str, manifest: str, others: bool = True) -> Iterator[dict[str,
         try:
             first, row["metrics"] = train(recipe, manifest)
             row["equal"] = first == train(recipe, manifest)[0]
+            if GPU:
+                row["overlap_changes_nothing"] = first == train(recipe, manifest, **{"train#trainer#overlap": True})[0]
             if GPU and others:
                 row["graph_changes_nothing"] = first == train(recipe, manifest, cuda_graph=False)[0]
                 held = {"data_on_device": False, "num_workers": 2, "train#dataloader#persistent_workers": False}
@@ -463,7 +468,6 @@ def rows_of(part: str, manifest: str) -> Iterator[dict[str, Any]]:
     kind, _, what = part.partition(":")
     if kind in TIMED:
         import monai.bundle  # noqa: F401
-
 
     turn = FileLock(Path(tempfile.gettempdir()) / "research-gpu.lock") if kind in TIMED else contextlib.nullcontext()
     with turn:

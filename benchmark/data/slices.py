@@ -189,7 +189,11 @@ class DeviceLoader:
         dataset: slices on a canvas.
         sampler: what an epoch shows.
         device: where slices are held and batches are made.
+
+    Batches are made on ``stream`` where one is set, and are only to be used there.
     """
+
+    stream: torch.cuda.Stream | None = None
 
     def __init__(self, dataset: SliceDataset, sampler: EpochSampler, device: torch.device) -> None:
         self.sampler, self.device, self.spatial_size = sampler, device, dataset.spatial_size
@@ -209,11 +213,13 @@ class DeviceLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        columns = [torch.from_numpy(column).to(self.device) for column in self.sampler.draw()]
+        with torch.cuda.stream(self.stream):
+            columns = [torch.from_numpy(column).to(self.device) for column in self.sampler.draw()]
         size = self.sampler.batch_size
         for start in range(0, self.sampler.count, size):
-            index, corner, random = (column[start : start + size] for column in columns)
-            image, label = self.read(index, corner)
+            with torch.cuda.stream(self.stream):
+                index, corner, random = (column[start : start + size] for column in columns)
+                image, label = self.read(index, corner)
             yield {"image": image, "label": label, "random": random}
 
     def read(self, index: torch.Tensor, corner: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
