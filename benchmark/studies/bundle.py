@@ -14,8 +14,8 @@ from benchmark.base.files import read_json, write_json, write_text
 from benchmark.base.records import InputError, Run
 
 CONFIGS = ("train", "inference")
-MACHINE_IDS = ("device", "num_workers", "data_on_device")
-"""Ids that say where a run computes, not what; its fingerprint leaves them out."""
+MACHINE_IDS = ("device", "num_workers", "data_on_device", "cuda_graph", "overlap")
+"""Ids that say where and in what order a run computes, not what; its fingerprint leaves them out."""
 
 FIXED_IDS = ("bundle_root", "ckpt_dir", "output_dir", "manifest", "fold", "seed", "run_seed", "part")
 """Ids that a study decides for each run; set otherwise, scores would be filed under another fold or seed."""
