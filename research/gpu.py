@@ -293,7 +293,7 @@ def cost(recipes: str, manifest: str) -> Iterator[dict[str, Any]]:
 
 SPEEDS: dict[str, dict[str, Any]] = {
     "as configured": {},
-    "overlap": {"train#trainer#overlap": True},
+    "overlap": {"overlap": True},
     "workers": {"data_on_device": False},
     "float32": {"amp": False},
 }
@@ -416,7 +416,7 @@ def bits(recipes: str, manifest: str, others: bool = True) -> Iterator[dict[str,
             first, row["metrics"] = train(recipe, manifest)
             row["equal"] = first == train(recipe, manifest)[0]
             if GPU:
-                row["overlap_changes_nothing"] = first == train(recipe, manifest, **{"train#trainer#overlap": True})[0]
+                row["overlap_changes_nothing"] = first == train(recipe, manifest, overlap=True)[0]
             if GPU and others:
                 row["graph_changes_nothing"] = first == train(recipe, manifest, cuda_graph=False)[0]
                 held = {"data_on_device": False, "num_workers": 2, "train#dataloader#persistent_workers": False}
