@@ -293,15 +293,15 @@ def cost(recipes: str, manifest: str) -> Iterator[dict[str, Any]]:
 
 SPEEDS: dict[str, dict[str, Any]] = {
     "as configured": {},
-    "overlap": {"overlap": True},
     "workers": {"data_on_device": False},
     "float32": {"amp": False},
+    "overlap": {"overlap": True},
 }
 
 
 def quick(recipe: str, manifest: str) -> Iterator[dict[str, Any]]:
     """Time the trainer and its bare loop as configured, and with the next batch prepared meanwhile."""
-    yield from speed(recipe, manifest, list(SPEEDS)[:2])
+    yield from speed(recipe, manifest, ["as configured", "overlap"])
 
 
 def speed(recipe: str, manifest: str, names: Sequence[str] = tuple(SPEEDS)) -> Iterator[dict[str, Any]]:
