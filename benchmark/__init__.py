@@ -8,6 +8,7 @@ What other programs can import, each with an example in its docstring:
 - ``read_study``: read a study by its name.
 """
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -27,6 +28,18 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _PUBLIC[name]
     return getattr(import_module(module), attribute)
+
+
+def _end_with_the_cause(kind: Any, error: BaseException, trace: Any) -> None:
+    from benchmark.base.records import sentence
+
+    sys.__excepthook__(kind, error, trace)
+    print(f"Error: {sentence(error)}", file=sys.stderr)
+
+
+# MONAI's own command, which imports this package for what a config names, ends with its outermost wrapper.
+if getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", "").startswith("monai.bundle"):
+    sys.excepthook = _end_with_the_cause
 
 
 def __dir__() -> list[str]:

@@ -20,7 +20,7 @@ class Record(BaseModel):
     Constructed in Python it takes lists for tuples; ``read`` takes JSON's types only as they are.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 R = TypeVar("R")
@@ -35,7 +35,7 @@ def read(path: Path, kind: type[R], what: str) -> R:
     return check(path, read_json(path, what), kind)
 
 
-def check(path: Path, content: Any, kind: type[R]) -> R:
+def check(path: Path | str, content: Any, kind: type[R]) -> R:
     """Return ``content``, as JSON has it, as ``kind``; ``path`` names its file in the error.
 
     Raises:
@@ -43,6 +43,8 @@ def check(path: Path, content: Any, kind: type[R]) -> R:
     """
     try:
         return TypeAdapter(kind).validate_json(json.dumps(content), strict=True)
+    except RecursionError as error:
+        raise InputError(f"{path}: expected no brackets nested so deeply.") from error
     except ValidationError as error:
         # Another version explains all else. Of a value that fits none of several types, the complaint that lies deepest
         # is of the type that was meant.
@@ -61,6 +63,9 @@ def _distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
 
 
 Name = Annotated[str, Field(min_length=1)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""A name that becomes a file or folder: it stays within its folder, and is the same everywhere."""
+
 Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]
 """At least one text, each only once."""
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import math
 import os
 import re
 import shutil
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from benchmark.base.records import InputError
 
@@ -38,6 +40,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise _explained(error, path) from error
+    except UnicodeEncodeError as error:
+        found = ascii(error.object[error.start : error.end])
+        raise InputError(f"{path} was not written: expected names in UTF-8, found {found} in one.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,6 +71,29 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder within ``folder``, and move each file there into place when the block ends well.
+
+    Nothing in ``folder`` changes before all files are complete. Files that were not made anew stay.
+
+    Raises:
+        InputError: if the disk is full or the place cannot be written.
+    """
+    temporary = Path(_beside(folder / "files", lambda place, prefix: tempfile.mkdtemp(dir=place, prefix=prefix)))
+    try:
+        yield temporary
+        made = sorted(path for path in temporary.rglob("*") if path.is_file())
+        for path in made:
+            target = folder / path.relative_to(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    except OSError as error:
+        raise _explained(error, folder) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path``, whole or not at all."""
     with replacing(path) as temporary:
@@ -81,14 +109,41 @@ def read_json(path: Path, what: str) -> Any:
     """Read a JSON file; ``what`` names it in the error.
 
     Raises:
-        InputError: if the file is missing or is not JSON.
+        InputError: if the file is missing, cannot be read, or is not JSON as ``parse_json`` takes it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes().decode())
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: expected {what}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: expected {what}, found: {error.strerror}.") from error
+    except ValueError as error:
         raise InputError(f"{path} is not JSON: expected {what}, found {error}.") from error
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON in which every number is finite and no object has a key twice.
+
+    Raises:
+        ValueError: for anything else, nested too deeply or with a number too long for Python included.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
+            raise ValueError(f"the key {json.dumps(twice)} twice in one object")
+        return found
+
+    def finite(number: str) -> float:
+        if not math.isfinite(float(number)):
+            raise ValueError(f"{number}, which is no finite number")
+        return float(number)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+    except RecursionError:
+        raise ValueError("too many brackets within each other") from None
 
 
 def read_table(
@@ -115,10 +170,34 @@ def read_table(
         found = ", ".join(map(str, table.columns))
         raise InputError(f"{path} is not {what}: expected the columns {', '.join(lacking)} too, found {found}.")
     for name in numbers if len(table) else ():
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()]
+        # pandas takes a column of True and False for numbers.
+        if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
+            known = pd.to_numeric(table[name].astype(str), errors="coerce").notna()
+            wrong = table[name][~known & table[name].notna()]
             raise InputError(f"{path}: expected numbers in the column {name}, found {wrong.iloc[0]!r}.")
     return table
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """Return what tells a file from the same file when it was changed; InputError where there is none."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: expected a file, found: {error.strerror}.") from error
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def read_exactly(stream: IO[bytes], size: int) -> bytes:
+    """Read a stream of ``size`` bytes to its end, taking no more memory than it has; ValueError for another length."""
+    pieces, left = [], max(size, 0)
+    while left and (piece := stream.read(min(left, 1 << 20))):
+        pieces.append(piece)
+        left -= len(piece)
+    if left:
+        raise ValueError(f"it ends {left} bytes before its last voxel")
+    if stream.read(1):
+        raise ValueError("it goes on after its last voxel")
+    return b"".join(pieces)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -185,7 +264,7 @@ def _beside(path: Path, make: Any) -> Any:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
-        return make(path.parent, f".{socket.gethostname()}-{os.getpid()}-")
+        return make(path.parent, f".{os.getpid()}-{socket.gethostname()}-")
     except OSError as error:
         raise _explained(error, path) from error
 
@@ -194,7 +273,7 @@ def _beside(path: Path, make: Any) -> Any:
 @lru_cache(maxsize=1024)
 def _remove_leftovers(folder: Path) -> None:
     """Remove what killed processes of this machine were writing in a folder."""
-    pattern = re.compile(rf"\.{re.escape(socket.gethostname())}-(\d{{1,9}})-.*", re.DOTALL)
+    pattern = re.compile(rf"\.(\d{{1,9}})-{re.escape(socket.gethostname())}-.*", re.DOTALL)
     for path in folder.glob(".*"):
         match = pattern.fullmatch(path.name)
         if match and not _runs(int(match[1])):

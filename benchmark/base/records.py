@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,15 +46,38 @@ class InputError(Exception):
     """Something a user gave cannot be used.
 
     The message is one sentence that names the file or argument, what was expected and what was found.
-    The command line prints it and exits with code 2.
+    The command line prints it and exits with code 2. What cannot be printed in a line, from a name or a value of a
+    file, is shown as its escape: a line break as ``\\n``.
     """
 
+    def __init__(self, sentence: str) -> None:
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
 
-def first_cause(error: BaseException, wrapper: str = "") -> BaseException:
-    """Return what an error was raised from in the end, below all those whose message begins with ``wrapper``."""
-    while error.__cause__ is not None and str(error).startswith(wrapper):
+
+def check_safe(place: object, what: str, names: Iterable[str], file: bool = True) -> None:
+    """Raise InputError unless names from data can be cells of tables as they are, and with ``file`` names of files.
+
+    A spreadsheet would run a cell that begins with = + - or @ as a formula.
+    """
+    safe = r"(?![ .=+@-])[^\x00-\x1f\x7f/\\:]{1,200}(?<! )" if file else r"(?![=+@-])[^\x00-\x1f\x7f]*"
+    expected = "is no formula in a table" + " and can be the name of a file" * file
+    for name in names:
+        if not re.fullmatch(safe, name):
+            raise InputError(f"{place}: expected {what} that {expected}, found {name!r}.")
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Return what happened, below what MONAI wraps around it for each expression and component that it was in."""
+    while error.__cause__ is not None and str(error).startswith(("Failed to evaluate", "Failed to instantiate")):
         error = error.__cause__
     return error
+
+
+def sentence(error: BaseException) -> str:
+    """Say in one line what happened."""
+    cause = first_cause(error)
+    text = " ".join(str(cause).split())
+    return text if isinstance(cause, InputError) else f"{type(cause).__name__}: {text or 'without a message'}"
 
 
 @dataclass(frozen=True)

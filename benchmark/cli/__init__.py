@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from benchmark.base.files import parse_json
 from benchmark.base.records import InputError
 from benchmark.cli import data as cli_data
 
@@ -33,15 +37,42 @@ Set = Annotated[
     list[str],
     typer.Option("--set", metavar="[BUNDLE:]ID=VALUE ...", help="Set an id in the configs of all bundles, or of one."),
 ]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run code that a study or this command sets, such as $ expressions.")
+]
 
 
 def main() -> None:
     """Run the command line; bad input ends in one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name may have letters that a terminal cannot show, or no letters at all.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(args=_spread(sys.argv[1:]))
     except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _refuse(str(error))
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        _refuse(f"{named}expected something to read or write, found: {error.strerror or error}.")
+    except SystemExit as end:
+        # Typer ends with 1 where nobody reads on, which here says that something was found.
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            if error.errno != errno.EPIPE:
+                _refuse(f"the output was not written: {error.strerror}.")
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        raise end
+
+
+def _refuse(text: str) -> NoReturn:
+    print(f"Error: {text}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 @app.command()
@@ -51,9 +82,11 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects with id, state and folder.")] = False,
 ) -> None:
     """List a study's runs, what state they are in and where their folders are."""
-    from benchmark.studies import store, study
+    from benchmark.studies import execute, store, study
 
-    runs = study.select(study.load(name).runs(), select)
+    declared = study.load(name)
+    runs = study.select(declared.runs(), select)
+    execute.check_declared(runs, declared.data)
     rows = [{"id": run.id, "state": store.state(run), "folder": str(store.folder(run))} for run in runs]
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -73,12 +106,13 @@ def run_all(
         int | None, typer.Option(help="Runs at once; by default one per GPU, or one per processor.")
     ] = None,
     gpus: Annotated[str | None, typer.Option(help="GPUs to use, such as 0,1; by default all.")] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Do every unfinished run of a study, then write its report; repeat the command to resume."""
     from benchmark.base.progress import console, reporting
     from benchmark.data.prepare import prepare
     from benchmark.results import publish
-    from benchmark.studies import bundle, execute, study
+    from benchmark.studies import execute, study
     from benchmark.studies.watch import Watch
 
     chosen_gpus = gpus.split(",") if gpus else execute.visible_gpus()
@@ -86,17 +120,19 @@ def run_all(
         raise InputError(f"--jobs is {jobs}: expected at least 1.")
     declared, changes = study.load(name), _changes(set_)
     runs = study.select(declared.runs(changes), select)
-    for chosen in runs:
-        # A mistyped id is refused before the long work, not after it.
-        bundle.frozen(chosen, declared.data)
+    # Before the long work, not after it.
+    _check_code(declared, changes, allow_code)
+    execute.check_declared(runs, declared.data)
     execute.check_stages(runs)
+    for bundle_ in dict.fromkeys(run.bundle for run in runs):
+        _show_code(bundle_)
     publish.check_pairs(declared)
     with reporting("preparing") as progress:
         prepare(declared.data, progress=progress)
     execute.check(runs, declared.data)
     with Watch(runs, declared.data, console()) as watch:
         at_once = jobs or len(chosen_gpus) or os.cpu_count() or 1
-        outcomes = execute.execute(runs, changes, min(at_once, len(runs)), chosen_gpus, watch)
+        outcomes = execute.execute(runs, changes, min(at_once, len(runs)), chosen_gpus, watch, allow_code)
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     for outcome in failed:
         print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)
@@ -113,17 +149,20 @@ def run(
         str, typer.Argument(metavar="RUN", help="As `benchmark plan` lists it: unet/default/fold0-seed1.")
     ],
     set_: Set = [],  # noqa: B006
+    allow_code: AllowCode = False,
 ) -> None:
     """Do one run: train, predict, score."""
     from benchmark.studies import execute, study
 
     execute.end_with_parent()
-    declared = study.load(name)
-    runs = {run.id: run for run in declared.runs(_changes(set_))}
+    declared, changes = study.load(name), _changes(set_)
+    _check_code(declared, changes, allow_code)
+    runs = {run.id: run for run in declared.runs(changes)}
     if run_id not in runs:
         raise InputError(f"Study {name} has no run {run_id!r}: expected one of {', '.join(runs)}.")
     from benchmark.studies.run import run as do
 
+    _show_code(runs[run_id].bundle)
     do(runs[run_id], declared.data)
 
 
@@ -228,12 +267,19 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the bundle, of its folder and in tables.")],
     network: Annotated[str, typer.Option(help="Import path of a network class: monai.networks.nets.SegResNet.")],
     set_: Annotated[list[str], typer.Option("--set", metavar="ARG=VALUE ...", help="Arguments of the class.")] = [],  # noqa: B006
+    allow_code: AllowCode = False,
 ) -> None:
-    """Make a bundle of any network class that can be imported."""
+    """Make a bundle of any network class: one of MONAI or torch, or with --allow-code any that can be imported."""
     from benchmark.studies import new_bundle as scaffold
+    from benchmark.studies import trust
 
-    for path in scaffold.new(name, network, _changes(set_)):
+    arguments = _changes(set_)
+    if not allow_code:
+        scaffold.check_name(name)
+        trust.check("benchmark new", {"network": {"_target_": network, **arguments}})
+    for path in scaffold.new(name, network, arguments):
         print(f"Wrote {path}")
+    _show_code(name)
     print(f'To train it, list {{"bundle": "{name}"}} among a study\'s models.')
 
 
@@ -271,6 +317,20 @@ def _report(declared: Study) -> None:
     print(f"Report: {publish.publish(declared)}")
 
 
+def _check_code(declared: Study, changes: dict[str, Any], allowed: bool) -> None:
+    from benchmark.studies import study
+
+    if not allowed:
+        study.check_code(declared, changes)
+
+
+def _show_code(name: str) -> None:
+    from benchmark.studies import bundle
+
+    for found in bundle.code(name):
+        print(f"Bundle {name} runs code of its own: {found}", file=sys.stderr)
+
+
 def _changes(texts: list[str]) -> dict[str, Any]:
     changes = {}
     for text in texts:
@@ -278,8 +338,8 @@ def _changes(texts: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise InputError(f"--set {text!r}: expected ID=VALUE.")
         try:
-            changes[key] = json.loads(value)
-        except json.JSONDecodeError:
+            changes[key] = parse_json(value)
+        except ValueError:
             changes[key] = value
     return changes
 

@@ -142,7 +142,7 @@ def audit(
     import json
 
     from benchmark.data.audit import audit as run
-    from benchmark.scoring.external import label_files
+    from benchmark.data.label_maps import label_files
 
     with reporting("auditing") as progress:
         found = run(name, split, label_files(labels) if labels else None, patients, progress)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from benchmark.base.files import entries
+from benchmark.base.files import entries, walk
 from benchmark.base.records import InputError
 from benchmark.data.manifest import Manifest
-from benchmark.data.volumes import ending_of
+from benchmark.data.volumes import ENDINGS, ending_of
+
+NOTES = (".json", ".txt", ".csv", ".tsv", ".xml", ".md")
+"""Endings of files that may stand beside images and are not missed."""
 
 
 def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dict[str, Path]:
@@ -37,6 +40,16 @@ def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dic
     if not found:
         raise InputError(f"{folder}: expected label maps such as CASE.nii.gz or CASE/CASE_seg.nii.gz, found none.")
     return found
+
+
+def check_unread(folder: Path, cases: Collection[str], found: Collection[str]) -> None:
+    """Raise InputError for a file that is named like one of ``cases`` that is not ``found``, and is not read as it."""
+    for place, files, _ in walk(folder) if len(found) < len(cases) else ():
+        for name in files:
+            like = max((case for case in cases if name.casefold().startswith(case.casefold())), key=len, default=None)
+            if like is not None and like not in found and Path(name).suffix.lower() not in NOTES:
+                expected = f"a label map {like} with one of {', '.join(ENDINGS)}"
+                raise InputError(f"{place / name}: expected {expected}, found {name}, which is not read.")
 
 
 def count_labels(path: Path, labels: np.ndarray, manifest: Manifest) -> dict[str, int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +16,9 @@ from pydantic import AfterValidator, Field
 
 from benchmark.base import declared, project
 from benchmark.base.declared import Name, Names, Numbers, Record
-from benchmark.base.files import write_json, write_text
+from benchmark.base.files import stamp, write_json, write_text
 from benchmark.base.progress import Progress
-from benchmark.base.records import Case, InputError
+from benchmark.base.records import Case, InputError, check_safe
 from benchmark.data.volumes import parse_path
 
 # Preparation asks for the folder from several threads; one of them generates, the others wait for it.
@@ -31,9 +32,6 @@ NEEDED = {
     "phantom": ("images", "label"),
 }
 """Entries of ``layout`` that the reader of a source needs."""
-
-SAFE = r"(?![ .])[^\x00-\x1f\x7f/\\:]{1,200}(?<! )"
-"""Ids of cases and patients: they become names of files, as they are."""
 
 
 def _with_group(group: str) -> AfterValidator:
@@ -55,10 +53,24 @@ def _whole_label(label: str) -> str:
     return label
 
 
+def _fits(path: str) -> bool:
+    """Say whether a path is short enough for a file system."""
+    return len(path) <= 4000 and all(len(part.encode("utf-8", "replace")) <= 255 for part in Path(path).parts)
+
+
+def _can_be(path: str) -> str:
+    if not _fits(path):
+        raise ValueError("expected a path that a file can have")
+    return path
+
+
+FileName = Annotated[str, AfterValidator(_can_be)]
+
+
 class PatientTable(Record):
     """A CSV file in a set's folder, and its columns that say whose each picture is."""
 
-    file: Name
+    file: FileName
     picture: Name
     patient: Name
 
@@ -67,17 +79,17 @@ class Layout(Record):
     """Where the reader of a source finds what in a set's folder; ``NEEDED`` says which entries it cannot do without."""
 
     images: dict[str, str | int] = Field(default_factory=dict)
-    label: str = ""
+    label: FileName = ""
     label_names: dict[str, str] = Field(default_factory=dict)
     modality: dict[str, str] = Field(default_factory=dict)
-    archive: Name | None = None
+    archive: FileName | None = None
     channels: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     shrink: Annotated[int, Field(ge=1)] = 1
-    sides: dict[str, Literal["train", "validation", "test"]] = Field(default_factory=dict)
-    annotations: str = ""
+    sides: dict[FileName, Literal["train", "validation", "test"]] = Field(default_factory=dict)
+    annotations: FileName = ""
     picture: Annotated[str, _with_group("number")] = ""
     patients: PatientTable | None = None
-    outlines: Name | None = None
+    outlines: FileName | None = None
 
 
 class Generator(Record):
@@ -173,9 +185,24 @@ def load_manifest(source: str) -> Manifest:
     path = project.manifests() / f"{source}.json"
     if not _is_name(source) or not path.is_file():
         raise InputError(f"{source} is not a known data set; expected one of: {', '.join(_sources())}.")
+    return _manifest(path, *stamp(path))
+
+
+# Each of these two is asked for many times in a process.
+@lru_cache(maxsize=32)
+def _manifest(path: Path, *_: int) -> Manifest:
     manifest = declared.read(path, Manifest, "a manifest")
     _check(path, manifest)
+    check_safe(path, "a region", manifest.regions)
     return manifest
+
+
+@lru_cache(maxsize=8)
+def _scanned(path: Path, *_: int) -> _Scanned:
+    found = declared.read(path, _Scanned, "the cases that `benchmark data scan` writes")
+    check_names(path, found.cases)
+    _check_files(path, load_manifest(found.source), found.cases)
+    return found
 
 
 def cases_path(name: str) -> Path:
@@ -198,20 +225,16 @@ def load_cases(name: str) -> CaseList:
             f"{path}: expected the cases of {name}, found no such file; "
             f"get the set at {manifest.address} ({manifest.access}) and run: benchmark data scan {name} FOLDER"
         )
-    found = declared.read(path, _Scanned, "the cases that `benchmark data scan` writes")
-    manifest = load_manifest(found.source)
-    check_names(path, found.cases)
-    _check_files(path, manifest, found.cases)
-    return CaseList(name, manifest, found.cases, found.warnings)
+    found = _scanned(path, *stamp(path))
+    return CaseList(name, load_manifest(found.source), found.cases, found.warnings)
 
 
 def check_names(place: Path, cases: Sequence[Case]) -> None:
     """Raise InputError, naming ``place``, unless ids of cases and patients can be names of files, each of its own."""
     seen: dict[str, str] = {}
     for case in cases:
-        for what, name in (("a case", case.case_id), ("a patient", case.patient_id)):
-            if not re.fullmatch(SAFE, name):
-                raise InputError(f"{place}: expected an id of {what} that can be the name of a file, found {name!r}.")
+        check_safe(place, "an id of a case", [case.case_id])
+        check_safe(place, "an id of a patient", [case.patient_id])
         # Where capital letters do not count in names of files, one would overwrite the other.
         twin = seen.setdefault(case.case_id.casefold(), case.case_id)
         if twin is not case.case_id:
@@ -225,12 +248,14 @@ def _check_files(path: Path, manifest: Manifest, cases: Sequence[Case]) -> None:
         who = f"{path}: case {case.case_id}"
         if lacking := [modality for modality in manifest.modalities if modality not in case.images]:
             raise InputError(f"{who}: expected an image of each modality, found none of {', '.join(lacking)}.")
+        if not all(0 < size < math.inf for size in (*case.shape, *case.spacing)):
+            raise InputError(f"{who}: expected a shape and spacing above 0, found {case.shape} and {case.spacing}.")
         for relpath in (*case.images.values(), *([case.label] if case.label else [])):
             file = parse_path(relpath).file
             if file not in case.sha256:
                 raise InputError(f"{who}: expected the sha256 of {file}, found none.")
-            if Path(file).is_absolute() or ".." in Path(file).parts:
-                raise InputError(f"{who}: expected files inside the folder of the set, found {file}.")
+            if Path(file).is_absolute() or ".." in Path(file).parts or not _fits(file):
+                raise InputError(f"{who}: expected files inside the folder of the set, found {file[:250]}.")
 
 
 def manifest_of(name: str) -> Manifest:
@@ -351,7 +376,7 @@ def _sources() -> list[str]:
 
 
 def _is_name(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name) is not None
 
 
 def _generated_folder(name: str) -> Path:
@@ -364,4 +389,4 @@ def _locations() -> Path:
 
 def _recorded() -> dict[str, str]:
     path = _locations()
-    return declared.read(path, dict[str, str], "the folders of data sets") if path.is_file() else {}
+    return declared.read(path, dict[str, FileName], "the folders of data sets") if path.is_file() else {}

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.base import declared
+from benchmark.base.files import stamp
 from benchmark.base.records import InputError
 
 MARGIN = 1.0
@@ -81,12 +82,12 @@ def read_coco(path: Path) -> dict[int, Outlined]:
         InputError: if it is not such a file, an id or a name is there twice, an annotation is of no listed picture, a
             segmentation is not a list of polygons (run-length encoded masks are refused), or a polygon is none.
     """
-    return _coco(path, *_stamp(path))
+    return _coco(path, *stamp(path))
 
 
 def read_coco_file(path: Path) -> CocoFile:
     """Read a COCO annotation file as it is: its ids may match nothing. InputError if it is none."""
-    return _coco_file(path, *_stamp(path))
+    return _coco_file(path, *stamp(path))
 
 
 def read_numbered(path: Path) -> dict[int, Polygon]:
@@ -95,7 +96,7 @@ def read_numbered(path: Path) -> dict[int, Polygon]:
     Raises:
         InputError: if it is not such a file.
     """
-    return _numbered(path, *_stamp(path))
+    return _numbered(path, *stamp(path))
 
 
 def read_label_map(path: Path, index: int | None, size: tuple[int, int] | None) -> np.ndarray:
@@ -148,15 +149,6 @@ def fill(polygons: Sequence[Polygon], width: int, height: int) -> np.ndarray:
     return mask
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Return what tells a file from the same file when it was changed."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f"{path}: expected a file of outlines, found nothing.") from error
-    return status.st_mtime_ns, status.st_size
-
-
 # Hundreds of cases share one file; it is read once.
 @lru_cache(maxsize=8)
 def _coco_file(path: Path, *_: int) -> CocoFile:
@@ -164,8 +156,8 @@ def _coco_file(path: Path, *_: int) -> CocoFile:
 
 
 @lru_cache(maxsize=8)
-def _coco(path: Path, *stamp: int) -> dict[int, Outlined]:
-    data = _coco_file(path, *stamp)
+def _coco(path: Path, *changed: int) -> dict[int, Outlined]:
+    data = _coco_file(path, *changed)
     images: dict[int, Outlined] = {}
     for image in data.images:
         if image.id in images:

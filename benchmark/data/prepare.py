@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmark.base import project
 from benchmark.base.boxes import bounding_box
-from benchmark.base.files import read_json, replacing_folder, write_json
+from benchmark.base.files import read_json, replacing_folder, stamp, write_json
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError
 from benchmark.data.folds import SIDES, Fold, folds_path, load_folds
@@ -88,7 +88,7 @@ class PreparedCase:
         stored, path = self._stored_label(), self.folder / "label.npy"
         # An older version kept no checksums; what it prepared is prepared anew before a run.
         digest, *_ = self.header.get("files", {}).get(path.name, [None])
-        if digest is not None and not _unchanged(path, digest, *_stamp(path)):
+        if digest is not None and not _unchanged(path, digest, *stamp(path)):
             raise InputError(f"{path}: {_changed(self.case, self.folder)}.")
         return self._of_slices(stored)
 
@@ -190,9 +190,9 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
             "foreground": [] if label is None else np.flatnonzero(label[box].any(axis=(0, 1))).tolist(),
             "settings": SETTINGS,
             "sha256": case.sha256,
-            "files": {path.name: [sha256_file(path), *_stamp(path)] for path in sorted(temporary.glob("*.npy"))},
+            "files": {path.name: [sha256_file(path), *stamp(path)[:2]] for path in sorted(temporary.glob("*.npy"))},
         }
-        write_json(temporary / "case.json", header)
+        write_json(temporary / "case.json", {**header, "checksum": _checksum(header)})
     return PreparedCase(case, target)
 
 
@@ -353,10 +353,15 @@ def _stored_files(folder: Path) -> dict[str, list[Any]]:
     """Return digest, size and time of change of each array of a prepared case when it was written; none of an older
     version or where the header is broken."""
     try:
-        found = read_json(folder / "case.json", "a prepared case's header")["files"]
-        return {str(name): [str(digest), int(size), int(time)] for name, (digest, size, time) in found.items()}
-    except (InputError, KeyError, TypeError, ValueError, AttributeError):
+        header = read_json(folder / "case.json", "a prepared case's header")
+        files: dict[str, list[Any]] = header["files"]
+        return files if header.pop("checksum") == _checksum(header) else {}
+    except (InputError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _checksum(header: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
 
 
 def _whole(folder: Path) -> bool:
@@ -365,8 +370,8 @@ def _whole(folder: Path) -> bool:
     files = _stored_files(folder)
     try:
         return "image.npy" in files and all(
-            [*_stamp(folder / name)] == stamp or _unchanged(folder / name, digest, *_stamp(folder / name))
-            for name, (digest, *stamp) in files.items()
+            [*stamp(folder / name)[:2]] == written or _unchanged(folder / name, digest, *stamp(folder / name))
+            for name, (digest, *written) in files.items()
         )
     except InputError:
         return False
@@ -377,15 +382,6 @@ def _changed(case: Case, folder: Path) -> str:
         f"expected what was prepared of case {case.case_id}, found other content or none; delete {folder} and run the "
         "same command again"
     )
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """Return size and time of change of a file; InputError where there is none."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f"{path}: expected a prepared array, found: {error.strerror}.") from error
-    return status.st_size, status.st_mtime_ns
 
 
 def _digest(path: Path) -> str:

@@ -19,7 +19,7 @@ from benchmark.base.files import walk
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError, patient_known
 from benchmark.data import folds
-from benchmark.data.label_maps import count_labels
+from benchmark.data.label_maps import NOTES, count_labels
 from benchmark.data.manifest import (
     CaseList,
     Manifest,
@@ -37,9 +37,6 @@ from benchmark.data.volumes import ending_of, parse_path, read_images, sha256_of
 
 AFFINE_TOLERANCE = 1e-3
 """Largest difference between the affines of one case's files, in mm."""
-
-NOTES = (".json", ".txt", ".csv", ".tsv", ".xml", ".md")
-"""Endings of files that may stand beside a case's images and are not missed."""
 
 Result = TypeVar("Result")
 

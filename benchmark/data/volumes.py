@@ -7,8 +7,6 @@ import hashlib
 import io
 import math
 import re
-import threading
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,9 +15,10 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from benchmark.base.files import replacing
+from benchmark.base.files import read_exactly, replacing, stamp
 from benchmark.base.records import InputError
 from benchmark.data import outlines, pictures
+from benchmark.data.text_headers import read_text_header
 
 ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 """File endings of volumes; pictures have theirs in ``pictures.ENDINGS``."""
@@ -29,13 +28,6 @@ MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
 
 SPACING_TOLERANCE = 1e-3
 """Largest relative difference of two voxel sizes in one header that counts as rounding."""
-
-CHUNK = 1 << 20
-"""Bytes read at a time."""
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-# ITK's Python module loads its parts on first use and is not safe to enter from two threads meanwhile.
-_ITK_LOCK = threading.Lock()
 
 
 def ending_of(name: str) -> str | None:
@@ -110,7 +102,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
         found = "a folder" if path.is_dir() else "nothing"
         raise InputError(f"{path}: expected an image file, found {found}.")
     try:
-        voxels, affine = _read_itk(path) if path.suffix.lower() in (".mha", ".nrrd") else _read_nifti(path)
+        voxels, affine = read_text_header(path) if path.suffix.lower() in (".mha", ".nrrd") else _read_nifti(path)
     except InputError:
         raise
     except Exception as error:
@@ -212,7 +204,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     if path.suffix.lower() == ".json" and path.is_file():
         # Hundreds of cases share one file of outlines.
-        return _sha256_unchanged(path, path.stat().st_mtime_ns, path.stat().st_size)
+        return _sha256_unchanged(path, *stamp(path))
     return sha256_file(path)
 
 
@@ -257,25 +249,12 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
         header = kind.header_class(block if second else block[:348])
         size = header.get_data_offset() + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
         # To the end of the stream, which holds the checksum of a compressed file.
-        image: Any = kind.from_bytes(block + _exactly(stream, size - len(block)))
+        image: Any = kind.from_bytes(block + read_exactly(stream, size - len(block)))
     voxels = np.asanyarray(image.dataobj)
     _check_spacing(path, image)
     scale = MM_PER_UNIT.get(image.header.get_xyzt_units()[0], 1.0)
     affine = np.diag([scale, scale, scale, 1.0]) @ image.affine
     return voxels.astype(voxels.dtype.newbyteorder("="), copy=False), affine
-
-
-def _exactly(stream: IO[bytes], size: int) -> bytes:
-    """Read a stream, taking no more memory than it has bytes; ValueError unless it has ``size``."""
-    chunks, left = [], max(size, 0)
-    while left and (chunk := stream.read(min(left, CHUNK))):
-        chunks.append(chunk)
-        left -= len(chunk)
-    if left:
-        raise ValueError(f"it ends {left} bytes before its last voxel")
-    if stream.read(1):
-        raise ValueError("it goes on after its last voxel")
-    return b"".join(chunks)
 
 
 def _check_spacing(path: Path, image: Any) -> None:
@@ -286,60 +265,3 @@ def _check_spacing(path: Path, image: Any) -> None:
         form = "sform" if image.header["sform_code"] else "qform"
         first, second = (" x ".join(f"{float(size):.6g}" for size in found) for found in (by_affine, by_pixdim))
         raise InputError(f"{path}: expected one voxel size in the header, found {first} by {form}, {second} by pixdim.")
-
-
-def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a MetaImage or NRRD file through ITK; its LPS space becomes RAS+, its z, y, x array x, y, z."""
-    with _ITK_LOCK:
-        import itk
-
-        # Chosen here, as ITK does not know an ending in capitals.
-        reader = itk.MetaImageIO.New() if path.suffix.lower() == ".mha" else itk.NrrdImageIO.New()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        _check_size(path, int(reader.GetImageSizeInBytes()), int(reader.GetComponentSize()))
-        image = itk.imread(str(path), imageio=reader)
-        voxels = itk.array_from_image(image)
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        # Components come last; they become the fourth axis, as in a 4-D NIfTI file.
-        voxels = np.moveaxis(voxels, -1, 0)
-    size = image.GetImageDimension()
-    affine = np.eye(4)
-    spacing, origin = np.asarray(image.GetSpacing()), np.asarray(image.GetOrigin())
-    direction = itk.array_from_matrix(image.GetDirection())
-    used = min(size, 3)
-    affine[:used, :used] = (direction @ np.diag(spacing))[:used, :used]
-    affine[:used, 3] = origin[:used]
-    return voxels.transpose(), _LPS_TO_RAS @ affine
-
-
-def _check_size(path: Path, size: int, step: int) -> None:
-    """Raise ValueError unless a MetaImage or NRRD file holds ``size`` bytes of voxels, each of ``step`` bytes."""
-    meta = path.suffix.lower() == ".mha"
-    with path.open("rb") as stream:
-        lines = list(iter(lambda: stream.readline(1 << 16).strip(), b"")) if not meta else []
-        while meta and (line := stream.readline(1 << 16).strip()) and len(lines) < 1000:
-            lines.append(line)
-            if line.startswith(b"ElementDataFile"):
-                break
-        pairs = (re.split(rb"\s*[:=]+\s*", line, maxsplit=1) for line in lines)
-        fields = {pair[0].decode("latin-1").lower(): pair[-1].decode("latin-1").lower() for pair in pairs}
-        if fields.get("elementdatafile", "local") != "local" or {"data file", "datafile"} & fields.keys():
-            raise ValueError("its voxels are in another file")
-        packed = fields.get("compresseddata") == "true" or fields.get("encoding") in ("gzip", "gz")
-        if packed:
-            _check_packed(stream, size)
-        elif fields.get("binarydata", "true") == "true" and fields.get("encoding", "raw") == "raw":
-            _exactly(stream, size)
-        # A number in text takes a digit and a blank at least.
-        elif 2 * size // step > path.stat().st_size:
-            raise ValueError("it is shorter than its header says")
-
-
-def _check_packed(stream: IO[bytes], size: int) -> None:
-    unpacked, found = zlib.decompressobj(47), 0
-    # Small pieces, as each may unpack to a thousand times its size.
-    while not unpacked.eof and found <= size and (chunk := stream.read(CHUNK >> 4)):
-        found += len(unpacked.decompress(chunk))
-    if found != size or unpacked.unused_data or stream.read(1):
-        raise ValueError("it does not hold as many voxels as its header says")

@@ -68,8 +68,7 @@ def split_pairs(study: Study) -> list[SplitPair]:
     """Pairs of models of the same bundle, track and settings but for the split, one of which is by patient."""
     by_recipe: dict[str, list[tuple[str, str]]] = {}
     for model in study.models:
-        settings = {key: value for key, value in model.set.items() if key != "split"}
-        recipe = json.dumps([model.bundle, model.track, model.stages, settings], sort_keys=True)
+        recipe = json.dumps([model.bundle, model.track, model.stages, model.set], sort_keys=True)
         by_recipe.setdefault(recipe, []).append((split_of(study, model), model.name))
     return [
         SplitPair(honest, name, split)

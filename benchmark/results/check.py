@@ -13,15 +13,23 @@ speaks of these checkpoints.
 - Neither: not shown, which is information and fails nothing. The scores may be as good or not; there are too few
   patients or runs to tell, or they differ too much.
 
-Where nothing is worse, a whole check fails by chance in one of forty at most, or in 2^-n on n patients under one seed
-if that is more; a margin above what chance moves a mean by makes it rare.
+A few patients that fail altogether widen that interval until it shows nothing. A second rule needs no test: under one
+seed, more than half of the patients, or two and an eighth of them, lost more than ``FALL`` or all but a tenth, or their
+prediction is empty now. That is a regression whatever the mean is. Where a network was merely trained anew it happens
+in about 5% of checks at most, of 8 to 250 patients (research/calibration).
+
+Where nothing is worse, the first rule fails a whole check by chance in one of forty at most, or in 2^-n on n patients
+under one seed if that is more; a margin above what chance moves a mean by makes it rare.
+
+What cannot be compared fails too: a score that the baseline has and the scores lack, or the other way round.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +39,7 @@ from statsmodels.stats.multitest import multipletests
 
 from benchmark.base.records import InputError
 from benchmark.scoring.metrics import METRICS
+from benchmark.scoring.score_table import read_tidy
 from benchmark.stats import CONFIDENCE, paired_differences, patient_means, with_models
 from benchmark.stats.paired import margin_of
 from benchmark.stats.seeds import ScoreBlock, blocks, estimate_change
@@ -40,6 +49,12 @@ FEWEST = 3
 FEWEST_FREE = 3
 """Degrees of freedom of runs (two seeds of three folds, four of one) below which their luck cannot be told: with one,
 the interval of a model of Dice 0.9 was as wide as 8."""
+FALL = {"": 0.5, "mm": 100.0}
+"""Loss of one patient under one seed, by a metric's unit, beyond which its prediction counts as failed altogether."""
+TENTH = 0.1
+"""So does a fall of a share (Dice and the like) to this part of what it was, from this value up; chance alone moves a
+difficult patient's from less."""
+EMPTY = ("prediction empty", "missing prediction")
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ class Change:
     margin, n_patients; below ``FEWEST`` patients the interval is NaN.
     """
 
-    kind: Literal["regression", "missing", "not comparable", "new", "not shown"]
+    kind: Literal["regression", "missing", "not comparable", "new", "not shown", "since the first"]
     message: str
     model: str = ""
     region: str = ""
@@ -59,8 +74,8 @@ class Change:
 
     @property
     def failed(self) -> bool:
-        """Whether a check with this finding fails; what is new or not shown is information only."""
-        return self.kind not in ("new", "not shown")
+        """Whether a check with this finding fails; the rest is information."""
+        return self.kind in ("regression", "missing", "not comparable")
 
 
 def compare_with_baseline(
@@ -69,8 +84,8 @@ def compare_with_baseline(
     """Compare scores with a baseline's, patient by patient; both tables have SCORE_COLUMNS.
 
     ``rule`` is the part ``check`` of study.json: metrics, and margin, a number or one per metric. ``better`` maps a
-    metric to "higher" or "lower". Below three patients the mean alone decides on a regression. What the baseline has
-    and the scores lack is a finding too. Failing findings come first.
+    metric to "higher" or "lower". Below three patients the mean alone decides on a regression. What only one of the two
+    has is a finding too; a model that the baseline does not know is information. Failing findings come first.
 
     Raises:
         InputError: if the rule lacks metrics or a margin, or names a metric that the baseline lacks.
@@ -79,9 +94,8 @@ def compare_with_baseline(
     findings: list[Change] = []
     absent = [model for model in pd.unique(old["model"]) if model not in set(new["model"])]
     findings += [Change("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
-    for model in pd.unique(new["model"]):
-        if model not in set(old["model"]):
-            findings.append(Change("new", f"{model}: not in the baseline", model))
+    fresh = [model for model in pd.unique(new["model"]) if model not in set(old["model"])]
+    findings += [Change("new", f"{model}: not in the baseline", model) for model in fresh]
     losses: list[_Loss] = []
     for metric, margin in _rules(rule, old, better):
         rows, reference = new[new["metric"] == metric], old[old["metric"] == metric]
@@ -90,19 +104,32 @@ def compare_with_baseline(
             message = f"{metric}: not comparable, version {'/'.join(versions[0])} in the baseline and "
             findings.append(Change("not comparable", f"{message}{'/'.join(versions[1])} now", metric=metric))
             continue
-        for (model, region), before in reference.groupby(["model", "region"], sort=False):
-            if model in absent:
-                continue
+        every = pd.concat([table[~table["model"].isin([*absent, *fresh])] for table in (reference, rows)])
+        for model, region in every[["model", "region"]].drop_duplicates().itertuples(index=False):
             place = (str(model), str(region), metric)
-            now = rows[(rows["model"] == model) & (rows["region"] == region)]
-            kept, lost = _kept(now, before, place)
-            findings += lost
-            if len(kept):
-                losses.append(_loss(now, kept, place, margin, better[metric]))
+            before, now = (
+                table[(table["model"] == model) & (table["region"] == region)] for table in (reference, rows)
+            )
+            findings += _unmatched(before, now, place)
+            if set(before["patient_id"]) & set(now["patient_id"]):
+                losses.append(_loss(now, before, place, margin, better[metric]))
     p = [loss.p for loss in losses]
     corrected = multipletests(p, method="holm")[1] if p else []
     findings += [finding for loss, own in zip(losses, corrected, strict=True) for finding in _judged(loss, own, len(p))]
     return sorted(findings, key=lambda finding: not finding.failed)
+
+
+def compare_with_first(
+    scores: pd.DataFrame, first: Path, rule: Mapping[str, Any], better: Mapping[str, str]
+) -> list[Change]:
+    """Return as information what is worse than in the first accepted baseline, or missing since."""
+    old = read_tidy(first)
+    known = {**rule, "metrics": [metric for metric in rule["metrics"] if metric in set(old["metric"])]}
+    found = compare_with_baseline(scores, old, known, better) if known["metrics"] else []
+    return [
+        replace(one, kind="since the first", message=f"since the first baseline, {one.message}")
+        for one in found if one.kind in ("regression", "missing")
+    ]  # fmt: skip
 
 
 def _rules(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]) -> Iterator[tuple[str, float]]:
@@ -121,7 +148,8 @@ def _rules(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]
 class _Loss(NamedTuple):
     """How much worse a model is in a region by a metric, with the 95% interval and the p of no loss.
 
-    ``patients`` holds each patient's loss and ``every`` that under each seed, where seeds are those of the baseline.
+    ``patients`` holds each patient's loss and ``every`` that under each seed, where seeds are those of the baseline;
+    ``failed`` says how many fell altogether, where they are too many.
     """
 
     place: tuple[str, str, str]
@@ -131,44 +159,86 @@ class _Loss(NamedTuple):
     new: float
     patients: np.ndarray
     every: np.ndarray
+    failed: str
     low: float
     high: float
     p: float
 
 
-def _kept(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str]) -> tuple[pd.DataFrame, list[Change]]:
-    """Rows of the baseline whose cases are still scored, and a finding where some are not."""
+# A case under another patient is another sample: both ids must agree.
+_CELL = ["patient_id", "case_id", "fold", "seed"]
+
+
+def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: tuple[str, str, str]) -> Iterator[Change]:
+    """Findings on scores that only the baseline has, and that only the scores have, of one model, region and metric."""
     model, region, metric = place
-    # A case under another patient is another sample: both ids must agree.
-    there = (before["patient_id"] + "/" + before["case_id"]).isin(now["patient_id"] + "/" + now["case_id"])
-    lost, kept = before[~there], before[there]
-    if lost.empty:
-        return kept, []
-    patients = list(pd.unique(lost["patient_id"]))
-    shown = ", ".join(patients[:3]) + (", ..." if len(patients) > 3 else "")
-    message = (
-        f"{model}: no {region} {metric} now for {lost['case_id'].nunique()} of {before['case_id'].nunique()} cases "
-        f"of the baseline (patients {shown})"
+    cells = [pd.MultiIndex.from_frame(table[_CELL]) for table in (before, now)]
+    sides: tuple[tuple[Literal["missing", "not comparable"], pd.DataFrame, np.ndarray, tuple[str, str]], ...] = (
+        ("missing", before, ~cells[0].isin(cells[1]), ("now", "the baseline")),
+        ("not comparable", now, ~cells[1].isin(cells[0]), ("in the baseline", "the present ones")),
     )
-    return kept, [Change("missing", message, model, region, metric)]
+    for kind, whole, lacking, words in sides:
+        lost = whole[lacking]
+        if len(lost):
+            runs = [f"fold {fold}, seed {seed}" for fold, seed in lost[["fold", "seed"]].drop_duplicates().to_numpy()]
+            where = f"{_some(runs, '; ')}; patients {_some(list(pd.unique(lost['patient_id'])))}"
+            message = (
+                f"{model}: no {region} {metric} {words[0]} for {len(lost)} of {len(whole)} scores of {words[1]} "
+                f"({where})"
+            )
+            yield Change(kind, message, *place)
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    return between.join(names[:3]) + (f"{between}..." if len(names) > 3 else "")
 
 
 def _loss(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str], margin: float, better: str) -> _Loss:
-    """Pair each run of the baseline with that of the same fold and seed; patients alone where seeds are others."""
-    keys = ["patient_id", "case_id", "fold", "seed"]
-    both = before[[*keys, "model", "value"]].merge(now[[*keys, "value"]], on=keys, suffixes=("_old", "_new"))
-    paired = set(both["case_id"]) == set(before["case_id"])
-    tables = (
-        [both.assign(value=both[f"value_{side}"]) for side in ("old", "new")]
-        if paired
-        else [before, now[now["case_id"].isin(before["case_id"])]]
+    """Pair the scores that both have, or where they share no run, the patients that both have."""
+    both = before[[*_CELL, "model", "value", "note"]].merge(
+        now[[*_CELL, "value", "note"]], on=_CELL, suffixes=("_old", "_new")
     )
+    if len(both):
+        tables = [both.assign(value=both[f"value_{side}"]) for side in ("old", "new")]
+    else:
+        same = set(before["patient_id"]) & set(now["patient_id"])
+        tables = [table[table["patient_id"].isin(same)] for table in (before, now)]
     old, new = (patient_means(table).droplevel("model") for table in tables)
     sign = -1 if better == "higher" else 1
     patients = sign * paired_differences(new.reindex(old.index).to_numpy(), old.to_numpy())
-    changes = blocks(both.assign(value=sign * (both["value_new"] - both["value_old"])), old.index) if paired else []
-    every = np.concatenate([block.values.ravel() for block in changes]) if paired else patients
-    return _Loss(place, better, margin, old.mean(), new.mean(), patients, every, *_interval(patients, changes))
+    both = both.assign(value=sign * paired_differences(both["value_new"], both["value_old"]))
+    changes = blocks(both, old.index) if len(both) else []
+    every = np.concatenate([block.values.ravel() for block in changes]) if changes else patients
+    failed = _failed(both, place[2]) if changes else ""
+    return _Loss(place, better, margin, old.mean(), new.mean(), patients, every, failed, *_interval(patients, changes))
+
+
+def _failed(both: pd.DataFrame, metric: str) -> str:
+    """Say in how many patients the prediction failed altogether under the seed with the most; "" where in few.
+
+    ``both`` has the columns value (the loss), value_old, value_new, note_old and note_new.
+    """
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    if unit:
+        gone = both["note_new"].isin(EMPTY) & ~both["note_old"].isin(EMPTY)
+    else:
+        gone = (both["value_new"] <= TENTH * both["value_old"]) & (both["value_old"] >= TENTH)
+    hit = both[gone | (both["value"] > FALL.get(unit, math.inf))]
+    by_seed = hit.groupby("seed")["patient_id"].unique()
+    seed, patients = max(by_seed.items(), key=lambda found: len(found[1]), default=(None, ()))
+    count = both["patient_id"].nunique()
+    if len(patients) < fewest_failed(count):
+        return ""
+    by = f"worse by more than {f'{FALL[unit]:g} {unit}'.strip()} or " if unit in FALL else ""
+    return (
+        f": it failed in {len(patients)} of {count} patients under seed {seed}, {by}"
+        f"{'empty now' if unit else 'to a tenth'} ({_some(patients)})"
+    )
+
+
+def fewest_failed(patients: int) -> int:
+    """Return how many of the patients must fail altogether under one seed for a regression."""
+    return min(patients // 2 + 1, 2 + math.ceil(patients / 8))
 
 
 def _interval(patients: np.ndarray, changes: list[ScoreBlock]) -> tuple[float, float, float]:
@@ -183,7 +253,8 @@ def _interval(patients: np.ndarray, changes: list[ScoreBlock]) -> tuple[float, f
     if found and found.seeds_df >= FEWEST_FREE:
         return *found.interval(), found.p_above(0.0)
     if np.ptp(patients) == 0:
-        return mean, mean, float(mean <= 0)
+        # The p of equal signs, as in ``paired.tost``.
+        return mean, mean, 0.5 ** len(patients) if mean > 0 else 1.0
     low, high = stats.t.interval(CONFIDENCE, len(patients) - 1, mean, stats.sem(patients))
     return float(low), float(high), float(stats.ttest_1samp(patients, 0.0, alternative="greater").pvalue)
 
@@ -199,6 +270,8 @@ def _judged(loss: _Loss, p: float, family: int) -> Iterator[Change]:
 
 
 def _verdict(loss: _Loss, p: float, family: int) -> tuple[Literal["regression", "not shown", ""], str]:
+    if loss.failed:
+        return "regression", loss.failed
     few, beyond = len(loss.patients) < FEWEST, loss.patients.mean() > loss.margin
     if beyond and (few or p < (1 - CONFIDENCE) / 2 or (loss.every > loss.margin).all()):
         return "regression", ""

@@ -121,14 +121,14 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
     """
     named = {model.name: model for model in study.models}
     native = [name for name, model in named.items() if model.track == "native"]
-    shared, own = study.set, study.set_native
+    shared, own = study.settings, study.set_native
     everyone = "all models of the identical track" if native else "all models"
     rows = [Deviation(everyone, key, short(value)) for key, value in shared.items()]
     rows += [Deviation("all models of the native track", key, short(value)) for key, value in own.items() if native]
     for name, model in named.items():
         if name in native:
-            rows += _recipe(name, _twin(name, named), shared, {*own, *model.set}, differences)
-        rows += [Deviation(name, key, short(value)) for key, value in model.set.items()]
+            rows += _recipe(name, _twin(name, named), shared, {*own, *model.settings}, differences)
+        rows += [Deviation(name, key, short(value)) for key, value in model.settings.items()]
     return rows
 
 

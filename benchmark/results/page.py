@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ def write(results: Results, folder: Path, private_figures: Path | None = None) -
 def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
     """Write cells.csv, a report's numbers by what they show, and report.json, the hashes of what it is made from."""
     lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows([CELL_COLUMNS, *keyed_cells(blocks)])
+    # A spreadsheet would run a label that begins like a formula, as the row "+ Dice loss only" of a paper does.
+    cells = [(*(re.sub("^(?=[=+@-])", "'", label) for label in labels), text) for *labels, text in keyed_cells(blocks)]
+    csv.writer(lines, lineterminator="\n").writerows([CELL_COLUMNS, *cells])
     write_text(folder / "cells.csv", lines.getvalue())
     write_json(folder / "report.json", {"made_from": results.files()})
 

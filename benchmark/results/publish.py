@@ -18,7 +18,6 @@ from benchmark.results import check as checking
 from benchmark.results import page
 from benchmark.results.results import BETTER, OUTPUTS, Results
 from benchmark.scoring import score_table
-from benchmark.scoring.counts import merge_parts
 from benchmark.studies import provenance, store
 from benchmark.studies.study import Study
 
@@ -67,24 +66,40 @@ def check_pairs(study: Study) -> None:
 def check(study: Study, accept: bool = False) -> list[checking.Change]:
     """Compare a study's scores with its baseline, or with ``accept`` make them the baseline.
 
+    The first baseline is kept beside later ones; what is worse than there is information, so that many small losses,
+    each accepted, do not add up unseen.
+
     Raises:
         InputError: if the study has no scores, no rule or no baseline.
     """
     if not study.check:
         raise InputError(f"{study.folder / 'study.json'} has no entry 'check': expected metrics and a margin.")
-    scores = merge_parts(score_table.read(study.folder / "scores.csv"))
-    baseline = study.folder / "baseline.csv"
+    scores = Results(study).merged
+    baseline, first = study.folder / "baseline.csv", study.folder / "baseline_first.csv"
     if accept:
-        _supersede(study, baseline)
-        kept = [name for name in map(str, scores.columns) if score_table.metric_of(name)[0] in study.check["metrics"]]
-        score_table.write(baseline, scores[[*score_table.HEAD, *kept]].dropna(subset=kept, how="all"))
-        return []
-    if not baseline.exists():
+        _accept(study, scores, baseline, first)
+    elif not baseline.exists():
         raise InputError(
             f"{baseline} does not exist: expected a baseline; make one by `benchmark check {study.name} --accept`."
         )
-    old = score_table.read_tidy(baseline)
-    return checking.compare_with_baseline(score_table.tidy(scores), old, study.check, BETTER)
+    new, rule = score_table.tidy(scores), study.check
+    since = checking.compare_with_first(new, first, rule, BETTER) if first.exists() else []
+    if accept:
+        return since
+    return checking.compare_with_baseline(new, score_table.read_tidy(baseline), rule, BETTER) + since
+
+
+def _accept(study: Study, scores: pd.DataFrame, baseline: Path, first: Path) -> None:
+    """Write scores as the baseline, and keep the first one."""
+    kept = [name for name in map(str, scores.columns) if score_table.metric_of(name)[0] in study.check["metrics"]]
+    if lacking := set(study.check["metrics"]) - {score_table.metric_of(name)[0] for name in kept}:
+        raise InputError(
+            f"{study.folder / 'scores.csv'}: expected {', '.join(sorted(lacking))}, which check.metrics names."
+        )
+    _supersede(study, baseline)
+    if baseline.exists() and not first.exists():
+        shutil.copy2(baseline, first)
+    score_table.write(baseline, scores[[*score_table.HEAD, *kept]].dropna(subset=kept, how="all"))
 
 
 def _gather(study: Study, done: Sequence[Run]) -> None:

@@ -32,7 +32,7 @@ from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
 from benchmark.stats.patients import incomplete_runs
 from benchmark.studies import bundle, provenance, store
-from benchmark.studies.study import Study, apart
+from benchmark.studies.study import Study, apart, split_of
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
 OUTPUTS = ("comparisons", "methods", "ranking", "power")
@@ -114,7 +114,7 @@ class Results:
     @cached_property
     def folds(self) -> Mapping[str, Any] | None:
         """The folds file of the study's split."""
-        path = folds_path(self.study.data, self.study.set.get("split", "patient"))
+        path = folds_path(self.study.data, self.study.split)
         found: Mapping[str, Any] | None = read_json(path, "folds")
         return found
 
@@ -125,8 +125,9 @@ class Results:
 
     @cached_property
     def merged(self) -> pd.DataFrame:
-        """``scores.csv`` with each case that several folds tested in parts joined."""
-        return merge_parts(self.raw)
+        """``scores.csv`` with each case joined that the folds of a split by slice tested in parts."""
+        by_slice = [model.name for model in self.study.models if split_of(self.study, model) == "slice"]
+        return merge_parts(self.raw, by_slice)
 
     @cached_property
     def every(self) -> pd.DataFrame:
@@ -324,7 +325,8 @@ class Results:
         path = self.study.folder / "cells.csv"
         if not path.exists():
             return pd.DataFrame(columns=list(CELL_COLUMNS))
-        return read_table(path, "a list of a report's cells", CELL_COLUMNS, dtype=str, keep_default_na=False)
+        found = read_table(path, "a list of a report's cells", CELL_COLUMNS, dtype=str, keep_default_na=False)
+        return found.replace("^'(?=[=+@-])", "", regex=True)
 
     def files(self) -> dict[str, str]:
         """Hashes of the files that the report is made from and of the tables beside it, by their path in reports/."""
@@ -380,7 +382,8 @@ def _of_tools(results: Results) -> list[str]:
 
 def _of_runs(results: Results) -> list[str]:
     """Sentences on runs that do not fit together, or not the study as it is now."""
-    found, recorded = [], results.provenance
+    recorded = results.provenance
+    found = provenance.leaks(recorded)
     if stale := _stale(results):
         parts = ", ".join(sorted({part for parts in stale.values() for part in parts}))
         found.append(

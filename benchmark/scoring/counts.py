@@ -6,7 +6,7 @@ Papers that score all images at once print these: scikit-learn's classification 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,10 +45,11 @@ class Counted:
         return (1.0,)
 
 
-def merge_parts(scores: pd.DataFrame) -> pd.DataFrame:
-    """Join the scores of a case that several folds of one model tested in parts, as a split by slice does.
+def merge_parts(scores: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
+    """Join the scores of a case that several folds of one of ``models`` tested in parts, as a split by slice does.
 
-    ``scores`` is a table as ``score_table.read`` gives it. Counts of (bundle, variant, seed, case, region) are summed
+    Other models tested a case that is in several folds whole in each; these rows stay. ``scores`` is a table as
+    ``score_table.read`` gives it. Counts of (bundle, variant, seed, case, region) are summed
     over folds, metrics that need only counts are computed from the sums by the rules of ``metrics``, and all others are
     dropped. The row keeps the lowest fold. A table without such cases is returned as it is.
 
@@ -57,6 +58,7 @@ def merge_parts(scores: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["bundle", "variant", "seed", "case_id", "region"]
     several = scores.groupby(keys, sort=False)["fold"].transform("nunique") > 1
+    several &= score_table.model_names(scores).isin(models)
     if not several.any():
         return scores
     if lacking := [name for name in COUNTS if name not in scores or scores.loc[several, name].isna().any()]:

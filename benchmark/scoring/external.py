@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmark.base.files import write_text
 from benchmark.base.progress import Progress
-from benchmark.base.records import InputError
-from benchmark.data.label_maps import count_labels, label_files
+from benchmark.base.records import InputError, check_safe
+from benchmark.data.label_maps import check_unread, count_labels, label_files
 from benchmark.data.manifest import Manifest, manifest_of
 from benchmark.data.scan import AFFINE_TOLERANCE
 from benchmark.data.volumes import pick_image, read_volume, spacing_of
@@ -50,7 +50,9 @@ def score_folder(
     check_name(name)
     described = manifest_of(manifest)
     references, predictions = _matched(reference, prediction, described)
+    check_safe(reference, "an id of a case", references)
     patients = {case: described.patient_of(case) for case in references}
+    check_safe(reference, "an id of a patient", patients.values())
     rows: list[dict[str, Any]] = []
     for done, (case, path) in enumerate(sorted(references.items()), start=1):
         head = {"bundle": name, "variant": "default", "fold": fold, "seed": seed}
@@ -98,6 +100,7 @@ def _matched(reference: Path, prediction: Path, manifest: Manifest) -> tuple[dic
             f"{predictions[unknown[0]]}: expected a reference of case {unknown[0]} in {reference}, found none "
             f"({len(unknown)} of {len(predictions)} predictions have none)."
         )
+    check_unread(prediction, references, predictions)
     return references, predictions
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.base.files import read_table, write_text
-from benchmark.base.records import SCORE_COLUMNS, InputError, model_name
+from benchmark.base.records import SCORE_COLUMNS, InputError, check_safe, model_name
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
 
 KEYS = ("bundle", "variant", "fold", "seed", "patient_id", "case_id", "region")
@@ -76,8 +76,8 @@ def read(path: Path) -> pd.DataFrame:
 
     Raises:
         InputError: if the file is missing, is of another version, has other columns or no rows, or holds what cannot
-            be: no number in one of a score, a blank id, a case of two patients, a row twice, a score beyond its
-            metric's range, a metric in two versions.
+            be: no number in one of a score or none in a row, a name that is blank or ``check_safe`` refuses, a case of
+            two patients, a row twice, a score beyond its metric's range, a metric in two versions.
     """
     what = "a table of scores"
     # The version before the columns, as another may have others.
@@ -149,6 +149,8 @@ def _check_keys(table: pd.DataFrame, path: Path) -> None:
         if blank:
             first = table[table[key].isin(blank)].iloc[0]
             raise InputError(f"{path}: expected a {key} in every row, found none in {_place(first)}.")
+    for key in (key for key in HEAD if _TYPES[key] is str):
+        check_safe(path, f"a {key}", pd.unique(table[key]), file=key in ("bundle", "variant"))
     people = table[["case_id", "patient_id"]].drop_duplicates()
     several = people[people["case_id"].duplicated(keep=False)]
     if len(several):
@@ -164,6 +166,9 @@ def _check_keys(table: pd.DataFrame, path: Path) -> None:
 
 
 def _check_numbers(table: pd.DataFrame, names: Sequence[str], path: Path) -> None:
+    blank = table[list(names)].isna().all(axis="columns")
+    if blank.any():
+        raise InputError(f"{path}: expected a score in every row, found none in {_place(table[blank].iloc[0])}.")
     by_metric: dict[str, list[str]] = {}
     for name in names:
         metric, _ = metric_of(name)

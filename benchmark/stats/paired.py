@@ -71,13 +71,19 @@ def wilcoxon(differences: np.ndarray) -> PairedTest:
 
 
 def paired_t(differences: np.ndarray) -> PairedTest:
-    """Two-sided paired t test; p is 1 where it is undefined (fewer than two patients, or all differences equal)."""
+    """Two-sided paired t test; p is 1 with fewer than two patients or without any difference.
+
+    Where all differences are equal, and not zero, there is no spread and t has no value: p is 2 / 2^n, that of n equal
+    signs, as in ``tost`` and in the rank and permutation tests. (scipy gives 0, on two patients too.)
+    """
     rows = _rows(differences)
     statistic, p, smallest = np.full(len(rows), np.nan), np.ones(len(rows)), np.ones(len(rows))
     if rows.shape[-1] > 1:
         at = np.ptp(rows, axis=-1) > 0
         found = stats.ttest_1samp(rows[at], 0.0, axis=-1)
         statistic[at], p[at], smallest[at] = found.statistic, found.pvalue, 0.0
+        equal = ~at & (rows[:, 0] != 0)
+        p[equal] = smallest[equal] = 2.0 ** (1 - rows.shape[-1])
     return _shaped(differences, statistic, p, smallest)
 
 

@@ -19,7 +19,7 @@ def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.Dat
     A table with that column, as ``score_table.tidy`` gives it, is returned as it is.
 
     Raises:
-        InputError: if a column is missing or there are no rows.
+        InputError: if a column is missing, there are no rows, a value is no finite number, or a score is there twice.
     """
     if "model" in scores.columns:
         return scores
@@ -28,6 +28,15 @@ def with_models(scores: pd.DataFrame, source: str = "the score table") -> pd.Dat
         raise InputError(f"{source} lacks columns: expected {', '.join(SCORE_COLUMNS)}, missing {', '.join(lacking)}.")
     if scores.empty:
         raise InputError(f"{source} is empty: expected one row per run, case, region and metric.")
+    wrong = ~np.isfinite(pd.to_numeric(scores["value"], errors="coerce"))
+    twice = scores.duplicated([name for name in SCORE_COLUMNS if name not in ("metric_version", "value", "note")])
+    for hit, expected in ((wrong, "a finite value"), (twice, "one value")):
+        if hit.any():
+            row = scores[hit].iloc[0]
+            raise InputError(
+                f"{source}: expected {expected} per run, case, region and metric, found {row['value']} for "
+                f"{row['metric']} of {row['region']} in case {row['case_id']}."
+            )
     return scores.assign(
         patient_id=scores["patient_id"].astype(str),
         case_id=scores["case_id"].astype(str),

@@ -77,18 +77,24 @@ def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "pa
     ``effect`` is the true mean difference in standard deviations of the differences. Exact for the t test on normal
     differences (noncentral t). The Wilcoxon test needs pi / 3 times as many on normal
     differences (its asymptotic relative efficiency), fewer where tails are heavier; the permutation test of the mean
-    asymptotically as many as the t test. Never fewer than the number whose smallest possible p is below ``alpha``. NaN
-    where ``effect`` is.
+    asymptotically as many as the t test. Never fewer than the number whose smallest possible p is below ``alpha``,
+    which is that of equal signs for every test where the differences have no spread. NaN where ``effect`` is.
     """
     effect = np.abs(np.asarray(effect, dtype=float))
-    floor = float(np.floor(np.log2(2 / alpha)) + 1) if test in BY_SIGNS else 2.0
+    signs = _by_signs(alpha)
+    floor = signs if test in BY_SIGNS else 2.0
     result = np.full(effect.shape, np.nan)
-    result[np.isinf(effect)] = floor
+    result[np.isinf(effect)] = signs
     at = np.isfinite(effect) & (effect > 0)
     if at.any():
         result[at] = _t_size(effect[at], alpha, power)
         result[at] = np.maximum(floor, np.ceil(result[at] / EFFICIENCY.get(test, 1.0) - 1e-9))
     return result
+
+
+def _by_signs(alpha: float) -> float:
+    """Return the smallest number of equal signs whose p, 2 / 2^n, is below ``alpha``."""
+    return float(np.floor(np.log2(2 / alpha)) + 1)
 
 
 def _t_size(effect: np.ndarray, alpha: float, power: float) -> np.ndarray:
@@ -174,7 +180,9 @@ def method_sample_size(
     def enough(patients: np.ndarray) -> np.ndarray:
         return method_power(patients, target, patient, seed, patient_seed, folds, checkpoints, alpha) >= power
 
-    size = _smallest(np.maximum(2, 2 * folds) - 1.0, np.full(len(target), float(MOST)), enough)
+    # Without any spread what is left are the signs, as in ``seeds.Estimate``.
+    fewest = np.where(patient + seed + patient_seed > 0, 2.0, _by_signs(alpha))
+    size = _smallest(np.maximum(fewest, 2 * folds) - 1.0, np.full(len(target), float(MOST)), enough)
     return np.where(size >= MOST, np.inf, size)
 
 

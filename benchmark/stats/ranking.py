@@ -144,7 +144,7 @@ def rank_models(ranks: pd.DataFrame) -> pd.DataFrame:
     the share of patients on whom it is first, and the mean of Kendall's tau-b between the resampled orders and this one
     (one value for the whole ranking). It is 1 if all resamples give this order. Resamples resemble the sample, so an
     order by chance alone does not reach 0: for four equal models on 30 patients it was 0.55 on average, and 0.76 or
-    more once in twenty.
+    more once in twenty. Resamples of one patient are that patient: its ranks may be any, and the shares are NaN.
     """
     table = ranks.to_numpy()
     mean = np.round(table.mean(axis=0), 12)
@@ -152,10 +152,13 @@ def rank_models(ranks: pd.DataFrame) -> pd.DataFrame:
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=0, method="nearest")
     taus = _tau(mean, drawn)
-    tau = np.nanmean(taus) if np.isfinite(taus).any() else np.nan
+    tau, first = np.nanmean(taus) if np.isfinite(taus).any() else np.nan, _first(drawn)
+    if len(table) < 2:
+        low, high, tau = np.ones(len(mean)), np.full(len(mean), len(mean)), np.nan
+        first = np.full(len(mean), np.nan)
     result = pd.DataFrame(
         {"rank": final.astype(int), "model": ranks.columns, "mean_rank": mean, "n_patients": len(ranks),
-         "rank_low": low.astype(int), "rank_high": high.astype(int), "p_first": _first(drawn),
+         "rank_low": low.astype(int), "rank_high": high.astype(int), "p_first": first,
          "patients_first": _first(table), "kendall_tau": tau}
     )  # fmt: skip
     return result.sort_values("mean_rank", kind="stable", ignore_index=True)

@@ -5,20 +5,90 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from benchmark.base import project
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from benchmark.base import declared, project
+from benchmark.base.declared import Record
 from benchmark.base.files import read_json, write_json, write_text
 from benchmark.base.records import InputError, Run
+from benchmark.studies import trust
 
 CONFIGS = ("train", "inference")
 MACHINE_IDS = ("device", "num_workers", "data_on_device", "cuda_graph", "overlap")
 """Ids that say where and in what order a run computes, not what; its fingerprint leaves them out."""
 
-FIXED_IDS = ("bundle_root", "ckpt_dir", "output_dir", "manifest", "fold", "seed", "run_seed", "part")
-"""Ids that a study decides for each run; set otherwise, scores would be filed under another fold or seed."""
+FIXED_IDS = (
+    "bundle_root", "ckpt_dir", "output_dir", "manifest", "split", "fold", "seed", "run_seed", "part", "data",
+    "train#dataset", "train#sampler", "train#dataloader", "validate#dataset", "validate#dataloader", "dataset",
+    "dataloader", "imports", "initialize", "training", "inference",
+)  # fmt: skip
+"""Ids that a study decides for each run by its own fields: data, split, seeds, places and what is done.
+
+Set otherwise, scores would be filed under another split, fold or seed.
+"""
+
+Computed = Annotated[str, Field(pattern=r"^[$@%]")]
+Share = Annotated[float, Field(ge=0, le=1)] | Computed
+Count = Annotated[int, Field(ge=1)] | Computed
+CountOrNone = Annotated[int, Field(ge=0)] | Computed
+NotNegative = Annotated[float, Field(ge=0)] | Computed
+Widths = Annotated[list[Count], Field(min_length=1)] | Computed
+
+
+class _Part(BaseModel):
+    """Some ids of a config with the values that they can have; others may be there, and computed ones are not known."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+class _Augmentation(_Part):
+    rotation: NotNegative = 0
+    flip: Share = 0
+    scale: Annotated[float, Field(ge=0, lt=1)] | Computed = 0
+    elastic: NotNegative = 0
+    elastic_grid: Annotated[int, Field(ge=2)] | Computed = 2
+    probability: Share = 0
+
+
+class _Values(_Part):
+    spatial_dims: Annotated[int, Field(ge=2, le=3)] | Computed
+    spatial_size: Widths
+    max_epochs: Count
+    epoch_images: CountOrNone
+    batch_size: Count
+    learning_rate: Annotated[float, Field(gt=0)] | Computed
+    weight_decay: NotNegative
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] | Computed
+    plateau_patience: CountOrNone
+    stop_patience: Count
+    cpu_threads: Count
+    num_workers: CountOrNone
+    channels: Widths = "$"
+    augmentation: _Augmentation | Computed
+
+    @field_validator("spatial_size")
+    @classmethod
+    def _one_per_dimension(cls, size: Any, info: ValidationInfo) -> Any:
+        dimensions = info.data.get("spatial_dims")
+        if isinstance(size, list) and isinstance(dimensions, int) and len(size) != dimensions:
+            raise ValueError(f"expected {dimensions} numbers, one per dimension")
+        return size
+
+
+class _Model(Record):
+    """What makes a bundle's model, as its ``model.json`` says it."""
+
+    metadata: dict[str, Any]
+    network_def: dict[str, Any]
+    loss: dict[str, Any]
+    ids: dict[str, Any] = Field(default_factory=dict)
+    deviations: dict[str, Any] = Field(default_factory=dict)
+    native: dict[str, Any] = Field(default_factory=dict)
 
 
 def names() -> list[str]:
@@ -37,37 +107,55 @@ def compose(name: str) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: for an unknown bundle, and for a value for an id that the protocol does not have.
     """
-    protocol, model = project.bundles() / "protocol", _model(name)
-    composed = {}
+    found: dict[str, dict[str, Any]] = json.loads(_composed(name, project.bundles(), *_stamps(name)))
+    return found
+
+
+@lru_cache(maxsize=256)
+def _composed(name: str, bundles: Path, *_: Any) -> str:
+    protocol, model = bundles / "protocol", _model(name)
+    path = bundles / name / "configs" / "model.json"
+    composed: dict[str, dict[str, Any]] = {}
     for kind in CONFIGS:
         config: dict[str, Any] = {}
-        for key, value in read_json(protocol / f"{kind}.json", "the protocol").items():
+        shared = read_json(protocol / f"{kind}.json", "the protocol")
+        for key in model.ids:
+            if key in shared:
+                raise InputError(
+                    f"{path}: ids: expected new ones, found {key!r} of the protocol; give it as a deviation."
+                )
+        for key, value in shared.items():
             if key == "network_def":
-                config.update(model["ids"])
-            config[key] = model.get(key, value) if key in ("network_def", "loss") else value
+                config.update(model.ids)
+            config[key] = getattr(model, key) if key in ("network_def", "loss") else value
         config["bundle_root"] = f"bundles/{name}"
         composed[kind] = config
-    for key, value in model["deviations"].items():
+    for key, value in model.deviations.items():
+        if _within(key, FIXED_IDS):
+            raise InputError(f"{path}: deviations: id {key!r} cannot be set: a study decides it.")
         override(composed, key, value)
-    composed["metadata"] = {**read_json(protocol / "metadata.json", "the protocol's metadata"), **model["metadata"]}
+    composed["metadata"] = {**read_json(protocol / "metadata.json", "the protocol's metadata"), **model.metadata}
     trial = copy.deepcopy(composed)
-    for key, value in native(name).items():
+    for key, value in model.native.items():
         if "#" in key or "::" in key:
-            raise InputError(f"{name}: native: expected ids of the top level, as MONAI joins files, found {key!r}.")
+            raise InputError(f"{path}: native: expected ids of the top level, as MONAI joins files, found {key!r}.")
+        _check_free(trial, key)
         override(trial, key, value)
-    return {**composed, "native": native(name)} if native(name) else composed
+    return json.dumps({**composed, "native": model.native} if model.native else composed)
 
 
 def native(name: str) -> dict[str, Any]:
     """Return the ids that a model's own recipe sets on top of the composed configs; empty where it has none.
 
     Raises:
-        InputError: for an unknown bundle, or a recipe that sets the split, which a study declares.
+        InputError: for an unknown bundle.
     """
-    own = dict(_model(name).get("native", {}))
-    if "split" in own:
-        raise InputError(f"The recipe of bundle {name} sets 'split': expected it in study.json, which reports go by.")
-    return own
+    return dict(_model(name).native)
+
+
+def code(name: str) -> list[str]:
+    """Code in a bundle that is not the repository's, beyond references and arithmetic."""
+    return trust.of_bundle(name, _model(name).model_dump())
 
 
 def write(name: str) -> list[Path]:
@@ -89,14 +177,19 @@ def read(name: str) -> dict[str, dict[str, Any]]:
         InputError: for an unknown bundle, or one whose files are not what ``compose`` makes.
     """
     composed = compose(name)
-    folder = project.bundles() / name / "configs"
-    for kind, config in composed.items():
+    _check_files(name, project.bundles(), *_stamps(name))
+    return composed
+
+
+@lru_cache(maxsize=256)
+def _check_files(name: str, bundles: Path, *stamps: Any) -> None:
+    folder = bundles / name / "configs"
+    for kind, config in json.loads(_composed(name, bundles, *stamps)).items():
         if not (folder / f"{kind}.json").exists() or read_json(folder / f"{kind}.json", "a config") != config:
             raise InputError(
                 f"{folder / kind}.json is not what the protocol and model.json make: expected the composed config; "
                 f"run `benchmark compose {name}`."
             )
-    return composed
 
 
 def override(configs: Mapping[str, dict[str, Any]], key: str, value: Any) -> None:
@@ -123,16 +216,22 @@ def override(configs: Mapping[str, dict[str, Any]], key: str, value: Any) -> Non
 
 
 def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
-    """Return the configs of one run: the bundle's, with the run's data, fold, seed, folder and overrides set."""
+    """Return the configs of one run: the bundle's, with the run's data, fold, seed, folder and overrides set.
+
+    Raises:
+        InputError: as ``read`` and ``override``, for an id that the study decides, and for a value that none can have.
+    """
     composed = read(run.bundle)
-    configs = {kind: copy.deepcopy(composed[kind]) for kind in (*CONFIGS, "metadata")}
+    configs = {kind: composed[kind] for kind in (*CONFIGS, "metadata")}
     # One thread per run makes results the same whatever number of processors and jobs; runs are what is parallel.
     settings = {"bundle_root": f"runs/{run.study}/{run.id}", "manifest": dataset, "fold": run.fold, "seed": run.seed}
     for key in run.overrides:
-        if key in FIXED_IDS:
-            raise InputError(f"Id {key!r} cannot be set: expected another; a run's place in its study decides it.")
+        # The split is here by a field of the study, which may set nothing of its name.
+        if key != "split":
+            _check_free(configs, key)
     for key, value in {**settings, "cpu_threads": 1, **run.overrides}.items():
         override(configs, key, value)
+    declared.check(f"Run {run.id}", configs["train"], _Values)
     if run.stages:
         # For people and fingerprints only: the configs are those of the segmenter.
         for kind in CONFIGS:
@@ -168,11 +267,56 @@ def _ids(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _model(name: str) -> dict[str, Any]:
+def _model(name: str) -> _Model:
     if name not in names():
         raise InputError(f"There is no bundle {name!r}: expected one of {', '.join(names())}.")
-    model: dict[str, Any] = read_json(project.bundles() / name / "configs" / "model.json", "what makes this model")
+    path = project.bundles() / name / "configs" / "model.json"
+    model = declared.read(path, _Model, "what makes this model")
+    for text in _texts(model.model_dump()):
+        file = trust.macro_file(text)
+        if file and not Path(file).resolve().is_relative_to(path.parents[1].resolve()):
+            raise InputError(f"{path}: expected text of the bundle's own files, found {text!r}.")
     return model
+
+
+def _stamps(name: str) -> tuple[Any, ...]:
+    """Size and time of change of all files that a bundle's configs are made from: runs share what is unchanged."""
+    files = [*(project.bundles() / "protocol").glob("*.json"), *(project.bundles() / name / "configs").glob("*.json")]
+    return tuple((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for path in files for stat in [path.stat()])
+
+
+def _texts(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, (dict, list, tuple)):
+        for part in content.values() if isinstance(content, dict) else content:
+            yield from _texts(part)
+
+
+def _within(key: str, ids: Sequence[str]) -> bool:
+    """Whether an id is one of ``ids`` or lies below or above one."""
+    path = key.replace("::", "#")
+    return any(f"{path}#".startswith(f"{one}#") or one.startswith(f"{path}#") for one in ids)
+
+
+def _check_free(configs: Mapping[str, dict[str, Any]], key: str) -> None:
+    """Refuse to set an id that a study decides, or one whose value is taken from such an id.
+
+    Raises:
+        InputError: if it is one.
+    """
+    values = [_at(configs[kind], key) for kind in CONFIGS]
+    taken = {found for value in values for text in _texts(value) for found in trust.REFERENCE.findall(text)}
+    taken = {one for one in taken if any(f"{one.replace('::', '#')}#".startswith(f"{fixed}#") for fixed in FIXED_IDS)}
+    if _within(key, FIXED_IDS) or taken:
+        field = "give `split` as a field of the study or of a model" if "split" in key else "its own fields decide it"
+        raise InputError(f"Id {key!r} cannot be set, as a study decides data, split and places for each run: {field}.")
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.replace("::", "#").split("#"):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
 
 
 def _check_type(key: str, old: Any, new: Any) -> None:

@@ -92,9 +92,15 @@ class _Package:
         self.folder = folder
         self.modules: dict[str, dict[str, str | list[ast.stmt]]] = {}
         self.texts: dict[Place, tuple[str, list[Place]]] = {}
+        self.hashed: dict[str, str] = {}
 
     def hash(self, path: str) -> str:
         """Hash a definition and all that it reaches, without an order; "none" where there is no such definition."""
+        if path not in self.hashed:
+            self.hashed[path] = self._hash(path)
+        return self.hashed[path]
+
+    def _hash(self, path: str) -> str:
         found = self.resolve(path)
         if found is None:
             return "none"

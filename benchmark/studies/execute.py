@@ -14,10 +14,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmark.base.records import InputError, Run
-from benchmark.data.prepare import DataSet
+from benchmark.data.folds import folds_path, read_folds
+from benchmark.data.manifest import manifest_of
 from benchmark.studies import bundle, store
 
 LEASH = "BENCHMARK_LEASH"
@@ -40,9 +42,25 @@ def check(runs: Sequence[Run], dataset: str) -> None:
     Raises:
         InputError: for the first run that cannot.
     """
+    for run, what in store.identities(runs, dataset):
+        store.check(run, what)
+
+
+def check_declared(runs: Sequence[Run], dataset: str) -> None:
+    """Refuse ids, values, bundles, a data set and folds that do not exist, without asking for the set's files.
+
+    Raises:
+        InputError: for the first.
+    """
+    manifest_of(dataset)
+    largest: dict[str, int] = {}
     for run in runs:
-        configs = bundle.frozen(run, dataset)
-        store.check(run, store.identity(run, DataSet(dataset, configs["train"]["split"]), configs))
+        split = bundle.frozen(run, dataset)["train"]["split"]
+        largest[split] = max(run.fold, largest.get(split, 0))
+    for split, fold in largest.items():
+        # Before a set is scanned it has no folds.
+        if folds_path(dataset, split).exists() and not fold < (count := len(read_folds(dataset, split))):
+            raise InputError(f"{dataset} has folds 0 to {count - 1}, found fold {fold}.")
 
 
 def check_stages(runs: Sequence[Run]) -> None:
@@ -63,6 +81,7 @@ def execute(
     jobs: int,
     gpus: Sequence[str],
     on_change: Callable[[Run, str], None],
+    allow_code: bool = False,
 ) -> list[Outcome]:
     """Run what is not done, ``jobs`` at once, spread over ``gpus`` where there are any; return how each run ended.
 
@@ -73,17 +92,17 @@ def execute(
     places: queue.Queue[str] = queue.Queue()
     for job in range(jobs):
         places.put(gpus[job % len(gpus)] if gpus else "")
-    stop = threading.Event()
+    stop, words = threading.Event(), partial(command, changes=changes, allow_code=allow_code)
 
     def work(run: Run) -> Outcome:
         if store.state(run) != "done" and not stop.is_set():
             gpu = places.get()
             try:
                 on_change(run, "running")
-                _run_process(run, changes, gpu, stop)
+                _run_process(run, words(run), gpu, stop)
             finally:
                 places.put(gpu)
-        outcome = _outcome(run, changes)
+        outcome = _outcome(run, words(run))
         on_change(run, outcome.state)
         return outcome
 
@@ -111,10 +130,10 @@ def visible_gpus() -> list[str]:
     return done.stdout.split() if done.returncode == 0 else []
 
 
-def command(run: Run, changes: Mapping[str, Any]) -> list[str]:
+def command(run: Run, changes: Mapping[str, Any], allow_code: bool = False) -> list[str]:
     """The command line that does one run."""
     sets = [part for key, value in changes.items() for part in ("--set", f"{key}={_plain(value)}")]
-    return ["benchmark", "run", run.study, run.id, *sets]
+    return ["benchmark", "run", run.study, run.id, *sets, *["--allow-code"] * allow_code]
 
 
 def end_with_parent() -> None:
@@ -131,14 +150,14 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _run_process(run: Run, changes: Mapping[str, Any], gpu: str, stop: threading.Event) -> None:
+def _run_process(run: Run, words: Sequence[str], gpu: str, stop: threading.Event) -> None:
     folder = store.folder(run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Appending: the log of a run that was killed and goes on is one story.
         with (folder / "run.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", *command(run, changes)],
+                [sys.executable, "-m", *words],
                 stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=_environment(gpu),
             )  # fmt: skip
             while process.poll() is None:
@@ -157,7 +176,7 @@ def _environment(gpu: str) -> dict[str, str]:
     return {**environment, "CUDA_VISIBLE_DEVICES": gpu} if gpu else environment
 
 
-def _outcome(run: Run, changes: Mapping[str, Any]) -> Outcome:
+def _outcome(run: Run, words: Sequence[str]) -> Outcome:
     state = store.state(run)
     if state == "done":
         return Outcome(run, "done")
@@ -165,7 +184,7 @@ def _outcome(run: Run, changes: Mapping[str, Any]) -> Outcome:
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it was killed before it said anything")
     error = store.last_error(run) if state == "failed" else f"ended without a result; last line: {last}"
-    return Outcome(run, "failed", error, shlex.join(command(run, changes)))
+    return Outcome(run, "failed", error, shlex.join(words))
 
 
 def _plain(value: Any) -> str:

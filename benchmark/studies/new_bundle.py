@@ -55,11 +55,8 @@ def new(name: str, network: str, arguments: Mapping[str, Any]) -> list[Path]:
         InputError: for a name that is taken or not safe, a class that cannot be imported or filled, and a network that
             does not give logits of the images' size.
     """
+    check_name(name)
     folder = project.bundles() / name
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise InputError(f"Bundle {name!r}: expected a name of small letters, digits and _ that begins with a letter.")
-    if folder.exists():
-        raise InputError(f"Bundle {name!r}: expected a name that no folder of bundles/ has, found {folder}.")
     definition = _definition(network, arguments)
     formats = read_json(project.bundles() / "protocol" / "metadata.json", "the protocol's metadata")
     _check_network(definition, formats["network_data_format"])
@@ -71,6 +68,15 @@ def new(name: str, network: str, arguments: Mapping[str, Any]) -> list[Path]:
     write_json(files[0], _model(name, definition))
     write_text(files[1], README.format(name=name, network=network, filled=filled or "no arguments", unused=unused))
     return [*files, *bundle.write(name)]
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is taken or not safe."""
+    folder = project.bundles() / name
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise InputError(f"Bundle {name!r}: expected a name of small letters, digits and _ that begins with a letter.")
+    if folder.exists():
+        raise InputError(f"Bundle {name!r}: expected a name that no folder of bundles/ has, found {folder}.")
 
 
 def _model(name: str, definition: dict[str, Any]) -> dict[str, Any]:

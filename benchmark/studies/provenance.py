@@ -21,7 +21,10 @@ from benchmark.studies.study import Study, split_of
 
 
 class Ran(Record):
-    """What ``provenance.json`` keeps of a run's record."""
+    """What ``provenance.json`` keeps of a run's record.
+
+    ``on_two_sides`` counts the test patients that it was trained or chosen on; None where the run did not note who.
+    """
 
     fingerprint: str
     commit: str
@@ -29,6 +32,7 @@ class Ran(Record):
     overrides: dict[str, Any]
     started: str
     stages: dict[str, Stage] | None
+    on_two_sides: int | None = None
 
     @model_validator(mode="after")
     def _scored_by_a_commit(self) -> Ran:
@@ -83,7 +87,11 @@ def of_runs(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
 
 def _kept(record: RunRecord) -> dict[str, Any]:
     content = record.model_dump(exclude_unset=True)
-    return {key: content.get(key) for key in Ran.model_fields}
+    kept = {key: content.get(key) for key in Ran.model_fields if key != "on_two_sides"}
+    test, train, validation = (record.patients.get(side) for side in ("test", "train", "validation"))
+    if test is None or train is None or validation is None:
+        return kept
+    return {**kept, "on_two_sides": len({*test} & {*train, *validation})}
 
 
 def _codes(identities: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -103,6 +111,15 @@ def read(study: Study) -> Provenance:
         InputError: if the file is missing or holds something else.
     """
     return declared.read(study.folder / "provenance.json", Provenance, "where the scores come from")
+
+
+def leaks(found: Provenance) -> list[str]:
+    """Say which runs were tested on patients that they were trained or chosen on, as these noted them."""
+    return [
+        f"LEAK: {id_} was tested on {run.on_two_sides} patients that it was trained or chosen on."
+        for id_, run in found.runs.items()
+        if run.on_two_sides
+    ]
 
 
 def summary(found: Provenance, trained: Mapping[str, pd.DataFrame]) -> dict[str, Any]:

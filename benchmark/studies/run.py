@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import sys
@@ -15,8 +16,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from benchmark.base import project
-from benchmark.base.files import read_json, write_json, write_text
-from benchmark.base.records import InputError, Run, first_cause
+from benchmark.base.files import write_json, write_text
+from benchmark.base.records import InputError, Run, first_cause, sentence
 from benchmark.data.prepare import DataSet, PreparedCase
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.scoring import detection, score_table
@@ -25,6 +26,9 @@ from benchmark.studies import bundle, store
 
 # How long a new process waits for one that is being killed to let go of a run's folder.
 PATIENCE_S = 10
+
+DATASETS = {"train": {"train": "train#dataset", "validation": "validate#dataset"}, "inference": {"test": "dataset"}}
+"""Ids of the datasets in a config, by side of the fold."""
 
 
 def run(run: Run, dataset: str) -> None:
@@ -43,22 +47,25 @@ def run(run: Run, dataset: str) -> None:
     store.check(run, what)
     if store.state(run) == "done":
         return
-    folder = store.folder(run)
+    folder, device = store.folder(run), _device()
     folder.mkdir(parents=True, exist_ok=True)
+    store.check(run, what, device)
     try:
         with FileLock(folder / ".lock", timeout=PATIENCE_S):
             (folder / "error.txt").unlink(missing_ok=True)
-            for half_written in folder.rglob(".[0-9]*-*"):
+            for half_written in folder.rglob(".*-*"):
                 # What a kill left beside its place; nobody else writes here while this process holds the lock.
                 half_written.unlink(missing_ok=True)
-            store.record(run, what, " ".join(["python -m benchmark", *sys.argv[1:]]))
+            store.record(run, what, " ".join(["python -m benchmark", *sys.argv[1:]]), device)
             if not run.stages:
                 bundle.freeze(configs, folder)
             try:
                 _predict_and_score(run, data, folder, classifies=configs["inference"]["task"] == "classification")
             except BaseException as error:
-                write_text(folder / "error.txt", _explained(error))
-                raise
+                chain = "".join(traceback.format_exception(error))
+                write_text(folder / "error.txt", f"{chain}\n{sentence(error)}\n")
+                # What MONAI wraps around it, once for each reference, is in the file.
+                raise first_cause(error) from None
     except Timeout as error:
         raise InputError(f"{folder} is being run by another process: expected none; wait for it to end.") from error
 
@@ -70,6 +77,8 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) 
     ending = ".csv" if classifies else ".nii.gz"
     predictions = {case.case.case_id: folder / "predictions" / f"{case.case.case_id}{ending}" for case in cases}
     if not all(path.exists() for path in predictions.values()):
+        if not run.stages:
+            _check_weights(folder / "models" / "model.pt")
         predict = partial(_join, run, cases) if run.stages else partial(_workflow, folder, "inference", "inference")
         _timed(folder, "predict", predict)
     lost = [str(path) for path in predictions.values() if not path.exists()]
@@ -81,7 +90,9 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) 
         "score",
         lambda: rows.extend(r for c in cases for r in _score(run, c, predictions[c.case.case_id], data)),
     )
-    score_table.write(folder / "scores.csv", score_table.frame(rows))
+    text = score_table.as_text(score_table.frame(rows))
+    _note(folder, scores_sha256=hashlib.sha256(text.encode()).hexdigest())
+    write_text(folder / "scores.csv", text)
 
 
 def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
@@ -98,15 +109,34 @@ def _workflow(folder: Path, kind: str, run_id: str) -> dict[str, Any]:
     from monai.bundle.workflows import ConfigWorkflow
 
     workflow = ConfigWorkflow(config_file=str(folder / "configs" / f"{kind}.json"), workflow_type=None, run_id=run_id)
-    try:
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
-    except RuntimeError as error:
-        # MONAI wraps whatever an expression raises, once for each reference; what happened is at the bottom.
-        raise first_cause(error, "Failed to evaluate") from None
+    workflow.initialize()
+    recorded = store.read_record(folder).patients
+    _note(folder, patients={**recorded, **{side: _patients(workflow, id_) for side, id_ in DATASETS[kind].items()}})
+    workflow.run()
+    workflow.finalize()
     amp, kind_of_number = (workflow.parser.get_parsed_content(name) for name in ("amp", "amp_dtype"))
     return {"precision": str(kind_of_number if amp else "float32").removeprefix("torch.")}
+
+
+def _patients(workflow: Any, dataset: str) -> list[str] | None:
+    """Whose cases a dataset of a workflow holds; None where the dataset does not say it."""
+    cases = getattr(workflow.parser.get_parsed_content(dataset), "cases", None)
+    if cases is None or not all(isinstance(case, PreparedCase) for case in cases):
+        return None
+    return sorted({case.case.patient_id for case in cases})
+
+
+def _check_weights(path: Path) -> None:
+    """Refuse weights that are not finite: whatever they predict, scores would be given for it."""
+    import torch
+
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        return  # what reads them next says what is wrong with the file
+    for name, values in weights.items():
+        if values.is_floating_point() and not values.isfinite().all():
+            raise InputError(f"{path}: expected finite weights, found others in {name}; move the run's folder away.")
 
 
 def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:
@@ -127,7 +157,6 @@ def _timed(folder: Path, stage: str, work: Callable[[], dict[str, Any] | None]) 
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     found = work() or {}
-    record = read_json(folder / "run.json", "a run's record")
     usage: dict[str, Any] = {
         # Of this process: the epochs before a kill are in history.csv.
         "seconds": round(time.perf_counter() - started, 1),
@@ -139,10 +168,16 @@ def _timed(folder: Path, stage: str, work: Callable[[], dict[str, Any] | None]) 
     }
     if torch.cuda.is_available():
         usage["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
-    write_json(folder / "run.json", {**record, "stages": {**record.get("stages", {}), stage: usage}})
+    stages = store.read_record(folder).model_dump(exclude_unset=True).get("stages") or {}
+    _note(folder, stages={**stages, stage: usage})
 
 
-def _explained(error: BaseException) -> str:
-    if isinstance(error, InputError):
-        return f"{error}\n"
-    return "".join(traceback.format_exception(error))
+def _note(folder: Path, **entries: Any) -> None:
+    """Add entries to a run's record."""
+    write_json(folder / "run.json", {**store.read_record(folder).model_dump(exclude_unset=True), **entries})
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Required
 
+import numpy as np
 import pandas as pd
+from pydantic import Field
+from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import declared, project
-from benchmark.base.declared import Record
-from benchmark.base.files import write_json
+from benchmark.base.declared import FileName, Record
+from benchmark.base.files import read_table, write_json
 from benchmark.base.records import InputError, Run
-from benchmark.data.folds import SIDES, Fold
+from benchmark.data.folds import SIDES, Fold, load_folds
 from benchmark.data.prepare import DataSet, case_key
+from benchmark.data.volumes import sha256_file
 from benchmark.scoring import detection, score_table
+from benchmark.scoring.counts import SLICE
 from benchmark.studies import bundle, code
 
 LIBRARIES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel")
+
+DECIDES_BITS = (
+    "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES",
+    "NVIDIA_TF32_OVERRIDE", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)  # fmt: skip
+"""Environment variables that change the last bits of a sum. Threads are not among them: a run's config sets one."""
 
 
 class Stage(Record):
@@ -37,21 +50,41 @@ class Stage(Record):
     peak_gpu_memory_mb: int | float | None = None
 
 
+class Identity(TypedDict, total=False):
+    """Everything a run's numbers follow from."""
+
+    config: Required[dict[str, dict[str, Any]]]
+    manifest: Required[dict[str, Any]]
+    fold: Required[dict[str, Any]]
+    cases: Required[dict[str, str]]
+    versions: Required[dict[str, str]]
+    code: Required[Any]
+    stages: dict[str, str | None]
+    threshold: float
+
+
 class RunRecord(Record):
-    """A run's ``run.json``. Version 1, which says none, hashed all files of networks and training as one text."""
+    """A run's ``run.json``. Version 1, which says none, hashed all files of networks and training as one text.
+
+    ``machine`` is what decides bits besides the identity, ``patients`` who was on each side in training and testing,
+    None where a dataset does not say it, and ``scores_sha256`` the checksum of ``scores.csv``; old records have none.
+    """
 
     study: str
-    bundle: str
-    variant: str
+    bundle: FileName
+    variant: FileName
     fold: int
     seed: int
     overrides: dict[str, Any]
     fingerprint: str
-    identity: dict[str, Any]
+    identity: Identity
     commit: str
     platform: str
     command: str
     started: str
+    machine: dict[str, Any] = Field(default_factory=dict)
+    patients: dict[str, tuple[str, ...] | None] = Field(default_factory=dict)
+    scores_sha256: str = ""
     stages: dict[str, Stage] | None = None
     version: Literal[1, 2] = 1
 
@@ -89,22 +122,56 @@ def state(run: Run) -> str:
 
 def last_error(run: Run) -> str:
     """Last line of a failed run's error."""
-    text = (folder(run) / "error.txt").read_text(encoding="utf-8").strip()
+    text = (folder(run) / "error.txt").read_text(encoding="utf-8", errors="replace").strip()
     return text.splitlines()[-1] if text else "stopped without a message"
 
 
 def history(run: Run) -> pd.DataFrame:
     """A run's finished epochs, one per row, as ``training.handlers.Resume`` records them; empty before the first."""
-    path = folder(run) / "models" / "history.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+    path, numbers = folder(run) / "models" / "history.csv", ("epoch", "train_loss", "seconds")
+    return read_table(path, "a training history", numbers=numbers) if path.exists() else pd.DataFrame()
 
 
-def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Everything a run's numbers follow from: configs, patients, data, library versions and our own code.
+class _Shared:
+    """What the identities of all runs of one split have in common."""
+
+    def __init__(self, data: DataSet) -> None:
+        manifest, listed = data.manifest, data.cases.cases
+        self.folds = [_units(fold) for fold in load_folds(data.name, data.split)]
+        self.manifest = {
+            key: getattr(manifest, key) for key in ("modalities", "labels", "regions", "regions_class_order")
+        }
+        self.cases = {case.case_id: case_key(case, manifest.modalities) for case in listed}
+        self.versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
+
+
+def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Yield runs with everything that their numbers follow from: configs, patients, data, library versions, our code.
 
     For a run that joins others these are the segmenter's, ``stages`` holds the others' fingerprints, None for one that
     has not begun, and ``threshold`` the probability from which on a slice is let through.
+
+    Raises:
+        InputError: for a run that cannot be: unknown ids, values, bundle, data set or fold.
     """
+    shared: dict[str, _Shared] = {}
+    for run in runs:
+        configs = bundle.frozen(run, dataset)
+        split = configs["train"]["split"]
+        if split not in shared:
+            shared[split] = _Shared(DataSet(dataset, split))
+        yield run, _identity(run, configs, shared[split])
+
+
+def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return everything a run's numbers follow from, as ``identities`` does."""
+    return _identity(run, configs, _Shared(data))
+
+
+def _identity(run: Run, configs: Mapping[str, dict[str, Any]], shared: _Shared) -> dict[str, Any]:
+    if not 0 <= run.fold < len(shared.folds):
+        dataset = configs["train"]["manifest"]
+        raise InputError(f"{dataset} has folds 0 to {len(shared.folds) - 1}, found fold {run.fold}.")
     joined = {
         stage: read_record(place).fingerprint if (place / "run.json").exists() else None
         for stage, place in zip(run.stages, stage_folders(run), strict=True)
@@ -115,12 +182,10 @@ def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> 
             kind: {key: value for key, value in configs[kind].items() if key not in bundle.MACHINE_IDS}
             for kind in bundle.CONFIGS
         },
-        "manifest": {
-            key: getattr(data.manifest, key) for key in ("modalities", "labels", "regions", "regions_class_order")
-        },
-        "fold": _units(data.fold(run.fold)),
-        "cases": {case.case_id: case_key(case, data.manifest.modalities) for case in data.cases.cases},
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
+        "manifest": shared.manifest,
+        "fold": shared.folds[run.fold],
+        "cases": shared.cases,
+        "versions": shared.versions,
         "code": code.hashes({kind: configs[kind] for kind in bundle.CONFIGS}),
     }
 
@@ -137,19 +202,43 @@ def read_record(place: Path) -> RunRecord:
 
 def differing(recorded: RunRecord, what: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """What differs between the identity that a run was recorded with and another: key, old value and new value."""
-    before = {**recorded.identity, "code": code.at_the_moves(recorded.identity.get("code"), what["code"])}
-    return _differing(code.without_modules(before), code.without_modules(what))
+    before = {**recorded.identity, "code": code.at_the_moves(recorded.identity["code"], what["code"])}
+    # Thousands of cases, in which no module is named, are compared as they are.
+    sides = [({**side, "cases": {}}, {"cases": side["cases"]}) for side in (before, what)]
+    (old, old_cases), (new, new_cases) = sides
+    same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
+    rows = [] if same else _differing(code.without_modules(old), code.without_modules(new))
+    return rows + _differing(old_cases, new_cases)
 
 
-def check(run: Run, what: Mapping[str, Any]) -> None:
-    """Refuse a run folder that was begun with another identity.
+def machine(device: str = "") -> dict[str, Any]:
+    """What decides the last bits of a run besides its identity; ``device`` where it is known."""
+    environment = {name: os.environ[name] for name in DECIDES_BITS if name in os.environ}
+    return {**_built(), "environment": environment, **({"device": device} if device else {})}
+
+
+@lru_cache(maxsize=1)
+def _built() -> dict[str, str]:
+    """Instruction set of this machine and linear algebra of numpy."""
+    built = np.show_config(mode="dicts") or {}
+    blas = built.get("Build Dependencies", {}).get("blas", {})
+    instructions = [platform.machine(), *built.get("SIMD Extensions", {}).get("found", [])]
+    return {"processor": " ".join(instructions), "blas": f"{blas.get('name')} {blas.get('version')}"}
+
+
+def check(run: Run, what: Mapping[str, Any], device: str = "") -> None:
+    """Refuse a run folder that was begun with another identity, or one to be gone on with on another machine.
 
     Raises:
         InputError: naming the folder and the keys that differ.
     """
     if not (folder(run) / "run.json").exists():
         return
-    rows = differing(read_record(folder(run)), what)
+    recorded = read_record(folder(run))
+    rows = differing(recorded, what)
+    if recorded.machine and state(run) != "done":
+        here = {**recorded.machine, **machine(device)}
+        rows += _differing(recorded.machine, here, "machine")
     if not rows:
         return
     keys = [f"{key} ({_short(old)} -> {_short(new)})" for key, old, new in rows]
@@ -160,7 +249,7 @@ def check(run: Run, what: Mapping[str, Any]) -> None:
     )
 
 
-def record(run: Run, what: Mapping[str, Any], command: str) -> None:
+def record(run: Run, what: Mapping[str, Any], command: str, device: str = "") -> None:
     """Write ``run.json`` when a run begins, and keep it as it is when a run goes on."""
     path = folder(run) / "run.json"
     if path.exists():
@@ -181,6 +270,7 @@ def record(run: Run, what: Mapping[str, Any], command: str) -> None:
             "platform": f"{platform.system()} {platform.machine()}",
             "command": command,
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "machine": machine(device),
         },
     )
 
@@ -204,8 +294,51 @@ def commit() -> str:
 
 def collect(runs: Iterable[Run]) -> pd.DataFrame:
     """Join the scores of finished runs into one table with ``score_table.COLUMNS``; empty if there are none."""
-    tables = [score_table.read(folder(run) / "scores.csv") for run in runs if state(run) == "done"]
+    tables = [scores(run) for run in runs if state(run) == "done"]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(score_table.COLUMNS))
+
+
+def scores(run: Run) -> pd.DataFrame:
+    """Read the scores of a finished run.
+
+    Raises:
+        InputError: if the table is not the one that the run's record says was written: whose it is, which patients,
+            cases and regions it has, and its checksum.
+    """
+    path, recorded = folder(run) / "scores.csv", read_record(folder(run))
+    table = score_table.read(path)
+    for key in ("bundle", "variant", "fold", "seed"):
+        found = {getattr(recorded, key), *table[key].tolist()} - {getattr(run, key)}
+        if found:
+            raise _changed(path, f"{key} {getattr(run, key)}", f"{key} {sorted(map(str, found))[0]}")
+    what = recorded.identity
+    unit = {None: "patient_id", "case": "case_id"}.get(what["fold"].get("by"))
+    if unit:
+        _check_same(path, f"the {unit} of the test side", what["fold"].get("test", []), table[unit])
+    if unknown := set(table["case_id"]) - set(what["cases"]):
+        raise _changed(path, "cases of the data set only", sorted(unknown)[0])
+    classifies = what["config"].get("inference", {}).get("task") == "classification"
+    regions = [SLICE] if classifies else [*what["manifest"].get("regions", {})]
+    for case, rows in table.groupby("case_id", sort=False):
+        _check_same(path, f"the regions of case {case}", regions, rows["region"])
+    # Last, as it does not say what is wrong.
+    if recorded.scores_sha256 and sha256_file(path) != recorded.scores_sha256:
+        raise _changed(path, f"sha256 {recorded.scores_sha256[:12]}…", f"{sha256_file(path)[:12]}…")
+    return table
+
+
+def _check_same(path: Path, what: str, expected: Sequence[Any], found: Iterable[Any]) -> None:
+    lacking, more = set(map(str, expected)) - set(found), set(found) - set(map(str, expected))
+    if lacking or more:
+        few = ", ".join([*(f"no {name}" for name in sorted(lacking)), *map(str, sorted(more))][:3])
+        raise _changed(path, f"{what} as run.json has them", few)
+
+
+def _changed(path: Path, expected: str, found: str) -> InputError:
+    return InputError(
+        f"{path} is not what its run wrote: expected {expected}, found {found}; remove the file and run the study "
+        "again to score anew."
+    )
 
 
 def _units(fold: Fold) -> dict[str, Any]:
@@ -219,10 +352,12 @@ def _units(fold: Fold) -> dict[str, Any]:
 
 
 def _differing(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    if old == new:
+        return []
     if isinstance(old, dict) and isinstance(new, dict):
         keys = dict.fromkeys([*old, *new])
         return [row for k in keys for row in _differing(old.get(k), new.get(k), f"{key}#{k}" if key else k)]
-    return [] if old == new else [(key, old, new)]
+    return [(key, old, new)]
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,32 +12,34 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import project
-from benchmark.base.declared import Names, Numbers, Record
+from benchmark.base.declared import FileName, Names, Numbers, Record
 from benchmark.base.declared import check as checked
 from benchmark.base.files import read_json
 from benchmark.base.records import InputError, Run, model_name
-from benchmark.studies import bundle
+from benchmark.studies import bundle, trust
 
 SELECTORS = ("bundle", "variant", "fold", "seed")
 Pair = tuple[str, str]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Split = Literal["patient", "slice", "published"]
 
 
 class Model(Record):
     """A model of a study: a bundle, the name of its ``variant``, and what that changes (``set``).
 
-    With the track ``native`` it follows its bundle's own recipe where that says anything. It may have ``folds`` of its
-    own, as another split has another number of them. With ``stages``, the names of a classifier and a segmenter of the
-    study, it is trained nowhere: it is the segmenter's label maps in the slices that the classifier of the same fold
-    and seed lets through.
+    With the track ``native`` it follows its bundle's own recipe where that says anything. It may have a ``split`` other
+    than the study's, and ``folds`` of its own, as another split has another number of them. With ``stages``, the names
+    of a classifier and a segmenter of the study, it is trained nowhere: it is the segmenter's label maps in the slices
+    that the classifier of the same fold and seed lets through.
     """
 
-    bundle: str
+    bundle: FileName
     track: Literal["identical", "native"] = "identical"
-    variant: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+    variant: FileName = Field(
         default_factory=lambda entries: "native" if entries.get("track") == "native" else "default"
     )
+    split: Split | None = None
     folds: Numbers | None = None
     set: dict[str, Any] = Field(default_factory=dict)
     stages: Pair | tuple[()] = ()
@@ -45,6 +48,11 @@ class Model(Record):
     def name(self) -> str:
         """Name in every table."""
         return model_name(self.bundle, self.variant)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it changes, a split of its own among it."""
+        return {**({"split": self.split} if self.split else {}), **self.set}
 
 
 class Compare(TypedDict, total=False):
@@ -69,20 +77,21 @@ class Check(TypedDict, total=False):
 class Study(Record):
     """What ``reports/<name>/study.json`` declares before anything is run.
 
-    ``set`` holds the declared deviations from the protocol for every model of the track ``identical``, ``set_native``
-    for those of the track ``native``, and ``deviations`` says why. The test is by default ``two_level`` with several
-    seeds and ``wilcoxon`` with one. ``not_comparable`` says why no number here is a verdict on a paper. A
-    ``study.json`` that ``extends`` another study takes from it each entry that it does not have. ``version`` is that of
-    the file's format.
+    ``split`` is "patient" but to show what another is worth. ``set`` holds the declared deviations from the protocol
+    for every model of the track ``identical``, ``set_native`` for those of the track ``native``, and ``deviations``
+    says why. The test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` says
+    why no number here is a verdict on a paper. A ``study.json`` that ``extends`` another study takes from it each entry
+    that it does not have. ``version`` is that of the file's format.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
     title: str
-    data: str
+    data: FileName
     folds: Numbers
     seeds: Numbers
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     compare: Compare
+    split: Split = "patient"
     set: dict[str, Any] = Field(default_factory=dict)
     set_native: dict[str, Any] = Field(default_factory=dict)
     deviations: str = ""
@@ -93,9 +102,13 @@ class Study(Record):
 
     @model_validator(mode="after")
     def _complete(self) -> Study:
-        models = [(model.bundle, model.variant) for model in self.models]
-        if len(set(models)) < len(models):
+        # Their folders must differ where a file system takes capitals and small letters for the same.
+        models = {(model.bundle.casefold(), model.variant.casefold()) for model in self.models}
+        if len(models) < len(self.models):
             raise ValueError("expected models that differ in bundle or variant")
+        for settings in (self.set, self.set_native, *(model.set for model in self.models)):
+            if "split" in settings:
+                raise ValueError("expected `split` as a field of the study or of a model, found it in a set")
         # Over patients alone, two trainings of one method differ far more often than alpha (research/calibration).
         self.compare.setdefault("test", "two_level" if len(self.seeds) > 1 else "wilcoxon")
         return self
@@ -104,6 +117,11 @@ class Study(Record):
     def folder(self) -> Path:
         """Where the study is declared and its report is written."""
         return project.reports() / self.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it sets for the track ``identical``, a split other than by patient among it."""
+        return {**({} if self.split == "patient" else {"split": self.split}), **self.set}
 
     def runs(self, changes: Mapping[str, Any] | None = None) -> list[Run]:
         """Every run of the study, by model, fold and seed.
@@ -114,22 +132,14 @@ class Study(Record):
             InputError: if no model is of a bundle in ``changes``, or these set the split, which a study declares.
         """
         by_bundle = _by_bundle(changes or {}, [model.bundle for model in self.models])
-        return [
-            Run(
-                study=self.name,
-                bundle=model.bundle,
-                variant=model.variant,
-                fold=fold,
-                seed=seed,
-                overrides={**self._settings([model, *self.stages(model)][-1]), **by_bundle[model.bundle]},
-                stages=tuple(
-                    Run(self.name, stage.bundle, stage.variant, fold, seed).id for stage in self.stages(model)
-                ),
-            )
-            for model in self.models
-            for fold in model.folds or self.folds
-            for seed in self.seeds
-        ]
+        found = []
+        for model in self.models:
+            stages, overrides = self.stages(model), self._settings([model, *self.stages(model)][-1])
+            for fold, seed in itertools.product(model.folds or self.folds, self.seeds):
+                joined = tuple(Run(self.name, stage.bundle, stage.variant, fold, seed).id for stage in stages)
+                changed = {**overrides, **by_bundle[model.bundle]}
+                found.append(Run(self.name, model.bundle, model.variant, fold, seed, changed, joined))
+        return found
 
     def stages(self, model: Model) -> list[Model]:
         """The models that a model with ``stages`` joins, classifier and segmenter; none for any other."""
@@ -138,25 +148,35 @@ class Study(Record):
 
     def _settings(self, model: Model) -> dict[str, Any]:
         own = {**bundle.native(model.bundle), **self.set_native} if model.track == "native" else {}
-        return {**self.set, **own, **model.set}
+        split = split_of(self, model)
+        return {**({} if split == "patient" else {"split": split}), **self.set, **own, **model.set}
 
 
 def split_of(study: Study, model: Model) -> str:
     """The split that a model of a study is trained and tested on; of one with ``stages``, that of its segmenter."""
-    trained = [model, *study.stages(model)][-1]
-    native = study.set_native if trained.track == "native" else {}
-    return str({"split": "patient", **study.set, **native, **trained.set}["split"])
+    return [model, *study.stages(model)][-1].split or study.split
 
 
 def apart(study: Study) -> list[str]:
     """Names of models under another split than the study's: they are compared with themselves only."""
-    base = str(study.set.get("split", "patient"))
-    return [model.name for model in study.models if split_of(study, model) != base]
+    return [model.name for model in study.models if split_of(study, model) != study.split]
+
+
+def check_code(study: Study, changes: Mapping[str, Any]) -> None:
+    """Refuse code in what a study and a command line set.
+
+    Raises:
+        InputError: naming the place.
+    """
+    path = study.folder / "study.json"
+    for settings in (study.set, study.set_native, *(model.set for model in study.models)):
+        trust.check(f"{path}: set", settings)
+    trust.check("--set", {match[2] if (match := _addressed(key)) else key: value for key, value in changes.items()})
 
 
 def _by_bundle(changes: Mapping[str, Any], bundles: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return what to set in the runs of each bundle; a key ``BUNDLE:ID`` is for one (MONAI writes ids with ``::``)."""
-    addressed = {key: match for key in changes if (match := re.fullmatch(r"([^:#]+):(?!:)(.+)", key))}
+    addressed = {key: match for key in changes if (match := _addressed(key))}
     found = {name: {key: value for key, value in changes.items() if key not in addressed} for name in bundles}
     for key, match in addressed.items():
         if match[1] not in found:
@@ -164,8 +184,14 @@ def _by_bundle(changes: Mapping[str, Any], bundles: Sequence[str]) -> dict[str, 
         found[match[1]][match[2]] = changes[key]
     if any("split" in own for own in found.values()):
         # A report would call these scores those of the declared split, and compare them.
-        raise InputError("Id 'split' cannot be set here: expected it in study.json, which its report goes by.")
+        raise InputError(
+            "Id 'split' cannot be set: expected it in study.json, as the field `split` of the study or of a model."
+        )
     return found
+
+
+def _addressed(key: str) -> re.Match[str] | None:
+    return re.fullmatch(r"([^:#]+):(?!:)(.+)", key)
 
 
 def names() -> list[str]:

@@ -20,6 +20,7 @@ import checkpoints
 import numpy as np
 import pandas as pd
 from drawing import modelled, shuffled
+from failures import failure_rows
 from promises import (
     equivalence_rows,
     equivalent_methods,
@@ -35,13 +36,14 @@ from tables import markdown
 
 from benchmark import stats
 from benchmark.base.files import read_json, write_json, write_text
+from benchmark.results import check
 from benchmark.studies import store
 
 NAMES = 3
 PATIENTS, SEEDS = (10, 18, 50, 250), (1, 2, 3, 5)
 PARTS = (
     *("nulls", "partial", "designs", "power", "pilot", "seeds", "equivalence", "equivalent_methods", "superiority"),
-    *("intervals", "methods_power", "missing"),
+    *("intervals", "methods_power", "missing", "check"),
 )
 STRESSED = (18, 250)
 """Patients in the designs that go beyond what the two seeds say."""
@@ -123,8 +125,9 @@ def found_with_seeds(real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
 
 
 def code_hash() -> str:
-    """Hash of the simulation's modules and of the statistics that it calibrates."""
-    files = sorted([*Path(__file__).parent.glob("*.py"), *Path(stats.__file__).parent.glob("*.py")])
+    """Hash of the simulation's modules, of the statistics that it calibrates and of the check."""
+    calibrated = [*Path(stats.__file__).parent.glob("*.py"), Path(check.__file__)]
+    files = sorted([*Path(__file__).parent.glob("*.py"), *calibrated])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
@@ -166,6 +169,7 @@ def main() -> None:
         "intervals": lambda: interval_rows(small, trials, PATIENTS, random),
         "methods_power": lambda: checkpoints.power_rows(real, trials, random),
         "missing": lambda: checkpoints.missing_rows(real, trials, random),
+        "check": lambda: failure_rows(real, networks, trials, random),
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name in chosen.parts:
@@ -184,7 +188,8 @@ def write(folder: Path, table: pd.DataFrame, made: dict[str, Any]) -> None:
     name = str(table["part"].iloc[0])
     path, record = folder / "rates.csv", folder / "provenance.json"
     before = pd.read_csv(path) if path.exists() else table.iloc[:0]
-    rates = pd.concat([before[before["part"] != name], table]) if len(before) else table
+    # An index of its own: by one that parts share, the table of worst rates took rows of another part.
+    rates = pd.concat([before[before["part"] != name], table], ignore_index=True) if len(before) else table
     rates = rates.sort_values("part", key=lambda parts: parts.map(PARTS.index), kind="stable")
     known = read_json(record, "what the rates were made from") if record.exists() else {}
     write_text(path, rates.to_csv(index=False))

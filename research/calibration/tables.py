@@ -34,6 +34,7 @@ def markdown(rates: pd.DataFrame) -> str:
         ("Designs for new seeds: one test, mean over outcomes and pairs", _wide, rates[(part == "designs") & ~family]),
         ("Planted differences found", _long, rates[part.isin(["power", "methods_power", "pilot", "seeds"])]),
         ("Called equivalent at a true difference of the margin", _by_scope, rates[part.isin(EQUIVALENCE)]),
+        ("Checks that fail by failed patients where nothing got worse", _by_scope, rates[part == "check"]),
         ("95% intervals that miss", _by_scope, rates[part.isin(INTERVALS)]),
     )
     head = (

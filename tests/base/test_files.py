@@ -1,6 +1,7 @@
 """Whole files or nothing: what is left behind when writing fails, and what a reader is told."""
 
 import errno
+import socket
 import stat
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.base import files
-from benchmark.base.files import read_json, replacing, replacing_folder, write_json, write_text
+from benchmark.base.files import read_json, replacing, replacing_files, replacing_folder, write_json, write_text
 from benchmark.base.records import InputError
 
 
@@ -112,12 +113,70 @@ def test_json_comes_back_and_keeps_its_letters(tmp_path):
     assert read_json(tmp_path / "a.json", "x") == {"name": "Mönch", "list": [1, None]}
 
 
-@pytest.mark.parametrize("content", [b'{"half": ', b"", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"half": ',
+        b"",
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b"9" * 5000,
+        b"NaN",
+        b'{"a": -Infinity}',
+        b"1e999",
+        b'{"a": {"b": 1, "b": 2}}',
+    ],
+)
 def test_what_is_not_json_is_refused(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.json is not JSON: expected a study, found") as found:
         read_json(tmp_path / "a.json", "a study")
     assert "\n" not in str(found.value)
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"c": 1, "alpha": 0.05, "alpha": 0.5}')
+    with pytest.raises(InputError, match='found the key "alpha" twice in one object'):
+        read_json(tmp_path / "a.json", "a study")
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(InputError, match=r"a\.json cannot be read: expected a study, found: Is a directory"):
+        read_json(tmp_path / "a.json", "a study")
+
+
+def test_a_name_that_is_not_utf_8_is_said_and_leaves_the_old_file(tmp_path):
+    (tmp_path / "a").write_text("old", encoding="utf-8")
+    with pytest.raises(InputError, match=r"a was not written: expected names in UTF-8, found '\\udcff'"):
+        write_text(tmp_path / "a", "case \udcff")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "old" and everything(tmp_path) == ["a"]
+
+
+def test_files_of_one_report_appear_together_or_not_at_all(tmp_path):
+    (tmp_path / "study.json").write_text("declared", encoding="utf-8")
+    (tmp_path / "report.md").write_text("old", encoding="utf-8")
+    with pytest.raises(ValueError, match="no"), replacing_files(tmp_path) as temporary:
+        (temporary / "report.md").write_text("new", encoding="utf-8")
+        raise ValueError("no")
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == "old"
+    with replacing_files(tmp_path) as temporary:
+        (temporary / "figures").mkdir()
+        (temporary / "figures" / "a.png").write_text("x", encoding="utf-8")
+        (temporary / "report.md").write_text("new", encoding="utf-8")
+        assert (tmp_path / "report.md").read_text(encoding="utf-8") == "old"
+    assert everything(tmp_path) == ["figures", "figures/a.png", "report.md", "study.json"]
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == "new"
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = tmp_path / f".{socket.gethostname()}-{process.pid}-x"
+    left.mkdir()
+    (left / "report.md").write_text("half", encoding="utf-8")
+    with replacing_files(tmp_path):
+        assert not left.exists()
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from benchmark.base.progress import console
-from benchmark.base.records import first_cause
+from benchmark.base.records import InputError, first_cause, sentence
 
 
 def test_a_console_has_a_width_of_its_own_where_there_is_no_terminal(monkeypatch):
@@ -32,5 +32,11 @@ def test_the_first_cause_is_below_all_that_wraps_it():
     with pytest.raises(RuntimeError) as found:
         fail()
     assert isinstance(first_cause(found.value), KeyError)
-    assert isinstance(first_cause(found.value, "Failed to evaluate"), KeyError)
-    assert first_cause(found.value, "Failed to load") is found.value
+    assert isinstance(first_cause(RuntimeError("of its own")), RuntimeError)
+    other = InputError("a sentence")
+    other.__cause__ = ValueError("of a library")
+    outer = RuntimeError("Failed to instantiate component 'x' with keywords: a\n set '_mode_=debug' to enter")
+    outer.__cause__ = other
+    assert first_cause(outer) is other and sentence(outer) == "a sentence"
+    assert sentence(ValueError("two\nlines")) == "ValueError: two lines"
+    assert sentence(KeyboardInterrupt()) == "KeyboardInterrupt: without a message"

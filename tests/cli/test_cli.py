@@ -1,5 +1,6 @@
 """The command line end to end: a study to its report, failures that stay alone, kills that change nothing, a check."""
 
+import hashlib
 import io
 import json
 import os
@@ -90,9 +91,12 @@ def test_a_run_folder_is_a_bundle_with_its_record_and_predictions(unbroken):
     folder = unbroken[0] / "runs" / "tiny" / IDS[0]
     assert not (folder / "error.txt").exists()
     record = json.loads((folder / "run.json").read_text())
-    assert {"fingerprint", "identity", "commit", "platform", "command", "started", "stages"} <= set(record)
+    assert {"fingerprint", "identity", "commit", "platform", "command", "started", "stages", "machine"} <= set(record)
     for stage in ("train", "predict"):
         assert {"seconds", "peak_memory_mb", "device"} <= set(record["stages"][stage])
+    assert record["patients"] == {side: sorted(record["identity"]["fold"][side]) for side in record["patients"]}
+    assert set(record["patients"]) == {"train", "validation", "test"}
+    assert record["scores_sha256"] == hashlib.sha256((folder / "scores.csv").read_bytes()).hexdigest()
     config = json.loads((folder / "configs" / "train.json").read_text())
     assert {key: config[key] for key in TINY["set"]} == TINY["set"]
     predictions = sorted((folder / "predictions").iterdir())
@@ -441,7 +445,7 @@ time.sleep(0.05)
 def worker(project, monkeypatch):
     (project / "worker.py").write_text(WORKER)
     real = execute.command
-    monkeypatch.setattr(execute, "command", lambda run, changes: ["worker", *real(run, changes)[1:]])
+    monkeypatch.setattr(execute, "command", lambda run, **given: ["worker", *real(run, **given)[1:]])
 
     def runs(*kinds):
         return [Run("stand", "unet", kind, 0, seed) for seed, kind in enumerate(kinds)]
@@ -494,7 +498,7 @@ def test_an_interrupt_ends_what_runs_and_starts_no_more(worker, project):
         # A shell's background jobs ignore Ctrl-C, and their children with them; a terminal's do not.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys; from benchmark.base.records import Run; from benchmark.studies import execute\n"
-        "execute.command = lambda run, changes: ['worker', 'run', run.study, run.id]\n"
+        "execute.command = lambda run, **_: ['worker', 'run', run.study, run.id]\n"
         f"runs = {runs!r}\n"
         "execute.execute(runs, {}, 1, [], lambda run, state: print(run.variant, state, flush=True))\n"
     )

@@ -1,6 +1,9 @@
 """Tables of a study that are not as they should be: one sentence, and no half of a report."""
 
+import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -11,7 +14,8 @@ from helpers.synthetic_scores import rows, table, wide
 from benchmark import stats
 from benchmark.base.files import read_table
 from benchmark.base.records import InputError
-from benchmark.results import publish
+from benchmark.report.document import Cell, Key, Table
+from benchmark.results import page, publish
 from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.stats.patients import incomplete_runs
@@ -96,6 +100,33 @@ def test_a_check_names_the_file_that_it_cannot_use(made, command, name):
         (made / name).write_text(content, encoding="utf-8")
         code, _, err = command("check", "made")
         assert code == 2 and f"made/{name} {sentence}" in err
+
+
+def test_small_losses_that_are_accepted_one_after_the_other_are_shown_against_the_first_baseline(made, command):
+    scores = score_table.read(made / "scores.csv")
+    for step in range(1, 5):
+        score_table.write(made / "scores.csv", scores.assign(dice=scores["dice"] - 0.015 * step))
+        code, out, _ = command("check", "made")
+        assert code == 0, "each loss is within the margin of 0.02"
+        since = "made on phantom: since the first baseline, unet: WT dice fell from 0.598"
+        assert (since in out) == (step > 1)
+        assert command("check", "made", "--accept")[0] == 0
+    first, last = (score_table.read(made / f"baseline{name}.csv")["dice"].mean() for name in ("_first", ""))
+    assert first - last == pytest.approx(0.06)
+    code, out, _ = command("check", "made", "--accept")
+    assert (code, "(-0.060, 95% CI -0.060 to -0.060, margin 0.02)" in out) == (0, True)
+    (made / "baseline_first.csv").unlink()
+    assert "since" not in command("check", "made")[1]
+
+
+def test_a_baseline_of_a_metric_that_the_scores_lack_is_refused(made, command):
+    path = made / "study.json"
+    declared = json.loads(path.read_text())
+    path.write_text(json.dumps({**declared, "check": {"metrics": ["iou"], "margin": 0.02}}))
+    before = (made / "baseline.csv").read_bytes()
+    code, _, err = command("check", "made", "--accept")
+    assert code == 2 and "scores.csv: expected iou, which check.metrics names" in err
+    assert (made / "baseline.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"'])
@@ -196,3 +227,36 @@ def test_a_table_is_read_as_it_stands(tmp_path):
     assert read_table(path, "a table of names", ["name"], ["m"]).empty
     with pytest.raises(InputError, match=r"expected a table of names\.$"):
         read_table(tmp_path / "none.csv", "a table of names")
+
+
+def test_no_label_of_a_reports_cells_is_a_formula_and_each_is_read_as_it_was(made):
+    labels = ["=1+1", "+ Dice loss only", "-x", "@x", "unet", "'quoted"]
+    rows = [[label, Cell("-0.5", key=Key("unet", "dice", "WT", "mean"))] for label in labels]
+    results = Results(study.load("made"))
+    page.record(results, [Table("Caption.", ["=Row", "=Column"], rows)], made)
+    with (made / "cells.csv").open(newline="") as file:
+        cells = list(csv.reader(file))[1:]
+    assert {cell[0] for row in cells for cell in row[:-1] if cell} & set("=+-@") == set()
+    assert [row[-1] for row in cells] == ["-0.5"] * len(labels), "a number is no formula"
+    assert results.cells["row"].tolist() == labels and set(results.cells["column"]) == {"=Column"}
+
+
+@pytest.mark.parametrize(("ending", "code"), [("> /dev/full", 2), ("| true; exit ${PIPESTATUS[0]}", 141), (">&-", 0)])
+def test_an_output_that_nobody_takes_is_no_finding(project, ending, code):
+    """Exit code 1 says that something was found or failed, and nothing else."""
+    line = f"'{sys.executable}' -m benchmark plan tiny {ending}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert ("the output was not written" in done.stderr or "No space left" in done.stderr) == (code == 2)
+
+
+def test_a_plan_names_what_does_not_exist(project, command):
+    for change, sentence in [
+        ({"models": [{"bundle": "unet2"}]}, "There is no bundle 'unet2'"),
+        ({"data": "phantom2"}, "phantom2"),
+        ({"folds": [7]}, "phantom has folds 0 to 0, found fold 7"),
+        ({"set": {"data#split": "slice"}}, "Id 'data#split' cannot be set"),
+    ]:
+        write_study("tiny", **change)
+        code, out, err = command("plan", "tiny")
+        assert (code, out) == (2, "") and sentence in err and len(err.splitlines()) == 1

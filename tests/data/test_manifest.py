@@ -7,8 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from benchmark.base.records import InputError
-from benchmark.data.manifest import data_folder, known, load_cases, load_manifest
+from benchmark.base.records import Case, InputError
+from benchmark.data.manifest import check_names, data_folder, known, load_cases, load_manifest
 from benchmark.data.scan import scan, verify
 from benchmark.data.volumes import read_image
 
@@ -99,6 +99,7 @@ def test_unknown_set_lists_the_known_ones(project):
         ({"expected_cases": "285"}, "expected_cases: expected a valid integer, found"),
         ({"regions": {"WT": [1, 3]}, "regions_class_order": [1]}, "regions: expected only values that labels names"),
         ({"regions_class_order": [1]}, "regions_class_order: expected a label per region"),
+        ({"regions": {"=WT": [1, 2, 4]}, "regions_class_order": [1]}, "expected a region that is no formula"),
         ({"source": "dicom"}, "source: expected 'brats', 'coco', 'lgg', 'msd' or 'phantom', found \"dicom\""),
         (
             {"patient_pattern": "Brats18_(.+)"},
@@ -350,11 +351,19 @@ def test_a_generated_set_is_made_on_first_use(project, monkeypatch):
     assert {row.name: row.cases for row in known()}["phantom"] == 3
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "a:b", " a", "a ", "a\n", "a\x00", "", "=1+1", "+1", "-1", "@a"])
+@pytest.mark.parametrize("key", ["case_id", "patient_id"])
+def test_an_id_that_is_no_name_of_a_file_or_is_a_formula_is_refused(key, name):
+    case = Case(**{"case_id": "Grün 1-2", "patient_id": "Grün", "images": {}, key: name})
+    with pytest.raises(InputError, match=f"expected an id of a {key[:-3]} that is no formula in a table and can"):
+        check_names(Path("folder"), [case])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"case_id": "../../../outside"}, r"expected an id of a case that can be the name of a file, found '\.\./"),
-        ({"case_id": "a\n"}, r"expected an id of a case that can be the name of a file, found 'a\\n'"),
+        ({"case_id": "../../../outside"}, r"expected an id of a case that .* can be the name of a file, found '\.\./"),
+        ({"case_id": "a\n"}, r"expected an id of a case that .* can be the name of a file, found 'a\\n'"),
         ({"case_id": ".hidden"}, "expected an id of a case"),
         ({"patient_id": "a/b"}, "expected an id of a patient"),
         ({"case_id": "brats18_a_1_2"}, r"ids of cases that differ in more than capital letters"),
@@ -362,6 +371,8 @@ def test_a_generated_set_is_made_on_first_use(project, monkeypatch):
         ({"sha256": {}}, r"case Brats18_A_1_1: expected the sha256 of LGG/.*_t1\.nii\.gz, found none"),
         ({"label": "../x.nii.gz", "sha256": None}, r"case Brats18_A_1_1: expected files inside the folder of the set"),
         ({"shape": "4"}, r"cases/0/shape: expected"),
+        ({"shape": [4, 0, 6]}, r"case Brats18_A_1_1: expected a shape and spacing above 0, found \(4, 0, 6\)"),
+        ({"spacing": [1.0, float("nan"), 1.0]}, "case Brats18_A_1_1: expected a shape and spacing above 0|not JSON"),
         ({"voxels": {"0": "many"}}, r"cases/0/voxels/0: expected a valid integer, found \"many\""),
         ({"colour": 1}, r"cases/0/colour: expected no such entry"),
     ],

@@ -326,7 +326,7 @@ def test_a_set_without_a_published_split_has_none(project, kaggle):
 
 
 def test_experts_outlines_take_the_place_of_rectangles(project, rectangles):
-    with pytest.raises(InputError, match=r"expert_contours\.json: expected a file of outlines, found nothing"):
+    with pytest.raises(InputError, match=r"expert_contours\.json: expected a file, found: No such file"):
         scan("tumor2146_expert", rectangles)
     points = {str(n): [[0, 0], [5, 0], [5, 5], [0, 5]] for side in PICTURES.values() for n in side if n != 18}
     (rectangles / "expert_contours.json").write_text(json.dumps(points))

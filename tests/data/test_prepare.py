@@ -304,17 +304,23 @@ def test_what_was_changed_in_the_store_is_prepared_anew(one, file, spoil):
     assert damaged("brats2018") == []
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"files": {"image.npy": []}}', '{"files": 3}'])
-def test_a_broken_header_or_one_without_checksums_is_prepared_anew(one, content):
+def moved(header):
+    header["box"][0][0] += 1
+    return json.dumps(header)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda header: "{", lambda header: "[]", lambda header: '{"files": {"image.npy": []}}', moved]
+)
+def test_a_broken_header_or_one_without_checksums_is_prepared_anew(one, change):
     prepared = one(*brain())
     expected = (prepared.folder / "case.json").read_text()
-    (prepared.folder / "case.json").write_text(content)
+    (prepared.folder / "case.json").write_text(change(json.loads(expected)))
     (again,) = prepare("brats2018")
     found = json.loads((again.folder / "case.json").read_text())
-    assert {**found, "files": 0} == {**json.loads(expected), "files": 0} and found["files"].keys() == {
-        "image.npy",
-        "label.npy",
-    }
+    # The arrays' times of change, and so the checksum over them, are new.
+    assert {**found, "files": 0, "checksum": 0} == {**json.loads(expected), "files": 0, "checksum": 0}
+    assert found["files"].keys() == {"image.npy", "label.npy"}
 
 
 def test_a_label_that_was_changed_secretly_scores_nothing(one):

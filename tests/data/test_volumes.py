@@ -273,3 +273,54 @@ def test_a_header_takes_no_memory_for_what_it_only_claims(tmp_path, ending):
     with pytest.raises(InputError, match=r"a\..*: expected a whole image file"):
         read_volume(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB; it claims 1,400,000
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+@pytest.mark.parametrize("kind", ["u1", "i2", "u2", "f4", "f8"])
+@pytest.mark.parametrize(("shape", "components"), [((4, 5, 6), 1), ((4, 5, 6), 3), ((7, 8), 1)])
+def test_every_kind_of_image_is_read_as_itk_reads_it(tmp_path, ending, packed, kind, shape, components):
+    itk = pytest.importorskip("itk")
+    array = np.random.default_rng(1).integers(0, 200, (*shape[::-1], components)).astype(kind)
+    image = itk.image_from_array(array if components > 1 else array[..., 0], is_vector=components > 1)
+    image.SetSpacing([1.5, 0.5, 2.5][: len(shape)])
+    image.SetOrigin([10.0, -20.0, 30.0][: len(shape)])
+    itk.imwrite(image, str(tmp_path / f"a{ending}"), compression=packed)
+    found, affine = read_volume(tmp_path / f"a{ending}")
+    assert found.dtype == np.dtype(kind)
+    np.testing.assert_array_equal(found, np.moveaxis(array, -1, 0).T if components > 1 else array[..., 0].T)
+    expected = np.diag([-1.5, -0.5, 2.5 if len(shape) == 3 else 1.0, 1.0])
+    expected[:3, 3] = -10, 20, 30 if len(shape) == 3 else 0
+    np.testing.assert_allclose(affine, expected)
+
+
+def test_an_nrrd_file_may_name_other_spaces_and_an_axis_that_is_none(tmp_path):
+    data = np.arange(48, dtype=np.uint8)
+    head = "NRRD0004\n# a comment\ntype: uchar\ndimension: 4\nsizes: 2 2 3 4\nencoding: raw\nkey:=value\n"
+    axes = "space: RAS\nspace directions: none (0,2,0) (-1,0,0) (0,0,3)\nspace origin: (1,2,3)\n\n"
+    (tmp_path / "a.nrrd").write_bytes((head + axes).encode() + data.tobytes())
+    found, affine = read_volume(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(found[..., 1], data.reshape(2, 2, 3, 4, order="F")[1])
+    np.testing.assert_array_equal(affine, [[0, -1, 0, 1], [2, 0, 0, 2], [0, 0, 3, 3], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("type: block", "lacks 'block' or gives it as a value that is not known"),
+        ("sizes: 2 2", r"gives the sizes \[2.0, 2.0\] for 3 axes"),
+        ("encoding: bzip2", r"stored in a way that is not read \(bzip2\)"),
+        ("space: scanner-xyz", "lacks 'scanner-xyz' or gives"),
+        ("data file: a.raw", "its voxels are in another file"),
+        ("dimension: nan", "expected a whole image file"),
+        ("sizes: 2 2 -1", "gives the sizes"),
+        ("sizes: 2 2 3\nsizes: 2 3 2", "gives sizes twice"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_named(tmp_path, line, message):
+    fields = {"type": "uchar", "dimension": "3", "sizes": "2 2 3", "encoding": "raw"}
+    name, _, value = line.partition(": ")
+    text = "".join(f"{key}: {value}\n" for key, value in {**fields, name: value}.items())
+    (tmp_path / "a.nrrd").write_bytes(f"NRRD0004\n{text}\n".encode() + bytes(12))
+    with pytest.raises(InputError, match=rf"a\.nrrd: .*{message}"):
+        read_volume(tmp_path / "a.nrrd")

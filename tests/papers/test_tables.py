@@ -42,7 +42,7 @@ RUNS = {
 def declare(name):
     bundle, _, variant = name.partition("/")
     model = {"bundle": bundle, "variant": variant or "default"}
-    more = {"native": {"track": "native"}, "by_slice": {"set": {"split": "slice"}}}
+    more = {"native": {"track": "native"}, "by_slice": {"split": "slice"}}
     return {**model, **more.get(variant, {})}
 
 
@@ -247,7 +247,7 @@ def test_both_tracks_stand_side_by_side():
     models = [declare("unet"), declare("unet/native"), declare("la_resunet")]
     study = declared(*models)
     assert native_of(study) == {"unet": "unet/native"}
-    leaky = {**declare("unet/native"), "variant": "native_by_slice", "set": {"split": "slice"}}
+    leaky = {**declare("unet/native"), "variant": "native_by_slice", "split": "slice"}
     assert native_of(declared(*models, leaky)) == {"unet": "unet/native"}
     values = {f"P{i}": 0.5 + i / 100 for i in range(9)}
     better = {case: value + 0.1 for case, value in values.items()}
@@ -314,7 +314,7 @@ def test_models_under_another_split_are_found_and_kept_apart():
     study = declared(*models)
     assert apart(study) == ["resunet/by_slice"]
     assert split_pairs(study) == [("resunet", "resunet/by_slice", "slice")]
-    changed = {**declare("unet/by_slice"), "set": {"split": "slice", "channels": [8]}}
+    changed = {**declare("unet/by_slice"), "split": "slice", "set": {"channels": [8]}}
     assert split_pairs(declared(*models, changed)) == split_pairs(study)
 
 

@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.synthetic_scores import realistic, rows, table
 from scipy import stats as scipy_stats
 
 from benchmark.base.records import InputError
-from benchmark.results.check import compare_with_baseline
+from benchmark.results.check import compare_with_baseline, fewest_failed
 from benchmark.stats.patients import patient_means, with_models
 
 BETTER = {"dice": "higher", "hd95": "lower"}
@@ -151,7 +152,8 @@ def test_two_seeds_of_one_fold_are_too_few_to_tell_luck_and_patients_decide():
 
 def test_other_seeds_are_compared_over_patients():
     before, after = wt(BEFORE, seed=1), wt(WORSE, seed=2)
-    (found,) = compare_with_baseline(after, before, RULE, BETTER)
+    lost, unknown, found = compare_with_baseline(after, before, RULE, BETTER)
+    assert (lost.kind, unknown.kind) == ("missing", "not comparable")
     assert found.kind == "regression" and found.numbers["difference"] == pytest.approx(np.mean(WORSE) - np.mean(BEFORE))
 
 
@@ -188,7 +190,88 @@ def test_what_is_missing_is_found_and_what_is_new_is_information():
         ("missing", "unet", "ET", True),
         ("new", "fresh", "", False),
     ]
-    assert found[1].message == "unet: no WT dice now for 1 of 3 cases of the baseline (patients P1)"
+    assert found[1].message == ("unet: no WT dice now for 1 of 3 scores of the baseline (fold 0, seed 1; patients P1)")
+
+
+def test_five_of_eight_patients_at_zero_fail_though_the_mean_shows_nothing():
+    now = [0.0] * 5 + BEFORE[5:]
+    spread = np.subtract(now, BEFORE)
+    # The first rule alone: beyond the margin, but one of 18 comparisons needs p below 0.025 / 18.
+    assert scipy_stats.ttest_1samp(spread, 0, alternative="less").pvalue > 0.025 / 18
+    (found,) = compare_with_baseline(wt(now), wt(BEFORE), RULE, BETTER)
+    assert (found.kind, found.failed) == ("regression", True)
+    assert found.message.endswith(
+        "): it failed in 5 of 8 patients under seed 1, worse by more than 0.5 or to a tenth (P0, P1, P2, ...)"
+    )
+    two = compare_with_baseline(wt([0.0] * 2 + BEFORE[2:]), wt(BEFORE), RULE, BETTER)
+    assert [finding.kind for finding in two] == ["not shown"]
+
+
+def test_patients_fail_under_one_seed_too_and_wherever_others_gain():
+    before = table(*(rows("unet", {f"P{i}": 0.6 for i in range(8)}, seed=seed) for seed in range(5)))
+    now = before.assign(value=0.8)
+    now.loc[(now["seed"] == 3) & now["patient_id"].isin(["P1", "P2", "P4"]), "value"] = 0.0
+    (found,) = compare_with_baseline(now, before, RULE, BETTER)
+    assert "rose from 0.600 to 0.740" in found.message and "3 of 8 patients under seed 3" in found.message
+    now.loc[now["patient_id"] == "P4", "value"] = 0.15
+    assert not any(finding.failed for finding in compare_with_baseline(now, before, RULE, BETTER))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "fails"),
+    [(0.45, 0, True), (0.45, 0.04, True), (0.45, 0.05, False), (0.1, 0, True), (0.09, 0, False)],
+)
+def test_a_fall_to_a_tenth_counts_from_a_tenth_on(start, end, fails):
+    found = compare_with_baseline(wt([end] * 3 + [0.9] * 5), wt([start] * 3 + [0.9] * 5), RULE, BETTER)
+    assert [finding.failed for finding in found] == [fails]
+
+
+def test_distances_and_volumes_fail_by_empty_predictions():
+    rule = {"metrics": ["hd95", "volume_error"], "margin": {"hd95": 500.0, "volume_error": 500.0}}
+    better = {"hd95": "lower", "volume_error": "lower"}
+    ids = {f"P{i}": 5.0 for i in range(8)}
+    before = table(*(rows("unet", ids, metric=metric) for metric in better))
+    now = before.copy()
+    hit = now["patient_id"] <= "P2"
+    now.loc[hit, "note"] = "prediction empty"
+    assert [f.metric for f in compare_with_baseline(now, before, rule, better) if f.failed] == list(better)
+    assert compare_with_baseline(now, now, rule, better) == []
+    far = before.assign(value=before["value"].where(~hit, 106.0))
+    (found,) = [f for f in compare_with_baseline(far, before, rule, better) if f.failed]
+    assert "3 of 8 patients under seed 1, worse by more than 100 mm or empty now" in found.message
+
+
+@pytest.mark.parametrize(("patients", "fewest"), [(1, 1), (2, 2), (3, 2), (4, 3), (8, 3), (9, 4), (16, 4), (250, 34)])
+def test_more_than_half_or_two_and_an_eighth_of_the_patients_must_fail(patients, fewest):
+    assert fewest_failed(patients) == fewest
+
+
+def seeds(values, seeds=(1, 2), **more):
+    return table(*(rows("unet", {f"P{i}": one for i, one in enumerate(values)}, seed=seed, **more) for seed in seeds))
+
+
+def test_what_only_one_side_has_is_found_by_run_region_and_patient():
+    whole = pd.concat([seeds(BEFORE), seeds(BEFORE, region="TC"), seeds(BEFORE, fold=1)])
+    for name, drop in {
+        "seed 2": whole["seed"] == 2,
+        "fold 1, seed 1; fold 1, seed 2": whole["fold"] == 1,
+        "TC": whole["region"] == "TC",
+        "patients P3": (whole["patient_id"] == "P3") & (whole["seed"] == 2),
+        "P1, P2, P3, ...": (whole["patient_id"] != "P0") & (whole["seed"] == 2),
+    }.items():
+        part = whole[~drop]
+        lost, unknown = (compare_with_baseline(*pair, RULE, BETTER) for pair in ((part, whole), (whole, part)))
+        assert {(finding.kind, finding.failed) for finding in lost} == {("missing", True)}, name
+        assert {(finding.kind, finding.failed) for finding in unknown} == {("not comparable", True)}, name
+        assert all(name in finding.message for finding in (*lost, *unknown))
+
+
+def test_the_same_cases_again_in_another_fold_hide_nothing():
+    before = wt(BEFORE)
+    now = pd.concat([wt(np.subtract(BEFORE, 0.1)), wt([1.0] * 8, fold=1)])
+    assert [finding.kind for finding in compare_with_baseline(now, before, RULE, BETTER)] == [
+        "not comparable", "regression",
+    ]  # fmt: skip
 
 
 def test_a_metric_of_another_version_is_not_compared():

@@ -323,7 +323,7 @@ def with_counts(models, counts, region, note=None):
 def splits(demo):
     """The study with unet by slice too, and a classifier of slices, with counts."""
     declared = json.loads(Path("reports/demo/study.json").read_text())
-    by_slice = {"bundle": "unet", "variant": "by_slice", "folds": [0], "set": {"split": "slice"}}
+    by_slice = {"bundle": "unet", "variant": "by_slice", "folds": [0], "split": "slice"}
     declared |= {"models": [*declared["models"], by_slice, {"bundle": "resnet50_classifier"}]}
     Path("reports/demo/study.json").write_text(json.dumps(declared), encoding="utf-8")
     by_patient = {"A/1": (6, 2, 2, 90), "B/1": (0, 3, 0, 97), "C/1": (4, 0, 4, 92)}

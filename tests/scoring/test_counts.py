@@ -75,7 +75,7 @@ def test_parts_of_a_case_become_one():
     made += [row for fold in parts for name in ("dice", "hd95", "accuracy")
              for row in rows("m", {"A/1": 0.1}, metric=name, fold=fold)]  # fmt: skip
     whole = rows("m", {"B/1": 0.7}, metric="hd95", fold=0)
-    found = tidy(merge_parts(wide(table(made, whole)))).set_index(["case_id", "metric"])["value"]
+    found = tidy(merge_parts(wide(table(made, whole)), ["m"])).set_index(["case_id", "metric"])["value"]
     assert found["A/1", "dice"] == pytest.approx(2 * 8 / (2 * 8 + 2 + 2))
     assert found["A/1", "accuracy"] == pytest.approx((8 + 188) / 200)
     assert [found["A/1", name] for name in COUNTS] == [8, 2, 2, 188]
@@ -86,15 +86,18 @@ def test_rules_for_empty_masks_hold_for_joined_parts():
     parts = [row for fold in (0, 1) for name, value in zip(COUNTS, (0, 0, 0, 50), strict=True)
              for row in rows("m", {"A/1": float(value)}, metric=name, fold=fold)]  # fmt: skip
     parts += [row for fold in (0, 1) for row in rows("m", {"A/1": 0.0}, fold=fold)]
-    found = tidy(merge_parts(wide(table(parts))))
+    found = tidy(merge_parts(wide(table(parts)), ["m"]))
     dice = found[found["metric"] == "dice"].iloc[0]
     assert (dice["value"], dice["note"]) == (1.0, "both empty")
 
 
 def test_cases_of_one_fold_are_left_as_they_are():
     scores = wide(counted(patients=3))
-    assert merge_parts(scores) is scores
-    joined = merge_parts(wide(counted(patients=3, variant_folds=2)))
+    assert merge_parts(scores, ["unet"]) is scores
+    # Under a split by patient a case in two folds was tested whole in each: a sum of both is no score of it.
+    whole = wide(counted(patients=3, variant_folds=2))
+    assert merge_parts(whole, ["other"]) is whole
+    joined = merge_parts(wide(counted(patients=3, variant_folds=2)), ["unet"])
     assert len(joined) == len(scores)
     assert not joined.duplicated("case_id").any()
 
@@ -102,7 +105,7 @@ def test_cases_of_one_fold_are_left_as_they_are():
 def test_parts_without_counts_are_refused():
     parts = [row for fold in (0, 1) for row in rows("m", {"A/1": 0.5}, fold=fold)]
     with pytest.raises(InputError, match="case A/1 of m/default is in several folds without counts"):
-        merge_parts(wide(table(parts)))
+        merge_parts(wide(table(parts)), ["m"])
 
 
 def test_counts_stand_for_masks():

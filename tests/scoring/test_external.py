@@ -212,6 +212,11 @@ def test_a_case_id_that_names_no_patient_is_refused(folders):
     refused(folders, "stranger")
 
 
+def test_a_case_id_that_a_spreadsheet_would_run_is_refused(folders):
+    save(folders[0] / "=P3_b.nii.gz", labels())
+    refused(folders, folders[0], "no formula", "=P3_b")
+
+
 def test_references_are_not_scored_against_themselves(folders):
     refused((folders[0], folders[0]), folders[0], "folder of their own")
 
@@ -238,3 +243,15 @@ def test_scores_are_saved_once_and_replaced_only_by_force(folders, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["scores.csv"]
     with pytest.raises(InputError, match="found a folder"):
         save_scores(table, tmp_path, force=True)
+
+
+@pytest.mark.parametrize("name", ["P2_a.img", "p2_a.nii.gz.part", "P2_a_pred.npz"])
+def test_a_file_like_a_missing_prediction_is_named(folders, name):
+    (folders[1] / "P2_a.txt").touch()
+    (folders[1] / "P1_a.npz").touch()
+    save(folders[0] / "P2_b_seg.nii.gz", labels())
+    save(folders[1] / "P2_b.nii.gz", labels())
+    (folders[1] / "P2_b.npz").touch()
+    assert len(score_folder(*folders, "small", "m"))
+    (folders[1] / name).touch()
+    refused(folders, folders[1] / name, "expected a label map P2_a with one of .nii.gz", "which is not read")

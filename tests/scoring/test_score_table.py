@@ -64,6 +64,7 @@ def with_value(column, value):
     return lambda t: t.assign(**{column: [value, *t[column].iloc[1:]]})
 
 
+FREE = ("bundle", "variant", "patient_id", "case_id", "region")
 PLACE = r"of case NA \(la_resunet/plain, fold 0, seed 1\)"
 
 
@@ -82,6 +83,14 @@ PLACE = r"of case NA \(la_resunet/plain, fold 0, seed 1\)"
         (with_value("region", ""), f"expected a region in every row, found none in  {PLACE}"),
         (with_value("case_id", " "), "expected a case_id in every row, found none in WT of case  "),
         (with_value("patient_id", ""), f"expected a patient_id in every row, found none in WT {PLACE}"),
+        (lambda t: t.assign(dice=True), "expected numbers in the column dice, found "),
+        (lambda t: t[[*score_table.HEAD]].assign(dice=np.nan), f"a score in every row, found none in WT {PLACE}"),
+        *[
+            (with_value(key, f"{mark}cmd"), f"expected a {key} that is no formula in a table.*, found '[{mark}]cmd'")
+            for key in (*FREE, "note")
+            for mark in "=+-@"
+        ],
+        (with_value("bundle", "[click](javascript:run)"), "expected a bundle that .* found '.click..javascript:run.'"),
         (with_value("patient_id", "8"), "expected one patient of case NA, found 8 and 007"),
     ],
 )

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.synthetic_scores import realistic, rows, table
 from scipy import stats as scipy_stats
@@ -78,6 +79,16 @@ def test_paired_t_is_scipys():
     found = stats.compare(models(a=A, b=B), {"metrics": ["dice"], "test": "paired_t"}, BETTER).iloc[0]
     expected = scipy_stats.ttest_rel(A, B)
     assert (found["statistic"], found["p"]) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
+
+
+@pytest.mark.parametrize("test", [*stats.TESTS, "two_level"])
+def test_a_model_that_is_better_by_the_same_in_every_patient_is_called_so_by_every_test(test):
+    scores = table(*(rows(m, patients([v] * 8), seed=s) for m, v in (("a", 0.75), ("b", 0.5)) for s in (1, 2)))
+    found = stats.compare(scores, {"metrics": ["dice"], "test": test}, BETTER).iloc[0]
+    assert (found["p"], found["ci_low"], found["ci_high"]) == (pytest.approx(2 / 2**8), 0.25, 0.25)
+    assert found["verdict"] == "a better"
+    few = stats.compare(scores[scores["patient_id"] < "P2"], {"metrics": ["dice"], "test": test}, BETTER).iloc[0]
+    assert (few["p"], few["verdict"]) == (pytest.approx(0.5), "no difference shown")
 
 
 def test_rank_biserial_of_a_hand_worked_example():
@@ -219,6 +230,9 @@ def test_a_patient_absent_for_one_model_is_named():
     [
         (lambda t: t.drop(columns="note"), "lacks columns"),
         (lambda t: t.iloc[:0], "is empty"),
+        (lambda t: t.assign(value=np.nan), "expected a finite value per run, .* found nan for dice of WT in case P0"),
+        (lambda t: t.assign(value=np.inf), "expected a finite value per run, .* found inf for dice of WT in case P0"),
+        (lambda t: pd.concat([t, t.iloc[1:2]]), "expected one value per run, .* for dice of WT in case P1"),
     ],
 )
 def test_a_table_that_cannot_be_trusted_is_refused(change, message):

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from benchmark.stats import paired
-from benchmark.stats.paired import TESTS, cohen_dz, permutation, rank_biserial, signed_ranks, wilcoxon
+from benchmark.stats.paired import TESTS, cohen_dz, permutation, rank_biserial, signed_ranks, tost, wilcoxon
 
 RANDOM = np.random.default_rng(11)
 ROWS = np.round(RANDOM.normal(0.02, 0.05, (6, 12)), 12)
@@ -116,3 +116,25 @@ def test_p_grows_with_the_noise_and_falls_with_the_difference(name):
 def test_a_model_against_itself_has_p_one(name):
     found = TESTS[name](np.zeros((2, 20)))
     assert found.p.tolist() == [1, 1] == found.p_smallest.tolist()
+
+
+@pytest.mark.parametrize("patients", [2, 3, 5, 8, 13])
+@pytest.mark.parametrize("name", TESTS)
+def test_an_equal_difference_in_every_patient_has_the_p_of_equal_signs(name, patients):
+    # By hand: of the 2^n ways to give n equal differences their signs two are as far from zero as what was seen.
+    found = TESTS[name](np.array([np.full(patients, 0.25), np.full(patients, -1.0)]))
+    assert found.p == pytest.approx(2 / 2**patients) and found.p_smallest == pytest.approx(2 / 2**patients)
+    assert tost(np.full(patients, 0.25), 0.5).equivalent == pytest.approx(1 / 2**patients)
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_one_patient_shows_nothing(name):
+    found = TESTS[name](np.array([[0.25], [0.0]]))
+    assert found.p.tolist() == [1, 1] == found.p_smallest.tolist()
+    assert tost(np.array([0.0]), 0.5).equivalent == 1
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_zeros_beside_equal_differences_give_no_certainty(name):
+    found = TESTS[name](np.array([0.25, 0.25, 0.0]))
+    assert found.p > 0.1

@@ -27,7 +27,8 @@ def test_other_tests_and_the_ends_of_the_scale():
     assert sample_size(0.2, 0.05, test="permutation") == 199
     # 2 / 2^6 is the first below 0.05; the t test needs two patients whose differences are equal but for rounding.
     assert sample_size(np.inf, 0.05, test="wilcoxon") == 6 == sample_size(50.0, 0.05, test="wilcoxon")
-    assert sample_size(np.inf, 0.05) == 2
+    # Without spread a t test has the p of equal signs.
+    assert sample_size(np.inf, 0.05) == 6
     assert sample_size(-0.5, 0.05) == 34
     assert np.isnan(sample_size([np.nan, 0.0], 0.05)).all()
     assert sample_size(1e-4, 0.05) == pytest.approx(7.849e8, rel=1e-3)
@@ -71,6 +72,10 @@ def test_without_luck_of_training_methods_need_what_the_t_test_needs():
     assert [methods_sample(effect, 1, 0, 0, 1, 5) for effect in (0.1, 0.2, 0.5)] == sample_size(
         [0.1, 0.2, 0.5], 0.05
     ).tolist()
+
+
+def test_methods_without_any_spread_need_as_many_patients_as_equal_signs():
+    assert methods_sample(0.01, 0, 0, 0, 1, 2) == 6
 
 
 def test_no_number_of_patients_averages_out_the_luck_of_few_trainings():

@@ -121,6 +121,13 @@ def test_a_clear_order_is_stable_and_an_order_of_chance_is_not():
         assert (found["rank_high"] - found["rank_low"]).max() >= 2
 
 
+def test_one_patient_has_an_order_and_no_stability():
+    found = rank_models(pd.DataFrame({"a": [1.0], "b": [2.0], "c": [3.0]}))
+    assert found["rank"].tolist() == [1, 2, 3]
+    assert (found["rank_low"].tolist(), found["rank_high"].tolist()) == ([1, 1, 1], [3, 3, 3])
+    assert found[["p_first", "kendall_tau"]].isna().all(axis=None)
+
+
 def test_stability_counts_resamples():
     ranks = patient_ranks(realistic(), ["dice"], BETTER)
     drawn = resampled_ranks(ranks)

@@ -405,7 +405,15 @@ def test_the_unets_loss_is_binary_cross_entropy(project):
     assert float(parser("unet").get_parsed_content("loss")(logits, truth)) == pytest.approx(float(expected), abs=1e-6)
 
 
-@pytest.mark.parametrize("key", bundle.FIXED_IDS)
+LED_AROUND = (
+    "data#split", "data::split", "data#name", "train", "train#dataset#cases", "train#resume", "train#resume#folder",
+    "train#resume#settings#split", "train#trainer#train_data_loader", "train#handlers", "train#prepare_batch#regions",
+    "validate#dataset#cases", "validate#evaluator", "handlers", "dataset#cases", "in_channels",
+)  # fmt: skip
+"""Ids whose values say which data, split and places a run has, by other names."""
+
+
+@pytest.mark.parametrize("key", [*(key for key in bundle.FIXED_IDS if key != "split"), *LED_AROUND])
 def test_what_a_study_decides_for_a_run_cannot_be_set(project, key):
     with pytest.raises(InputError, match=f"Id '{key}' cannot be set"):
         bundle.frozen(dataclasses.replace(RUN, overrides={key: 1}), "brats2018")
@@ -447,5 +455,48 @@ def test_a_native_recipe_is_a_file_of_its_own_and_only_known_ids(project):
 def test_a_native_recipe_cannot_set_the_split_that_reports_go_by(project):
     path = project / "bundles/unet/configs/model.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "native": {"split": "slice"}}))
-    with pytest.raises(InputError, match="recipe of bundle unet sets 'split'"):
-        bundle.native("unet")
+    with pytest.raises(InputError, match=r"Id 'split' cannot be set, .*give `split` as a field of the study"):
+        bundle.compose("unet")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("batch_size", 0, "batch_size: expected a number greater than or equal to 1, found 0"),
+        ("max_epochs", 0, "max_epochs: expected a number greater than or equal to 1"),
+        ("learning_rate", -1, "learning_rate: expected a number greater than 0, found -1"),
+        ("learning_rate", 0.0, "learning_rate: expected a number greater than 0, found 0"),
+        ("learning_rate", float("nan"), "learning_rate: expected a finite number"),
+        ("weight_decay", float("inf"), "weight_decay: expected a finite number"),
+        ("epoch_images", -1, "epoch_images: expected a number greater than or equal to 0"),
+        ("plateau_factor", 1.0, "plateau_factor: expected a number less than 1"),
+        ("spatial_size", [32, 32, 32], "spatial_size: expected 2 numbers, one per dimension, found"),
+        ("spatial_size", [32, 0], "spatial_size/1: expected a number greater than or equal to 1"),
+        ("channels", [], "channels: expected at least 1 item"),
+        ("channels", [4, -8], "channels/1: expected a number greater than or equal to 1"),
+        ("augmentation#flip", 2.0, "augmentation/flip: expected a number less than or equal to 1, found 2"),
+        ("augmentation#probability", -0.5, "augmentation/probability: expected a number greater than or equal to 0"),
+    ],
+)
+def test_a_value_that_none_can_have_is_refused_before_anything_trains(read_only, key, value, sentence):
+    with pytest.raises(InputError, match=f"Run unet/default/fold0-seed7: {sentence}"):
+        bundle.frozen(dataclasses.replace(RUN, overrides={key: value}), "phantom")
+
+
+def test_a_models_file_holds_what_is_read_and_no_id_of_the_protocol(project):
+    path = project / "bundles/unet/configs/model.json"
+    model = json.loads(path.read_text())
+    for change, sentence in [
+        ({"optimiser": {}}, r"model\.json: optimiser: expected no such entry"),
+        ({"loss": None}, r"model\.json: loss: expected an object, found null"),
+        ({"ids": {**model["ids"], "max_epochs": 1}}, r"model\.json: ids: expected new ones, found 'max_epochs' of the"),
+        ({"deviations": {"data#split": "slice"}}, r"model\.json: deviations: id 'data#split' cannot be set"),
+        ({"native": {"dataset": {}}}, "Id 'dataset' cannot be set"),
+    ]:
+        path.write_text(json.dumps({**model, **change}))
+        with pytest.raises(InputError, match=sentence):
+            bundle.compose("unet")
+    for content in ("[]", "{}", "null"):
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"model\.json: expected"):
+            bundle.compose("unet")

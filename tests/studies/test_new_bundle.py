@@ -52,7 +52,8 @@ def test_needed_widths_and_image_sizes_are_filled(project, command):
     [
         (["segresnet", "--network", "monai.networks.nets.SegResNett"], "'monai.networks.nets.SegResNett' is no class"),
         (["segresnet", "--network", "monai.networks.nets"], "found module"),
-        (["segresnet", "--network", "nowhere.Net"], "'nowhere.Net' is no class that can be imported"),
+        (["segresnet", "--network", "nowhere.Net", "--allow-code"], "'nowhere.Net' is no class that can be imported"),
+        (["segresnet", "--network", "nowhere.Net"], "_target_ = nowhere.Net: expected a value, a reference"),
         (["net", "--network", "monai.networks.nets.UNet"], "needs 'strides', which is not known here: expected --set"),
         (["net", "--network", SEGRESNET, "--set", "filters=8"], "SegResNet has no argument 'filters': expected one of"),
         (["net", "--network", SEGRESNET, "--set", "init_filters=7"], "SegResNet fails on images of shape (2, 4, 240,"),

@@ -1,5 +1,6 @@
 """Run folders: states read off files, fingerprints that name what differs, and tables of scores."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -43,8 +44,12 @@ def test_a_state_is_read_off_the_files(project):
 
 def test_history_is_empty_before_the_first_epoch(project):
     assert store.history(RUN).empty
-    touch("models/history.csv", "epoch,train_loss\n1,0.5\n")
+    touch("models/history.csv", "epoch,train_loss,seconds\n1,0.5,2\n")
     assert store.history(RUN)["train_loss"].tolist() == [0.5]
+    for garbage in ('"', "epoch,train_loss,seconds\nx,0.5,2\n", "epoch\n1\n", ""):
+        touch("models/history.csv", garbage)
+        with pytest.raises(InputError, match=r"history\.csv"):
+            store.history(RUN)
 
 
 def test_the_same_run_is_the_same_and_a_new_one_is_free(project):
@@ -186,12 +191,78 @@ def test_a_commit_is_dirty_by_what_decides_a_run_only(project):
     assert store.commit() == f"{clean}-dirty"
 
 
+def write_scores(run, scores, **record):
+    """Write scores and a record of a run whose test side is patient P1 and whose one region is WT."""
+    path = store.folder(run) / "run.json"
+    path.unlink(missing_ok=True)
+    fold = {"train": [], "validation": [], "test": ["P1"]}
+    what = {**identity(run), "fold": fold, "cases": {"P1/a": "", "P1/b": ""}, "manifest": {"regions": {"WT": [1]}}}
+    store.record(run, what, "command")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **record}))
+    score_table.write(store.folder(run) / "scores.csv", scores)
+
+
 def test_only_finished_runs_are_collected_in_their_order(project):
     runs = [Run("tiny", name, "default", 0, 1) for name in ("unet", "la_resunet", "resunet_tversky")]
     assert store.collect(runs).empty and tuple(store.collect(runs).columns) == score_table.COLUMNS
     for run, value in ((runs[2], 0.2), (runs[0], 0.1)):
-        score_table.write(store.folder(run) / "scores.csv", wide(table(rows(run.bundle, {"P1/a": value}))))
+        write_scores(run, wide(table(rows(run.bundle, {"P1/a": value}, region="WT", seed=1))))
     (store.folder(runs[1])).mkdir(parents=True)
     (store.folder(runs[1]) / "error.txt").write_text("no")
     found = store.collect(runs)
     assert found[["bundle", "dice"]].values.tolist() == [["unet", 0.1], ["resunet_tversky", 0.2]]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"seed": 2}, "expected seed 1, found seed 2"),
+        ({"fold": 1}, "expected fold 0, found fold 1"),
+        ({"values": {"P2/a": 0.5}}, "the patient_id of the test side as run.json has them, found no P1, P2"),
+        ({"values": {"P1/c": 0.5}}, "expected cases of the data set only, found P1/c"),
+        ({"region": "TC"}, "expected the regions of case P1/a as run.json has them, found no WT, TC"),
+    ],
+)
+def test_scores_of_another_run_or_of_others_are_refused(project, given, sentence):
+    made = {"values": {"P1/a": 0.5}, "seed": 1, **given}
+    write_scores(RUN, wide(table(rows("unet", **made))))
+    with pytest.raises(InputError, match=sentence) as found:
+        store.scores(RUN)
+    assert "scores.csv is not what its run wrote" in str(found.value)
+
+
+def test_scores_that_were_changed_are_known_by_their_checksum(project):
+    scores = wide(table(rows("unet", {"P1/a": 0.5, "P1/b": 0.25})))
+    write_scores(RUN, scores)
+    path = store.folder(RUN) / "scores.csv"
+    rewrite(scores_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert store.scores(RUN)["dice"].tolist() == [0.5, 0.25]
+    score_table.write(path, scores.iloc[:1])
+    with pytest.raises(InputError, match="is not what its run wrote: expected sha256 "):
+        store.scores(RUN)
+
+
+def test_a_run_goes_on_only_where_its_bits_stay_the_same(project, monkeypatch):
+    store.record(RUN, identity(), "command", "cpu")
+    assert json.loads((store.folder(RUN) / "run.json").read_text())["machine"]["device"] == "cpu"
+    store.check(RUN, identity())
+    store.check(RUN, identity(), "cpu")
+    with pytest.raises(InputError, match=r"differs in machine#device \(\"cpu\" -> \"H100\"\)"):
+        store.check(RUN, identity(), "H100")
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    with pytest.raises(InputError, match=r"differs in machine#environment#MKL_CBWR \(null -> \"COMPATIBLE\"\)"):
+        store.check(RUN, identity())
+    # What is done stays what it was, and an old record does not say where it was made.
+    touch("scores.csv")
+    store.check(RUN, identity())
+    (store.folder(RUN) / "scores.csv").unlink()
+    rewrite(machine=None)
+    store.check(RUN, identity())
+
+
+def test_runs_share_what_is_the_same(project, monkeypatch):
+    runs = [Run("tiny", name, "default", 0, seed) for name in ("unet", "la_resunet") for seed in range(5)]
+    asked, real = [], store.case_key
+    monkeypatch.setattr(store, "case_key", lambda *given: asked.append(given) or real(*given))
+    assert [what for _, what in store.identities(runs, "phantom")] == [identity(run) for run in runs]
+    assert len(asked) == len(DataSet("phantom").cases.cases) * (1 + len(runs))

@@ -77,6 +77,13 @@ def test_a_missing_entry_is_named(project, entry):
             {"models": [{"bundle": "unet"}, {"bundle": "unet", "variant": "default"}]},
             "models that differ in bundle or variant",
         ),
+        ({"models": [{"bundle": "unet"}, {"bundle": "unet", "variant": "DEFAULT"}]}, "models that differ in bundle or"),
+        ({"models": [{"bundle": "../unet"}]}, "models/0/bundle: expected text to match pattern"),
+        ({"models": [{"bundle": "unet", "variant": "wide\n"}]}, "models/0/variant: expected text to match pattern"),
+        ({"data": "../phantom"}, "data: expected text to match pattern"),
+        ({"set": {"split": "slice"}}, "expected `split` as a field of the study or of a model, found it in a set"),
+        ({"models": [{"bundle": "unet", "set": {"split": "slice"}}]}, "expected `split` as a field of the study"),
+        ({"split": "random"}, "split: expected 'patient', 'slice' or 'published', found"),
         ({"models": [{"variant": "x"}]}, "models/0: expected an entry 'bundle', found none"),
         ({"models": ["unet"]}, r'models/0: expected an object, found "unet"\.$'),
         ({"models": []}, r"models: expected at least 1 item, found \[\]"),
@@ -205,25 +212,25 @@ def test_a_change_for_one_bundle_reaches_its_runs_only(project):
 
 @pytest.mark.parametrize("key", ["split", "unet:split"])
 def test_the_split_is_declared_and_not_set_on_the_command_line(project, key):
-    with pytest.raises(InputError, match=r"Id 'split' cannot be set here: expected it in study\.json"):
+    with pytest.raises(InputError, match=r"Id 'split' cannot be set: expected it in study\.json, as the field `split`"):
         study.load("tiny").runs({key: "slice"})
 
 
 @pytest.mark.parametrize(
     ("gate", "net", "found"),
     [
-        ({"set": {"split": "slice"}}, {}, "slice and patient"),
-        ({}, {"set": {"split": "slice"}}, "patient and slice"),
-        ({}, {"track": "native"}, "patient and published"),
+        ({"split": "slice"}, {}, "slice and published"),
+        ({}, {"split": "slice"}, "published and slice"),
+        ({"split": "patient"}, {}, "patient and published"),
     ],
 )
 def test_stages_of_two_splits_are_refused(project, gate, net, found):
     models = [{"bundle": "resnet50_classifier", "variant": "a", **gate}, {"bundle": "unet", "variant": "b", **net}]
     joined = {"bundle": "unet", "variant": "both", "stages": ["resnet50_classifier/a", "unet/b"]}
-    write_study("staged", models=[joined, *models], set_native={"split": "published"})
+    write_study("staged", models=[joined, *models], split="published")
     with pytest.raises(InputError, match=rf"unet/both: stages: expected two models of one split, found {found}\."):
         study.load("staged")
-    write_study("staged", models=[joined, *({**model, "set": {"split": "slice"}} for model in models)])
+    write_study("staged", models=[joined, *({**model, "split": "slice"} for model in models)])
     assert study.load("staged").stages(study.load("staged").models[0])[0].variant == "a"
 
 
@@ -275,3 +282,22 @@ def test_a_margin_that_means_nothing_is_refused_before_anything_runs(project, ma
     write_study("asked", compare={"metrics": ["dice", "hd95"], "margin": margin})
     with pytest.raises(InputError, match=message):
         study.load("asked")
+
+
+@pytest.mark.parametrize("margin", ["Infinity", "NaN", "1e999"])
+def test_a_margin_that_is_no_finite_number_is_refused(project, margin):
+    path = write_study("asked", compare={"metrics": ["dice"], "margin": 12345})
+    path.write_text(path.read_text().replace("12345", margin))
+    with pytest.raises(InputError, match=rf"study\.json is not JSON: expected a study, found {margin}"):
+        study.load("asked")
+
+
+def test_a_split_reaches_the_runs_and_a_models_own_wins(project):
+    models = [{"bundle": "unet"}, {"bundle": "unet", "variant": "own", "split": "patient"}]
+    write_study("split", models=models, split="slice")
+    loaded = study.load("split")
+    assert [study.split_of(loaded, model) for model in loaded.models] == ["slice", "patient"]
+    assert study.apart(loaded) == ["unet/own"]
+    configs = [bundle.frozen(run, "phantom") for run in loaded.runs()]
+    assert [config["train"]["split"] for config in configs] == ["slice", "patient"]
+    assert [config["inference"]["split"] for config in configs] == ["slice", "patient"]

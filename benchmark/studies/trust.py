@@ -1,0 +1,112 @@
+"""Find code in configs: programs, that is bundles, may hold any; studies and command lines, which are data, may not."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pydoc
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from benchmark.base import project
+from benchmark.base.records import InputError
+
+REFERENCE = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
+"""A reference to an id, as MONAI writes it."""
+
+ARITHMETIC = (
+    ast.Expression, ast.Name, ast.Attribute, ast.Constant, ast.Subscript, ast.Slice, ast.Starred, ast.List, ast.Tuple,
+    ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.operator, ast.unaryop, ast.boolop,
+    ast.cmpop, ast.expr_context,
+)  # fmt: skip
+TORCH = {
+    "torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer", "torch.optim.lr_scheduler.LRScheduler",
+}  # fmt: skip
+FUNCTIONS = {"abs", "float", "int", "len", "list", "max", "min", "round", "sum"}
+
+
+def check(where: str, content: Any) -> None:
+    """Refuse code in what a study or a command line sets.
+
+    Raises:
+        InputError: naming the first place.
+    """
+    for found in code_in(content):
+        raise InputError(
+            f"{where}: {found}: expected a value, a reference such as @max_epochs, or a class of monai, benchmark or "
+            "torch's networks, losses, optimizers and schedulers; add --allow-code to run this code."
+        )
+
+
+def of_bundle(name: str, content: Any) -> list[str]:
+    """Code in a bundle's ``model.json`` beyond references and arithmetic; none of one that the repository holds."""
+    command = ["git", "status", "--porcelain", "--ignored", "--", str(project.bundles() / name)]
+    done = subprocess.run(command, cwd=project.root(), capture_output=True, text=True, check=False)
+    return [*code_in(content, arithmetic=True)] if done.returncode or done.stdout else []
+
+
+def code_in(content: Any, arithmetic: bool = False, place: str = "") -> Iterator[str]:
+    """Yield each place that runs code, with its text; ``arithmetic`` on references is none where that is said."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from code_in(value, arithmetic, f"{place}#{key}" if place else key)
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from code_in(value, arithmetic, f"{place}#{index}")
+    elif isinstance(content, str) and _runs(re.split("#|::", place)[-1], content, arithmetic):
+        yield f"{place} = {content}"
+
+
+def macro_file(text: str) -> str | None:
+    """The file that a value such as ``%file.json::id`` takes text from; None where it names none."""
+    found = re.match(r"%(.+?\.(?:json|ya?ml))(?:::|#|$)", text, re.IGNORECASE)
+    return found[1] if found else None
+
+
+def _runs(key: str, text: str, arithmetic: bool) -> bool:
+    if key == "_target_":
+        return not _known(text)
+    if key == "_mode_":
+        return text != "default"
+    if not text.startswith("$"):
+        return macro_file(text) is not None
+    expression = REFERENCE.sub("reference", text[1:]).strip()
+    return expression != "reference" and not (arithmetic and _is_arithmetic(expression))
+
+
+def _is_arithmetic(expression: str) -> bool:
+    try:
+        nodes = [*ast.walk(ast.parse(expression, mode="eval"))]
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    called = [node.func for node in nodes if isinstance(node, ast.Call)]
+    return (
+        all(isinstance(node, ARITHMETIC) for node in nodes)
+        and all(isinstance(function, ast.Name) and function.id in FUNCTIONS for function in called)
+        and not any(isinstance(node, ast.Attribute) and node.attr.startswith("_") for node in nodes)
+        and {node.id for node in nodes if isinstance(node, ast.Name)} <= {"reference", *FUNCTIONS}
+    )
+
+
+def _known(target: str) -> bool:
+    """Whether a ``_target_`` is a class of ours, of MONAI, or a network, loss, optimizer or scheduler of torch."""
+    # To look elsewhere would import it, which runs its code.
+    if target.partition(".")[0] not in ("benchmark", "monai", "torch"):
+        return False
+    try:
+        found = pydoc.locate(target)
+    except pydoc.ErrorDuringImport:
+        return False
+    if found is None or inspect.ismodule(found):
+        return True  # nothing that could run
+    if not inspect.isclass(found):
+        return False
+    # A path may lead through a module to what that imports: where a class is defined decides. Those of monai.bundle
+    # and monai.apps read configs, download and start programs.
+    module = f"{found.__module__}."
+    if module.startswith(("benchmark.", "monai.")):
+        return not module.startswith(("monai.bundle.", "monai.apps."))
+    bases = {f"{base.__module__}.{base.__qualname__}" for base in found.__mro__}
+    return module.startswith("torch.") and not bases.isdisjoint(TORCH)
