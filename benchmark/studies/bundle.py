@@ -19,8 +19,8 @@ from benchmark.base.records import InputError, Run
 from benchmark.studies import trust
 
 CONFIGS = ("train", "inference")
-MACHINE_IDS = ("device", "num_workers")
-"""Ids that say where a run computes, not what; its fingerprint leaves them out."""
+MACHINE_IDS = ("device", "num_workers", "data_on_device", "cuda_graph", "overlap")
+"""Ids that say where and in what order a run computes, not what; its fingerprint leaves them out."""
 
 FIXED_IDS = (
     "bundle_root", "ckpt_dir", "output_dir", "manifest", "split", "fold", "seed", "run_seed", "part", "data",
@@ -139,7 +139,8 @@ def _composed(name: str, bundles: Path, *_: Any) -> str:
     for key, value in model.native.items():
         if "#" in key or "::" in key:
             raise InputError(f"{path}: native: expected ids of the top level, as MONAI joins files, found {key!r}.")
-        _check_free(trial, key)
+        # A recipe is a program: its sampler may take what a study decides, such as the run's seed.
+        _check_free({}, key)
         override(trial, key, value)
     return json.dumps({**composed, "native": model.native} if model.native else composed)
 
@@ -225,9 +226,11 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
     configs = {kind: composed[kind] for kind in (*CONFIGS, "metadata")}
     # One thread per run makes results the same whatever number of processors and jobs; runs are what is parallel.
     settings = {"bundle_root": f"runs/{run.study}/{run.id}", "manifest": dataset, "fold": run.fold, "seed": run.seed}
-    for key in run.overrides:
-        # The split is here by a field of the study, which may set nothing of its name.
-        if key != "split":
+    recipe = composed.get("native", {})
+    for key, value in run.overrides.items():
+        # The split is here by a field of the study, which may set nothing of its name; a bundle's own recipe may say
+        # how the patients that a study decides are shown.
+        if key != "split" and not (key in recipe and recipe[key] == value):
             _check_free(configs, key)
     for key, value in {**settings, "cpu_threads": 1, **run.overrides}.items():
         override(configs, key, value)
@@ -305,7 +308,7 @@ def _check_free(configs: Mapping[str, dict[str, Any]], key: str) -> None:
     Raises:
         InputError: if it is one.
     """
-    values = [_at(configs[kind], key) for kind in CONFIGS]
+    values = [_at(config, key) for config in configs.values()]
     taken = {found for value in values for text in _texts(value) for found in trust.REFERENCE.findall(text)}
     taken = {one for one in taken if any(f"{one.replace('::', '#')}#".startswith(f"{fixed}#") for fixed in FIXED_IDS)}
     if _within(key, FIXED_IDS) or taken:
