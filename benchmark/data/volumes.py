@@ -18,7 +18,7 @@ import numpy as np
 from benchmark.base.files import read_exactly, replacing, stamp
 from benchmark.base.records import InputError
 from benchmark.data import outlines, pictures
-from benchmark.data.text_headers import read_text_header
+from benchmark.data.itk_volumes import read_itk
 
 ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 """File endings of volumes; pictures have theirs in ``pictures.ENDINGS``."""
@@ -102,7 +102,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
         found = "a folder" if path.is_dir() else "nothing"
         raise InputError(f"{path}: expected an image file, found {found}.")
     try:
-        voxels, affine = read_text_header(path) if path.suffix.lower() in (".mha", ".nrrd") else _read_nifti(path)
+        voxels, affine = read_itk(path) if path.suffix.lower() in (".mha", ".nrrd") else _read_nifti(path)
     except InputError:
         raise
     except Exception as error:
