@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from benchmark.base import declared, project
 from benchmark.base.declared import Name, Names, Numbers, Record
-from benchmark.base.files import stamp, write_json, write_text
+from benchmark.base.files import kept, write_json, write_text
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError
 from benchmark.data.volumes import parse_path
@@ -188,19 +188,19 @@ def load_manifest(source: str) -> Manifest:
     path = project.manifests() / f"{source}.json"
     if not _is_name(source) or not path.is_file():
         raise InputError(f"{source} is not a known data set; expected one of: {', '.join(_sources())}.")
-    return _manifest(path, *stamp(path))
+    return _manifest(path)
 
 
 # Each of these two is asked for many times in a process.
-@lru_cache(maxsize=32)
-def _manifest(path: Path, *_: int) -> Manifest:
+@kept
+def _manifest(path: Path) -> Manifest:
     manifest = declared.read(path, Manifest, "a manifest")
     _check(path, manifest)
     return manifest
 
 
-@lru_cache(maxsize=8)
-def _scanned(path: Path, *_: int) -> _Scanned:
+@kept
+def _scanned(path: Path) -> _Scanned:
     found = declared.read(path, _Scanned, "the cases that `benchmark data scan` writes")
     check_names(path, found.cases)
     _check_files(path, load_manifest(found.source), found.cases)
@@ -227,7 +227,7 @@ def load_cases(name: str) -> CaseList:
             f"{path}: expected the cases of {name}, found no such file; "
             f"get the set at {manifest.address} ({manifest.access}) and run: benchmark data scan {name} FOLDER"
         )
-    found = _scanned(path, *stamp(path))
+    found = _scanned(path)
     return CaseList(name, load_manifest(found.source), found.cases, found.warnings)
 
 

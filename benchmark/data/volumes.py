@@ -9,13 +9,12 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 
-from benchmark.base.files import read_exactly, replacing, stamp
+from benchmark.base.files import kept, read_exactly, replacing
 from benchmark.base.records import InputError
 from benchmark.data import outlines, pictures
 from benchmark.data.itk_volumes import read_itk
@@ -34,6 +33,11 @@ def ending_of(name: str) -> str | None:
     """Return a file name's ending as it is written, in small or capital letters, if it is one of ENDINGS, else None."""
     ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
     return name[-len(ending) :] if ending else None
+
+
+def stem_of(name: str) -> str:
+    """Return a volume's file name without its ending; any other name as it is."""
+    return name.removesuffix(ending_of(name) or "")
 
 
 @dataclass(frozen=True)
@@ -98,17 +102,8 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return pictures.read_pictures(path)
     if ending_of(path.name) is None:
         raise InputError(f"{path}: expected a file ending in {', '.join(ENDINGS)}, found {path.suffix or 'no ending'}.")
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise InputError(f"{path}: expected an image file, found {found}.")
-    try:
+    with pictures.whole(path):
         voxels, affine = read_itk(path) if path.suffix.lower() in (".mha", ".nrrd") else _read_nifti(path)
-    except InputError:
-        raise
-    except Exception as error:
-        # The readers raise a dozen types of their own for a file that is not what its name says.
-        reason = " ".join(str(error).split())[-200:] or type(error).__name__
-        raise InputError(f"{path}: expected a whole image file, found a broken one ({reason}).") from error
     if voxels.dtype.kind not in "iuf":
         raise InputError(f"{path}: expected voxels that are real numbers, found type {voxels.dtype}.")
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
@@ -153,11 +148,8 @@ def read_images(folder: Path, relpaths: Iterable[str]) -> list[tuple[np.ndarray,
 
 
 def pick_image(voxels: np.ndarray, index: int | None, path: Path) -> np.ndarray:
-    """Return the 3-D image at ``index`` of a 4-D array, or for None the array itself, which must be 3-D.
-
-    Raises:
-        InputError: if the array's shape does not allow it; ``path`` is named in the message.
-    """
+    """Return the 3-D image at ``index`` of a 4-D array, or for None the array itself, which must be 3-D; InputError,
+    which names ``path``, where the array's shape does not allow it."""
     if index is None:
         image = voxels[..., 0] if voxels.ndim == 4 and voxels.shape[3] == 1 else voxels
         if image.ndim != 3:
@@ -204,21 +196,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     if path.suffix.lower() == ".json" and path.is_file():
         # Hundreds of cases share one file of outlines.
-        return _sha256_unchanged(path, *stamp(path))
+        return _sha256_of_many(path)
     return sha256_file(path)
 
 
-@lru_cache(maxsize=64)
-def _sha256_unchanged(path: Path, *_: int) -> str:
-    return sha256_file(path)
+_sha256_of_many = kept(sha256_file)
 
 
 def write_label_map(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
-    """Write uint8 labels as .nii.gz with qform and sform set; the same input gives the same bytes.
-
-    Raises:
-        InputError: if the labels are not uint8, the name does not end in .nii.gz, or the file cannot be written.
-    """
+    """Write uint8 labels as .nii.gz with qform and sform set; the same input gives the same bytes. InputError for other
+    labels or another ending, and if the file cannot be written."""
     import nibabel
 
     if labels.dtype != np.uint8:

@@ -12,7 +12,7 @@ import numpy as np
 from benchmark.base import project
 from benchmark.base.records import InputError
 from benchmark.data.audit.measures import THUMBNAIL, CaseFacts, Finding
-from benchmark.data.folds import SIDES, read_sides
+from benchmark.data.folds import SIDES, Sides, read_sides
 
 ALIKE = 0.95
 """Correlation of two slices' thumbnails from which they count as near-duplicates.
@@ -35,7 +35,7 @@ class Split:
 
     name: str
     by: str
-    folds: tuple[dict[str, tuple[str, ...]], ...]
+    folds: tuple[Sides, ...]
 
 
 def read_splits(name: str, wanted: Sequence[str] | None = None) -> list[Split]:
@@ -48,7 +48,8 @@ def read_splits(name: str, wanted: Sequence[str] | None = None) -> list[Split]:
     for split in wanted or ():
         if split not in paths:
             raise InputError(f"--split {split}: expected one of {', '.join(paths) or 'no split'}, found no such file.")
-    return [_read(path, split) for split, path in paths.items() if not wanted or split in wanted]
+    found = {split: read_sides(path) for split, path in paths.items() if not wanted or split in wanted}
+    return [Split(split, file.by, file.folds) for split, file in found.items()]
 
 
 def audit_split(split: Split, facts: Sequence[CaseFacts]) -> list[Finding]:
@@ -174,11 +175,11 @@ def _searched(
     return same, other
 
 
-def side_masks(split: Split, fold: Mapping[str, tuple[str, ...]], facts: Sequence[CaseFacts]) -> dict[str, np.ndarray]:
+def side_masks(split: Split, fold: Sides, facts: Sequence[CaseFacts]) -> dict[str, np.ndarray]:
     """Return, for each side, which of the set's slices (case after case) are on it."""
     masks = {}
     for side in SIDES:
-        units = set(fold[side])
+        units = set(getattr(fold, side))
         parts = []
         for case in facts:
             depth = len(case.masked)
@@ -193,11 +194,6 @@ def side_masks(split: Split, fold: Mapping[str, tuple[str, ...]], facts: Sequenc
 def _unknown(split: Split) -> Finding:
     sentence = f"Patients are not known, so nor is whether one is on two sides of split {split.name}."
     return Finding("patients across a split", "not checked", 0, 0, (), sentence, split.name)
-
-
-def _read(path: Path, split: str) -> Split:
-    found = read_sides(path)
-    return Split(split, found.by, tuple({side: getattr(fold, side) for side in SIDES} for fold in found.folds))
 
 
 def _split_name(path: Path, name: str) -> str:
