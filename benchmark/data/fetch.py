@@ -71,10 +71,7 @@ def how_to_get(manifest: Manifest) -> str:
 
 def download(url: str, path: Path, progress: Progress | None = None) -> None:
     """Download ``url`` to ``path`` by way of ``<path>.part``, which a broken download leaves and the next continues.
-
-    Raises:
-        InputError: if the server refuses or stays away, or the disk is full.
-    """
+    InputError if the server refuses or stays away, or the disk is full."""
     part = path.with_name(path.name + ".part")
     stalled = 0
     while stalled < ATTEMPTS:

@@ -115,11 +115,8 @@ def make_folds(
 def make_fractions(
     units: Iterable[str], seed: int, train: float, validation: float, test: float, by: str = "patient"
 ) -> list[Fold]:
-    """Split units once by fractions that add up to 1; a side with a fraction above 0 gets at least one unit.
-
-    Raises:
-        InputError: if the fractions are not from 0 to 1 and add up to 1, or there are too few units.
-    """
+    """Split units once by fractions that add up to 1; a side with a fraction above 0 gets at least one unit. InputError
+    if the fractions are not from 0 to 1 and add up to 1, or there are too few units."""
     order = _ordered(units, seed)
     # Written so that NaN is refused too.
     if not (min(train, validation, test) >= 0 and abs(train + validation + test - 1) <= 1e-6 and train > 0):
@@ -145,10 +142,7 @@ def as_published(listed: CaseList) -> Fold:
 
 def make(units: Iterable[str], scheme: dict[str, Any], by: str = "patient") -> list[Fold]:
     """Make folds by a manifest's ``folds`` entry: ``{"k", "validation", "seed"}`` or ``{"fractions", "seed"}``.
-
-    Raises:
-        InputError: if the entry has other keys, or as make_folds and make_fractions.
-    """
+    InputError if the entry has other keys, or as make_folds and make_fractions."""
     settings = dict(scheme)
     try:
         seed = int(settings.pop("seed"))
@@ -174,20 +168,16 @@ def write_folds(name: str, folds: list[Fold], scheme: dict[str, Any], split: str
     """
     path = folds_path(name, split)
     head = {"by": SPLITS[split]} if split != "patient" else {}
-    head |= {key: value for key, value in scheme.items() if key == "seed"}
-    rest = {key: value for key, value in scheme.items() if key != "seed"}
-    write_json(
-        path, {**head, "scheme": rest, "folds": [{side: getattr(fold, side) for side in SIDES} for fold in folds]}
-    )
+    head |= {key: scheme[key] for key in scheme if key == "seed"}
+    rest = {key: scheme[key] for key in scheme if key != "seed"}
+    sides = [{side: getattr(fold, side) for side in SIDES} for fold in folds]
+    write_json(path, {**head, "scheme": rest, "folds": sides})
     return path
 
 
 def read_folds(name: str, split: str = "patient") -> list[Fold]:
-    """Read a set's folds as they are, without its cases.
-
-    Raises:
-        InputError: if there is no such file, it is not a list of folds, or a unit is on two sides.
-    """
+    """Read a set's folds as they are, without its cases. InputError if there is no such file, it is not a list of
+    folds, or a unit is on two sides."""
     path = folds_path(name, split)
     found = read_sides(path, f"the folds that `{_command(name, split)}` writes")
     try:
@@ -202,11 +192,8 @@ def read_sides(path: Path, what: str = "folds") -> FoldsFile:
 
 
 def load_folds(name: str, split: str = "patient") -> list[Fold]:
-    """Read a set's folds and check that each holds all of the set's cases.
-
-    Raises:
-        InputError: as read_folds, and if a patient, case or slice is missing.
-    """
+    """Read a set's folds and check that each holds all of the set's cases. InputError as read_folds, and if a patient,
+    case or slice is missing."""
     folds = read_folds(name, split)
     missing = missing_units(folds, load_cases(name))
     if missing:

@@ -180,11 +180,8 @@ class KnownSet:
 
 
 def load_manifest(source: str) -> Manifest:
-    """Read ``data_manifests/<source>.json``.
-
-    Raises:
-        InputError: if there is no such data set (the known ones are listed) or the file is not a valid manifest.
-    """
+    """Read ``data_manifests/<source>.json``. InputError if there is no such data set (the known ones are listed) or the
+    file is not a valid manifest."""
     path = project.manifests() / f"{source}.json"
     if not _is_name(source) or not path.is_file():
         raise InputError(f"{source} is not a known data set; expected one of: {', '.join(_sources())}.")
@@ -215,11 +212,8 @@ def cases_path(name: str) -> Path:
 
 
 def load_cases(name: str) -> CaseList:
-    """Read the cases that ``benchmark data scan`` found, and their manifest.
-
-    Raises:
-        InputError: if the set was never scanned, or its file is not a case list.
-    """
+    """Read the cases that ``benchmark data scan`` found, and their manifest. InputError if the set was never scanned,
+    or its file is not a case list."""
     path = cases_path(name)
     if not path.is_file():
         manifest = load_manifest(name)
@@ -263,10 +257,7 @@ def _check_files(path: Path, manifest: Manifest, cases: Sequence[Case]) -> None:
 
 def manifest_of(name: str) -> Manifest:
     """Return the manifest of a set, also of a copy that was scanned under a name of its own and has none so called.
-
-    Raises:
-        InputError: if there is no such set.
-    """
+    InputError if there is no such set."""
     return load_cases(name).manifest if _is_name(name) and cases_path(name).is_file() else load_manifest(name)
 
 
@@ -280,11 +271,8 @@ def write_cases(listed: CaseList) -> None:
 
 
 def data_folder(name: str, progress: Progress | None = None) -> Path:
-    """Return the folder with this machine's files of a set; a generated set is generated there on first use.
-
-    Raises:
-        InputError: if no folder is known; the sentence says where to get the set and what to run.
-    """
+    """Return the folder with this machine's files of a set; a generated set is generated there on first use. InputError
+    if no folder is known; the sentence says where to get the set and what to run."""
     manifest = manifest_of(name)
     source = manifest.name
     folder = recorded_folder(name)
@@ -302,10 +290,7 @@ def data_folder(name: str, progress: Progress | None = None) -> Path:
 
 def generate(manifest: Manifest, folder: Path, progress: Progress | None = None) -> Path:
     """Generate a set with the manifest's settings, unless the folder holds it already, and return the folder.
-
-    Raises:
-        InputError: if the settings cannot be used, or the folder holds something else or cannot be written.
-    """
+    InputError if the settings cannot be used, or the folder holds something else or cannot be written."""
     from benchmark.data.sources import phantom
 
     with _GENERATE_LOCK:

@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,7 +22,7 @@ from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError
 from benchmark.data.folds import SIDES, Fold, folds_path, load_folds
 from benchmark.data.manifest import CaseList, Manifest, cases_path, data_folder, folder_here, load_cases, manifest_of
-from benchmark.data.scan import scan
+from benchmark.data.scan import parallel, scan
 from benchmark.data.volumes import canonical, parse_path, read_image, read_images, sha256_file, sha256_of
 
 SETTINGS = {"version": 1, "orientation": "RAS", "normalisation": "z-score over non-zero voxels", "crop": "non-zero"}
@@ -239,15 +238,8 @@ def prepare(
 ) -> list[PreparedCase]:
     """Prepare the cases of a data set (all, or the given ones) and return them in order."""
     found = found_cases(name, progress)
-    wanted = list(found.cases if cases is None else cases)
-    store = store_folder()
-    done = []
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for case, prepared in zip(wanted, pool.map(lambda c: prepare_case(c, found, store), wanted), strict=True):
-            done.append(prepared)
-            if progress:
-                progress(len(done), len(wanted), case.case_id)
-    return done
+    wanted, store = list(found.cases if cases is None else cases), store_folder()
+    return list(parallel(lambda case: prepare_case(case, found, store), wanted, progress, jobs))
 
 
 @dataclass(frozen=True)
@@ -281,11 +273,7 @@ class DataSet:
         return len(self.manifest.regions)
 
     def fold(self, index: int) -> Fold:
-        """One fold of this split.
-
-        Raises:
-            InputError: if there is no such fold.
-        """
+        """One fold of this split. InputError if there is no such fold."""
         folds = load_folds(self.name, self.split)
         if not 0 <= index < len(folds):
             raise InputError(f"{self.name} has folds 0 to {len(folds) - 1}, found fold {index}.")

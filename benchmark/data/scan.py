@@ -73,12 +73,7 @@ def scan(
     check_names(folder, found)
     measured = list(parallel(lambda case: measure(folder, manifest, case), found, progress))
     cases = tuple(one.case for one in measured)
-    warnings = (
-        *_warnings(manifest, cases),
-        *_copy_warnings(measured),
-        *_full_warnings(measured),
-        *_unused_warnings(folder, cases),
-    )
+    warnings = (*_warnings(manifest, cases), *_voxel_warnings(measured), *_unused_warnings(folder, cases))
     listed = CaseList(name, manifest, cases, warnings)
     old = load_cases(name) if path.exists() else None
     if old is not None and old.cases != cases and not replace:
@@ -96,11 +91,8 @@ def scan(
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
-    """List the cases in a folder, sorted by case id, without reading voxels.
-
-    Raises:
-        InputError: if the folder is missing or holds no case, or two cases have one id.
-    """
+    """List the cases in a folder, sorted by case id, without reading voxels. InputError if the folder is missing or
+    holds no case, or two cases have one id."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise InputError(f"{folder}: expected the folder of {manifest.name}, found {found}.")
@@ -128,12 +120,8 @@ class Measured:
 
 
 def measure(folder: Path, manifest: Manifest, case: Case) -> Measured:
-    """Read a case's files one after the other.
-
-    Raises:
-        InputError: if a file cannot be read, or does not fit the case's first one in shape or affine (to 1e-3), or
-            the label map has a value that the manifest does not name.
-    """
+    """Read a case's files one after the other. InputError if a file cannot be read, or does not fit the case's first
+    one in shape or affine (to 1e-3), or the label map has a value that the manifest does not name."""
     first: tuple[Path, tuple[int, ...], np.ndarray] | None = None
     hashes, voxels, content, full = {}, {}, {}, set()
     for file, relpaths in _files(case).items():
@@ -156,20 +144,14 @@ def measure(folder: Path, manifest: Manifest, case: Case) -> Measured:
 
 
 def verify(name: str, folder: Path | None = None, progress: Progress | None = None) -> list[str]:
-    """Read a set's files again and return a sentence for each one that is missing, changed, or new.
-
-    Raises:
-        InputError: if the set was never scanned or its folder is not known.
-    """
+    """Read a set's files again and return a sentence for each one that is missing, changed, or new. InputError if the
+    set was never scanned or its folder is not known."""
     listed = load_cases(name)
     folder = folder or data_folder(name, progress)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected the folder of {name}, found no such folder.")
-    problems = [
-        problem
-        for of_case in parallel(lambda case: _verify_case(folder, case), list(listed.cases), progress)
-        for problem in of_case
-    ]
+    of_cases = parallel(lambda case: _verify_case(folder, case), listed.cases, progress)
+    problems = list(itertools.chain.from_iterable(of_cases))
     try:
         known = {case.case_id for case in listed.cases}
         new = [case for case in find_cases(folder, listed.manifest) if case.case_id not in known]
@@ -254,18 +236,15 @@ def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
             yield f"the same file is there under {len(patients)} patient ids: {', '.join(sorted(patients.values()))}."
 
 
-def _copy_warnings(measured: Sequence[Measured]) -> Iterator[str]:
-    """Yield a sentence for each group of modalities that hold the same voxels in some cases."""
+def _voxel_warnings(measured: Sequence[Measured]) -> Iterator[str]:
+    """Yield a sentence for each group of modalities that hold the same voxels in some cases, and one if images have no
+    background: preparation takes for that what is exactly 0."""
     for group in sorted({one.copies for one in measured if one.copies}):
         cases = [one.case.case_id for one in measured if one.copies == group]
         yield (
             f"{' and '.join(group)} hold the same voxels in {len(cases)} of {len(measured)} cases, as where a missing "
             f"sequence was replaced by another: {', '.join(cases)}."
         )
-
-
-def _full_warnings(measured: Sequence[Measured]) -> Iterator[str]:
-    """Yield a sentence if images have no background: preparation takes for that what is exactly 0."""
     full = [f"{one.case.case_id} ({', '.join(one.full)})" for one in measured if one.full]
     if full:
         yield (
@@ -322,9 +301,11 @@ def _first(case: Case) -> str:
     return next(iter(_files(case)))
 
 
-def parallel(work: Callable[[Case], Result], cases: list[Case], progress: Progress | None) -> Iterator[Result]:
+def parallel(
+    work: Callable[[Case], Result], cases: Sequence[Case], progress: Progress | None, jobs: int | None = None
+) -> Iterator[Result]:
     """Do the work on each case in a few threads, yield results in the cases' order, and report each."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(jobs or min(4, os.cpu_count() or 1)) as pool:
         try:
             for done, (case, result) in enumerate(zip(cases, pool.map(work, cases), strict=True), start=1):
                 if progress:

@@ -48,7 +48,7 @@ def audit(
     pictures = all(case.shape[2:] == (1,) for case in listed.cases)
     alike = pictures or any(split.by != "patient" for split in chosen)
     keep = sum(case.shape[2] for case in listed.cases) <= SEARCHED
-    facts = list(parallel(lambda case: measure(folder, listed, case, alike, keep), list(listed.cases), progress))
+    facts = list(parallel(lambda case: measure(folder, listed, case, alike, keep), listed.cases, progress))
     others = other_sets(name)
     found = audit_cases(listed, facts) + audit_coco(listed, folder, patients)
     for split in chosen:

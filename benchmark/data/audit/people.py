@@ -160,9 +160,8 @@ def _outlines(place: str, dice: Sequence[tuple[str, float]]) -> Finding:
         f"Mean Dice of this set's masks with those of {place} on the same pictures is {mean:.3f} "
         f"(SD {np.std(values):.3f}) over {len(values)} slices with a mask."
     )
-    return finding(
-        "other masks of the same pictures", "error" if mean < 0.7 else "warning", differ, len(values), sentence, place
-    )
+    severity = "error" if mean < 0.7 else "warning"
+    return finding("other masks of the same pictures", severity, differ, len(values), sentence, place)
 
 
 def _names(case: Case) -> list[str]:

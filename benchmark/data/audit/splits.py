@@ -39,11 +39,8 @@ class Split:
 
 
 def read_splits(name: str, wanted: Sequence[str] | None = None) -> list[Split]:
-    """Read ``<name>.folds.json`` (the split "patient") and every ``<name>.<split>.folds.json``, unchecked.
-
-    Raises:
-        InputError: if a wanted split has no file, or a file is not a list of folds.
-    """
+    """Read ``<name>.folds.json`` (the split "patient") and every ``<name>.<split>.folds.json``, unchecked. InputError
+    if a wanted split has no file, or a file is not a list of folds."""
     paths = {_split_name(path, name): path for path in sorted(project.manifests().glob(f"{name}.*folds.json"))}
     for split in wanted or ():
         if split not in paths:
