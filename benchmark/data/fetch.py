@@ -34,9 +34,8 @@ def fetch(
     Address and checksum are MONAI's unless given. For a set that needs registration nothing is downloaded, and the
     text says where and how to get it. ``progress`` counts megabytes.
 
-    Raises:
-        InputError: if the set is unknown, the server cannot be reached or breaks off, the disk is full, or the
-            archive has another checksum (it is removed then). An unpacked folder is there whole or not at all.
+    InputError if the set is unknown, the server cannot be reached or breaks off, the disk is full, or the archive has
+    another checksum (it is removed then). An unpacked folder is there whole or not at all.
     """
     manifest = load_manifest(name)
     archive_name = manifest.layout.archive
@@ -103,9 +102,8 @@ def download(url: str, path: Path, progress: Progress | None = None) -> None:
 def unpack(archive: Path, target: Path, md5: str | None = None) -> None:
     """Unpack a .tar that holds the folder ``target.name`` to ``target``, then remove it; MONAI checks and extracts.
 
-    Raises:
-        InputError: if the archive's MD5 differs, it is broken or holds no such folder (it is removed then), or the
-            disk is full.
+    InputError if the archive's MD5 differs, it is broken or holds no such folder (it is removed then), or the disk is
+    full.
     """
     import tarfile
 

@@ -48,8 +48,7 @@ class Fold:
     ``by`` says what a unit is: "patient", by patient id; "case", by case id; or "slice", ``<case_id>/<z>`` with z the
     index on the third axis of the whole volume in RAS orientation. Only a fold by patient keeps patients apart.
 
-    Raises:
-        InputError: on construction, naming the unit.
+    InputError on construction, naming the unit.
     """
 
     train: tuple[str, ...]
@@ -93,8 +92,7 @@ def make_folds(
     ``validation`` is the share of a fold's other units that choose its checkpoint: with k = 5, 0.125 of the other
     80 % makes 70/10/20. The result depends on the set of units and the seed alone, not on order or repetition.
 
-    Raises:
-        InputError: if k or validation leaves a side without a unit.
+    InputError if k or validation leaves a side without a unit.
     """
     order = _ordered(units, seed)
     if not 2 <= k <= len(order):
@@ -219,8 +217,7 @@ def remake(
     Returns:
         The file, the folds, and "written" or "unchanged".
 
-    Raises:
-        InputError: for a scheme that cannot be, and if other folds are there and ``replace`` is not set.
+    InputError for a scheme that cannot be, and if other folds are there and ``replace`` is not set.
     """
     listed = load_cases(name)
     path = folds_path(name, split)

@@ -22,8 +22,7 @@ def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dic
 
     ``odd_names`` maps a case id to the name that its label map has in its case folder, where that is not the usual.
 
-    Raises:
-        InputError: if it is no folder, holds no label map, has a case folder without one, or two for one case.
+    InputError if it is no folder, holds no label map, has a case folder without one, or two for one case.
     """
     if not folder.is_dir():
         found_instead = "a file" if folder.exists() else "nothing"

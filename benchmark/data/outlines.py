@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,16 +63,6 @@ class CocoFile(_Entry):
     categories: tuple[CocoCategory, ...] = ()
 
 
-@dataclass
-class Outlined:
-    """A picture that a COCO file lists: its name, its size in pixels and the polygons that belong to it."""
-
-    file_name: str
-    width: int
-    height: int
-    polygons: list[Polygon] = field(default_factory=list)
-
-
 # Hundreds of cases share one file; it is read once.
 @kept
 def read_coco_file(path: Path) -> CocoFile:
@@ -82,22 +71,21 @@ def read_coco_file(path: Path) -> CocoFile:
 
 
 @kept
-def read_coco(path: Path) -> dict[int, Outlined]:
-    """Read the pictures of a COCO annotation file, by image id; the polygons of all categories are joined.
+def read_coco(path: Path) -> dict[int, tuple[CocoImage, list[Polygon]]]:
+    """Read the pictures of a COCO annotation file by image id, each with its polygons of all categories.
 
-    Raises:
-        InputError: if it is not such a file, an id or a name is there twice, an annotation is of no listed picture, a
-            segmentation is not a list of polygons (run-length encoded masks are refused), or a polygon is none.
+    InputError if it is not such a file, an id or a name is there twice, an annotation is of no listed picture, a
+    segmentation is not a list of polygons (run-length encoded masks are refused), or a polygon is none.
     """
     data = read_coco_file(path)
-    images: dict[int, Outlined] = {}
+    images: dict[int, tuple[CocoImage, list[Polygon]]] = {}
     for image in data.images:
         if image.id in images:
             raise InputError(f"{path}: expected one image of id {image.id}, found two.")
         if image.width * image.height > LARGEST:
             size = f"{image.width} x {image.height} pixels of image {image.id}"
             raise InputError(f"{path}: expected pictures of at most {LARGEST:.0e} pixels, found {size}.")
-        images[image.id] = Outlined(image.file_name, image.width, image.height)
+        images[image.id] = (image, [])
     names = Counter(image.file_name for image in data.images)
     twice, count = next(iter(names.most_common(1)), ("", 0))
     if count > 1:
@@ -106,8 +94,8 @@ def read_coco(path: Path) -> dict[int, Outlined]:
         who = f"{path}: annotation {annotation.id}"
         if annotation.image_id not in images:
             raise InputError(f"{who}: expected the id of a listed image, found {annotation.image_id}.")
-        outlined = images[annotation.image_id]
-        outlined.polygons += _polygons(annotation.segmentation, outlined.width, outlined.height, who)
+        image, polygons = images[annotation.image_id]
+        polygons += _polygons(annotation.segmentation, image.width, image.height, who)
     return images
 
 
@@ -125,15 +113,14 @@ def read_label_map(path: Path, index: int | None, size: tuple[int, int] | None) 
     Returns:
         uint8 of shape (width, height, 1), 1 inside.
 
-    Raises:
-        InputError: as read_coco and read_numbered, and if there is no such index.
+    InputError as read_coco and read_numbered, and if there is no such index.
     """
     if size is None:
         images = read_coco(path)
         if index not in images:
             raise InputError(f"{path}: expected an image of id {index}, found none.")
-        image = images[index]
-        return fill(image.polygons, image.width, image.height)
+        image, polygons = images[index]
+        return fill(polygons, image.width, image.height)
     if math.prod(size) > LARGEST:
         raise InputError(f"{path}: expected a picture of at most {LARGEST:.0e} pixels, found {size[0]} x {size[1]}.")
     outlines = read_numbered(path)

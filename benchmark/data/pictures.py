@@ -45,8 +45,7 @@ def files_of(path: Path) -> list[Path]:
 
     The numbers count as numbers: 1, 2, …, 10. Any other path stands for itself, whether it exists or not.
 
-    Raises:
-        InputError: if there is no such file, two have one number, or a number between the first and last is missing.
+    InputError if there is no such file, two have one number, or a number between the first and last is missing.
     """
     if "*" not in path.name:
         return [path]
@@ -74,8 +73,7 @@ def read_pictures(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Values as stored, with axes column, row, slice and, where pictures are in colour, channel; and ``AFFINE``.
 
-    Raises:
-        InputError: as files_of, and for a file that is missing, broken, or of another size or kind than the first one.
+    InputError as files_of, and for a file that is missing, broken, or of another size or kind than the first one.
     """
     files = files_of(path)
     pages = [_read(file) for file in files]

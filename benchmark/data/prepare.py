@@ -80,9 +80,8 @@ class PreparedCase:
     def label(self) -> np.ndarray:
         """uint8 label values of shape (slices, x, y), memory-mapped or a copy as ``image`` is.
 
-        Raises:
-            InputError: if the publisher withholds this case's label, or it is not what was prepared: all scores and
-                what is learned depend on it.
+        InputError if the publisher withholds this case's label, or it is not what was prepared: all scores and what is
+        learned depend on it.
         """
         stored, path = self._stored_label(), self.folder / "label.npy"
         # An older version kept no checksums; what it prepared is prepared anew before a run.
@@ -156,8 +155,7 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
     Z-score per modality over the voxels of that modality that are not zero (Mandekar et al., sections 3.1 and 4.2);
     zero stays zero. The crop box holds every voxel that is not zero in some modality and every labelled one.
 
-    Raises:
-        InputError: if a file is missing, is not the one that was scanned, or holds nothing but zeros.
+    InputError if a file is missing, is not the one that was scanned, or holds nothing but zeros.
     """
     target = store / case_key(case, cases.manifest.modalities)
     if _whole(target):
@@ -198,15 +196,14 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
 def damaged(name: str, progress: Progress | None = None) -> list[str]:
     """Read what is prepared of a data set, and return a sentence for each array that is not as it was written."""
     listed, store = load_cases(name), store_folder()
-    folders = [store / case_key(case, listed.manifest.modalities) for case in listed.cases]
-    problems = []
-    for done, (case, folder) in enumerate(zip(listed.cases, folders, strict=True), start=1):
+
+    def changed(case: Case) -> list[str]:
+        folder = store / case_key(case, listed.manifest.modalities)
         files = _stored_files(folder) if folder.is_dir() else {}
-        changed = [name for name, (digest, *_) in files.items() if _digest(folder / name) != digest]
-        problems += [f"{folder / name}: {_changed(case, folder)}." for name in changed]
-        if progress:
-            progress(done, len(folders), case.case_id)
-    return problems
+        others = [name for name, (digest, *_) in files.items() if _digest(folder / name) != digest]
+        return [f"{folder / name}: {_changed(case, folder)}." for name in others]
+
+    return [problem for of_case in parallel(changed, listed.cases, progress) for problem in of_case]
 
 
 def store_folder() -> Path:
@@ -285,8 +282,7 @@ class DataSet:
         With a split by slice they hold that side's slices only, and a case with none of them is left out, as is one
         that has none where the volume holds anything.
 
-        Raises:
-            InputError: if that side has no case.
+        InputError if that side has no case.
         """
         if part not in (*SIDES, "all"):
             raise InputError(f"A fold has no side {part!r}: expected one of {', '.join(SIDES)}, or all.")

@@ -58,9 +58,8 @@ def scan(
 
     The folder is recorded as the place of this set on this machine. Memory is that of a few volumes.
 
-    Raises:
-        InputError: for an unknown source, a folder without cases, two cases of one id, any file that is missing,
-            broken or does not fit its case, and a case list that exists and differs; then nothing is written.
+    InputError for an unknown source, a folder without cases, two cases of one id, any file that is missing, broken or
+    does not fit its case, and a case list that exists and differs; then nothing is written.
     """
     manifest = load_manifest(source)
     if manifest.access == "generated" and not folder.exists():

@@ -57,8 +57,7 @@ class EpochSampler(Sampler):
     no random state outlives an epoch. The last, incomplete batch is dropped: batch normalisation of one slice is not
     what a batch size of 8 asks for.
 
-    Raises:
-        InputError: if there are fewer slices than one batch.
+    InputError if there are fewer slices than one batch.
     """
 
     def __init__(self, dataset: SliceDataset, batch_size: int, seed: int, numbers: int, length: int = 0) -> None:

@@ -93,10 +93,9 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
         Voxels with axes x, y, z (and a fourth where the file has one), and the 4x4 matrix from voxel indices to
         RAS+ coordinates in mm.
 
-    Raises:
-        InputError: for a missing, truncated or corrupt file, one that goes on after its last voxel, a header with two
-            voxel sizes, an ending that is not in ENDINGS, voxels that are not real numbers or not finite, and a matrix
-            that cannot be inverted.
+    InputError for a missing, truncated or corrupt file, one that goes on after its last voxel, a header with two voxel
+    sizes, an ending that is not in ENDINGS, voxels that are not real numbers or not finite, and a matrix that cannot be
+    inverted.
     """
     if pictures.is_picture(path):
         return pictures.read_pictures(path)
@@ -120,8 +119,7 @@ def read_image(folder: Path, relpath: str) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Voxels as stored (float32 where averaged), shape (x, y, z), and the RAS+ affine in mm.
 
-    Raises:
-        InputError: as read_volume, and where the file has no such image.
+    InputError as read_volume, and where the file has no such image.
     """
     return read_images(folder, [relpath])[0]
 
@@ -188,8 +186,7 @@ def sha256_of(path: Path) -> str:
 
     For a numbered stack, ``a_*.tif``, it is that of what ``sha256sum`` prints for its files in the order of numbers.
 
-    Raises:
-        InputError: as sha256_file and pictures.files_of.
+    InputError as sha256_file and pictures.files_of.
     """
     if "*" in path.name:
         lines = [f"{sha256_file(file)}  {file.name}\n" for file in pictures.files_of(path)]

@@ -40,8 +40,7 @@ def audit(
     have elsewhere. All other scanned sets are compared with this one. Memory is that of a few cases, plus
     4 kB per slice and modality where a split is not by patient and the set has no more than SEARCHED slices.
 
-    Raises:
-        InputError: if the set was never scanned or is not here, a file cannot be read, or a split is unknown.
+    InputError if the set was never scanned or is not here, a file cannot be read, or a split is unknown.
     """
     listed, folder = load_cases(name), data_folder(name, progress)
     chosen = read_splits(name, splits)

@@ -130,11 +130,11 @@ def odd_images(facts: Sequence[CaseFacts]) -> list[Finding]:
 def label_findings(listed: CaseList) -> list[Finding]:
     """Report cases without a label, regions that are empty, and how often each label value is there."""
     manifest, labelled = listed.manifest, [case for case in listed.cases if case.label]
-    empty = [case.case_id for case in labelled if not _voxels(case, manifest.labels.keys() - {"0"})]
+    empty = [case.case_id for case in labelled if not voxels_of(case, manifest.labels.keys() - {"0"})]
     total = len(labelled)
     found = [finding("empty masks", "note", empty, total, f"{len(empty)} of {total} cases have an empty mask.")]
     for region, values in manifest.regions.items():
-        lacking = [case.case_id for case in labelled if not _voxels(case, map(str, values))]
+        lacking = [case.case_id for case in labelled if not voxels_of(case, map(str, values))]
         where = f"in {len(lacking)} of {total} cases"
         sentence = f"Region {region} is empty {where}: the rule for empty masks decides there."
         found.append(finding("empty regions", "note", lacking, total, sentence, region))
@@ -262,5 +262,6 @@ def _copies(case: CaseFacts) -> list[str]:
     return [" = ".join(group) for group in groups.values() if len(group) > 1]
 
 
-def _voxels(case: Case, values: Iterable[str]) -> int:
+def voxels_of(case: Case, values: Iterable[str]) -> int:
+    """Count the voxels of a case's label map that have one of these values."""
     return sum(case.voxels.get(value, 0) for value in values)

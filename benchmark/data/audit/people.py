@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmark.base.files import read_rows
 from benchmark.base.records import Case, InputError, patient_known
-from benchmark.data.audit.cases import finding
+from benchmark.data.audit.cases import finding, voxels_of
 from benchmark.data.audit.measures import CaseFacts, Finding, mask_digest, slice_dice
 from benchmark.data.manifest import CaseList, folder_here, known, load_cases
 from benchmark.data.volumes import canonical, parse_path, read_image
@@ -88,8 +88,7 @@ def audit_patients(
     Returns:
         Findings, and the patient of each case by a column whose name has "patient" in it (empty without one).
 
-    Raises:
-        InputError: if the file is no table, or no column names the set's cases or patients.
+    InputError if the file is no table, or no column names the set's cases or patients.
     """
     rows = read_rows(path)
     ours = {_plain(known_as): case for case in listed.cases for known_as in _names(case)}
@@ -125,11 +124,11 @@ def _same_masks(listed: CaseList, facts: Sequence[CaseFacts], other: Other) -> d
     sizes: dict[int, list[Case]] = {}
     for case in other.listed.cases:
         if case.label:
-            sizes.setdefault(_labelled(case), []).append(case)
+            sizes.setdefault(voxels_of(case, case.voxels.keys() - {"0"}), []).append(case)
     read: dict[str, bytes | None] = {}
     found = {}
     for case in listed.cases:
-        for twin in sizes.get(_labelled(case), []) if case.case_id in digests else []:
+        for twin in sizes.get(voxels_of(case, case.voxels.keys() - {"0"}), []) if case.case_id in digests else []:
             if twin.case_id not in read:
                 read[twin.case_id] = mask_digest(canonical(*read_image(other.folder, str(twin.label))))
             if read[twin.case_id] == digests[case.case_id]:
@@ -192,7 +191,3 @@ def _image(case: Case, path: str) -> bool:
     """Say whether a hashed file of a case is one of its images; a file of many labels is shared by all cases."""
     label = parse_path(case.label).file if case.label else None
     return path != label and not path.endswith(".json")
-
-
-def _labelled(case: Case) -> int:
-    return sum(count for value, count in case.voxels.items() if value != "0")

@@ -54,8 +54,10 @@ def audit_split(split: Split, facts: Sequence[CaseFacts]) -> list[Finding]:
     masks = [side_masks(split, fold, facts) for fold in split.folds]
     known = all(case.patient_known for case in facts)
     patients = {case.case_id: case.patient_id for case in facts}
+    sentence = f"Patients are not known, so nor is whether one is on two sides of split {split.name}."
+    unknown = Finding("patients across a split", "not checked", 0, 0, (), sentence, split.name)
     return [
-        leaking_patients(split, masks, facts, patients) if known else _unknown(split),
+        leaking_patients(split, masks, facts, patients) if known else unknown,
         identical_across(split, masks, facts),
         *near_duplicates(split, masks, facts),
     ]
@@ -80,13 +82,13 @@ def leaking_patients(
             leaked.update(names[case_of[first & in_training]])
         counts[side] = (trained, held)
     shares = " and ".join(f"{a} of {b} {side} {what}" for side, (a, b) in counts.items() if b)
-    where = f"split {split.name} ({_folds(len(split.folds))} by {split.by})"
+    dealt = "1 fold" if len(split.folds) == 1 else f"{len(split.folds)} folds, summed up,"
+    where = f"split {split.name} ({dealt} by {split.by})"
     sentence = f"In {where}, {shares or 'no held-out case'} are of patients who are also in training."
     found, total = (sum(pair[i] for pair in counts.values()) for i in range(2))
     examples = tuple(str(patient) for patient, _ in leaked.most_common(5))
-    return Finding(
-        "patients across a split", "error" if found else "clean", found, total, examples, sentence, split.name
-    )
+    severity = "error" if found else "clean"
+    return Finding("patients across a split", severity, found, total, examples, sentence, split.name)
 
 
 def identical_across(split: Split, masks: list[dict[str, np.ndarray]], facts: Sequence[CaseFacts]) -> Finding:
@@ -112,7 +114,7 @@ def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Seq
     """
     if any(case.with_next is None for case in facts):
         return []
-    with_next = np.concatenate([case.with_next for case in facts if case.with_next is not None])
+    next_alike = np.concatenate([case.with_next for case in facts if case.with_next is not None]) >= ALIKE
     kept = [case.thumbnails for case in facts if case.thumbnails is not None]
     thumbnails = np.concatenate(kept) if len(kept) == len(facts) else None
     patients = np.unique([case.patient_id for case in facts], return_inverse=True)[1]
@@ -122,7 +124,8 @@ def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Seq
     examples: list[str] = []
     for mask in masks:
         outside = np.flatnonzero(mask["validation"] | mask["test"])
-        near = _beside(with_next, mask["train"])[outside]
+        # With a neighbour in their case that is in training and alike.
+        near = ((next_alike & np.roll(mask["train"], -1)) | np.roll(next_alike & mask["train"], 1))[outside]
         same, others = near, np.zeros_like(near)
         if thumbnails is not None:
             same, others = _searched(thumbnails, owner, outside, np.flatnonzero(mask["train"]))
@@ -147,13 +150,6 @@ def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Seq
     # As many slices of other patients as CHANCE look alike where nothing is wrong.
     severity = "error" if found else "warning" if other > CHANCE * held else "note" if other else "clean"
     return [Finding(check, severity, found or other, held, tuple(examples[:5]), sentence, split.name)]
-
-
-def _beside(with_next: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Mark slices with a neighbour in their case that is in training and alike."""
-    alike = with_next >= ALIKE
-    marked: np.ndarray = (alike & np.roll(train, -1)) | np.roll(alike & train, 1)
-    return marked
 
 
 def _searched(
@@ -188,11 +184,6 @@ def side_masks(split: Split, fold: Sides, facts: Sequence[CaseFacts]) -> dict[st
     return masks
 
 
-def _unknown(split: Split) -> Finding:
-    sentence = f"Patients are not known, so nor is whether one is on two sides of split {split.name}."
-    return Finding("patients across a split", "not checked", 0, 0, (), sentence, split.name)
-
-
 def _split_name(path: Path, name: str) -> str:
     return path.name.removeprefix(f"{name}.").removesuffix("folds.json").removesuffix(".") or "patient"
 
@@ -204,7 +195,3 @@ def _unit(facts: Sequence[CaseFacts], index: int) -> str:
             return f"{case.case_id}/{index}"
         index -= len(case.masked)
     raise IndexError(index)
-
-
-def _folds(count: int) -> str:
-    return "1 fold" if count == 1 else f"{count} folds, summed up,"
