@@ -74,8 +74,9 @@ def _check_header(stream: IO[bytes], ending: str) -> bool:
         raise ValueError("its voxels are in another file")
     if lacking := [name for name in NEEDED[ending] if name not in fields]:
         raise ValueError(f"its header lacks {lacking[0]}")
-    axes = fields[NEEDED[ending][0]]
-    patterns = _patterns(_count(axes), _count(fields.get("spacedimension", "3")))
+    axes, space = fields[NEEDED[ending][0]], fields.get("spacedimension", "3")
+    # Any other number of axes does not fit its own pattern.
+    patterns = _patterns(*(int(number) if number in set("12345") else 1 for number in (axes, space)))
     for name, value in fields.items():
         if name in patterns and not re.fullmatch(patterns[name], value, re.IGNORECASE):
             raise ValueError(f"its header gives {name} as {value[:50]!r}, which is not read for {axes[:9]} axes")
@@ -133,10 +134,6 @@ def _patterns(axes: int, space: int) -> dict[str, str]:
         **dict.fromkeys(("spacings", "thicknesses", "axismins", "axismaxs"), _many(f"nan|{NUMBER}", axes)),
         **dict.fromkeys(("kinds", "centers", "centerings"), _many(r"[\w?-]+", axes)),
     }
-
-
-def _count(axes: str) -> int:
-    return int(axes) if re.fullmatch("[1-5]", axes) else 1
 
 
 def _many(pattern: str, count: int, between: str = r"\s+") -> str:

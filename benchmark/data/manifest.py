@@ -314,14 +314,10 @@ def record_folder(name: str, folder: Path) -> None:
 
 def known() -> list[KnownSet]:
     """Return every set that has a manifest or a case list, by name."""
-    scanned = [path.name.removesuffix(".cases.json") for path in project.manifests().glob("*.cases.json")]
-    rows = []
-    for name in sorted({*_sources(), *scanned}):
-        listed = load_cases(name) if name in scanned else None
-        manifest = listed.manifest if listed else load_manifest(name)
-        cases = len(listed.cases) if listed else None
-        rows.append(KnownSet(name, manifest, cases, folder_here(name, manifest)))
-    return rows
+    scanned = {path.name.removesuffix(".cases.json") for path in project.manifests().glob("*.cases.json")}
+    counts = {name: len(load_cases(name).cases) for name in scanned}
+    sets = [(name, manifest_of(name)) for name in sorted({*_sources(), *scanned})]
+    return [KnownSet(name, manifest, counts.get(name), folder_here(name, manifest)) for name, manifest in sets]
 
 
 def folder_here(name: str, manifest: Manifest) -> Path | None:

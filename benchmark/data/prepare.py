@@ -223,10 +223,8 @@ def found_cases(name: str, progress: Progress | None = None) -> CaseList:
         known = cases_path(name).exists()
         result = scan(manifest.name, data_folder(name, progress), name, replace=True, progress=progress)
         if known and result.written:
-            print(
-                f"{result.cases_file}: the files generated here differ from those listed; it now lists these.",
-                file=sys.stderr,
-            )
+            differ = "the files generated here differ from those listed; it now lists these"
+            print(f"{result.cases_file}: {differ}.", file=sys.stderr)
     return load_cases(name)
 
 

@@ -127,18 +127,21 @@ def measure(folder: Path, manifest: Manifest, case: Case) -> Measured:
         path = folder / file
         for relpath, (image, affine) in zip(relpaths, read_images(folder, relpaths), strict=True):
             first = first or (path, image.shape, affine)
-            _compare(path, image.shape, affine, first)
+            start, shape, expected = first
+            if image.shape != shape:
+                raise InputError(f"{path}: expected shape {shape} as in {start.name}, found {image.shape}.")
+            if not np.allclose(affine, expected, rtol=0, atol=AFFINE_TOLERANCE):
+                away = f"{float(np.abs(affine - expected).max()):.4g} mm"
+                raise InputError(f"{path}: expected the affine of {start.name}, found one that differs by {away}.")
             if relpath == case.label:
                 voxels = count_labels(path, image, manifest)
             else:
                 content[relpath] = hashlib.sha256(np.ascontiguousarray(image).data).digest()
                 full |= {relpath} if image.all() else set()
         hashes[file] = sha256_of(path)
-    assert first is not None
     seen = [content[relpath] for relpath in case.images.values()]
     copies = tuple(m for m, relpath in case.images.items() if seen.count(content[relpath]) > 1)
-    shape, spacing = first[1], spacing_of(first[2])
-    measured = dataclasses.replace(case, sha256=hashes, voxels=voxels, shape=shape, spacing=spacing)
+    measured = dataclasses.replace(case, sha256=hashes, voxels=voxels, shape=shape, spacing=spacing_of(expected))
     return Measured(measured, copies, tuple(m for m, relpath in case.images.items() if relpath in full))
 
 
@@ -199,17 +202,6 @@ def _files(case: Case) -> dict[str, list[str]]:
     for relpath in (*case.images.values(), *([case.label] if case.label else [])):
         files.setdefault(parse_path(relpath).file, []).append(relpath)
     return files
-
-
-def _compare(
-    path: Path, shape: tuple[int, ...], affine: np.ndarray, first: tuple[Path, tuple[int, ...], np.ndarray]
-) -> None:
-    """Raise InputError unless shape and affine are those of the case's first file."""
-    if shape != first[1]:
-        raise InputError(f"{path}: expected shape {first[1]} as in {first[0].name}, found {shape}.")
-    if not np.allclose(affine, first[2], rtol=0, atol=AFFINE_TOLERANCE):
-        largest = float(np.abs(affine - first[2]).max())
-        raise InputError(f"{path}: expected the affine of {first[0].name}, found one that differs by {largest:.4g} mm.")
 
 
 def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:

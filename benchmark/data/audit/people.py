@@ -98,7 +98,7 @@ def audit_patients(
         raise InputError(
             f"{path}: expected a column with cases, files or patients of {listed.name}, found {', '.join(rows[0])}."
         )
-    places = {f"{other.listed.name}": _ids(other.listed.cases) for other in others} | {"--labels": {*labels}}
+    places = {other.listed.name: _ids(other.listed.cases) for other in others} | {"--labels": {*labels}}
     found = []
     for place, ids in places.items():
         hits = []
