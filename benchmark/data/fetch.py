@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import shutil
 import ssl
+import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -33,7 +34,6 @@ def fetch(
 
     Address and checksum are MONAI's unless given. For a set that needs registration nothing is downloaded, and the
     text says where and how to get it. ``progress`` counts megabytes.
-
     InputError if the set is unknown, the server cannot be reached or breaks off, the disk is full, or the archive has
     another checksum (it is removed then). An unpacked folder is there whole or not at all.
     """
@@ -105,8 +105,6 @@ def unpack(archive: Path, target: Path, md5: str | None = None) -> None:
     InputError if the archive's MD5 differs, it is broken or holds no such folder (it is removed then), or the disk is
     full.
     """
-    import tarfile
-
     from monai.apps.utils import HashCheckError, extractall
 
     # Always the same place, so that what a killed run left is found and removed; on the target's own disk.

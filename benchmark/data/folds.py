@@ -47,7 +47,6 @@ class Fold:
 
     ``by`` says what a unit is: "patient", by patient id; "case", by case id; or "slice", ``<case_id>/<z>`` with z the
     index on the third axis of the whole volume in RAS orientation. Only a fold by patient keeps patients apart.
-
     InputError on construction, naming the unit.
     """
 
@@ -91,7 +90,6 @@ def make_folds(
 
     ``validation`` is the share of a fold's other units that choose its checkpoint: with k = 5, 0.125 of the other
     80 % makes 70/10/20. The result depends on the set of units and the seed alone, not on order or repetition.
-
     InputError if k or validation leaves a side without a unit.
     """
     order = _ordered(units, seed)
@@ -212,11 +210,8 @@ def remake(
     replace: bool = False,
     split: str = "patient",
 ) -> tuple[Path, list[Fold], str]:
-    """Make and write a scanned set's folds; what is None comes from the manifest.
-
-    Returns:
-        The file, the folds, and "written" or "unchanged".
-
+    """Make and write a scanned set's folds; what is None comes from the manifest. Return the file, the folds, and
+    "written" or "unchanged".
     InputError for a scheme that cannot be, and if other folds are there and ``replace`` is not set.
     """
     listed = load_cases(name)

@@ -21,7 +21,6 @@ def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dic
     """Map case id to label map for a folder of files or of case folders.
 
     ``odd_names`` maps a case id to the name that its label map has in its case folder, where that is not the usual.
-
     InputError if it is no folder, holds no label map, has a case folder without one, or two for one case.
     """
     if not folder.is_dir():
@@ -33,9 +32,8 @@ def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dic
         pairs += _in_case_folder(inner, odd_names or {})
     found: dict[str, Path] = {}
     for case, path in pairs:
-        if case in found:
+        if found.setdefault(case, path) is not path:
             raise InputError(f"{folder}: expected one label map of case {case}, found {found[case]} and {path}.")
-        found[case] = path
     if not found:
         raise InputError(f"{folder}: expected label maps such as CASE.nii.gz or CASE/CASE_seg.nii.gz, found none.")
     return found

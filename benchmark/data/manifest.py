@@ -273,18 +273,16 @@ def write_cases(listed: CaseList) -> None:
 def data_folder(name: str, progress: Progress | None = None) -> Path:
     """Return the folder with this machine's files of a set; a generated set is generated there on first use. InputError
     if no folder is known; the sentence says where to get the set and what to run."""
-    manifest = manifest_of(name)
-    source = manifest.name
-    folder = recorded_folder(name)
+    manifest, folder = manifest_of(name), recorded_folder(name)
     if folder is not None and folder.is_dir():
         return folder
     if manifest.access == "generated":
         return generate(manifest, _generated_folder(name), progress)
-    option = "" if name == source else f" --name {name}"
+    option = "" if name == manifest.name else f" --name {name}"
     found = "no folder recorded" if folder is None else f"{folder} recorded, which is gone"
     raise InputError(
         f"{name}: expected its files on this machine, found {found}; get the set at {manifest.address} "
-        f"({manifest.access}) and run: benchmark data scan {source} FOLDER{option}"
+        f"({manifest.access}) and run: benchmark data scan {manifest.name} FOLDER{option}"
     )
 
 
@@ -306,10 +304,9 @@ def recorded_folder(name: str) -> Path | None:
 
 def record_folder(name: str, folder: Path) -> None:
     """Remember in ``runs/data/locations.json`` where this machine has a set."""
-    if folder.resolve() == _generated_folder(name).resolve():
-        # A generated set in its own place is found there, and checked against the manifest's settings each time.
-        return
-    write_json(_locations(), dict(sorted({**_recorded(), name: str(folder.resolve())}.items())))
+    # A generated set in its own place is found there, and checked against the manifest's settings each time.
+    if folder.resolve() != _generated_folder(name).resolve():
+        write_json(_locations(), dict(sorted({**_recorded(), name: str(folder.resolve())}.items())))
 
 
 def known() -> list[KnownSet]:

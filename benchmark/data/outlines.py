@@ -108,11 +108,7 @@ def read_numbered(path: Path) -> dict[int, Polygon]:
 
 def read_label_map(path: Path, index: int | None, size: tuple[int, int] | None) -> np.ndarray:
     """Fill the outlines of image ``index`` of a COCO file or, where ``size`` is given, outline ``index`` of a numbered
-    file on a picture of that width and height.
-
-    Returns:
-        uint8 of shape (width, height, 1), 1 inside.
-
+    file on a picture of that width and height: uint8 of shape (width, height, 1), 1 inside.
     InputError as read_coco and read_numbered, and if there is no such index.
     """
     if size is None:

@@ -44,7 +44,6 @@ def files_of(path: Path) -> list[Path]:
     """Return the files that a path stands for: ``folder/name_*.tif`` for those with a number in place of ``*``.
 
     The numbers count as numbers: 1, 2, …, 10. Any other path stands for itself, whether it exists or not.
-
     InputError if there is no such file, two have one number, or a number between the first and last is missing.
     """
     if "*" not in path.name:
@@ -68,11 +67,8 @@ def files_of(path: Path) -> list[Path]:
 
 
 def read_pictures(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a picture or a stack of them.
-
-    Returns:
-        Values as stored, with axes column, row, slice and, where pictures are in colour, channel; and ``AFFINE``.
-
+    """Read a picture or a stack of them: values as stored, with axes column, row, slice and, where pictures are in
+    colour, channel; and ``AFFINE``.
     InputError as files_of, and for a file that is missing, broken, or of another size or kind than the first one.
     """
     files = files_of(path)
@@ -102,12 +98,10 @@ def shrink(image: np.ndarray, k: int, majority: bool, path: Path) -> np.ndarray:
         raise InputError(f"{path}: expected a size that {k} divides, to average {k}x{k} pixels, found {x} x {y}.")
     blocks = image.reshape(x // k, k, y // k, k, z)
     if not majority:
-        mean: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float32)
-        return mean
+        return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
     values = np.unique(image)
     counts = np.stack([np.count_nonzero(blocks == value, axis=(1, 3)) for value in values])
-    majorities: np.ndarray = values[counts.argmax(axis=0)]
-    return majorities
+    return np.asarray(values[counts.argmax(axis=0)])
 
 
 def size_of(file: Path) -> tuple[int, int]:

@@ -154,7 +154,6 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
 
     Z-score per modality over the voxels of that modality that are not zero (Mandekar et al., sections 3.1 and 4.2);
     zero stays zero. The crop box holds every voxel that is not zero in some modality and every labelled one.
-
     InputError if a file is missing, is not the one that was scanned, or holds nothing but zeros.
     """
     target = store / case_key(case, cases.manifest.modalities)
@@ -278,9 +277,7 @@ class DataSet:
         """Prepared cases on one side ("train", "validation" or "test") of a fold, or "all".
 
         With a split by slice they hold that side's slices only, and a case with none of them is left out, as is one
-        that has none where the volume holds anything.
-
-        InputError if that side has no case.
+        that has none where the volume holds anything. InputError if that side has no case.
         """
         if part not in (*SIDES, "all"):
             raise InputError(f"A fold has no side {part!r}: expected one of {', '.join(SIDES)}, or all.")

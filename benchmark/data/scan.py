@@ -57,7 +57,6 @@ def scan(
     """Read every file of a set, and write ``data_manifests/<name>.cases.json`` and, where absent, its folds.
 
     The folder is recorded as the place of this set on this machine. Memory is that of a few volumes.
-
     InputError for an unknown source, a folder without cases, two cases of one id, any file that is missing, broken or
     does not fit its case, and a case list that exists and differs; then nothing is written.
     """

@@ -114,13 +114,8 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_image(folder: Path, relpath: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read one 3-D image of a case; ``relpath`` is as in Case.images, in the grammar of ``ImagePath``.
-
-    Returns:
-        Voxels as stored (float32 where averaged), shape (x, y, z), and the RAS+ affine in mm.
-
-    InputError as read_volume, and where the file has no such image.
-    """
+    """Read one 3-D image of a case, named in the grammar of ``ImagePath``: voxels as stored (float32 where averaged) of
+    shape (x, y, z), and the RAS+ affine in mm. InputError as read_volume, and where the file has no such image."""
     return read_images(folder, [relpath])[0]
 
 
@@ -168,8 +163,7 @@ def canonical(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     import nibabel
 
     turn = nibabel.orientations.io_orientation(affine)
-    turned: np.ndarray = nibabel.orientations.apply_orientation(volume, turn)
-    return turned
+    return np.asarray(nibabel.orientations.apply_orientation(volume, turn))
 
 
 def sha256_file(path: Path) -> str:
@@ -185,7 +179,6 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a case's file, as in Case.sha256.
 
     For a numbered stack, ``a_*.tif``, it is that of what ``sha256sum`` prints for its files in the order of numbers.
-
     InputError as sha256_file and pictures.files_of.
     """
     if "*" in path.name:

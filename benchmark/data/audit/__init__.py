@@ -39,7 +39,6 @@ def audit(
     label maps; ``patients`` is a CSV file with a column of this set's cases or patients and others with ids that these
     have elsewhere. All other scanned sets are compared with this one. Memory is that of a few cases, plus
     4 kB per slice and modality where a split is not by patient and the set has no more than SEARCHED slices.
-
     InputError if the set was never scanned or is not here, a file cannot be read, or a split is unknown.
     """
     listed, folder = load_cases(name), data_folder(name, progress)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -41,7 +40,9 @@ class Split:
 def read_splits(name: str, wanted: Sequence[str] | None = None) -> list[Split]:
     """Read ``<name>.folds.json`` (the split "patient") and every ``<name>.<split>.folds.json``, unchecked. InputError
     if a wanted split has no file, or a file is not a list of folds."""
-    paths = {_split_name(path, name): path for path in sorted(project.manifests().glob(f"{name}.*folds.json"))}
+    files = sorted(project.manifests().glob(f"{name}.*folds.json"))
+    names = [path.name.removeprefix(f"{name}.").removesuffix("folds.json").removesuffix(".") for path in files]
+    paths = {split or "patient": path for split, path in zip(names, files, strict=True)}
     for split in wanted or ():
         if split not in paths:
             raise InputError(f"--split {split}: expected one of {', '.join(paths) or 'no split'}, found no such file.")
@@ -182,10 +183,6 @@ def side_masks(split: Split, fold: Sides, facts: Sequence[CaseFacts]) -> dict[st
                 parts.append(np.full(depth, (case.case_id if split.by == "case" else case.patient_id) in units))
         masks[side] = np.concatenate(parts)
     return masks
-
-
-def _split_name(path: Path, name: str) -> str:
-    return path.name.removeprefix(f"{name}.").removesuffix("folds.json").removesuffix(".") or "patient"
 
 
 def _unit(facts: Sequence[CaseFacts], index: int) -> str:

@@ -15,7 +15,6 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
 
     ``manifest.layout`` has ``images`` (modality to suffix), ``label`` (suffix), and may have ``label_names`` (case id
     to the name of a label file that its publisher misnamed). Files with other names are left alone.
-
     InputError if a modality or label is missing or there twice, a file is named for another case than its folder, or a
     folder stands where a file should.
     """

@@ -21,7 +21,6 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
 
     ``manifest.layout`` has ``channels`` (modality to channel of the picture, from 0), and may have ``shrink``, the
     side in pixels of the blocks that pictures are averaged over. Other files are left alone.
-
     InputError if a picture has no mask or a mask no picture, pictures are of two file types, or one is named for
     another case than its folder.
     """

@@ -16,7 +16,6 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
     A modality's path names its position: ``imagesTr/BRATS_001.nii.gz[2]``. ``manifest.layout`` has ``images``
     (modality to position) and ``modality`` (the table that ``dataset.json`` must hold). The files that macOS leaves
     in the published archive (``._*``) are passed over.
-
     InputError if ``dataset.json`` is missing or lists other modalities, or an image has no label or no image.
     """
     _check_description(folder / "dataset.json", manifest)
