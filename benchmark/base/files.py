@@ -12,16 +12,18 @@ import shutil
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from benchmark.base.records import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Read = TypeVar("Read")
 
 
 @contextmanager
@@ -185,6 +187,16 @@ def stamp(path: Path) -> tuple[int, int, int]:
     except OSError as error:
         raise InputError(f"{path}: expected a file, found: {error.strerror}.") from error
     return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def kept(read: Callable[[Path], Read]) -> Callable[[Path], Read]:
+    """Let a reader of a file, or of many, keep what it returned until the file changes."""
+
+    @lru_cache(maxsize=64)
+    def unchanged(path: Path, *_: int) -> Read:
+        return read(path)
+
+    return wraps(read)(lambda path: unchanged(path, *stamp(path)))
 
 
 def read_exactly(stream: IO[bytes], size: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import shutil
 import ssl
+import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -33,10 +34,8 @@ def fetch(
 
     Address and checksum are MONAI's unless given. For a set that needs registration nothing is downloaded, and the
     text says where and how to get it. ``progress`` counts megabytes.
-
-    Raises:
-        InputError: if the set is unknown, the server cannot be reached or breaks off, the disk is full, or the
-            archive has another checksum (it is removed then). An unpacked folder is there whole or not at all.
+    InputError if the set is unknown, the server cannot be reached or breaks off, the disk is full, or the archive has
+    another checksum (it is removed then). An unpacked folder is there whole or not at all.
     """
     manifest = load_manifest(name)
     archive_name = manifest.layout.archive
@@ -71,10 +70,7 @@ def how_to_get(manifest: Manifest) -> str:
 
 def download(url: str, path: Path, progress: Progress | None = None) -> None:
     """Download ``url`` to ``path`` by way of ``<path>.part``, which a broken download leaves and the next continues.
-
-    Raises:
-        InputError: if the server refuses or stays away, or the disk is full.
-    """
+    InputError if the server refuses or stays away, or the disk is full."""
     part = path.with_name(path.name + ".part")
     stalled = 0
     while stalled < ATTEMPTS:
@@ -106,12 +102,9 @@ def download(url: str, path: Path, progress: Progress | None = None) -> None:
 def unpack(archive: Path, target: Path, md5: str | None = None) -> None:
     """Unpack a .tar that holds the folder ``target.name`` to ``target``, then remove it; MONAI checks and extracts.
 
-    Raises:
-        InputError: if the archive's MD5 differs, it is broken or holds no such folder (it is removed then), or the
-            disk is full.
+    InputError if the archive's MD5 differs, it is broken or holds no such folder (it is removed then), or the disk is
+    full.
     """
-    import tarfile
-
     from monai.apps.utils import HashCheckError, extractall
 
     # Always the same place, so that what a killed run left is found and removed; on the target's own disk.

@@ -47,9 +47,7 @@ class Fold:
 
     ``by`` says what a unit is: "patient", by patient id; "case", by case id; or "slice", ``<case_id>/<z>`` with z the
     index on the third axis of the whole volume in RAS orientation. Only a fold by patient keeps patients apart.
-
-    Raises:
-        InputError: on construction, naming the unit.
+    InputError on construction, naming the unit.
     """
 
     train: tuple[str, ...]
@@ -92,9 +90,7 @@ def make_folds(
 
     ``validation`` is the share of a fold's other units that choose its checkpoint: with k = 5, 0.125 of the other
     80 % makes 70/10/20. The result depends on the set of units and the seed alone, not on order or repetition.
-
-    Raises:
-        InputError: if k or validation leaves a side without a unit.
+    InputError if k or validation leaves a side without a unit.
     """
     order = _ordered(units, seed)
     if not 2 <= k <= len(order):
@@ -115,11 +111,8 @@ def make_folds(
 def make_fractions(
     units: Iterable[str], seed: int, train: float, validation: float, test: float, by: str = "patient"
 ) -> list[Fold]:
-    """Split units once by fractions that add up to 1; a side with a fraction above 0 gets at least one unit.
-
-    Raises:
-        InputError: if the fractions are not from 0 to 1 and add up to 1, or there are too few units.
-    """
+    """Split units once by fractions that add up to 1; a side with a fraction above 0 gets at least one unit. InputError
+    if the fractions are not from 0 to 1 and add up to 1, or there are too few units."""
     order = _ordered(units, seed)
     # Written so that NaN is refused too.
     if not (min(train, validation, test) >= 0 and abs(train + validation + test - 1) <= 1e-6 and train > 0):
@@ -145,10 +138,7 @@ def as_published(listed: CaseList) -> Fold:
 
 def make(units: Iterable[str], scheme: dict[str, Any], by: str = "patient") -> list[Fold]:
     """Make folds by a manifest's ``folds`` entry: ``{"k", "validation", "seed"}`` or ``{"fractions", "seed"}``.
-
-    Raises:
-        InputError: if the entry has other keys, or as make_folds and make_fractions.
-    """
+    InputError if the entry has other keys, or as make_folds and make_fractions."""
     settings = dict(scheme)
     try:
         seed = int(settings.pop("seed"))
@@ -174,20 +164,16 @@ def write_folds(name: str, folds: list[Fold], scheme: dict[str, Any], split: str
     """
     path = folds_path(name, split)
     head = {"by": SPLITS[split]} if split != "patient" else {}
-    head |= {key: value for key, value in scheme.items() if key == "seed"}
-    rest = {key: value for key, value in scheme.items() if key != "seed"}
-    write_json(
-        path, {**head, "scheme": rest, "folds": [{side: getattr(fold, side) for side in SIDES} for fold in folds]}
-    )
+    head |= {key: scheme[key] for key in scheme if key == "seed"}
+    rest = {key: scheme[key] for key in scheme if key != "seed"}
+    sides = [{side: getattr(fold, side) for side in SIDES} for fold in folds]
+    write_json(path, {**head, "scheme": rest, "folds": sides})
     return path
 
 
 def read_folds(name: str, split: str = "patient") -> list[Fold]:
-    """Read a set's folds as they are, without its cases.
-
-    Raises:
-        InputError: if there is no such file, it is not a list of folds, or a unit is on two sides.
-    """
+    """Read a set's folds as they are, without its cases. InputError if there is no such file, it is not a list of
+    folds, or a unit is on two sides."""
     path = folds_path(name, split)
     found = read_sides(path, f"the folds that `{_command(name, split)}` writes")
     try:
@@ -202,11 +188,8 @@ def read_sides(path: Path, what: str = "folds") -> FoldsFile:
 
 
 def load_folds(name: str, split: str = "patient") -> list[Fold]:
-    """Read a set's folds and check that each holds all of the set's cases.
-
-    Raises:
-        InputError: as read_folds, and if a patient, case or slice is missing.
-    """
+    """Read a set's folds and check that each holds all of the set's cases. InputError as read_folds, and if a patient,
+    case or slice is missing."""
     folds = read_folds(name, split)
     missing = missing_units(folds, load_cases(name))
     if missing:
@@ -227,13 +210,9 @@ def remake(
     replace: bool = False,
     split: str = "patient",
 ) -> tuple[Path, list[Fold], str]:
-    """Make and write a scanned set's folds; what is None comes from the manifest.
-
-    Returns:
-        The file, the folds, and "written" or "unchanged".
-
-    Raises:
-        InputError: for a scheme that cannot be, and if other folds are there and ``replace`` is not set.
+    """Make and write a scanned set's folds; what is None comes from the manifest. Return the file, the folds, and
+    "written" or "unchanged".
+    InputError for a scheme that cannot be, and if other folds are there and ``replace`` is not set.
     """
     listed = load_cases(name)
     path = folds_path(name, split)

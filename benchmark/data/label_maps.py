@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.base.files import entries, walk
 from benchmark.base.records import InputError
 from benchmark.data.manifest import Manifest
-from benchmark.data.volumes import ENDINGS, ending_of
+from benchmark.data.volumes import ENDINGS, ending_of, stem_of
 
 NOTES = (".json", ".txt", ".csv", ".tsv", ".xml", ".md")
 """Endings of files that may stand beside images and are not missed."""
@@ -21,9 +21,7 @@ def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dic
     """Map case id to label map for a folder of files or of case folders.
 
     ``odd_names`` maps a case id to the name that its label map has in its case folder, where that is not the usual.
-
-    Raises:
-        InputError: if it is no folder, holds no label map, has a case folder without one, or two for one case.
+    InputError if it is no folder, holds no label map, has a case folder without one, or two for one case.
     """
     if not folder.is_dir():
         found_instead = "a file" if folder.exists() else "nothing"
@@ -34,9 +32,8 @@ def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dic
         pairs += _in_case_folder(inner, odd_names or {})
     found: dict[str, Path] = {}
     for case, path in pairs:
-        if case in found:
+        if found.setdefault(case, path) is not path:
             raise InputError(f"{folder}: expected one label map of case {case}, found {found[case]} and {path}.")
-        found[case] = path
     if not found:
         raise InputError(f"{folder}: expected label maps such as CASE.nii.gz or CASE/CASE_seg.nii.gz, found none.")
     return found
@@ -69,7 +66,7 @@ def _in_case_folder(folder: Path, odd_names: Mapping[str, str]) -> list[tuple[st
     case = folder.name
     files, folders = _entries(folder)
     odd = odd_names.get(case, "")
-    labels = [path for path in files if _case_of(path) in (case, _stem(odd) or case)]
+    labels = [path for path in files if _case_of(path) in (case, stem_of(odd) or case)]
     if files and not labels:
         # Left out silently, the case would be missing from the table.
         raise InputError(f"{folder}: expected a label map named {case}_seg or {case}, found only {files[0].name} etc.")
@@ -85,8 +82,4 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _case_of(path: Path) -> str:
-    return re.sub(r"[_-]seg$", "", _stem(path.name), flags=re.IGNORECASE)
-
-
-def _stem(name: str) -> str:
-    return name.removesuffix(ending_of(name) or "")
+    return re.sub(r"[_-]seg$", "", stem_of(path.name), flags=re.IGNORECASE)

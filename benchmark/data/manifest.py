@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from benchmark.base import declared, project
 from benchmark.base.declared import Name, Names, Numbers, Record
-from benchmark.base.files import stamp, write_json, write_text
+from benchmark.base.files import kept, write_json, write_text
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError, check_safe
 from benchmark.data.volumes import parse_path
@@ -177,28 +177,25 @@ class KnownSet:
 
 
 def load_manifest(source: str) -> Manifest:
-    """Read ``data_manifests/<source>.json``.
-
-    Raises:
-        InputError: if there is no such data set (the known ones are listed) or the file is not a valid manifest.
-    """
+    """Read ``data_manifests/<source>.json``. InputError if there is no such data set (the known ones are listed) or the
+    file is not a valid manifest."""
     path = project.manifests() / f"{source}.json"
     if not _is_name(source) or not path.is_file():
         raise InputError(f"{source} is not a known data set; expected one of: {', '.join(_sources())}.")
-    return _manifest(path, *stamp(path))
+    return _manifest(path)
 
 
 # Each of these two is asked for many times in a process.
-@lru_cache(maxsize=32)
-def _manifest(path: Path, *_: int) -> Manifest:
+@kept
+def _manifest(path: Path) -> Manifest:
     manifest = declared.read(path, Manifest, "a manifest")
     _check(path, manifest)
     check_safe(path, "a region", manifest.regions)
     return manifest
 
 
-@lru_cache(maxsize=8)
-def _scanned(path: Path, *_: int) -> _Scanned:
+@kept
+def _scanned(path: Path) -> _Scanned:
     found = declared.read(path, _Scanned, "the cases that `benchmark data scan` writes")
     check_names(path, found.cases)
     _check_files(path, load_manifest(found.source), found.cases)
@@ -213,11 +210,8 @@ def cases_path(name: str) -> Path:
 
 
 def load_cases(name: str) -> CaseList:
-    """Read the cases that ``benchmark data scan`` found, and their manifest.
-
-    Raises:
-        InputError: if the set was never scanned, or its file is not a case list.
-    """
+    """Read the cases that ``benchmark data scan`` found, and their manifest. InputError if the set was never scanned,
+    or its file is not a case list."""
     path = cases_path(name)
     if not path.is_file():
         manifest = load_manifest(name)
@@ -225,7 +219,7 @@ def load_cases(name: str) -> CaseList:
             f"{path}: expected the cases of {name}, found no such file; "
             f"get the set at {manifest.address} ({manifest.access}) and run: benchmark data scan {name} FOLDER"
         )
-    found = _scanned(path, *stamp(path))
+    found = _scanned(path)
     return CaseList(name, load_manifest(found.source), found.cases, found.warnings)
 
 
@@ -260,10 +254,7 @@ def _check_files(path: Path, manifest: Manifest, cases: Sequence[Case]) -> None:
 
 def manifest_of(name: str) -> Manifest:
     """Return the manifest of a set, also of a copy that was scanned under a name of its own and has none so called.
-
-    Raises:
-        InputError: if there is no such set.
-    """
+    InputError if there is no such set."""
     return load_cases(name).manifest if _is_name(name) and cases_path(name).is_file() else load_manifest(name)
 
 
@@ -277,32 +268,24 @@ def write_cases(listed: CaseList) -> None:
 
 
 def data_folder(name: str, progress: Progress | None = None) -> Path:
-    """Return the folder with this machine's files of a set; a generated set is generated there on first use.
-
-    Raises:
-        InputError: if no folder is known; the sentence says where to get the set and what to run.
-    """
-    manifest = manifest_of(name)
-    source = manifest.name
-    folder = recorded_folder(name)
+    """Return the folder with this machine's files of a set; a generated set is generated there on first use. InputError
+    if no folder is known; the sentence says where to get the set and what to run."""
+    manifest, folder = manifest_of(name), recorded_folder(name)
     if folder is not None and folder.is_dir():
         return folder
     if manifest.access == "generated":
         return generate(manifest, _generated_folder(name), progress)
-    option = "" if name == source else f" --name {name}"
+    option = "" if name == manifest.name else f" --name {name}"
     found = "no folder recorded" if folder is None else f"{folder} recorded, which is gone"
     raise InputError(
         f"{name}: expected its files on this machine, found {found}; get the set at {manifest.address} "
-        f"({manifest.access}) and run: benchmark data scan {source} FOLDER{option}"
+        f"({manifest.access}) and run: benchmark data scan {manifest.name} FOLDER{option}"
     )
 
 
 def generate(manifest: Manifest, folder: Path, progress: Progress | None = None) -> Path:
     """Generate a set with the manifest's settings, unless the folder holds it already, and return the folder.
-
-    Raises:
-        InputError: if the settings cannot be used, or the folder holds something else or cannot be written.
-    """
+    InputError if the settings cannot be used, or the folder holds something else or cannot be written."""
     from benchmark.data.sources import phantom
 
     with _GENERATE_LOCK:
@@ -318,22 +301,17 @@ def recorded_folder(name: str) -> Path | None:
 
 def record_folder(name: str, folder: Path) -> None:
     """Remember in ``runs/data/locations.json`` where this machine has a set."""
-    if folder.resolve() == _generated_folder(name).resolve():
-        # A generated set in its own place is found there, and checked against the manifest's settings each time.
-        return
-    write_json(_locations(), dict(sorted({**_recorded(), name: str(folder.resolve())}.items())))
+    # A generated set in its own place is found there, and checked against the manifest's settings each time.
+    if folder.resolve() != _generated_folder(name).resolve():
+        write_json(_locations(), dict(sorted({**_recorded(), name: str(folder.resolve())}.items())))
 
 
 def known() -> list[KnownSet]:
     """Return every set that has a manifest or a case list, by name."""
-    scanned = [path.name.removesuffix(".cases.json") for path in project.manifests().glob("*.cases.json")]
-    rows = []
-    for name in sorted({*_sources(), *scanned}):
-        listed = load_cases(name) if name in scanned else None
-        manifest = listed.manifest if listed else load_manifest(name)
-        cases = len(listed.cases) if listed else None
-        rows.append(KnownSet(name, manifest, cases, folder_here(name, manifest)))
-    return rows
+    scanned = {path.name.removesuffix(".cases.json") for path in project.manifests().glob("*.cases.json")}
+    counts = {name: len(load_cases(name).cases) for name in scanned}
+    sets = [(name, manifest_of(name)) for name in sorted({*_sources(), *scanned})]
+    return [KnownSet(name, manifest, counts.get(name), folder_here(name, manifest)) for name, manifest in sets]
 
 
 def folder_here(name: str, manifest: Manifest) -> Path | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.base import declared
-from benchmark.base.files import stamp
+from benchmark.base.files import kept
 from benchmark.base.records import InputError
 
 MARGIN = 1.0
@@ -65,56 +63,60 @@ class CocoFile(_Entry):
     categories: tuple[CocoCategory, ...] = ()
 
 
-@dataclass
-class Outlined:
-    """A picture that a COCO file lists: its name, its size in pixels and the polygons that belong to it."""
-
-    file_name: str
-    width: int
-    height: int
-    polygons: list[Polygon] = field(default_factory=list)
-
-
-def read_coco(path: Path) -> dict[int, Outlined]:
-    """Read the pictures of a COCO annotation file, by image id; the polygons of all categories are joined.
-
-    Raises:
-        InputError: if it is not such a file, an id or a name is there twice, an annotation is of no listed picture, a
-            segmentation is not a list of polygons (run-length encoded masks are refused), or a polygon is none.
-    """
-    return _coco(path, *stamp(path))
-
-
+# Hundreds of cases share one file; it is read once.
+@kept
 def read_coco_file(path: Path) -> CocoFile:
     """Read a COCO annotation file as it is: its ids may match nothing. InputError if it is none."""
-    return _coco_file(path, *stamp(path))
+    return declared.read(path, CocoFile, "COCO annotations")
 
 
-def read_numbered(path: Path) -> dict[int, Polygon]:
-    """Read ``{"16": [[x, y], …], …}``, one outline per number, in pixels.
+@kept
+def read_coco(path: Path) -> dict[int, tuple[CocoImage, list[Polygon]]]:
+    """Read the pictures of a COCO annotation file by image id, each with its polygons of all categories.
 
-    Raises:
-        InputError: if it is not such a file.
+    InputError if it is not such a file, an id or a name is there twice, an annotation is of no listed picture, a
+    segmentation is not a list of polygons (run-length encoded masks are refused), or a polygon is none.
     """
-    return _numbered(path, *stamp(path))
+    data = read_coco_file(path)
+    images: dict[int, tuple[CocoImage, list[Polygon]]] = {}
+    for image in data.images:
+        if image.id in images:
+            raise InputError(f"{path}: expected one image of id {image.id}, found two.")
+        if image.width * image.height > LARGEST:
+            size = f"{image.width} x {image.height} pixels of image {image.id}"
+            raise InputError(f"{path}: expected pictures of at most {LARGEST:.0e} pixels, found {size}.")
+        images[image.id] = (image, [])
+    names = Counter(image.file_name for image in data.images)
+    twice, count = next(iter(names.most_common(1)), ("", 0))
+    if count > 1:
+        raise InputError(f"{path}: expected one image named {twice}, found {count}.")
+    for annotation in data.annotations:
+        who = f"{path}: annotation {annotation.id}"
+        if annotation.image_id not in images:
+            raise InputError(f"{who}: expected the id of a listed image, found {annotation.image_id}.")
+        image, polygons = images[annotation.image_id]
+        polygons += _polygons(annotation.segmentation, image.width, image.height, who)
+    return images
+
+
+@kept
+def read_numbered(path: Path) -> dict[int, Polygon]:
+    """Read ``{"16": [[x, y], …], …}``, one outline per number, in pixels; InputError if it is not such a file."""
+    found = declared.read(path, dict[Number, Polygon], "lists of [x, y] by number")
+    return {int(number): polygon for number, polygon in found.items()}
 
 
 def read_label_map(path: Path, index: int | None, size: tuple[int, int] | None) -> np.ndarray:
     """Fill the outlines of image ``index`` of a COCO file or, where ``size`` is given, outline ``index`` of a numbered
-    file on a picture of that width and height.
-
-    Returns:
-        uint8 of shape (width, height, 1), 1 inside.
-
-    Raises:
-        InputError: as read_coco and read_numbered, and if there is no such index.
+    file on a picture of that width and height: uint8 of shape (width, height, 1), 1 inside.
+    InputError as read_coco and read_numbered, and if there is no such index.
     """
     if size is None:
         images = read_coco(path)
         if index not in images:
             raise InputError(f"{path}: expected an image of id {index}, found none.")
-        image = images[index]
-        return fill(image.polygons, image.width, image.height)
+        image, polygons = images[index]
+        return fill(polygons, image.width, image.height)
     if math.prod(size) > LARGEST:
         raise InputError(f"{path}: expected a picture of at most {LARGEST:.0e} pixels, found {size[0]} x {size[1]}.")
     outlines = read_numbered(path)
@@ -147,42 +149,6 @@ def fill(polygons: Sequence[Polygon], width: int, height: int) -> np.ndarray:
                 inside[left:right, row] = True
         mask[inside] = 1
     return mask
-
-
-# Hundreds of cases share one file; it is read once.
-@lru_cache(maxsize=8)
-def _coco_file(path: Path, *_: int) -> CocoFile:
-    return declared.read(path, CocoFile, "COCO annotations")
-
-
-@lru_cache(maxsize=8)
-def _coco(path: Path, *changed: int) -> dict[int, Outlined]:
-    data = _coco_file(path, *changed)
-    images: dict[int, Outlined] = {}
-    for image in data.images:
-        if image.id in images:
-            raise InputError(f"{path}: expected one image of id {image.id}, found two.")
-        if image.width * image.height > LARGEST:
-            size = f"{image.width} x {image.height} pixels of image {image.id}"
-            raise InputError(f"{path}: expected pictures of at most {LARGEST:.0e} pixels, found {size}.")
-        images[image.id] = Outlined(image.file_name, image.width, image.height)
-    names = Counter(image.file_name for image in data.images)
-    twice, count = next(iter(names.most_common(1)), ("", 0))
-    if count > 1:
-        raise InputError(f"{path}: expected one image named {twice}, found {count}.")
-    for annotation in data.annotations:
-        who = f"{path}: annotation {annotation.id}"
-        if annotation.image_id not in images:
-            raise InputError(f"{who}: expected the id of a listed image, found {annotation.image_id}.")
-        outlined = images[annotation.image_id]
-        outlined.polygons += _polygons(annotation.segmentation, outlined.width, outlined.height, who)
-    return images
-
-
-@lru_cache(maxsize=8)
-def _numbered(path: Path, *_: int) -> dict[int, Polygon]:
-    found = declared.read(path, dict[Number, Polygon], "lists of [x, y] by number")
-    return {int(number): polygon for number, polygon in found.items()}
 
 
 def _polygons(segmentation: Any, width: int, height: int, who: str) -> list[Polygon]:

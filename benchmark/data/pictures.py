@@ -44,9 +44,7 @@ def files_of(path: Path) -> list[Path]:
     """Return the files that a path stands for: ``folder/name_*.tif`` for those with a number in place of ``*``.
 
     The numbers count as numbers: 1, 2, …, 10. Any other path stands for itself, whether it exists or not.
-
-    Raises:
-        InputError: if there is no such file, two have one number, or a number between the first and last is missing.
+    InputError if there is no such file, two have one number, or a number between the first and last is missing.
     """
     if "*" not in path.name:
         return [path]
@@ -69,13 +67,9 @@ def files_of(path: Path) -> list[Path]:
 
 
 def read_pictures(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a picture or a stack of them.
-
-    Returns:
-        Values as stored, with axes column, row, slice and, where pictures are in colour, channel; and ``AFFINE``.
-
-    Raises:
-        InputError: as files_of, and for a file that is missing, broken, or of another size or kind than the first one.
+    """Read a picture or a stack of them: values as stored, with axes column, row, slice and, where pictures are in
+    colour, channel; and ``AFFINE``.
+    InputError as files_of, and for a file that is missing, broken, or of another size or kind than the first one.
     """
     files = files_of(path)
     pages = [_read(file) for file in files]
@@ -87,11 +81,7 @@ def read_pictures(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pick_channel(voxels: np.ndarray, index: int | None, path: Path) -> np.ndarray:
-    """Return one channel of what ``read_pictures`` read, shape (x, y, z); for None its grey values.
-
-    Raises:
-        InputError: if there is no such channel.
-    """
+    """Return one channel of what ``read_pictures`` read, shape (x, y, z), if it has it; for None its grey values."""
     if index is None:
         return voxels if voxels.ndim == 3 else np.rint(voxels @ np.array(LUMINANCE)).astype(voxels.dtype)
     channels = voxels.shape[3] if voxels.ndim == 4 else 1
@@ -101,25 +91,17 @@ def pick_channel(voxels: np.ndarray, index: int | None, path: Path) -> np.ndarra
 
 
 def shrink(image: np.ndarray, k: int, majority: bool, path: Path) -> np.ndarray:
-    """Make one pixel of each block of k x k: its mean in float32, or its most frequent value, the lowest of several.
-
-    Args:
-        image: shape (x, y, z); slices stay apart.
-
-    Raises:
-        InputError: if k does not divide the picture's size; ``path`` is named in the message.
-    """
+    """Make one pixel of each block of k x k of an image (x, y, z): its mean in float32, or its most frequent value, the
+    lowest of several. InputError, which names ``path``, if k does not divide the picture's size."""
     x, y, z = image.shape
     if x % k or y % k:
         raise InputError(f"{path}: expected a size that {k} divides, to average {k}x{k} pixels, found {x} x {y}.")
     blocks = image.reshape(x // k, k, y // k, k, z)
     if not majority:
-        mean: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float32)
-        return mean
+        return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
     values = np.unique(image)
     counts = np.stack([np.count_nonzero(blocks == value, axis=(1, 3)) for value in values])
-    majorities: np.ndarray = values[counts.argmax(axis=0)]
-    return majorities
+    return np.asarray(values[counts.argmax(axis=0)])
 
 
 def size_of(file: Path) -> tuple[int, int]:
@@ -141,29 +123,33 @@ def _orientation(picture: Image) -> int:
 
 
 @contextmanager
+def whole(file: Path) -> Iterator[None]:
+    """Raise InputError where there is no file, or a library that reads it in the block finds it broken."""
+    if not file.is_file():
+        raise InputError(f"{file}: expected an image file, found {'a folder' if file.is_dir() else 'nothing'}.")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        # The readers raise a dozen types of their own for a file that is not what its name says.
+        reason = " ".join(str(error).split())[-200:] or type(error).__name__
+        raise InputError(f"{file}: expected a whole image file, found a broken one ({reason}).") from error
+
+
+@contextmanager
 def _opened(file: Path) -> Iterator[Image]:
     """Open a picture; whatever is wrong with it, and comes up in the block, is an InputError."""
     from PIL import Image as pillow
 
-    if not file.is_file():
-        raise InputError(f"{file}: expected an image file, found {'a folder' if file.is_dir() else 'nothing'}.")
-    try:
-        with pillow.open(file) as picture:
-            claimed = math.prod(picture.size) * len(picture.getbands())
-            if claimed > LARGEST_RATIO * file.stat().st_size:
-                raise ValueError(f"{file.stat().st_size} bytes for {picture.size[0]} x {picture.size[1]} pixels")
-            if picture.format == "TIFF" and _orientation(picture) in SIDEWAYS:
-                # Pillow mixes up the pixels of some of these.
-                raise InputError(
-                    f"{file}: expected an upright TIFF picture, found one turned sideways by its EXIF tag."
-                )
-            yield picture
-    except InputError:
-        raise
-    except Exception as error:
-        # Pillow's readers raise errors of many types for a file that is not what its name says.
-        reason = " ".join(str(error).split())[-200:] or type(error).__name__
-        raise InputError(f"{file}: expected a whole image file, found a broken one ({reason}).") from error
+    with whole(file), pillow.open(file) as picture:
+        claimed = math.prod(picture.size) * len(picture.getbands())
+        if claimed > LARGEST_RATIO * file.stat().st_size:
+            raise ValueError(f"{file.stat().st_size} bytes for {picture.size[0]} x {picture.size[1]} pixels")
+        if picture.format == "TIFF" and _orientation(picture) in SIDEWAYS:
+            # Pillow mixes up the pixels of some of these.
+            raise InputError(f"{file}: expected an upright TIFF picture, found one turned sideways by its EXIF tag.")
+        yield picture
 
 
 def _read(file: Path) -> np.ndarray:

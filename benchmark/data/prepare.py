@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,7 +22,7 @@ from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError
 from benchmark.data.folds import SIDES, Fold, folds_path, load_folds
 from benchmark.data.manifest import CaseList, Manifest, cases_path, data_folder, folder_here, load_cases, manifest_of
-from benchmark.data.scan import scan
+from benchmark.data.scan import parallel, scan
 from benchmark.data.volumes import canonical, parse_path, read_image, read_images, sha256_file, sha256_of
 
 SETTINGS = {"version": 1, "orientation": "RAS", "normalisation": "z-score over non-zero voxels", "crop": "non-zero"}
@@ -81,9 +80,8 @@ class PreparedCase:
     def label(self) -> np.ndarray:
         """uint8 label values of shape (slices, x, y), memory-mapped or a copy as ``image`` is.
 
-        Raises:
-            InputError: if the publisher withholds this case's label, or it is not what was prepared: all scores and
-                what is learned depend on it.
+        InputError if the publisher withholds this case's label, or it is not what was prepared: all scores and what is
+        learned depend on it.
         """
         stored, path = self._stored_label(), self.folder / "label.npy"
         # An older version kept no checksums; what it prepared is prepared anew before a run.
@@ -156,9 +154,7 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
 
     Z-score per modality over the voxels of that modality that are not zero (Mandekar et al., sections 3.1 and 4.2);
     zero stays zero. The crop box holds every voxel that is not zero in some modality and every labelled one.
-
-    Raises:
-        InputError: if a file is missing, is not the one that was scanned, or holds nothing but zeros.
+    InputError if a file is missing, is not the one that was scanned, or holds nothing but zeros.
     """
     target = store / case_key(case, cases.manifest.modalities)
     if _whole(target):
@@ -199,15 +195,14 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
 def damaged(name: str, progress: Progress | None = None) -> list[str]:
     """Read what is prepared of a data set, and return a sentence for each array that is not as it was written."""
     listed, store = load_cases(name), store_folder()
-    folders = [store / case_key(case, listed.manifest.modalities) for case in listed.cases]
-    problems = []
-    for done, (case, folder) in enumerate(zip(listed.cases, folders, strict=True), start=1):
+
+    def changed(case: Case) -> list[str]:
+        folder = store / case_key(case, listed.manifest.modalities)
         files = _stored_files(folder) if folder.is_dir() else {}
-        changed = [name for name, (digest, *_) in files.items() if _digest(folder / name) != digest]
-        problems += [f"{folder / name}: {_changed(case, folder)}." for name in changed]
-        if progress:
-            progress(done, len(folders), case.case_id)
-    return problems
+        others = [name for name, (digest, *_) in files.items() if _digest(folder / name) != digest]
+        return [f"{folder / name}: {_changed(case, folder)}." for name in others]
+
+    return [problem for of_case in parallel(changed, listed.cases, progress) for problem in of_case]
 
 
 def store_folder() -> Path:
@@ -227,10 +222,8 @@ def found_cases(name: str, progress: Progress | None = None) -> CaseList:
         known = cases_path(name).exists()
         result = scan(manifest.name, data_folder(name, progress), name, replace=True, progress=progress)
         if known and result.written:
-            print(
-                f"{result.cases_file}: the files generated here differ from those listed; it now lists these.",
-                file=sys.stderr,
-            )
+            differ = "the files generated here differ from those listed; it now lists these"
+            print(f"{result.cases_file}: {differ}.", file=sys.stderr)
     return load_cases(name)
 
 
@@ -239,15 +232,8 @@ def prepare(
 ) -> list[PreparedCase]:
     """Prepare the cases of a data set (all, or the given ones) and return them in order."""
     found = found_cases(name, progress)
-    wanted = list(found.cases if cases is None else cases)
-    store = store_folder()
-    done = []
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for case, prepared in zip(wanted, pool.map(lambda c: prepare_case(c, found, store), wanted), strict=True):
-            done.append(prepared)
-            if progress:
-                progress(len(done), len(wanted), case.case_id)
-    return done
+    wanted, store = list(found.cases if cases is None else cases), store_folder()
+    return list(parallel(lambda case: prepare_case(case, found, store), wanted, progress, jobs))
 
 
 @dataclass(frozen=True)
@@ -281,11 +267,7 @@ class DataSet:
         return len(self.manifest.regions)
 
     def fold(self, index: int) -> Fold:
-        """One fold of this split.
-
-        Raises:
-            InputError: if there is no such fold.
-        """
+        """One fold of this split. InputError if there is no such fold."""
         folds = load_folds(self.name, self.split)
         if not 0 <= index < len(folds):
             raise InputError(f"{self.name} has folds 0 to {len(folds) - 1}, found fold {index}.")
@@ -295,10 +277,7 @@ class DataSet:
         """Prepared cases on one side ("train", "validation" or "test") of a fold, or "all".
 
         With a split by slice they hold that side's slices only, and a case with none of them is left out, as is one
-        that has none where the volume holds anything.
-
-        Raises:
-            InputError: if that side has no case.
+        that has none where the volume holds anything. InputError if that side has no case.
         """
         if part not in (*SIDES, "all"):
             raise InputError(f"A fold has no side {part!r}: expected one of {', '.join(SIDES)}, or all.")

@@ -57,10 +57,8 @@ def scan(
     """Read every file of a set, and write ``data_manifests/<name>.cases.json`` and, where absent, its folds.
 
     The folder is recorded as the place of this set on this machine. Memory is that of a few volumes.
-
-    Raises:
-        InputError: for an unknown source, a folder without cases, two cases of one id, any file that is missing,
-            broken or does not fit its case, and a case list that exists and differs; then nothing is written.
+    InputError for an unknown source, a folder without cases, two cases of one id, any file that is missing, broken or
+    does not fit its case, and a case list that exists and differs; then nothing is written.
     """
     manifest = load_manifest(source)
     if manifest.access == "generated" and not folder.exists():
@@ -73,12 +71,7 @@ def scan(
     check_names(folder, found)
     measured = list(parallel(lambda case: measure(folder, manifest, case), found, progress))
     cases = tuple(one.case for one in measured)
-    warnings = (
-        *_warnings(manifest, cases),
-        *_copy_warnings(measured),
-        *_full_warnings(measured),
-        *_unused_warnings(folder, cases),
-    )
+    warnings = (*_warnings(manifest, cases), *_voxel_warnings(measured), *_unused_warnings(folder, cases))
     listed = CaseList(name, manifest, cases, warnings)
     old = load_cases(name) if path.exists() else None
     if old is not None and old.cases != cases and not replace:
@@ -96,11 +89,8 @@ def scan(
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
-    """List the cases in a folder, sorted by case id, without reading voxels.
-
-    Raises:
-        InputError: if the folder is missing or holds no case, or two cases have one id.
-    """
+    """List the cases in a folder, sorted by case id, without reading voxels. InputError if the folder is missing or
+    holds no case, or two cases have one id."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise InputError(f"{folder}: expected the folder of {manifest.name}, found {found}.")
@@ -128,48 +118,41 @@ class Measured:
 
 
 def measure(folder: Path, manifest: Manifest, case: Case) -> Measured:
-    """Read a case's files one after the other.
-
-    Raises:
-        InputError: if a file cannot be read, or does not fit the case's first one in shape or affine (to 1e-3), or
-            the label map has a value that the manifest does not name.
-    """
+    """Read a case's files one after the other. InputError if a file cannot be read, or does not fit the case's first
+    one in shape or affine (to 1e-3), or the label map has a value that the manifest does not name."""
     first: tuple[Path, tuple[int, ...], np.ndarray] | None = None
     hashes, voxels, content, full = {}, {}, {}, set()
     for file, relpaths in _files(case).items():
         path = folder / file
         for relpath, (image, affine) in zip(relpaths, read_images(folder, relpaths), strict=True):
             first = first or (path, image.shape, affine)
-            _compare(path, image.shape, affine, first)
+            start, shape, expected = first
+            if image.shape != shape:
+                raise InputError(f"{path}: expected shape {shape} as in {start.name}, found {image.shape}.")
+            if not np.allclose(affine, expected, rtol=0, atol=AFFINE_TOLERANCE):
+                away = f"{float(np.abs(affine - expected).max()):.4g} mm"
+                raise InputError(f"{path}: expected the affine of {start.name}, found one that differs by {away}.")
             if relpath == case.label:
                 voxels = count_labels(path, image, manifest)
             else:
                 content[relpath] = hashlib.sha256(np.ascontiguousarray(image).data).digest()
                 full |= {relpath} if image.all() else set()
         hashes[file] = sha256_of(path)
-    assert first is not None
     seen = [content[relpath] for relpath in case.images.values()]
     copies = tuple(m for m, relpath in case.images.items() if seen.count(content[relpath]) > 1)
-    shape, spacing = first[1], spacing_of(first[2])
-    measured = dataclasses.replace(case, sha256=hashes, voxels=voxels, shape=shape, spacing=spacing)
+    measured = dataclasses.replace(case, sha256=hashes, voxels=voxels, shape=shape, spacing=spacing_of(expected))
     return Measured(measured, copies, tuple(m for m, relpath in case.images.items() if relpath in full))
 
 
 def verify(name: str, folder: Path | None = None, progress: Progress | None = None) -> list[str]:
-    """Read a set's files again and return a sentence for each one that is missing, changed, or new.
-
-    Raises:
-        InputError: if the set was never scanned or its folder is not known.
-    """
+    """Read a set's files again and return a sentence for each one that is missing, changed, or new. InputError if the
+    set was never scanned or its folder is not known."""
     listed = load_cases(name)
     folder = folder or data_folder(name, progress)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected the folder of {name}, found no such folder.")
-    problems = [
-        problem
-        for of_case in parallel(lambda case: _verify_case(folder, case), list(listed.cases), progress)
-        for problem in of_case
-    ]
+    of_cases = parallel(lambda case: _verify_case(folder, case), listed.cases, progress)
+    problems = list(itertools.chain.from_iterable(of_cases))
     try:
         known = {case.case_id for case in listed.cases}
         new = [case for case in find_cases(folder, listed.manifest) if case.case_id not in known]
@@ -220,17 +203,6 @@ def _files(case: Case) -> dict[str, list[str]]:
     return files
 
 
-def _compare(
-    path: Path, shape: tuple[int, ...], affine: np.ndarray, first: tuple[Path, tuple[int, ...], np.ndarray]
-) -> None:
-    """Raise InputError unless shape and affine are those of the case's first file."""
-    if shape != first[1]:
-        raise InputError(f"{path}: expected shape {first[1]} as in {first[0].name}, found {shape}.")
-    if not np.allclose(affine, first[2], rtol=0, atol=AFFINE_TOLERANCE):
-        largest = float(np.abs(affine - first[2]).max())
-        raise InputError(f"{path}: expected the affine of {first[0].name}, found one that differs by {largest:.4g} mm.")
-
-
 def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
     """Yield what is odd about a set that can be used: its number of cases, unknown patients, files that two share."""
     if len(cases) != manifest.expected_cases:
@@ -254,18 +226,15 @@ def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
             yield f"the same file is there under {len(patients)} patient ids: {', '.join(sorted(patients.values()))}."
 
 
-def _copy_warnings(measured: Sequence[Measured]) -> Iterator[str]:
-    """Yield a sentence for each group of modalities that hold the same voxels in some cases."""
+def _voxel_warnings(measured: Sequence[Measured]) -> Iterator[str]:
+    """Yield a sentence for each group of modalities that hold the same voxels in some cases, and one if images have no
+    background: preparation takes for that what is exactly 0."""
     for group in sorted({one.copies for one in measured if one.copies}):
         cases = [one.case.case_id for one in measured if one.copies == group]
         yield (
             f"{' and '.join(group)} hold the same voxels in {len(cases)} of {len(measured)} cases, as where a missing "
             f"sequence was replaced by another: {', '.join(cases)}."
         )
-
-
-def _full_warnings(measured: Sequence[Measured]) -> Iterator[str]:
-    """Yield a sentence if images have no background: preparation takes for that what is exactly 0."""
     full = [f"{one.case.case_id} ({', '.join(one.full)})" for one in measured if one.full]
     if full:
         yield (
@@ -322,9 +291,11 @@ def _first(case: Case) -> str:
     return next(iter(_files(case)))
 
 
-def parallel(work: Callable[[Case], Result], cases: list[Case], progress: Progress | None) -> Iterator[Result]:
+def parallel(
+    work: Callable[[Case], Result], cases: Sequence[Case], progress: Progress | None, jobs: int | None = None
+) -> Iterator[Result]:
     """Do the work on each case in a few threads, yield results in the cases' order, and report each."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(jobs or min(4, os.cpu_count() or 1)) as pool:
         try:
             for done, (case, result) in enumerate(zip(cases, pool.map(work, cases), strict=True), start=1):
                 if progress:

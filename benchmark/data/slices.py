@@ -69,10 +69,7 @@ class EpochSampler(Sampler[list[Item]]):
     ``length`` is the number of slices in an epoch: part of a pass, or several passes, each in a new order; 0 is one
     pass. Neither the number of workers nor an earlier interruption changes what it yields, because no random state
     outlives an epoch. The last, incomplete batch is dropped: batch normalisation of one slice is not what a batch size
-    of 8 asks for.
-
-    Raises:
-        InputError: if there are fewer slices than one batch.
+    of 8 asks for. InputError if there are fewer slices than one batch.
     """
 
     def __init__(self, dataset: SliceDataset, batch_size: int, seed: int, numbers: int, length: int = 0) -> None:
@@ -302,9 +299,8 @@ def centred(source: Sequence[int], target: Sequence[int]) -> tuple[tuple[slice, 
     pairs = []
     for have, want in zip(source, target, strict=True):
         size = min(have, want)
-        pairs.append(
-            (slice((have - size) // 2, (have - size) // 2 + size), slice((want - size) // 2, (want - size) // 2 + size))
-        )
+        start, to = (have - size) // 2, (want - size) // 2
+        pairs.append((slice(start, start + size), slice(to, to + size)))
     return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
 
 

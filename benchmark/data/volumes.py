@@ -9,16 +9,15 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 
-from benchmark.base.files import read_exactly, replacing, stamp
+from benchmark.base.files import kept, read_exactly, replacing
 from benchmark.base.records import InputError
 from benchmark.data import outlines, pictures
-from benchmark.data.text_headers import read_text_header
+from benchmark.data.itk_volumes import read_itk
 
 ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 """File endings of volumes; pictures have theirs in ``pictures.ENDINGS``."""
@@ -34,6 +33,11 @@ def ending_of(name: str) -> str | None:
     """Return a file name's ending as it is written, in small or capital letters, if it is one of ENDINGS, else None."""
     ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
     return name[-len(ending) :] if ending else None
+
+
+def stem_of(name: str) -> str:
+    """Return a volume's file name without its ending; any other name as it is."""
+    return name.removesuffix(ending_of(name) or "")
 
 
 @dataclass(frozen=True)
@@ -89,26 +93,16 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
         Voxels with axes x, y, z (and a fourth where the file has one), and the 4x4 matrix from voxel indices to
         RAS+ coordinates in mm.
 
-    Raises:
-        InputError: for a missing, truncated or corrupt file, one that goes on after its last voxel, a header with two
-            voxel sizes, an ending that is not in ENDINGS, voxels that are not real numbers or not finite, and a matrix
-            that cannot be inverted.
+    InputError for a missing, truncated or corrupt file, one that goes on after its last voxel, a header with two voxel
+    sizes, an ending that is not in ENDINGS, voxels that are not real numbers or not finite, and a matrix that cannot be
+    inverted.
     """
     if pictures.is_picture(path):
         return pictures.read_pictures(path)
     if ending_of(path.name) is None:
         raise InputError(f"{path}: expected a file ending in {', '.join(ENDINGS)}, found {path.suffix or 'no ending'}.")
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise InputError(f"{path}: expected an image file, found {found}.")
-    try:
-        voxels, affine = read_text_header(path) if path.suffix.lower() in (".mha", ".nrrd") else _read_nifti(path)
-    except InputError:
-        raise
-    except Exception as error:
-        # The readers raise a dozen types of their own for a file that is not what its name says.
-        reason = " ".join(str(error).split())[-200:] or type(error).__name__
-        raise InputError(f"{path}: expected a whole image file, found a broken one ({reason}).") from error
+    with pictures.whole(path):
+        voxels, affine = read_itk(path) if path.suffix.lower() in (".mha", ".nrrd") else _read_nifti(path)
     if voxels.dtype.kind not in "iuf":
         raise InputError(f"{path}: expected voxels that are real numbers, found type {voxels.dtype}.")
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
@@ -120,14 +114,8 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_image(folder: Path, relpath: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read one 3-D image of a case; ``relpath`` is as in Case.images, in the grammar of ``ImagePath``.
-
-    Returns:
-        Voxels as stored (float32 where averaged), shape (x, y, z), and the RAS+ affine in mm.
-
-    Raises:
-        InputError: as read_volume, and where the file has no such image.
-    """
+    """Read one 3-D image of a case, named in the grammar of ``ImagePath``: voxels as stored (float32 where averaged) of
+    shape (x, y, z), and the RAS+ affine in mm. InputError as read_volume, and where the file has no such image."""
     return read_images(folder, [relpath])[0]
 
 
@@ -153,11 +141,8 @@ def read_images(folder: Path, relpaths: Iterable[str]) -> list[tuple[np.ndarray,
 
 
 def pick_image(voxels: np.ndarray, index: int | None, path: Path) -> np.ndarray:
-    """Return the 3-D image at ``index`` of a 4-D array, or for None the array itself, which must be 3-D.
-
-    Raises:
-        InputError: if the array's shape does not allow it; ``path`` is named in the message.
-    """
+    """Return the 3-D image at ``index`` of a 4-D array, or for None the array itself, which must be 3-D; InputError,
+    which names ``path``, where the array's shape does not allow it."""
     if index is None:
         image = voxels[..., 0] if voxels.ndim == 4 and voxels.shape[3] == 1 else voxels
         if image.ndim != 3:
@@ -178,8 +163,7 @@ def canonical(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     import nibabel
 
     turn = nibabel.orientations.io_orientation(affine)
-    turned: np.ndarray = nibabel.orientations.apply_orientation(volume, turn)
-    return turned
+    return np.asarray(nibabel.orientations.apply_orientation(volume, turn))
 
 
 def sha256_file(path: Path) -> str:
@@ -195,30 +179,23 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a case's file, as in Case.sha256.
 
     For a numbered stack, ``a_*.tif``, it is that of what ``sha256sum`` prints for its files in the order of numbers.
-
-    Raises:
-        InputError: as sha256_file and pictures.files_of.
+    InputError as sha256_file and pictures.files_of.
     """
     if "*" in path.name:
         lines = [f"{sha256_file(file)}  {file.name}\n" for file in pictures.files_of(path)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     if path.suffix.lower() == ".json" and path.is_file():
         # Hundreds of cases share one file of outlines.
-        return _sha256_unchanged(path, *stamp(path))
+        return _sha256_of_many(path)
     return sha256_file(path)
 
 
-@lru_cache(maxsize=64)
-def _sha256_unchanged(path: Path, *_: int) -> str:
-    return sha256_file(path)
+_sha256_of_many = kept(sha256_file)
 
 
 def write_label_map(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
-    """Write uint8 labels as .nii.gz with qform and sform set; the same input gives the same bytes.
-
-    Raises:
-        InputError: if the labels are not uint8, the name does not end in .nii.gz, or the file cannot be written.
-    """
+    """Write uint8 labels as .nii.gz with qform and sform set; the same input gives the same bytes. InputError for other
+    labels or another ending, and if the file cannot be written."""
     import nibabel
 
     if labels.dtype != np.uint8:

@@ -1,6 +1,6 @@
 """Change files at random, and print each that a reader of data sets answers with anything but a result or one sentence.
 
-    python research/fuzz/readers.py [--seconds 600] [--seed 1]
+    python research/fuzz/readers.py [--seconds 600] [--seed 1] [--only a.mha a.nrrd]
 
 Declared files (manifests, case lists, folds, places, COCO files, outlines) lose, double or change entries; images
 (NIfTI, MetaImage, NRRD, PNG, JPEG, TIFF) lose, double or change bytes, most of them in the header. Exit code 1 if
@@ -73,9 +73,17 @@ def image_files() -> dict[str, bytes]:
     """A small image of each kind that is read."""
     voxels = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
     image = nibabel.Nifti1Image(voxels, np.diag([1.0, 2.0, 3.0, 1.0])).to_bytes()
-    mha = b"ObjectType = Image\nNDims = 3\nDimSize = 4 5 6\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
-    nrrd = b"NRRD0004\ntype: short\ndimension: 3\nspace: RAS\nsizes: 4 5 6\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n"
-    nrrd += b"encoding: gzip\n\n" + gzip.compress(voxels.tobytes())
+    mha = (
+        b"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
+        b"TransformMatrix = 0 1 0 -1 0 0 0 0 1\nOffset = 1.5 -2 3e1\nCenterOfRotation = 0 0 0\n"
+        b"AnatomicalOrientation = RAI\nElementSpacing = 1 2 3.5\nDimSize = 4 5 6\nID = 1\nColor = 1 1 1 1\n"
+        b"ElementNumberOfChannels = 1\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    nrrd = (
+        b"NRRD0004\n# a comment\ntype: short\ndimension: 3\nspace: RAS\nsizes: 4 5 6\n"
+        b"space directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (1,2,-3.5)\nkinds: domain domain domain\n"
+        b'space units: "mm" "mm" "mm"\nendian: little\nencoding: gzip\nkey:=value\n\n'
+    ) + gzip.compress(voxels.tobytes())
     files = {"a.nii": image, "a.nii.gz": gzip.compress(image), "a.mha": mha + voxels.tobytes(), "a.nrrd": nrrd}
     exif = Image.Exif()
     exif[274] = 3
@@ -143,7 +151,20 @@ def read_image(path: Path) -> None:
         pictures.is_turned(path)
 
 
-def search(seconds: float, draw: random.Random) -> int:
+def shuffled(content: bytes, draw: random.Random) -> bytes:
+    """Lose, double, move or mix the lines and words of a header, but keep what follows it."""
+    lines, place = content.split(b"\n"), draw.randrange(1, 12)
+    words, other = lines[place].split(b" "), draw.choice(lines[:12]).split(b" ")
+    word = draw.choice([b"-1", b"0", b"1e999", b"nan", b"99999999999", b"none", b"", b"%s" * 50, b"(", *words, *other])
+    at, what = draw.randrange(len(words)), draw.random()
+    words[at : at + draw.randrange(2)] = [word] * draw.choice([0, 1, 1, 1, 9])
+    lines[place] = b" ".join(words)
+    if what < 0.3:
+        lines.insert(draw.randrange(12), lines[place] if what < 0.15 else lines.pop(place))
+    return b"\n".join(lines)
+
+
+def search(seconds: float, draw: random.Random, only: list[str]) -> int:
     """Try changed files for so long; print what is found, once per place, and return how many these are."""
     declared, images, found, tries = declared_files(), image_files(), set[str](), 0
     Path("bundles").mkdir()
@@ -153,13 +174,14 @@ def search(seconds: float, draw: random.Random) -> int:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         tries += 1
-        name = draw.choice([*declared, *images])
+        name = draw.choice(only or [*declared, *images])
         if name in declared:
             content, read = declared[name]
             text = json.dumps(changed(content, draw)).encode("utf-8", "surrogatepass")
             text = spoiled(text, draw) if draw.random() < 0.1 else text
         else:
-            text, read = spoiled(images[name], draw), read_image
+            change = shuffled if name in ("a.mha", "a.nrrd") and draw.random() < 0.6 else spoiled
+            text, read = change(images[name], draw), read_image
         path = Path(name)
         path.write_bytes(text)
         wrong = answer(read, path)
@@ -178,10 +200,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="files to try, of those in this script")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        sys.exit(1 if search(options.seconds, random.Random(options.seed)) else 0)
+        sys.exit(1 if search(options.seconds, random.Random(options.seed), options.only) else 0)
 
 
 if __name__ == "__main__":

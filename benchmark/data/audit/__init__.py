@@ -39,16 +39,14 @@ def audit(
     label maps; ``patients`` is a CSV file with a column of this set's cases or patients and others with ids that these
     have elsewhere. All other scanned sets are compared with this one. Memory is that of a few cases, plus
     4 kB per slice and modality where a split is not by patient and the set has no more than SEARCHED slices.
-
-    Raises:
-        InputError: if the set was never scanned or is not here, a file cannot be read, or a split is unknown.
+    InputError if the set was never scanned or is not here, a file cannot be read, or a split is unknown.
     """
     listed, folder = load_cases(name), data_folder(name, progress)
     chosen = read_splits(name, splits)
     pictures = all(case.shape[2:] == (1,) for case in listed.cases)
     alike = pictures or any(split.by != "patient" for split in chosen)
     keep = sum(case.shape[2] for case in listed.cases) <= SEARCHED
-    facts = list(parallel(lambda case: measure(folder, listed, case, alike, keep), list(listed.cases), progress))
+    facts = list(parallel(lambda case: measure(folder, listed, case, alike, keep), listed.cases, progress))
     others = other_sets(name)
     found = audit_cases(listed, facts) + audit_coco(listed, folder, patients)
     for split in chosen:

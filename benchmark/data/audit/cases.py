@@ -30,9 +30,7 @@ def audit_cases(listed: CaseList, facts: Sequence[CaseFacts]) -> list[Finding]:
         identical_masks(facts),
         rectangular_masks(facts),
         copied_channels(facts),
-        empty_channels(facts),
-        full_images(facts),
-        turned_pictures(facts),
+        *odd_images(facts),
         *label_findings(listed),
         always_tumour(facts),
         *geometry(listed.cases, facts),
@@ -41,19 +39,25 @@ def audit_cases(listed: CaseList, facts: Sequence[CaseFacts]) -> list[Finding]:
     ]
 
 
-def finding(check: str, severity: str, hits: Iterable[str], total: int, sentence: str, where: str = "") -> Finding:
-    """Make a finding whose hits are ids; without one it is "clean", and without anything to look at "not checked"."""
+def finding(
+    check: str, severity: str, hits: Iterable[str], total: int, sentence: str, where: str = "", more: str | None = None
+) -> Finding:
+    """Make a finding whose hits are ids; without one it is "clean", and without anything to look at "not checked".
+
+    Where ``more`` is given, the sentence goes on with it if there are hits, and ends there if not.
+    """
     found = list(hits)
     reached = severity if found else "clean" if total else "not checked"
-    return Finding(check, reached, len(found), total, tuple(found[:5]), sentence, where)
+    whole = sentence if more is None else f"{sentence}{more if found else ''}."
+    return Finding(check, reached, len(found), total, tuple(found[:5]), whole, where)
 
 
 def unknown_patients(facts: Sequence[CaseFacts]) -> Finding:
     """Find cases whose patient is not known."""
     hits = [case.case_id for case in facts if not case.patient_known]
     sentence = f"The patient is not known for {len(hits)} of {len(facts)} cases"
-    sentence += ": each counts as a patient, so no split of this set is by patient." if hits else "."
-    return finding("unknown patients", "warning", hits, len(facts), sentence)
+    more = ": each counts as a patient, so no split of this set is by patient"
+    return finding("unknown patients", "warning", hits, len(facts), sentence, more=more)
 
 
 def identical_images(facts: Sequence[CaseFacts]) -> Finding:
@@ -102,48 +106,37 @@ def copied_channels(facts: Sequence[CaseFacts]) -> Finding:
     counts = Counter(group for groups in copies.values() for group in groups)
     which = ", ".join(f"{group} in {count}" for group, count in counts.most_common())
     sentence = f"In {len(hits)} of {len(several)} cases channels are copies of each other"
-    return finding("copied channels", "warning", hits, len(several), sentence + (f": {which}." if hits else "."))
+    return finding("copied channels", "warning", hits, len(several), sentence, more=f": {which}")
 
 
-def empty_channels(facts: Sequence[CaseFacts]) -> Finding:
-    """Find cases in which a modality has one value all over."""
-    hits = [f"{case.case_id} ({m})" for case in facts for m, slices in case.digests.items() if not any(slices)]
-    return finding(
-        "empty channels",
-        "warning",
-        hits,
-        len(facts),
-        f"{len(hits)} channels of {len(facts)} cases have one value all over.",
-    )
-
-
-def full_images(facts: Sequence[CaseFacts]) -> Finding:
-    """Find images without a voxel that is exactly 0, which preparation takes for background."""
-    hits = [f"{case.case_id} ({', '.join(case.full)})" for case in facts if case.full]
-    sentence = f"{len(hits)} of {len(facts)} cases have images without a voxel that is exactly 0"
-    sentence += ": air counts as brain where they are normalised and cropped." if hits else "."
-    return finding("no background", "warning", hits, len(facts), sentence)
-
-
-def turned_pictures(facts: Sequence[CaseFacts]) -> Finding:
-    """Find pictures that an EXIF tag turns or mirrors: other programs may read them as they are stored."""
-    hits = [f"{case.case_id} ({name})" for case in facts for name in case.turned]
-    sentence = f"{len(hits)} pictures are turned or mirrored by an EXIF tag"
-    sentence += ", which is obeyed here: check that their masks were drawn so, too." if hits else "."
-    return finding("turned pictures", "warning", hits, len(facts), sentence)
+def odd_images(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Find modalities with one value all over, images without a voxel that is exactly 0, which preparation takes for
+    background, and pictures that an EXIF tag turns, which other programs may read as they are stored."""
+    n = len(facts)
+    empty = [f"{case.case_id} ({m})" for case in facts for m, slices in case.digests.items() if not any(slices)]
+    full = [f"{case.case_id} ({', '.join(case.full)})" for case in facts if case.full]
+    turned = [f"{case.case_id} ({name})" for case in facts for name in case.turned]
+    without = f"{len(full)} of {n} cases have images without a voxel that is exactly 0"
+    air = ": air counts as brain where they are normalised and cropped"
+    by_tag = f"{len(turned)} pictures are turned or mirrored by an EXIF tag"
+    obeyed = ", which is obeyed here: check that their masks were drawn so, too"
+    return [
+        finding("empty channels", "warning", empty, n, f"{len(empty)} channels of {n} cases have one value all over."),
+        finding("no background", "warning", full, n, without, more=air),
+        finding("turned pictures", "warning", turned, n, by_tag, more=obeyed),
+    ]
 
 
 def label_findings(listed: CaseList) -> list[Finding]:
     """Report cases without a label, regions that are empty, and how often each label value is there."""
     manifest, labelled = listed.manifest, [case for case in listed.cases if case.label]
-    empty = [case.case_id for case in labelled if not _voxels(case, manifest.labels.keys() - {"0"})]
+    empty = [case.case_id for case in labelled if not voxels_of(case, manifest.labels.keys() - {"0"})]
     total = len(labelled)
     found = [finding("empty masks", "note", empty, total, f"{len(empty)} of {total} cases have an empty mask.")]
     for region, values in manifest.regions.items():
-        lacking = [case.case_id for case in labelled if not _voxels(case, map(str, values))]
-        sentence = (
-            f"Region {region} is empty in {len(lacking)} of {total} cases: the rule for empty masks decides there."
-        )
+        lacking = [case.case_id for case in labelled if not voxels_of(case, map(str, values))]
+        where = f"in {len(lacking)} of {total} cases"
+        sentence = f"Region {region} is empty {where}: the rule for empty masks decides there."
         found.append(finding("empty regions", "note", lacking, total, sentence, region))
     return [*found, _label_values(manifest, labelled)]
 
@@ -152,13 +145,11 @@ def always_tumour(facts: Sequence[CaseFacts]) -> Finding:
     """Ask whether there are slices without a label, which a classifier of tumour against no tumour needs."""
     total = sum(len(case.masked) for case in facts)
     masked = sum(int(case.masked.sum()) for case in facts)
-    every = bool(total) and masked == total
-    sentence = (
-        f"All {total} slices show a tumour: no classifier of tumour or none can be trained or tested."
-        if every
-        else f"{total - masked} of {total} slices show no tumour."
-    )
-    return Finding("every picture a tumour", "warning" if every else "clean", masked, total, (), sentence)
+    severity, sentence = "clean", f"{total - masked} of {total} slices show no tumour."
+    if total and masked == total:
+        severity = "warning"
+        sentence = f"All {total} slices show a tumour: no classifier of tumour or none can be trained or tested."
+    return Finding("every picture a tumour", severity, masked, total, (), sentence)
 
 
 def geometry(cases: Sequence[Case], facts: Sequence[CaseFacts]) -> list[Finding]:
@@ -178,22 +169,14 @@ def intensities(facts: Sequence[CaseFacts]) -> list[Finding]:
     """Find images with values far from the set's, negative ones, and many at the maximum."""
     images = [(case.case_id, modality, value) for case in facts for modality, value in case.intensities.items()]
     below = [f"{case} ({m}: {value.lowest:g})" for case, m, value in images if value.lowest < 0]
-    flat = [
-        f"{case} ({m}: {value.at_highest:.1%} at {value.highest:g})"
-        for case, m, value in images
-        if value.at_highest >= 0.005
-    ]
+    high = [(case, m, value) for case, m, value in images if value.at_highest >= 0.005]
+    flat = [f"{case} ({m}: {value.at_highest:.1%} at {value.highest:g})" for case, m, value in high]
     n = len(images)
+    saturated = f"{len(flat)} of {n} images have 0.5 % or more of values at the maximum."
     return [
         _far(facts),
         finding("negative intensities", "note", below, n, f"{len(below)} of {n} images have negative values."),
-        finding(
-            "saturation",
-            "note",
-            flat,
-            n,
-            f"{len(flat)} of {n} images have 0.5 % or more of values at the maximum.",
-        ),
+        finding("saturation", "note", flat, n, saturated),
     ]
 
 
@@ -204,11 +187,8 @@ def cut_field_of_view(facts: Sequence[CaseFacts]) -> Finding:
         for modality, (share, planes) in case.lacks.items():
             total += 1
             if share >= (CUT_WHOLLY if any(planes) else CUT):
-                at = " and ".join(
-                    f"all of {n} {axis} planes"
-                    for n, axis in zip(planes, ("sagittal", "coronal", "axial"), strict=True)
-                    if n
-                )
+                of_axis = zip(planes, ("sagittal", "coronal", "axial"), strict=True)
+                at = " and ".join(f"all of {n} {axis} planes" for n, axis in of_axis if n)
                 hits.append(f"{case.case_id} ({modality}: {share:.1%})")
                 text = f"{modality} of {case.case_id} lacks {share:.1%} of it" + (f", {at}" if at else "")
                 worst = max(worst, (share, text))
@@ -216,7 +196,7 @@ def cut_field_of_view(facts: Sequence[CaseFacts]) -> Finding:
         f"{len(hits)} of {total} images are zero on {CUT:.0%} or more of the tissue that all others of the case show, "
         f"or on {CUT_WHOLLY:.0%} and whole planes"
     )
-    return finding("cut field of view", "warning", hits, total, sentence + (f"; {worst[1]}." if hits else "."))
+    return finding("cut field of view", "warning", hits, total, sentence, more=f"; {worst[1]}")
 
 
 def _far(facts: Sequence[CaseFacts]) -> Finding:
@@ -242,10 +222,9 @@ def _far(facts: Sequence[CaseFacts]) -> Finding:
         f"their modality: a 99.9th percentile beyond robust z {FAR} (log scale) and a factor of 2, or a maximum at "
         "the limit of the stored type"
     )
-    if hits:
-        highest = max(hits, key=lambda hit: hit[0].highest)
-        sentence += f"; {highest[2]} reaches {highest[0].highest:g} in {highest[3]}"
-    return finding("unusual intensities", "warning", texts, total, sentence + ".")
+    highest = max(hits, key=lambda hit: hit[0].highest, default=None)
+    more = f"; {highest[2]} reaches {highest[0].highest:g} in {highest[3]}" if highest else ""
+    return finding("unusual intensities", "warning", texts, total, sentence, more=more)
 
 
 def _unusual(check: str, values: dict[str, str], unit: str, where: str = "") -> Finding:
@@ -283,5 +262,6 @@ def _copies(case: CaseFacts) -> list[str]:
     return [" = ".join(group) for group in groups.values() if len(group) > 1]
 
 
-def _voxels(case: Case, values: Iterable[str]) -> int:
+def voxels_of(case: Case, values: Iterable[str]) -> int:
+    """Count the voxels of a case's label map that have one of these values."""
     return sum(case.voxels.get(value, 0) for value in values)

@@ -24,9 +24,7 @@ def audit_coco(listed: CaseList, folder: Path, table: Path | None = None) -> lis
     The files are those beside the cases' pictures, by the name that the manifest's layout has for them; a set without
     such a name has none, and no finding.
     ``table`` is a CSV file with a row per picture; a column of it that the categories follow says what they mean.
-
-    Raises:
-        InputError: if a file or the table cannot be read.
+    InputError if a file or the table cannot be read.
     """
     used = {parse_path(case.label).file for case in listed.cases if case.label}
     name = listed.manifest.layout.annotations

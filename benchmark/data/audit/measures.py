@@ -160,8 +160,7 @@ def thumbnails(images: Mapping[str, np.ndarray]) -> np.ndarray:
     rows = small.transpose(3, 0, 1, 2).reshape(small.shape[3], -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    scaled: np.ndarray = np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 1e-6)
-    return scaled
+    return np.asarray(np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 1e-6))
 
 
 def robust_z(values: np.ndarray) -> np.ndarray:

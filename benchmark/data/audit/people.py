@@ -4,48 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.base.files import read_rows
 from benchmark.base.records import Case, InputError, patient_known
-from benchmark.data.audit.cases import finding
+from benchmark.data.audit.cases import finding, voxels_of
 from benchmark.data.audit.measures import CaseFacts, Finding, mask_digest, slice_dice
 from benchmark.data.manifest import CaseList, folder_here, known, load_cases
 from benchmark.data.volumes import canonical, parse_path, read_image
 
 
-@dataclass(frozen=True)
-class Other:
-    """Another scanned set, and where its files are on this machine, if they are."""
-
-    listed: CaseList
-    folder: Path | None
-
-
-def other_sets(name: str) -> list[Other]:
+def other_sets(name: str) -> list[CaseList]:
     """Return every scanned set but this one."""
-    rows = [row for row in known() if row.cases is not None and row.name != name]
-    return [Other(load_cases(row.name), folder_here(row.name, row.manifest)) for row in rows]
+    return [load_cases(row.name) for row in known() if row.cases is not None and row.name != name]
 
 
-def audit_other(listed: CaseList, folder: Path, facts: Sequence[CaseFacts], other: Other) -> list[Finding]:
+def audit_other(listed: CaseList, folder: Path, facts: Sequence[CaseFacts], other: CaseList) -> list[Finding]:
     """Look for this set's patients in another: by id, by hash of a file, and by label map, voxel for voxel."""
-    name, total = other.listed.name, len(listed.patients)
-    ids = sorted(set(listed.patients) & set(other.listed.patients))
+    name, total, there = other.name, len(listed.patients), folder_here(other.name, other.manifest)
+    ids = sorted(set(listed.patients) & set(other.patients))
     same = f"{len(ids)} of {total} patients are in {name} under the same id: the two sets are not independent."
-    if not ids and not (_known(listed) and _known(other.listed)):
+    if not ids and not (_known(listed) and _known(other)):
         total, same = 0, f"The patients of this set or of {name} are not known: equal ids would not say anything."
-    theirs = {digest: case for case in other.listed.cases for path, digest in case.sha256.items() if _image(case, path)}
+    theirs = {digest: case for case in other.cases for path, digest in case.sha256.items() if _image(case, path)}
     pairs = {}
     for case in listed.cases:
         digests = (digest for path, digest in case.sha256.items() if _image(case, path))
         found = next((theirs[digest] for digest in digests if digest in theirs), None)
         if found is not None:
             pairs[case.case_id] = found
-    twins = {case: found for case, found in _same_masks(listed, facts, other).items() if case not in pairs}
+    twins = {case: found for case, found in _same_masks(listed, facts, other, there).items() if case not in pairs}
     patients = {case.case_id: case.patient_id for case in listed.cases}
     renamed = [
         f"{case} = {found.case_id}" for case, found in (pairs | twins).items() if found.patient_id != patients[case]
@@ -53,11 +43,11 @@ def audit_other(listed: CaseList, folder: Path, facts: Sequence[CaseFacts], othe
     sentence = (
         f"{len(renamed)} of {len(listed.cases)} cases are in {name} under another patient id, by equal image files"
     )
-    sentence += " or equal label maps." if other.folder else f"; label maps were not compared, {name} is not here."
+    sentence += " or equal label maps." if there else f"; label maps were not compared, {name} is not here."
     return [
         finding("same ids in another set", "note", ids, total, same, name),
         finding("same person in another set", "warning", renamed, len(listed.cases), sentence, name),
-        *_other_masks(listed, folder, other, pairs),
+        *_other_masks(listed, folder, other, there, pairs),
     ]
 
 
@@ -81,15 +71,14 @@ def audit_labels(
 
 
 def audit_patients(
-    listed: CaseList, path: Path, others: Sequence[Other], labels: Mapping[str, Path]
+    listed: CaseList, path: Path, others: Sequence[CaseList], labels: Mapping[str, Path]
 ) -> tuple[list[Finding], dict[str, str]]:
     """Look for the ids of a user's CSV file, one row per case or patient of this set, in the other sets.
 
     Returns:
         Findings, and the patient of each case by a column whose name has "patient" in it (empty without one).
 
-    Raises:
-        InputError: if the file is no table, or no column names the set's cases or patients.
+    InputError if the file is no table, or no column names the set's cases or patients.
     """
     rows = read_rows(path)
     ours = {_plain(known_as): case for case in listed.cases for known_as in _names(case)}
@@ -99,7 +88,9 @@ def audit_patients(
         raise InputError(
             f"{path}: expected a column with cases, files or patients of {listed.name}, found {', '.join(rows[0])}."
         )
-    places = {f"{other.listed.name}": _ids(other.listed.cases) for other in others} | {"--labels": {*labels}}
+    places = {other.name: {case.case_id for case in other.cases}.union(other.patients) for other in others} | {
+        "--labels": {*labels}
+    }
     found = []
     for place, ids in places.items():
         hits = []
@@ -117,34 +108,36 @@ def audit_patients(
     return found, {case.case_id: row[grouping] for row, case in matched} if grouping else {}
 
 
-def _same_masks(listed: CaseList, facts: Sequence[CaseFacts], other: Other) -> dict[str, Case]:
+def _same_masks(listed: CaseList, facts: Sequence[CaseFacts], other: CaseList, there: Path | None) -> dict[str, Case]:
     """Pair cases whose masks are equal; only those with as many labelled voxels are read."""
-    if other.folder is None:
+    if there is None:
         return {}
     digests = {case.case_id: case.mask_digest for case in facts if case.mask_digest}
     sizes: dict[int, list[Case]] = {}
-    for case in other.listed.cases:
+    for case in other.cases:
         if case.label:
-            sizes.setdefault(_labelled(case), []).append(case)
+            sizes.setdefault(voxels_of(case, case.voxels.keys() - {"0"}), []).append(case)
     read: dict[str, bytes | None] = {}
     found = {}
     for case in listed.cases:
-        for twin in sizes.get(_labelled(case), []) if case.case_id in digests else []:
+        for twin in sizes.get(voxels_of(case, case.voxels.keys() - {"0"}), []) if case.case_id in digests else []:
             if twin.case_id not in read:
-                read[twin.case_id] = mask_digest(canonical(*read_image(other.folder, str(twin.label))))
+                read[twin.case_id] = mask_digest(canonical(*read_image(there, str(twin.label))))
             if read[twin.case_id] == digests[case.case_id]:
                 found[case.case_id] = twin
     return found
 
 
-def _other_masks(listed: CaseList, folder: Path, other: Other, pairs: Mapping[str, Case]) -> list[Finding]:
+def _other_masks(
+    listed: CaseList, folder: Path, other: CaseList, there: Path | None, pairs: Mapping[str, Case]
+) -> list[Finding]:
     """Compare the masks of cases that have the same image files in another set."""
     dice = []
     for case in listed.cases:
         twin = pairs.get(case.case_id)
-        if twin and other.folder and case.label and twin.label and case.shape == twin.shape:
-            dice += _dice(folder, case, canonical(*read_image(other.folder, twin.label)))
-    return [_outlines(other.listed.name, dice)] if dice else []
+        if twin and there and case.label and twin.label and case.shape == twin.shape:
+            dice += _dice(folder, case, canonical(*read_image(there, twin.label)))
+    return [_outlines(other.name, dice)] if dice else []
 
 
 def _dice(folder: Path, case: Case, theirs: np.ndarray) -> list[tuple[str, float]]:
@@ -160,18 +153,13 @@ def _outlines(place: str, dice: Sequence[tuple[str, float]]) -> Finding:
         f"Mean Dice of this set's masks with those of {place} on the same pictures is {mean:.3f} "
         f"(SD {np.std(values):.3f}) over {len(values)} slices with a mask."
     )
-    return finding(
-        "other masks of the same pictures", "error" if mean < 0.7 else "warning", differ, len(values), sentence, place
-    )
+    severity = "error" if mean < 0.7 else "warning"
+    return finding("other masks of the same pictures", severity, differ, len(values), sentence, place)
 
 
 def _names(case: Case) -> list[str]:
     """Return what a table may call a case: its id, its patient's, and the names of its images' files."""
     return [case.patient_id, *(Path(parse_path(path).file).name for path in case.images.values()), case.case_id]
-
-
-def _ids(cases: Sequence[Case]) -> set[str]:
-    return {case.case_id for case in cases} | {case.patient_id for case in cases}
 
 
 def _linked(value: str, ids: set[str]) -> list[str]:
@@ -193,7 +181,3 @@ def _image(case: Case, path: str) -> bool:
     """Say whether a hashed file of a case is one of its images; a file of many labels is shared by all cases."""
     label = parse_path(case.label).file if case.label else None
     return path != label and not path.endswith(".json")
-
-
-def _labelled(case: Case) -> int:
-    return sum(count for value, count in case.voxels.items() if value != "0")

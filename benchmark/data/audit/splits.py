@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from benchmark.base import project
 from benchmark.base.records import InputError
 from benchmark.data.audit.measures import THUMBNAIL, CaseFacts, Finding
-from benchmark.data.folds import SIDES, read_sides
+from benchmark.data.folds import SIDES, Sides, read_sides
 
 ALIKE = 0.95
 """Correlation of two slices' thumbnails from which they count as near-duplicates.
@@ -35,20 +34,20 @@ class Split:
 
     name: str
     by: str
-    folds: tuple[dict[str, tuple[str, ...]], ...]
+    folds: tuple[Sides, ...]
 
 
 def read_splits(name: str, wanted: Sequence[str] | None = None) -> list[Split]:
-    """Read ``<name>.folds.json`` (the split "patient") and every ``<name>.<split>.folds.json``, unchecked.
-
-    Raises:
-        InputError: if a wanted split has no file, or a file is not a list of folds.
-    """
-    paths = {_split_name(path, name): path for path in sorted(project.manifests().glob(f"{name}.*folds.json"))}
+    """Read ``<name>.folds.json`` (the split "patient") and every ``<name>.<split>.folds.json``, unchecked. InputError
+    if a wanted split has no file, or a file is not a list of folds."""
+    files = sorted(project.manifests().glob(f"{name}.*folds.json"))
+    names = [path.name.removeprefix(f"{name}.").removesuffix("folds.json").removesuffix(".") for path in files]
+    paths = {split or "patient": path for split, path in zip(names, files, strict=True)}
     for split in wanted or ():
         if split not in paths:
             raise InputError(f"--split {split}: expected one of {', '.join(paths) or 'no split'}, found no such file.")
-    return [_read(path, split) for split, path in paths.items() if not wanted or split in wanted]
+    found = {split: read_sides(path) for split, path in paths.items() if not wanted or split in wanted}
+    return [Split(split, file.by, file.folds) for split, file in found.items()]
 
 
 def audit_split(split: Split, facts: Sequence[CaseFacts]) -> list[Finding]:
@@ -56,8 +55,10 @@ def audit_split(split: Split, facts: Sequence[CaseFacts]) -> list[Finding]:
     masks = [side_masks(split, fold, facts) for fold in split.folds]
     known = all(case.patient_known for case in facts)
     patients = {case.case_id: case.patient_id for case in facts}
+    sentence = f"Patients are not known, so nor is whether one is on two sides of split {split.name}."
+    unknown = Finding("patients across a split", "not checked", 0, 0, (), sentence, split.name)
     return [
-        leaking_patients(split, masks, facts, patients) if known else _unknown(split),
+        leaking_patients(split, masks, facts, patients) if known else unknown,
         identical_across(split, masks, facts),
         *near_duplicates(split, masks, facts),
     ]
@@ -82,13 +83,13 @@ def leaking_patients(
             leaked.update(names[case_of[first & in_training]])
         counts[side] = (trained, held)
     shares = " and ".join(f"{a} of {b} {side} {what}" for side, (a, b) in counts.items() if b)
-    where = f"split {split.name} ({_folds(len(split.folds))} by {split.by})"
+    dealt = "1 fold" if len(split.folds) == 1 else f"{len(split.folds)} folds, summed up,"
+    where = f"split {split.name} ({dealt} by {split.by})"
     sentence = f"In {where}, {shares or 'no held-out case'} are of patients who are also in training."
     found, total = (sum(pair[i] for pair in counts.values()) for i in range(2))
     examples = tuple(str(patient) for patient, _ in leaked.most_common(5))
-    return Finding(
-        "patients across a split", "error" if found else "clean", found, total, examples, sentence, split.name
-    )
+    severity = "error" if found else "clean"
+    return Finding("patients across a split", severity, found, total, examples, sentence, split.name)
 
 
 def identical_across(split: Split, masks: list[dict[str, np.ndarray]], facts: Sequence[CaseFacts]) -> Finding:
@@ -114,7 +115,7 @@ def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Seq
     """
     if any(case.with_next is None for case in facts):
         return []
-    with_next = np.concatenate([case.with_next for case in facts if case.with_next is not None])
+    next_alike = np.concatenate([case.with_next for case in facts if case.with_next is not None]) >= ALIKE
     kept = [case.thumbnails for case in facts if case.thumbnails is not None]
     thumbnails = np.concatenate(kept) if len(kept) == len(facts) else None
     patients = np.unique([case.patient_id for case in facts], return_inverse=True)[1]
@@ -124,7 +125,8 @@ def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Seq
     examples: list[str] = []
     for mask in masks:
         outside = np.flatnonzero(mask["validation"] | mask["test"])
-        near = _beside(with_next, mask["train"])[outside]
+        # With a neighbour in their case that is in training and alike.
+        near = ((next_alike & np.roll(mask["train"], -1)) | np.roll(next_alike & mask["train"], 1))[outside]
         same, others = near, np.zeros_like(near)
         if thumbnails is not None:
             same, others = _searched(thumbnails, owner, outside, np.flatnonzero(mask["train"]))
@@ -151,13 +153,6 @@ def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Seq
     return [Finding(check, severity, found or other, held, tuple(examples[:5]), sentence, split.name)]
 
 
-def _beside(with_next: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Mark slices with a neighbour in their case that is in training and alike."""
-    alike = with_next >= ALIKE
-    marked: np.ndarray = (alike & np.roll(train, -1)) | np.roll(alike & train, 1)
-    return marked
-
-
 def _searched(
     thumbnails: np.ndarray, owner: np.ndarray, outside: np.ndarray, train: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -174,11 +169,11 @@ def _searched(
     return same, other
 
 
-def side_masks(split: Split, fold: Mapping[str, tuple[str, ...]], facts: Sequence[CaseFacts]) -> dict[str, np.ndarray]:
+def side_masks(split: Split, fold: Sides, facts: Sequence[CaseFacts]) -> dict[str, np.ndarray]:
     """Return, for each side, which of the set's slices (case after case) are on it."""
     masks = {}
     for side in SIDES:
-        units = set(fold[side])
+        units = set(getattr(fold, side))
         parts = []
         for case in facts:
             depth = len(case.masked)
@@ -190,20 +185,6 @@ def side_masks(split: Split, fold: Mapping[str, tuple[str, ...]], facts: Sequenc
     return masks
 
 
-def _unknown(split: Split) -> Finding:
-    sentence = f"Patients are not known, so nor is whether one is on two sides of split {split.name}."
-    return Finding("patients across a split", "not checked", 0, 0, (), sentence, split.name)
-
-
-def _read(path: Path, split: str) -> Split:
-    found = read_sides(path)
-    return Split(split, found.by, tuple({side: getattr(fold, side) for side in SIDES} for fold in found.folds))
-
-
-def _split_name(path: Path, name: str) -> str:
-    return path.name.removeprefix(f"{name}.").removesuffix("folds.json").removesuffix(".") or "patient"
-
-
 def _unit(facts: Sequence[CaseFacts], index: int) -> str:
     """Name the slice at a position in the set."""
     for case in facts:
@@ -211,7 +192,3 @@ def _unit(facts: Sequence[CaseFacts], index: int) -> str:
             return f"{case.case_id}/{index}"
         index -= len(case.masked)
     raise IndexError(index)
-
-
-def _folds(count: int) -> str:
-    return "1 fold" if count == 1 else f"{count} folds, summed up,"

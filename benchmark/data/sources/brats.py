@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmark.base.files import walk
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
-from benchmark.data.volumes import ENDINGS, ending_of
+from benchmark.data.volumes import ENDINGS, ending_of, stem_of
 
 
 def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
@@ -15,10 +15,8 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
 
     ``manifest.layout`` has ``images`` (modality to suffix), ``label`` (suffix), and may have ``label_names`` (case id
     to the name of a label file that its publisher misnamed). Files with other names are left alone.
-
-    Raises:
-        InputError: if a modality or label is missing or there twice, a file is named for another case than its
-            folder, or a folder stands where a file should.
+    InputError if a modality or label is missing or there twice, a file is named for another case than its folder, or a
+    folder stands where a file should.
     """
     cases = []
     for place, files, folders in walk(folder):
@@ -28,7 +26,7 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
                     f"{place / name}: expected an image file, found a folder of that name; "
                     "move the file in it up in its place."
                 )
-        case = _find_case(place, files, folder, manifest)
+        case = _find_case(place, [name for name in files if ending_of(name)], folder, manifest)
         if case is not None:
             cases.append(case)
     return cases
@@ -42,8 +40,8 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
     found: dict[str, str] = {}
     for suffix in (*suffixes.values(), label_suffix):
         # Some tools write names in capitals.
-        alike = [name for name in files if _stem(name).casefold().endswith(suffix.casefold())]
-        names = [name for name in alike if _stem(name).casefold() == (case_id + suffix).casefold()]
+        alike = [name for name in files if stem_of(name).casefold().endswith(suffix.casefold())]
+        names = [name for name in alike if stem_of(name).casefold() == (case_id + suffix).casefold()]
         if len(names) > 1:
             raise InputError(f"{place}: expected one file {case_id}{suffix}, found {' and '.join(names)}.")
         if alike and not names:
@@ -54,7 +52,7 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
     if not found:
         return None
     alias = manifest.layout.label_names.get(case_id)
-    misnamed = [name for name in files if alias and _stem(name) == _stem(alias)]
+    misnamed = [name for name in files if alias and stem_of(name) == stem_of(alias)]
     if label_suffix not in found and misnamed:
         found[label_suffix] = misnamed[0]
     relative = place.relative_to(folder)
@@ -65,9 +63,3 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
             raise InputError(f"{place}: case {case_id} lacks {what}: expected a file {expected}, found none.")
     images = {modality: paths[suffixes[modality]] for modality in manifest.modalities}
     return Case(case_id, manifest.patient_of(case_id), images, paths[label_suffix])
-
-
-def _stem(name: str) -> str:
-    """Return an image file's name without its ending; nothing for other files."""
-    ending = ending_of(name)
-    return name.removesuffix(ending) if ending else ""

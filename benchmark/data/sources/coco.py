@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmark.base.files import read_rows
 from benchmark.base.records import Case, InputError
 from benchmark.data.manifest import Manifest
-from benchmark.data.outlines import Outlined, read_coco, read_numbered
+from benchmark.data.outlines import CocoImage, read_coco, read_numbered
 from benchmark.data.pictures import size_of
 from benchmark.data.volumes import ImagePath
 
@@ -24,8 +24,7 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
       picture it is; without it a picture is its own patient;
     - ``outlines``: a file of outlines by number that take the place of the annotated ones.
 
-    Raises:
-        InputError: if a file is missing or cannot be read, or a picture has another name, no patient or no outline.
+    InputError if a file is missing or cannot be read, or a picture has another name, no patient or no outline.
     """
     cases = []
     patients = _patients(folder, manifest)
@@ -35,7 +34,7 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
         annotations = f"{side}/{manifest.layout.annotations}"
         if not (folder / annotations).is_file():
             raise InputError(f"{folder / annotations}: expected the annotations of this folder, found no such file.")
-        for image_id, image in read_coco(folder / annotations).items():
+        for image_id, (image, _) in read_coco(folder / annotations).items():
             path = folder / side / image.file_name
             if Path(image.file_name).name != image.file_name or not path.is_file():
                 raise InputError(f"{path}: expected this picture, which {annotations} lists, found none.")
@@ -49,7 +48,8 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
                 table = folder / str(manifest.layout.patients and manifest.layout.patients.file)
                 raise InputError(f"{table}: expected a patient for every picture, found none for {image.file_name}.")
             label = _label(folder, manifest, annotations, image_id, image, number)
-            cases.append(Case(case_id, patient, _images(f"{side}/{image.file_name}", manifest), label))
+            picture = str(ImagePath(f"{side}/{image.file_name}", shrink=manifest.layout.shrink))
+            cases.append(Case(case_id, patient, dict.fromkeys(manifest.modalities, picture), label))
     return cases
 
 
@@ -60,12 +60,7 @@ def _number(path: Path, manifest: Manifest) -> int:
     return int(match["number"])
 
 
-def _images(relpath: str, manifest: Manifest) -> dict[str, str]:
-    shrink = manifest.layout.shrink
-    return {modality: str(ImagePath(relpath, shrink=shrink)) for modality in manifest.modalities}
-
-
-def _label(folder: Path, manifest: Manifest, annotations: str, image_id: int, image: Outlined, number: int) -> str:
+def _label(folder: Path, manifest: Manifest, annotations: str, image_id: int, image: CocoImage, number: int) -> str:
     """Return the path of a picture's label: of its polygons, or of the outline that takes their place."""
     shrink, outlines = manifest.layout.shrink, manifest.layout.outlines
     if outlines is None:

@@ -21,17 +21,11 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
 
     ``manifest.layout`` has ``channels`` (modality to channel of the picture, from 0), and may have ``shrink``, the
     side in pixels of the blocks that pictures are averaged over. Other files are left alone.
-
-    Raises:
-        InputError: if a picture has no mask or a mask no picture, pictures are of two file types, or one is named for
-            another case than its folder.
+    InputError if a picture has no mask or a mask no picture, pictures are of two file types, or one is named for
+    another case than its folder.
     """
-    cases = []
-    for place, files, _ in walk(folder):
-        case = _find_case(place, files, folder, manifest)
-        if case is not None:
-            cases.append(case)
-    return cases
+    found = (_find_case(place, files, folder, manifest) for place, files, _ in walk(folder))
+    return [case for case in found if case is not None]
 
 
 def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) -> Case | None:

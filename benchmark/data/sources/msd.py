@@ -16,9 +16,7 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
     A modality's path names its position: ``imagesTr/BRATS_001.nii.gz[2]``. ``manifest.layout`` has ``images``
     (modality to position) and ``modality`` (the table that ``dataset.json`` must hold). The files that macOS leaves
     in the published archive (``._*``) are passed over.
-
-    Raises:
-        InputError: if ``dataset.json`` is missing or lists other modalities, or an image has no label or no image.
+    InputError if ``dataset.json`` is missing or lists other modalities, or an image has no label or no image.
     """
     _check_description(folder / "dataset.json", manifest)
     images, labels = _names(folder / "imagesTr"), _names(folder / "labelsTr")

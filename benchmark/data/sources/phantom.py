@@ -8,13 +8,13 @@ last bit of a library's ``exp`` does not change the bytes of a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.base.files import replacing_folder
+from benchmark.base.progress import Progress
 from benchmark.base.records import InputError
 from benchmark.data.sources._phantom_brain import Anatomy, Array, anatomy, grid, smooth_field
 
@@ -235,18 +235,11 @@ def _write(folder: Path, volumes: dict[str, Array], affine: Array) -> None:
         image.to_filename(folder / f"{folder.name}{suffix}.nii")
 
 
-def generate(
-    folder: Path,
-    *,
-    seed: int,
-    patients: int,
-    spacing: float,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> None:
+def generate(folder: Path, *, seed: int, patients: int, spacing: float, progress: Progress | None = None) -> None:
     """Write the phantom as a BraTS-2018-like folder, whole or not at all; do nothing where it is there already.
 
-    ``spacing`` is in mm; ``progress`` is called with cases done, cases in all and the case's name. Raises InputError
-    for unusable settings, if the folder holds something else, and if it cannot be written.
+    ``spacing`` is in mm. InputError for unusable settings, for a folder that holds something else, and for one that
+    cannot be written.
     """
     if patients < 1 or seed < 0:
         raise InputError(f"phantom: at least 1 patient and a seed of at least 0 are needed, found {patients}, {seed}.")
