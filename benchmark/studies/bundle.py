@@ -261,7 +261,7 @@ def _model(name: str) -> _Model:
         raise InputError(f"There is no bundle {name!r}: expected one of {', '.join(names())}.")
     path = project.bundles() / name / "configs" / "model.json"
     model = declared.read(path, _Model, "what makes this model")
-    for text in _texts(model.model_dump()):
+    for _, text in trust.texts(model.model_dump()):
         file = trust.macro_file(text)
         if file and not Path(file).resolve().is_relative_to(path.parents[1].resolve()):
             raise InputError(f"{path}: expected text of the bundle's own files, found {text!r}.")
@@ -272,14 +272,6 @@ def _stamps(name: str) -> tuple[Any, ...]:
     """Size and time of change of all files that a bundle's configs are made from: runs share what is unchanged."""
     files = [*(project.bundles() / "protocol").glob("*.json"), *(project.bundles() / name / "configs").glob("*.json")]
     return tuple((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for path in files for stat in [path.stat()])
-
-
-def _texts(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, (dict, list, tuple)):
-        for part in content.values() if isinstance(content, dict) else content:
-            yield from _texts(part)
 
 
 def _path(key: str) -> list[str]:
@@ -300,7 +292,7 @@ def _is_fixed(key: str, above: bool = True) -> bool:
 
 def _check_free(configs: Mapping[str, dict[str, Any]], key: str) -> None:
     """Refuse to set an id that a study decides, or one whose value is taken from such an id."""
-    texts = [text for kind in CONFIGS for text in _texts(_at(configs[kind], _path(key)))]
+    texts = [text for kind in CONFIGS for _, text in trust.texts(_at(configs[kind], _path(key)))]
     if _is_fixed(key) or any(_is_fixed(one, above=False) for text in texts for one in trust.REFERENCE.findall(text)):
         field = "give `split` as a field of the study or of a model" if "split" in key else "its own fields decide it"
         raise InputError(f"Id {key!r} cannot be set, as a study decides data, split and places for each run: {field}.")
