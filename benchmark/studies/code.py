@@ -23,15 +23,15 @@ BEFORE_THE_MOVES = "0f2d59b2a503b8ccf3209708f79b383b64bb0015eb1c422e7bfef77e868d
 """What runs recorded of their code while modules were flat: a hash of whole files of networks, training and data."""
 
 MOVED = dict(
-    Augmentation="41e57d1d4d44fdf5", DataSet="45a186ba24930842", DeepSupervision="218ed2e873ce09fe",
+    Augmentation="41e57d1d4d44fdf5", DataSet="99c20957042da5d0", DeepSupervision="218ed2e873ce09fe",
     EpochSampler="5aaa7617c4788e8c", EpochSeed="742d5b158256f604", FocalTverskyLoss="f64c686f0c51fa52",
-    InParts="92b87b47cc768925", LAResUNet="d91fa27a2d852601", LabelMapWriter="db60c3e153e9c77d",
+    InParts="92b87b47cc768925", LAResUNet="ed4b832103e4a7a5", LabelMapWriter="db60c3e153e9c77d",
     LastOutput="f823882f7f66c04b", Mirrored="9a103baa3a870101", Padded="68aa5f71de802ccb",
-    PlannedUNet="08ba4f67718167e4", Planner="c785942f6b1c3fde", PrepareBatch="0d52d505b9889adb",
-    PrepareSlices="075645952b1ec1e1", ResNet50Classifier="908e2deab5d15b51", ResUNet="499e89a4ec88e0fd",
-    Resume="77834ec5da3e3ab4", SliceDataset="22ef6937bda4d7ad", SliceTableWriter="cdf188d135130dea",
+    PlannedUNet="08ba4f67718167e4", Planner="3f536023f7619d31", PrepareBatch="0d52d505b9889adb",
+    PrepareSlices="075645952b1ec1e1", ResNet50Classifier="8c451ad6b1dfe05c", ResUNet="6b2044be3cf15ac2",
+    Resume="1e8a8e44572215b3", SliceDataset="22ef6937bda4d7ad", SliceTableWriter="cdf188d135130dea",
     VolumeDataset="435e449aa5a1fcd7", WeightedSum="833f676347ee8691", Weights="c0ed90e826f32617",
-    topology="0960a321477f5a22",
+    topology="795a99c8fc9efd31",
 )  # fmt: skip
 """``hashes`` of that code. Its runs are accepted where these are still the hashes of what their configs name.
 
@@ -53,7 +53,7 @@ def hashes(configs: Any) -> dict[str, str]:
     """Return a hash for each name of ours that stands in a config: of that definition and of all that it reaches.
 
     Names are without modules. Comments, docstrings, annotations, imports and the messages of errors do not count.
-    Modules are taken to define things only, and to do nothing when they are imported.
+    Modules are taken to define things only, to do nothing when they are imported, and to be no values themselves.
     """
     found: dict[str, set[str]] = {}
     for path in set(OURS.findall(json.dumps(configs))):
@@ -79,37 +79,24 @@ def _package() -> Path:
 def _hash(package: Path, path: str) -> str:
     """Hash a definition and all that it reaches, numbered as they are met; "none" where there is no such definition."""
     found = _resolve(package, path)
-    if found is None:
-        return "none"
-    places = _members(package, *found[:2])
-    texts: list[Any] = []
+    places, texts = [found[0]] if found else [], list[Any]()
     for place in places:  # which grows on the way
         text, reached = _text(package, *place)
-        places += [new for new in reached if new not in places]
+        places += [new for new in dict.fromkeys(reached) if new not in places]
         texts.append((text, [places.index(one) for one in reached]))
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16] if found else "none"
 
 
-def _resolve(package: Path, path: str) -> tuple[str, str, list[str]] | None:
-    """Find where a path within the package is defined: module, name and what is asked of it; None if nowhere."""
+def _resolve(package: Path, path: str) -> tuple[Place, list[str]] | None:
+    """Find where a path within the package is defined, and what is asked of the definition; None if nowhere."""
     parts = path.split(".")
-    length = max(n for n in range(len(parts) + 1) if n == 0 or _file(package, ".".join(parts[:n])))
-    module, rest = ".".join(parts[:length]), parts[length:]
-    if not rest:
-        return module, "", []
+    length = max(n for n in range(len(parts)) if n == 0 or _file(package, ".".join(parts[:n])))
+    module, name, rest = ".".join(parts[:length]), parts[length], parts[length + 1 :]
     known = _module(package, module)
-    if rest[0] in known.defined:
-        return module, rest[0], rest[1:]
-    ours = OURS.fullmatch(".".join([known.imported.get(rest[0], ""), *rest[1:]]))
+    if name in known.defined:
+        return (module, name), rest
+    ours = OURS.fullmatch(".".join([known.imported.get(name, ""), *rest]))
     return _resolve(package, ours[1][1:]) if ours else None
-
-
-def _members(package: Path, module: str, name: str) -> list[Place]:
-    """The definition of that name; without a name, all that the module, or a folder of modules, defines."""
-    if name:
-        return [(module, name)]
-    below = [f"{module}.{path.stem}" for path in sorted((package / module.replace(".", "/")).glob("*.py"))]
-    return [(one, key) for one in (module, *below) for key in sorted(_module(package, one).defined)]
 
 
 def _file(package: Path, module: str) -> Path | None:
@@ -211,10 +198,10 @@ class _Plain(ast.NodeTransformer):
         found = _resolve(self.package, path)
         if found is None:
             return ast.Name(path)
-        module, name, rest = found
-        if f"{module}.".startswith(tuple(f"{part}." for part in OUTSIDE)):
-            return ast.Name(".".join([name or module, *rest]))
-        self.reached += _members(self.package, module, name)
+        place, rest = found
+        if f"{place[0]}.".startswith(tuple(f"{part}." for part in OUTSIDE)):
+            return ast.Name(".".join([place[1], *rest]))
+        self.reached.append(place)
         return ast.Name(".".join(["ours", *rest]))
 
 
