@@ -55,9 +55,9 @@ def hashes(configs: Any) -> dict[str, str]:
     Names are without modules. Comments, docstrings, annotations, imports and the messages of errors do not count.
     Modules are taken to define things only, to do nothing when they are imported, and to be no values themselves.
     """
-    found: dict[str, set[str]] = {}
+    package, found = Path(benchmark.__file__).parent, dict[str, set[str]]()
     for path in set(OURS.findall(json.dumps(configs))):
-        found.setdefault(path.rpartition(".")[2], set()).add(_hash(_package(), path[1:]))
+        found.setdefault(path.rpartition(".")[2], set()).add(_hash(package, path[1:]))
     return {name: "+".join(sorted(several)) for name, several in sorted(found.items())}
 
 
@@ -69,10 +69,6 @@ def at_the_moves(recorded: Any, names: Any) -> Any:
 def without_modules(content: Any) -> Any:
     """Return JSON content in which what is ours is named without the modules that hold it."""
     return json.loads(OURS.sub(lambda found: found[1].rpartition(".")[2], json.dumps(content)))
-
-
-def _package() -> Path:
-    return Path(benchmark.__file__).parent
 
 
 @cache
