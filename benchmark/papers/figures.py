@@ -22,6 +22,7 @@ from benchmark.scoring.counts import SLICE
 from benchmark.stats import pooled
 
 CURVE_STYLES = {"train": "-", "val": "--"}
+PRINTED_STYLE: dict[str, Any] = {"facecolor": "white", "edgecolor": "#555555", "hatch": "////"}
 NOT_PUBLIC = "Pictures of these scans are not ours to publish"
 
 
@@ -33,81 +34,50 @@ def file_name(figure: Mapping[str, Any]) -> str:
 def draw_all(
     folder: Path, paper: Paper, study: str, panels: Sequence[Panel], public: bool, private: Path | None
 ) -> list[Block]:
-    """Draw every figure of the paper of a study, pictures of scans included where there are any.
+    """Draw every figure of the paper of a study; one that cannot be drawn is a sentence that says why.
 
     ``folder`` is the report's, ``study`` its name and ``panels`` the cases to show. Unless pictures of the data are
     ``public`` they are drawn into ``private``, outside the report, or not at all.
     """
-    pictures = "Ours: the panels under Figures."
-    if not public:
-        place = f"runs/{study}/figures" if private else "a folder that is not published"
-        pictures = f"{NOT_PUBLIC}; on the machine of the runs ours are in {place}."
-    scans = sequences(paper, study, panels, folder / "figures" if public else private, public)
-    return draw(folder / "figures", paper, paper.histories, pictures, scans)
-
-
-def sequences(paper: Paper, study: str, panels: Sequence[Panel], place: Path | None, public: bool) -> dict[str, Block]:
-    """Draw the figures that show a subject's sequences, of the first case there is, into ``place``.
-
-    Returns:
-        What stands for each in the report by the figure's id: the figure, or a sentence that says where it is.
-    """
-    shown = [panel for panel in panels if panel.sequences]
-    found: dict[str, Block] = {}
-    for figure in paper.published.figures:
-        if figure["kind"] != "sequences":
-            continue
-        caption = f"{figure['id']}, redrawn: {figure['shows']}"
-        path = place / file_name(figure) if place else None
-        if path and shown:
-            draw_sequences(path, shown[0])
-        if public and path and path.exists():
-            found[figure["id"]] = Figure(f"figures/{path.name}", f"{caption}.")
-        elif public or not path:
-            found[figure["id"]] = Text(f"{caption}. Not drawn: no run's pictures are on this machine.")
-        else:
-            found[figure["id"]] = Text(
-                f"{caption}. {NOT_PUBLIC}; where the runs are, `benchmark report` draws it as "
-                f"runs/{study}/figures/{path.name}."
-            )
-    return found
-
-
-def draw(
-    folder: Path,
-    paper: Paper,
-    histories: Mapping[str, pd.DataFrame],
-    pictures: str,
-    scans: Mapping[str, Block] | None = None,
-) -> list[Block]:
-    """Draw every figure of the paper that numbers can make, as ``paper_<id>.png`` in ``folder``.
-
-    A figure that cannot be drawn is a sentence that says why; ``pictures`` says where panels of scans are. ``scans``
-    maps the id of a figure of a subject's sequences to what stands for it.
-    """
     blocks: list[Block] = []
     for figure in paper.published.figures:
-        path = folder / file_name(figure)
+        path = folder / "figures" / file_name(figure)
         caption = f"{figure['id']}, redrawn: {figure['shows']}."
         match figure["kind"]:
             case "bars":
                 bars(path, paper, figure)
-            case "curves":
-                blocks.append(_drawn_curves(path, histories, figure, caption))
-                continue
+                blocks.append(Figure(f"figures/{path.name}", caption))
             case "confusion":
                 caption += " " + confusion(path, paper, figure)
-            case "sequences" if scans and figure["id"] in scans:
-                blocks.append(scans[figure["id"]])
-                continue
+                blocks.append(Figure(f"figures/{path.name}", caption))
+            case "curves":
+                blocks.append(_drawn_curves(path, paper.histories, figure, caption))
+            case "sequences":
+                place = folder / "figures" if public else private
+                blocks.append(_drawn_sequences(place and place / path.name, caption, panels, study, public))
             case "drawing":
                 blocks.append(Text(f"{figure['id']}: {figure['shows']}. It shows no result and is not redrawn."))
-                continue
             case _:
+                ours_in = f"runs/{study}/figures" if private else "a folder that is not published"
+                hidden = f"{NOT_PUBLIC}; on the machine of the runs ours are in {ours_in}."
+                pictures = "Ours: the panels under Figures." if public else hidden
                 blocks.append(Text(f"{figure['id']}: {figure['shows']}. {pictures}"))
-                continue
-        blocks.append(Figure(f"figures/{path.name}", caption))
     return blocks
+
+
+def _drawn_sequences(
+    path: Path | None, caption: str, panels: Sequence[Panel], study: str, public: bool
+) -> Figure | Text:
+    """Draw a subject's sequences, of the first case there is; unless it is public, say where the picture is."""
+    shown = [panel for panel in panels if panel.sequences]
+    if path and shown:
+        draw_sequences(path, shown[0])
+    if path and public and path.exists():
+        return Figure(f"figures/{path.name}", caption)
+    if public or not path:
+        return Text(f"{caption} Not drawn: no run's pictures are on this machine.")
+    where = f"runs/{study}/figures/{path.name}"
+    return Text(f"{caption} {NOT_PUBLIC}; where the runs are, `benchmark report` draws it as {where}.")
 
 
 def _drawn_curves(
@@ -139,9 +109,7 @@ def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
             found = ours(paper, row["model"], column) if "model" in row and "none" not in column else None
             scale = 100.0 if printed and printed.percent else 1.0
             if printed:
-                axis.barh(
-                    place - 0.2, printed.number * scale, 0.36, facecolor="white", edgecolor="#555555", hatch="////"
-                )
+                axis.barh(place - 0.2, printed.number * scale, 0.36, **PRINTED_STYLE)
             if found:
                 axis.barh(place + 0.2, found.value * scale, 0.36, color=MODEL_COLOURS[0])
                 if not math.isnan(found.low):
@@ -151,10 +119,8 @@ def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
         axis.set(title=column["name"], ylim=(len(labels) - 0.5, -0.5))
         axis.grid(visible=False, axis="y")
     axes[0, 0].set_yticks(range(len(labels)), labels, fontsize=8)
-    handles = [
-        Patch(facecolor="white", edgecolor="#555555", hatch="////", label="printed"),
-        Patch(color=MODEL_COLOURS[0], label="ours, with 95% interval"),
-    ]
+    drawn = Patch(color=MODEL_COLOURS[0], label="ours, with 95% interval")
+    handles = [Patch(**PRINTED_STYLE, label="printed"), drawn]
     sheet.legend(handles=handles, loc="outside lower center", ncols=2)
     return save(sheet, path)
 

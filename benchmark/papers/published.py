@@ -195,17 +195,9 @@ class _ResUnetParameters(TypedDict):
     total: Name
 
 
+_Relations = _Equal | _Sum | _Margin | _FocalTversky | _BackgroundIou
 Relation = Annotated[
-    _Equal
-    | _Sum
-    | _Margin
-    | _FocalTversky
-    | _BackgroundIou
-    | _DiceIou
-    | _LargestGain
-    | _Prevalence
-    | _ResUnetParameters,
-    Field(discriminator="kind"),
+    _Relations | _DiceIou | _LargestGain | _Prevalence | _ResUnetParameters, Field(discriminator="kind")
 ]
 
 
@@ -234,6 +226,11 @@ class Value:
     spread: tuple[float, Interval] | None = None
     bound: str = ""
     percent: bool = False
+
+    @property
+    def point(self) -> Interval:
+        """The printed number alone."""
+        return Interval(self.number, self.number)
 
 
 def parse(text: str | None, unit: str = "", exact: bool = False) -> Value | None:
@@ -301,9 +298,8 @@ class Published(Record):
         Raises:
             InputError: if there is none.
         """
-        for table in self.tables:
-            if table["id"] == name:
-                return table
+        if found := next((table for table in self.tables if table["id"] == name), None):
+            return found
         raise InputError(f"published.json of {self.short} has no table {name!r}: expected one of its tables' ids.")
 
     def value(self, place: str) -> Value:
@@ -356,11 +352,8 @@ def load(path: Path) -> Published:
     published = declared.read(path, Published, "what a paper printed")
     for table in published.tables:
         _check_table(path, table)
-    ids_by_kind = {
-        "table": [table["id"] for table in published.tables],
-        "claim": [one["id"] for one in published.claims],
-    }
-    for kind, ids in ids_by_kind.items():
+    tables, claims = [table["id"] for table in published.tables], [claim["id"] for claim in published.claims]
+    for kind, ids in (("table", tables), ("claim", claims)):
         if twice := next((name for name in ids if ids.count(name) > 1), None):
             raise InputError(f"{path}: two {kind}s are called {twice!r}: expected each id once.")
     for claim in published.claims:

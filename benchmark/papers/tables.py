@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from benchmark.papers.implied import VERDICTS, Finding, summary
-from benchmark.papers.published import Value, cell, role
-from benchmark.papers.values import WIDEST, Ours, Paper, columns_of, decimals, declared_tests, difference, ours, verdict
-from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text
+from benchmark.papers.published import cell, role
+from benchmark.papers.values import WIDEST, Ours, Paper, Place, declared_tests, difference, ours, places, verdict
+from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text, cells_of
 from benchmark.report.tables import NONE, gap_cells, p_value, short
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
@@ -43,11 +43,9 @@ INLINE = 34
 def sections(paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Study) -> list[Block]:
     """The paper's tables and figures beside ours, and what its numbers imply, as sections of a report."""
     about = paper.published.paper
-    blocks: list[Block] = [
-        Heading("The paper's tables"),
-        Bullets([f"{', '.join(about['authors'])}: {about['title']}.", f"Its data: {about['data']}.",
-                 f"Its split: {about['split']}."]),
-    ]  # fmt: skip
+    said = [f"{', '.join(about['authors'])}: {about['title']}."]
+    said += [f"Its data: {about['data']}.", f"Its split: {about['split']}."]
+    blocks: list[Block] = [Heading("The paper's tables"), Bullets(said)]
     blocks += [
         _layers(table) if table["kind"] == "layers" else paper_table(paper, table) for table in paper.published.tables
     ]
@@ -65,134 +63,86 @@ def _layers(table: Mapping[str, Any]) -> Text:
 
 
 def paper_table(paper: Paper, table: Mapping[str, Any]) -> Table:
-    """One printed table beside ours, by its kind."""
-    match table["kind"]:
-        case "settings":
-            return settings_table(table, paper.settings.get(table.get("model", ""), {}))
-        case "significance":
-            return significance_table(paper, table)
-        case _:
-            return score_table(paper, table)
+    """A row for every printed number: as printed, ours with its interval, the difference and the verdict.
+
+    A printed p stands beside Holm's p of our paired tests against the table's reference, a setting beside our config's.
+    """
+    if table["kind"] == "settings":
+        return settings_table(table, paper.settings.get(table.get("model", ""), {}))
+    significance, reasons, rows = table["kind"] == "significance", Reasons(paper.why_not), list[list[str | Cell]]()
+    for place in places(table):
+        label = place.column["name"]
+        if significance and role(place.column) == "p":
+            cells = _tested(paper, place, table["reference"], reasons)
+            label += " (ours: over patients)"
+        else:
+            cells = _value_cells(paper, place, reasons)
+            label = "Accuracy" if place.report_cell == ("accuracy", "accuracy") else label
+        rows.append([place.row["label"], place.model or NO_MODEL, label, place.text, *cells])
+    notes = [RULE, *_how(table), *(_of_significance(table["reference"]) if significance else []), *reasons.notes]
+    caption = f"{table['id']} ({table['where']}): {table['caption']}; printed beside ours."
+    return Table(caption, HEADER, rows, notes=notes, name=table["id"])
 
 
-def score_table(paper: Paper, table: Mapping[str, Any]) -> Table:
-    """A row for every printed number: as printed, ours with its interval, the difference and the verdict."""
-    reasons, rows = Reasons(paper.why_not), list[list[str | Cell]]()
-    for row in table["rows"]:
-        model = row.get("model") or ("" if "none" in row else table.get("model", ""))
-        for index, column, name in columns_of(table):
-            text = row["values"][index]
-            if text is None:
-                continue
-            printed, place = cell(column, text), place_of(row, name)
-            found = ours(paper, model, column, place) if model and _measured(column) else None
-            why = _reason(paper, row, column, model, found, printed)
-            label = "Accuracy" if place == ("accuracy", "accuracy") else column["name"]
-            cells = value_cells(printed, column, found, why, reasons, key_of(model, column, row))
-            rows.append([row["label"], model or NO_MODEL, label, text, *cells])
-    return Table(_caption(table), HEADER, rows, notes=[RULE, *_how(table), *reasons.notes], name=table["id"])
-
-
-def _measured(column: Mapping[str, Any]) -> bool:
-    """Whether ours can be computed for a column, comparable or not."""
-    return "history" in column or "metric" in column or column.get("aggregate") == "slices"
-
-
-def _reason(
-    paper: Paper,
-    row: Mapping[str, Any],
-    column: Mapping[str, Any],
-    model: str,
-    found: Ours | None,
-    printed: Value | None,
-) -> str:
-    if "none" in column:
-        return str(column["none"])
-    if "none" in row:
-        return str(row["none"])
-    if not model:
+def _reason(paper: Paper, place: Place, found: Ours | None) -> str:
+    """Why a printed number and ours are not comparable, empty where they are."""
+    if why := place.column.get("none") or place.row.get("none"):
+        return str(why)
+    if not place.model:
         return "no model of ours"
     if found is None:
-        return NOT_RUN if model not in paper.models else "not scored"
-    if printed is None:
+        return NOT_RUN if place.model not in paper.models else "not scored"
+    if place.printed is None:
         return "nothing printed"
-    return paper.why_not or ("measure uncertain, see below" if "if" in column else "")
-
-
-def _caption(table: Mapping[str, Any]) -> str:
-    return f"{table['id']} ({table['where']}): {table['caption']}; printed beside ours."
+    return paper.why_not or ("measure uncertain, see below" if "if" in place.column else "")
 
 
 def _how(table: Mapping[str, Any]) -> list[str]:
     kinds = {column.get("aggregate") for column in table["columns"]}
     means = any(column.get("regions") == "mean" for column in table["columns"] if column.get("aggregate") == "patients")
+    said = {
+        "patients": "Ours is the mean over patients" + (" of the mean over regions." if means else "."),
+        "pooled": "Ours is computed from pixel counts pooled over the test set.",
+        "slices": "Ours is computed from slice counts pooled over the test set.",
+    }
+    unsure = [f"{c['name']}: the same measure as ours only if {c['if']}." for c in table["columns"] if "if" in c]
+    return [sentence for kind, sentence in said.items() if kind in kinds] + unsure
+
+
+def _of_significance(reference: str) -> list[str]:
     return [
-        *(
-            ["Ours is the mean over patients" + (" of the mean over regions." if means else ".")]
-            * ("patients" in kinds)
-        ),
-        *(["Ours is computed from pixel counts pooled over the test set."] * ("pooled" in kinds)),
-        *(["Ours is computed from slice counts pooled over the test set."] * ("slices" in kinds)),
-        *(f"{c['name']}: the same measure as ours only if {c['if']}." for c in table["columns"] if "if" in c),
-    ]
-
-
-def significance_table(paper: Paper, table: Mapping[str, Any]) -> Table:
-    """Mean and SD beside ours, and the printed p beside Holm's p of our paired tests against the reference."""
-    reasons, rows, reference = Reasons(paper.why_not), list[list[str | Cell]](), table["reference"]
-    for row in table["rows"]:
-        model = row.get("model", "")
-        for index, column, name in columns_of(table):
-            text, label = row["values"][index], column["name"]
-            if name == "p":
-                key = key_of(model, column, row)
-                cells = _tested(paper, column, text, key, reference, reasons)
-                label += " (ours: over patients)"
-            else:
-                printed = cell(column, text)
-                found = ours(paper, model, column) if model else None
-                why = _reason(paper, row, column, model, found, printed)
-                cells = value_cells(printed, column, found, why, reasons, key_of(model, column, row))
-            rows.append([row["label"], model or NO_MODEL, label, text, *cells])
-    notes = [
-        RULE, *_how(table), "The printed SD is said to be over runs, ours is over patients.",
+        "The printed SD is said to be over runs, ours is over patients.",
         "The paper says that its means are over runs and does not say what its p values are over; ours are over "
         "patients, which answers another question.",
-        f"Our p: the study's paired test against {reference} per region, corrected by Holm; \"against\" marks a mean "
+        f'Our p: the study\'s paired test against {reference} per region, corrected by Holm; "against" marks a mean '
         f"difference that does not favour {reference}. reproduced: in every region p meets the printed bound in favour "
         f"of {reference}; contrary: in some region it meets the bound against {reference}; higher: in some region it "
         "does not meet the bound.",
-        *reasons.notes,
-    ]  # fmt: skip
-    return Table(_caption(table), HEADER, rows, notes=notes, name=table["id"])
+    ]
 
 
-def _tested(
-    paper: Paper, column: Mapping[str, Any], text: str, key: Key, reference: str, reasons: Reasons
-) -> list[str | Cell]:
+def _tested(paper: Paper, place: Place, reference: str, reasons: Reasons) -> list[str | Cell]:
     """Ours for a printed p, the two cells that it has nothing for, and the verdict."""
-    model = key.model
-    bound, own = cell(column, text), declared_tests(paper.comparisons, model, reference, column)
+    model, bound, key = place.model, place.printed, key_of(place, place.model)
+    own = declared_tests(paper.comparisons, model, reference, place.column)
     if model == reference or own.empty:
         run = {model, reference} <= set(paper.models)
         why = "the reference itself" if model == reference else "this pair was not declared" if run else NOT_RUN
         return [why, NONE, NONE, reasons.cell(why)]
-    sign = 1 if METRICS[column["metric"]].better == "higher" else -1
+    sign = 1 if METRICS[place.column["metric"]].better == "higher" else -1
     shown, met, contrary = [], [], []
     for row in own.to_dict("records"):
         gain = sign * (row["difference"] if row["model_a"] == reference else -row["difference"])
         shown.append(f"{row['region']} {p_value(row['p_holm'])}{'' if gain > 0 else ' against'}")
         met.append(bound is not None and row["p_holm"] < bound.number)
         contrary += [row["region"]] * (met[-1] and gain <= 0)
-    would_be = "reproduced" if all(met) else "higher"
+    said = "reproduced" if all(met) else "higher"
     if contrary:
-        would_be = f"contrary in {', '.join(contrary)}"
-    why = "nothing printed" if bound is None else paper.why_not
-    said = reasons.cell(why, would_be if bound else "") if why else would_be
-    return [
-        keyed(", ".join(shown), key, "p_holm", reference), "none: a p", "none: a p",
-        keyed(said, key, "verdict", reference),
-    ]  # fmt: skip
+        said = f"contrary in {', '.join(contrary)}"
+    if why := "nothing printed" if bound is None else paper.why_not:
+        said = reasons.cell(why, said if bound else "")
+    p, of_p = cells_of(replace(key, against=reference), {"p_holm": ", ".join(shown), "verdict": said})
+    return [p, "none: a p", "none: a p", of_p]
 
 
 def settings_table(table: Mapping[str, Any], values: Mapping[str, Any]) -> Table:
@@ -200,13 +150,10 @@ def settings_table(table: Mapping[str, Any], values: Mapping[str, Any]) -> Table
     rows: list[list[str | Cell]] = []
     for row in table["rows"]:
         (text,) = row["values"]
-        value = values.get(row.get("config", ""))
-        shown = short(value) if value is not None else "none" if "config" not in row else "no such id"
-        shown = shown if values or "config" not in row else "not run"
-        if "none" in row:
-            said = f"not comparable: {row['none']}"
-        elif value is None:
-            said = f"not comparable: {'no such id' if values else 'not run'}"
+        value, missing = values.get(row.get("config", "")), "no such id" if values else NOT_RUN
+        shown = short(value) if value is not None else missing if "config" in row else "none"
+        if "none" in row or value is None:
+            said = f"not comparable: {row.get('none', missing)}"
         else:
             said = "same" if _alike(text, value) else "differs"
         rows.append([row["label"], text, row.get("config", "none"), said, shown])
@@ -243,11 +190,9 @@ def tracks(paper: Paper, study: Study) -> list[Block]:
     """Tables of models under the one protocol beside the same models under their own recipes."""
     native, blocks = native_of(study), list[Block]()
     for table in paper.published.tables:
-        rows, reasons = list[list[str | Cell]](), Reasons(paper.why_not)
-        for row in table["rows"] if table["kind"] == "scores" else ():
-            first = row.get("model", "")
-            for index, column, _ in columns_of(table) if first in native else ():
-                rows += _track_row(paper, row, column, row["values"][index], (first, native[first]), reasons)
+        reasons, found = Reasons(paper.why_not), places(table) if table["kind"] == "scores" else []
+        shown = [place for place in found if place.model in native and "none" not in place.column]
+        rows = [_track_row(paper, place, (place.model, native[place.model]), reasons) for place in shown]
         if rows:
             caption = f"{table['id']}: one protocol for all models beside each model's own recipe."
             name = f"{table['id']}, two recipes"
@@ -255,34 +200,24 @@ def tracks(paper: Paper, study: Study) -> list[Block]:
     return blocks
 
 
-def _track_row(
-    paper: Paper,
-    row: Mapping[str, Any],
-    column: Mapping[str, Any],
-    text: str | None,
-    pair: tuple[str, str],
-    reasons: Reasons,
-) -> list[list[str | Cell]]:
-    if "none" in column or text is None:
-        return []
-    printed = cell(column, text)
-    scale, digits = (100.0 if printed and printed.percent else 1.0), decimals(printed, column)
-    keys = [key_of(model, column, row) for model in pair]
+def _track_row(paper: Paper, place: Place, pair: tuple[str, str], reasons: Reasons) -> list[str | Cell]:
+    column, scale, digits = place.column, place.scale, place.decimals
+    keys = [key_of(place, model) for model in pair]
     found = [ours(paper, model, column) for model in pair]
     values = [
         Cell(f"{one.value * scale:.{digits}f}", key=key) if one else NOT_RUN
         for one, key in zip(found, keys, strict=True)
     ]
+    head = [place.row["label"], column["name"], place.text, *values]
     gap = difference(paper.rows, *pair, column)
     if gap is None:
-        return [[row["label"], column["name"], text, *values, NONE, NONE, NONE, reasons.cell(NOT_RUN)]]
+        return [*head, NONE, NONE, NONE, reasons.cell(NOT_RUN)]
     value, interval, shown = gap_cells(gap, "native", scale, digits)
     tests = declared_tests(paper.comparisons, *pair, column)
     p, said = _tested_pair(tests, pair[1]) if len(tests) else ("not declared", f"{shown} (interval only)")
     said = reasons.cell(paper.why_not, said) if paper.why_not else said
     texts = {"difference": value, "ci": interval, "p_holm": p, "verdict": said}
-    cells = [keyed(shown, keys[1], statistic, pair[0]) for statistic, shown in texts.items()]
-    return [[row["label"], column["name"], text, *values, *cells]]
+    return [*head, *cells_of(replace(keys[1], against=pair[0]), texts)]
 
 
 def _tested_pair(tests: pd.DataFrame, native: str) -> tuple[str, str]:
@@ -330,68 +265,39 @@ class Reasons:
         return [*found, *(f"[{number}] {reason}." for number, reason in enumerate(self.long, 1))]
 
 
-def place_of(row: Mapping[str, Any], name: str) -> tuple[str, str]:
-    """Line and column of a classifier's report that a number stands for, by its row's role and its column ``name``."""
-    kind = row.get("role", "")
-    if kind == "class":
-        return str(row["class"]), name
-    # The accuracy of a report stands in one of the columns of its measures.
-    return (kind, "accuracy") if kind == "accuracy" and name in ("precision", "recall", "f1") else (kind, name)
-
-
-def name_of(column: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """Name of our number beside a printed one: a column of a history, a metric, or a measure of slices."""
-    if column.get("aggregate") == "slices":
-        return place_of(row, role(column))[1]
-    return str(column.get("history") or column.get("metric") or "")
-
-
-def key_of(model: str, column: Mapping[str, Any], row: Mapping[str, Any]) -> Key:
-    """What our number in a cell shows: a mean over patients or runs, or a measure of pooled counts.
+def key_of(place: Place, model: str) -> Key:
+    """What a model's number beside a printed one shows: a mean over patients or runs, or a measure of pooled counts.
 
     The region is the one that the column names, None where it is over several or all.
     """
-    slices, named = column.get("aggregate") == "slices", column.get("regions")
-    region = SLICE if slices else named[0] if isinstance(named, list) and len(named) == 1 else None
-    statistic = "pooled" if column.get("aggregate") in ("pooled", "slices") else "mean"
-    return Key(model, name_of(column, row), region, statistic)
+    column, named = place.column, place.column.get("regions")
+    if column.get("aggregate") == "slices":
+        return Key(model, place.report_cell[1], SLICE, "pooled")
+    region = named[0] if isinstance(named, list) and len(named) == 1 else None
+    statistic = "pooled" if column.get("aggregate") == "pooled" else "mean"
+    return Key(model, str(column.get("history") or column.get("metric") or ""), region, statistic)
 
 
-def keyed(text: str, key: Key, statistic: str, against: str = "") -> Cell:
-    """A cell that shows another statistic of the number of ``key``."""
-    return Cell(text, key=replace(key, statistic=statistic, against=against))
-
-
-def value_cells(
-    printed: Value | None, column: Mapping[str, Any], found: Ours | None, why: str, reasons: Reasons, key: Key
-) -> list[str | Cell]:
-    """Ours, its interval, the difference and the verdict, each with the reason where there is none.
-
-    ``why`` is the reason why the two are not comparable, empty where they are; ``key`` says which number ours is.
-    """
+def _value_cells(paper: Paper, place: Place, reasons: Reasons) -> list[str | Cell]:
+    """Ours, its interval, the difference and the verdict, each with the reason where there is none."""
+    column, printed, scale, digits = place.column, place.printed, place.scale, place.decimals
+    found = ours(paper, place.model, column, place.report_cell) if place.model else None
+    why = _reason(paper, place, found)
     if found is None:
         return [reasons.short(why), NONE, NONE, reasons.cell(why)]
-    would_be = verdict(printed, found, column) if printed and "none" not in column else ""
-    percent = printed.percent if printed else column.get("unit") == "%"
-    scale, digits = (100.0 if percent else 1.0), decimals(printed, column)
+    said = verdict(printed, found, column) if printed and "none" not in column else ""
     gap = "nothing printed" if printed is None else f"{(found.value - printed.number) * scale:+.{digits}f}"
-    said = reasons.cell(why, would_be) if why else would_be
-    ours = f"{found.value * scale:.{digits}f}"
-    if "±" in (printed.text if printed else "") and not math.isnan(found.sd):
-        ours += f" ± {found.sd * scale:.{digits}f}"
-    return [
-        Cell(ours, key=key), keyed(interval_cell(found, column, scale, digits), key, "ci"),
-        keyed(gap, key, "difference_from_printed"), keyed(said, key, "verdict"),
-    ]  # fmt: skip
-
-
-def interval_cell(found: Ours, column: Mapping[str, Any], scale: float, digits: int) -> str:
-    """Our 95% interval, or why there is none."""
+    value = f"{found.value * scale:.{digits}f}"
+    if "±" in place.text and printed and not math.isnan(found.sd):
+        value += f" ± {found.sd * scale:.{digits}f}"
     if not math.isnan(found.low):
-        return f"{found.low * scale:.{digits}f} to {found.high * scale:.{digits}f}"
-    if "history" in column:
-        return "none: one value per training"
-    return "none: a count" if digits == 0 else "none: fewer than two patients"
+        ends = f"{found.low * scale:.{digits}f} to {found.high * scale:.{digits}f}"
+    elif "history" in column:
+        ends = "none: one value per training"
+    else:
+        ends = "none: a count" if digits == 0 else "none: fewer than two patients"
+    key, said = key_of(place, place.model), reasons.cell(why, said) if why else said
+    return [*cells_of(key, {key.statistic: value, "ci": ends, "difference_from_printed": gap, "verdict": said})]
 
 
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:

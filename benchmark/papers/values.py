@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from benchmark.papers.published import COUNTED, Interval, Published, Value, role
+from benchmark.papers.published import COUNTED, Interval, Published, Value, cell, role
+from benchmark.report.tables import of_pair
 from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cells
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats import estimates, with_models
@@ -49,27 +50,73 @@ class Paper:
         return list(pd.unique(self.rows["model"]))
 
 
-def ours(paper: Paper, model: str, column: Mapping[str, Any], cell: ReportCell = ("", "")) -> Ours | None:
+class Place(NamedTuple):
+    """A cell of a printed table with text in it, by its row and column, and our model that it is set beside, or ""."""
+
+    row: Mapping[str, Any]
+    column: Mapping[str, Any]
+    model: str
+    text: str
+
+    @property
+    def printed(self) -> Value | None:
+        """The number that is printed there, None where it is none."""
+        return cell(self.column, self.text)
+
+    @property
+    def scale(self) -> float:
+        """100 where numbers are printed in percent, else 1."""
+        printed = self.printed
+        return 100.0 if (printed.percent if printed else self.column.get("unit") == "%") else 1.0
+
+    @property
+    def decimals(self) -> int:
+        """Decimals of ours: as many as the paper prints, at least three of shares, one of percent, none of counts."""
+        if role(self.column) in COUNTED:
+            return 0
+        digits = self.text.split("±")[0].strip(" %") if self.printed else ""
+        return max(1 if self.scale == 100 else 3, len(digits.partition(".")[2]))
+
+    @property
+    def report_cell(self) -> ReportCell:
+        """Line and column of a classifier's report that the number stands for, by the roles of its row and column."""
+        kind, name = self.row.get("role", ""), role(self.column)
+        if kind == "class":
+            return str(self.row["class"]), name
+        # The accuracy of a report stands in one of the columns of its measures.
+        return (kind, "accuracy") if kind == "accuracy" and name in ("precision", "recall", "f1") else (kind, name)
+
+
+def places(table: Mapping[str, Any]) -> Iterator[Place]:
+    """All cells of a printed table with text in them, row by row."""
+    for row in table["rows"]:
+        model = row.get("model") or ("" if "none" in row else table.get("model", ""))
+        for column, text in zip(table["columns"], row["values"], strict=True):
+            if text is not None:
+                yield Place(row, column, model, text)
+
+
+def ours(paper: Paper, model: str, column: Mapping[str, Any], of: ReportCell = ("", "")) -> Ours | None:
     """Return a model's counterpart of a column; None where the scores do not hold it.
 
-    ``cell`` is the row and measure of a classification report. A column of a history and a count of a test set have no
+    ``of`` is the row and measure of a classification report. A column of a history and a count of a test set have no
     interval.
     """
     if "history" in column:
         return estimates.kept_epoch(paper.histories, model, column["history"])
     if column.get("aggregate", "patients") == "patients":
         return estimates.mean(estimates.patient_scores(paper.rows, model, column.get("metric"), _regions(column)))
-    counts, measure = estimates.region_counts(paper.rows, model, _regions(column)), _measure(column, cell)
+    counts, measure = estimates.region_counts(paper.rows, model, _regions(column)), _measure(column, of)
     if not len(counts) or measure is None:
         return None
-    if cell[1] == "support":
+    if of[1] == "support":
         return Ours(float(np.squeeze(measure(counts.sum(axis=0)))), patients=len(counts))
     return estimates.pooled_measure(counts, measure)
 
 
-def _measure(column: Mapping[str, Any], cell: ReportCell) -> Any:
+def _measure(column: Mapping[str, Any], of: ReportCell) -> Any:
     if column.get("aggregate") == "slices":
-        return lambda counts: report_cells(counts)[cell]
+        return lambda counts: report_cells(counts)[of]
     return measure_of(column["metric"], column.get("weights")) if "metric" in column else None
 
 
@@ -92,17 +139,15 @@ def difference(rows: pd.DataFrame, first: str, second: str, column: Mapping[str,
     return measure and estimates.pooled_difference(rows, first, second, measure, _regions(column))
 
 
-def column_beside(published: Published, model: str, metric: str) -> Mapping[str, Any]:
+def column_beside(published: Published | None, model: str, metric: str) -> Mapping[str, Any]:
     """The column of a paper's tables that a model's number stands beside, by the number's name; empty if there is none.
 
     The name is a column of a history, a metric or a pooled measure.
     """
-    for table in published.tables:
-        for row in table["rows"] if table["kind"] in ("scores", "significance") else ():
-            if (row.get("model") or ("" if "none" in row else table.get("model", ""))) == model:
-                for _, column, kind in columns_of(table):
-                    if kind != "p" and metric == (column.get("history") or column.get("metric")):
-                        return column
+    for table in published.tables if published else ():
+        for _, column, of, _ in places(table) if table["kind"] in ("scores", "significance") else ():
+            if of == model and role(column) != "p" and metric == (column.get("history") or column.get("metric")):
+                return column
     return {}
 
 
@@ -116,9 +161,7 @@ def declared_tests(comparisons: pd.DataFrame, first: str, second: str, column: M
     own = comparisons[(comparisons["metric"] == column["metric"]) & (comparisons["n_patients"] > 0)]
     if isinstance(column.get("regions"), list):
         own = own[own["region"].isin(column["regions"])]
-    pairs = [{a, b} == {first, second} for a, b in zip(own["model_a"], own["model_b"], strict=True)]
-    found: pd.DataFrame = own[pd.Series(pairs, index=own.index, dtype=bool)]
-    return found
+    return of_pair(own, first, second)
 
 
 def verdict(printed: Value, found: Ours, column: Mapping[str, Any]) -> str:
@@ -135,17 +178,3 @@ def verdict(printed: Value, found: Ours, column: Mapping[str, Any]) -> str:
         return "reproduced"
     widest = f"{100 * WIDEST[unit]:g} points" if printed.percent else f"{WIDEST[unit]:g} {unit}".strip()
     return f"not comparable: our interval is wider than ±{widest}"
-
-
-def decimals(printed: Value | None, column: Mapping[str, Any]) -> int:
-    """Decimals to print ours with: as many as the paper, at least three of shares, one of percent, none of counts."""
-    if role(column) in COUNTED:
-        return 0
-    least = 1 if (printed.percent if printed else column.get("unit") == "%") else 3
-    digits = printed.text.split("±")[0].strip(" %") if printed else ""
-    return max(least, len(digits.partition(".")[2]))
-
-
-def columns_of(table: Mapping[str, Any]) -> Sequence[tuple[int, Mapping[str, Any], str]]:
-    """Columns of a printed table with their place and role."""
-    return [(index, column, role(column)) for index, column in enumerate(table["columns"])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -32,6 +32,11 @@ class Cell:
     bold: bool = False
     mark: str = ""
     key: Key | None = None
+
+
+def cells_of(key: Key, texts: Mapping[str, str]) -> list[Cell]:
+    """Cells of several statistics of what ``key`` names; ``texts`` are by statistic."""
+    return [Cell(text, key=replace(key, statistic=name)) for name, text in texts.items()]
 
 
 @dataclass(frozen=True)
@@ -108,11 +113,11 @@ def keyed_cells(blocks: Sequence[Block]) -> list[tuple[str, ...]]:
         if isinstance(block, Heading) and block.level < 3:
             section = block.text
         elif isinstance(block, Table):
-            found += [(block.name or section, *cell) for cell in _cells_of(block)]
+            found += [(block.name or section, *cell) for cell in _keyed(block)]
     return found
 
 
-def _cells_of(table: Table) -> Iterator[tuple[str, ...]]:
+def _keyed(table: Table) -> Iterator[tuple[str, ...]]:
     above = [""] * len(table.header)
     for row in table.rows:
         cells = [Cell(cell) if isinstance(cell, str) else cell for cell in row]

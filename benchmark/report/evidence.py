@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.report.document import Block, Cell, Heading, Key, Table
+from benchmark.report.document import Block, Cell, Heading, Key, Table, cells_of
 from benchmark.report.tables import Metrics, interval, number, p_value, pair_row, title, verdict
 from benchmark.stats import TWO_LEVEL, methods_needed, paired_spreads, patients_needed
 
@@ -58,9 +58,7 @@ def needed(scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str
     return PatientsNeeded(networks.dropna(subset="patients"), methods_needed(scores, tested, pairs, alpha))
 
 
-def power_table(
-    found: PatientsNeeded, names: Sequence[str], family: int | None, metrics: Metrics, prefix: str = ""
-) -> Table | None:
+def power_table(found: PatientsNeeded, names: Sequence[str], family: int | None, metrics: Metrics) -> Table | None:
     """Patients that would show a true difference of the metrics ``names``, of the median pair and region.
 
     ``family`` is the number of declared comparisons, None where these metrics have no part in them. None where there
@@ -83,10 +81,8 @@ def power_table(
                 for own in columns.values()
             ]
             rows.append(["" if place else metrics[name].title, f"{target:g}{unit}", *counts])
-    caption = (
-        f"{prefix}Power: patients needed to show a true difference with 80% power; here there are "
-        f"{networks['n_patients'].max():.0f}."
-    )
+    most = f"{networks['n_patients'].max():.0f}"
+    caption = f"Power: patients needed to show a true difference with 80% power; here there are {most}."
     note = _power_note(family, networks, methods)
     return Table(caption, ["Metric", "Difference", *columns], rows, notes=[note], name="Power")
 
@@ -122,18 +118,19 @@ def _patients(count: float) -> str:
     return f"{count:.0f}" if count <= MOST_PATIENTS else f">{MOST_PATIENTS}"
 
 
-def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Metrics, prefix: str = "") -> list[Block]:
+def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Metrics) -> list[Block]:
     """A section with ``stats.rank_models`` of the declared metrics ``names``: the ranking and how stable it is."""
     if found is None:
         return []
     rows: list[list[str | Cell]] = []
     for row in found.to_dict("records"):
         texts = {
-            "mean_rank": f"{row['mean_rank']:.2f}", "rank_interval": f"{row['rank_low']} to {row['rank_high']}",
+            "rank": str(row["rank"]), "mean_rank": f"{row['mean_rank']:.2f}",
+            "rank_interval": f"{row['rank_low']} to {row['rank_high']}",
             "p_first": _percent(row["p_first"]), "patients_first": _percent(row["patients_first"]),
         }  # fmt: skip
-        cells = [Cell(text, key=Key(row["model"], "rank", None, name)) for name, text in texts.items()]
-        rows.append([Cell(str(row["rank"]), key=Key(row["model"], "rank", None, "rank")), row["model"], *cells])
+        first, *cells = cells_of(Key(row["model"], "rank"), texts)
+        rows.append([first, row["model"], *cells])
     by, tau = " and ".join(metrics[name].title for name in names), found["kendall_tau"].iloc[0]
     order = "Kendall's tau of this order and those of the resamples"
     stable = "" if math.isnan(tau) else f" {order}: {tau:.2f} on average, where 1 is the same order every time."
@@ -144,13 +141,11 @@ def ranking_blocks(found: pd.DataFrame | None, names: Sequence[str], metrics: Me
         "declared comparisons say whether it differs from the next."
     )
     header = ["Rank", "Model", "Mean rank", "95% of ranks in resamples", "First in resamples", "First of patients"]
-    table = Table(f"{prefix}Ranking by {by}.", header, rows, notes=[note])
+    table = Table(f"Ranking by {by}.", header, rows, notes=[note])
     return [Heading("Ranking"), table]
 
 
-def method_blocks(
-    found: pd.DataFrame | None, compare: Mapping[str, Any], metrics: Metrics, prefix: str = ""
-) -> list[Block]:
+def method_blocks(found: pd.DataFrame | None, compare: Mapping[str, Any], metrics: Metrics) -> list[Block]:
     """A section on the declared pairs as methods, trained anew: the part of seeds, and how often one beats the other.
 
     ``found`` is what ``stats.compare_methods`` gave; shown is the primary metric. Where the declared test is over
@@ -172,7 +167,7 @@ def method_blocks(
     note = TWO_LEVEL_NOTE if tested else NETWORKS_NOTE
     test_header = ["As trained here"] if tested else ["95% CI", "p", "p (Holm)", "Verdict"]
     header = ["Region", "A", "B", "A - B", *test_header, "Seeds", "Error", "A beats B"]
-    caption = f"{prefix}{title(metric, arrow=False)}: the methods, over patients and seeds."
+    caption = f"{title(metric, arrow=False)}: the methods, over patients and seeds."
     return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=[METHODS_NOTE, note])]
 
 

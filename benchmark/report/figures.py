@@ -94,8 +94,7 @@ class Panel:
     """One case to show: ``image``, ``truth`` and ``prediction`` are 2D, drawn with the first axis downwards.
 
     ``image`` is 0 outside the brain, the others hold label values; ``rank`` is best, median or worst, and ``dice``
-    the value that it was ranked by, in words ``ranked_by``. ``sequences`` maps each modality to its image, of which
-    ``image`` is one.
+    the mean Dice that it was ranked by. ``sequences`` maps each modality to its image, of which ``image`` is one.
     """
 
     case_id: str
@@ -105,7 +104,6 @@ class Panel:
     truth: np.ndarray
     prediction: np.ndarray
     model: str
-    ranked_by: str = "mean Dice"
     sequences: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -192,10 +190,8 @@ def _value_axis(axis: Any, values: np.ndarray, metric: Metric) -> None:
 def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
     """Draw paired differences of one metric with 95% intervals, per region; filled where a difference is shown."""
     own = comparisons[(comparisons["metric"] == metric.name) & comparisons["difference"].notna()]
-    pairs, regions = (
-        list(dict.fromkeys(zip(own["model_a"], own["model_b"], strict=True))),
-        list(pd.unique(own["region"])),
-    )
+    pairs = list(dict.fromkeys(zip(own["model_a"], own["model_b"], strict=True)))
+    regions = list(pd.unique(own["region"]))
     figure, axes = new_figure(1.9 + 2.0 * len(regions), 1.35 + 0.42 * len(pairs), 1, len(regions), sharey=True)
     for axis, region in zip(axes[0], regions, strict=True):
         axis.axvline(0, color="#333333", linewidth=0.9)
@@ -213,9 +209,8 @@ def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
     axes[0, 0].set_ylim(len(pairs) - 0.5, -0.5)
     axes[0, 0].plot([], [], "o-", color=MODEL_COLOURS[0], label="difference shown (Holm)")
     axes[0, 0].plot([], [], "o-", color=MODEL_COLOURS[0], markerfacecolor="white", label="no difference shown")
-    figure.suptitle(
-        f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B, mean over patients and 95% interval", fontsize=9
-    )
+    heading = f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B, mean over patients and 95% interval"
+    figure.suptitle(heading, fontsize=9)
     figure.legend(loc="outside lower center", ncols=2)
     return save(figure, path)
 
@@ -240,7 +235,7 @@ def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None 
             axis.set(xticks=[], yticks=[])
             axis.grid(visible=False)
             axis.spines[:].set_visible(False)
-        row[0].set_ylabel(f"{panel.rank}: {panel.ranked_by} {panel.dice:.3f}\n{panel.case_id}", fontsize=8)
+        row[0].set_ylabel(f"{panel.rank}: mean Dice {panel.dice:.3f}\n{panel.case_id}", fontsize=8)
     for axis, name in zip(axes[0], ("Image", "Truth", f"Prediction: {shown[0].model}"), strict=True):
         axis.set_title(name)
     handles = [Patch(color=palette[value], label=(labels or {}).get(str(value), f"label {value}")) for value in palette]
@@ -296,9 +291,8 @@ def critical_differences(path: Path, scores: pd.DataFrame, metric: Metric, alpha
     regions = list(pd.unique(rows["region"]))
     found = [nemenyi(patient_table(rows, metric.name, region), metric.better == "higher", alpha) for region in regions]
     lines = -(-len(found[0].ranks) // 2)
-    figure, axes = new_figure(
-        7.0, len(regions) * (0.9 + 0.2 * (lines + max(len(one.groups) for one in found))), len(regions)
-    )
+    height = 0.9 + 0.2 * (lines + max(len(one.groups) for one in found))
+    figure, axes = new_figure(7.0, len(regions) * height, len(regions))
     for axis, region, one in zip(axes[:, 0], regions, found, strict=True):
         _diagram(axis, one, f"{region}, {metric.title} (Friedman p = {one.friedman.p:.3g})")
     return save(figure, path)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.report.document import Block, Cell, Heading, Key, Table
+from benchmark.report.document import Block, Cell, Heading, Key, Table, cells_of
 from benchmark.report.tables import NONE, gap_cells
 from benchmark.scoring.counts import POOLED_MEASURES, SLICE, global_accuracy, report_cells
 from benchmark.scoring.metrics import COUNTS
@@ -117,23 +117,16 @@ def split_table(scores: pd.DataFrame, pair: SplitPair, metrics: Sequence[str], t
 
 def _keyed(texts: Sequence[str], pair: SplitPair, metric: str, region: str, kind: str) -> list[Cell]:
     """Cells of a row after measure and region, each with what it shows; differences are the other's less the honest."""
-    shown = [pair.honest, *[pair.other] * 5]
-    against = [pair.other, *[pair.honest] * 5]
-    statistics = (kind, kind, "difference", "ci", "verdict", "n_patients")
-    return [
-        Cell(text, key=Key(model, metric, region, statistic, other))
-        for text, model, statistic, other in zip(texts, shown, statistics, against, strict=True)
-    ]
+    honest = Key(pair.honest, metric, region, kind, pair.other)
+    other = Key(pair.other, metric, region, kind, pair.honest)
+    statistics = (kind, "difference", "ci", "verdict", "n_patients")
+    return [Cell(texts[0], key=honest), *cells_of(other, dict(zip(statistics, texts[1:], strict=True)))]
 
 
 def _measures(own: pd.DataFrame, metrics: Sequence[str]) -> list[tuple[str, str]]:
     """Metrics and regions that the models were scored by; of slices the accuracy only."""
-    found = [
-        (metric, region)
-        for metric in metrics
-        for region in pd.unique(own.loc[own["metric"] == metric, "region"])
-        if region != SLICE
-    ]
+    regions = own[own["region"] != SLICE].groupby("metric")["region"].unique()
+    found = [(metric, region) for metric in metrics for region in regions.get(metric, ())]
     return [*found, *([("accuracy", SLICE)] if (own["region"] == SLICE).any() else [])]
 
 

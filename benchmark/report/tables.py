@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.report.document import Cell, Key, Table, table_to_markdown
+from benchmark.report.document import Cell, Key, Table, cells_of, table_to_markdown
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import summarise, with_models
+from benchmark.stats import TWO_LEVEL, summarise, with_models
 from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.estimates import Measured
 
@@ -40,11 +40,9 @@ def in_unit(metrics: Metrics, unit: str) -> Metrics:
     """
     if unit == "mm":
         return dict(metrics)
-    units = {"mm": unit, "ml": f"1000 {unit}"}
+    units, one = {"mm": unit, "ml": f"1000 {unit}"}, f" {unit.rstrip('s')}"
     return {
-        name: replace(
-            metric, unit=units.get(metric.unit, ""), title=metric.title.replace(" mm", f" {unit.rstrip('s')}")
-        )
+        name: replace(metric, unit=units.get(metric.unit, ""), title=metric.title.replace(" mm", one))
         for name, metric in metrics.items()
     }
 
@@ -130,12 +128,10 @@ def metric_groups(declared: Sequence[str], scored: Sequence[str], metrics: Metri
     return [part[start : start + 2] for part in (list(declared), others) for start in range(0, len(part), 2)]
 
 
-def comparison_table(
-    summary: pd.DataFrame, comparisons: pd.DataFrame, names: Sequence[str], metrics: Metrics, prefix: str = ""
-) -> Table:
+def comparison_table(summary: pd.DataFrame, comparisons: pd.DataFrame, names: Sequence[str], metrics: Metrics) -> Table:
     """Models by metric and region: mean ± SD over patients, best bold, marked where shown to differ from the best.
 
-    ``summary`` comes from ``stats.summarise`` and ``comparisons`` from ``stats.compare``; ``prefix`` opens the caption.
+    ``summary`` comes from ``stats.summarise`` and ``comparisons`` from ``stats.compare``.
     """
     models, regions = list(pd.unique(summary["model"])), list(pd.unique(summary["region"]))
     rows: list[list[str | Cell]] = [[model] for model in models]
@@ -147,7 +143,7 @@ def comparison_table(
     count = summary["n_patients"].max() if len(summary) else 0
     marks = {cell.mark for row in rows for cell in row if isinstance(cell, Cell)}
     return Table(
-        caption=f"{prefix}{titles} by model and region, mean ± SD over {count} patients.",
+        caption=f"{titles} by model and region, mean ± SD over {count} patients.",
         header=["Model", *regions * len(names)],
         groups=[(title(metrics[name]), len(regions)) for name in names],
         rows=rows,
@@ -178,11 +174,15 @@ def _mark(comparisons: pd.DataFrame, metric: str, region: str, model: str, best:
     rows = comparisons[(comparisons["metric"] == metric) & (comparisons["region"] == region)]
     if rows.empty:
         return ""
-    a, b = rows["model_a"], rows["model_b"]
-    pair = rows[((a == model) & (b == best)) | ((a == best) & (b == model))]
+    pair = of_pair(rows, model, best)
     if pair.empty or pair["verdict"].iloc[0] == NOT_TESTED:
         return UNTESTED
     return WORSE if bool(pair["significant"].iloc[0]) else ""
+
+
+def of_pair(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """Rows of a table of comparisons on two models, whichever of them is A."""
+    return table[table[["model_a", "model_b"]].isin([first, second]).all(axis=1)]
 
 
 def _mark_note(comparisons: pd.DataFrame, names: Sequence[str], models: int, marks: set[str]) -> str:
@@ -227,16 +227,13 @@ def empty_note(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics | N
 
 def rule(value: Any, metric: Metric) -> str:
     """Write a metric's rule for empty masks in words."""
-    if value == "diagonal":
-        return "the volume's diagonal"
-    if value == "volume":
-        return "the volume's size"
-    if value == "formula":
-        return "as its formula gives"
-    return f"{value:g}{' ' + metric.unit if metric.unit else ''}" if isinstance(value, int | float) else str(value)
+    words = {"diagonal": "the volume's diagonal", "volume": "the volume's size", "formula": "as its formula gives"}
+    if isinstance(value, str):
+        return words.get(value, value)
+    return f"{value:g}{' ' + metric.unit if metric.unit else ''}"
 
 
-def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") -> Table:
+def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
     """Every declared pair of one metric: paired difference with interval, p, effect size and verdict."""
     own = comparisons[comparisons["metric"] == metric.name].to_dict("records")
     rows: list[list[str | Cell]] = []
@@ -249,40 +246,36 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric, prefix: str = "") 
             "n_ties": str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-", "verdict": verdict(row),
         }  # fmt: skip
         rows.append(pair_row(row, texts))
+    two_level = own and own[0]["test"] == TWO_LEVEL
+    spread = "over patients and seeds, like the test" if two_level else "bootstrap over patients, BCa"
+    said = dict.fromkeys(row["note"] for row in own if row["note"] and pd.notna(row["note"]))
     notes = [
-        f"A - B: mean paired difference over patients, with its 95% interval ({_interval(own)}). Effect: matched-pairs "
+        f"A - B: mean paired difference over patients, with its 95% interval ({spread}). Effect: matched-pairs "
         "rank-biserial correlation, from -1 to 1; d_z: mean over SD of the differences (Cohen). Ties: patients with no "
-        "difference."
-    ]
-    notes += _margin_note(own, metric)
-    notes += [
-        f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(row["note"] for row in own) if note and pd.notna(note)
+        "difference.",
+        _margin_note(own, metric),
+        *(f"{note[0].upper()}{note[1:]}." for note in said),
     ]
     unit = f" in {metric.unit}" if metric.unit else ""
     header = ["Region", "A", "B", "n", "A - B", "95% CI", "p", "p (Holm)", "Effect", "d_z", "Ties", "Verdict"]
-    return Table(f"{prefix}{metric.title}: declared comparisons, differences{unit}.", header, rows, notes=notes)
+    return Table(f"{metric.title}: declared comparisons, differences{unit}.", header, rows, notes=notes)
 
 
 def pair_row(row: Mapping[Any, Any], texts: Mapping[str, str]) -> list[str | Cell]:
     """Cells of a pair in a region: these names, and ``texts`` by what each shows of the first model less the second."""
-    keys = {name: Key(row["model_a"], row["metric"], row["region"], name, row["model_b"]) for name in texts}
-    return [row["region"], row["model_a"], row["model_b"], *(Cell(texts[name], key=keys[name]) for name in texts)]
+    key = Key(row["model_a"], row["metric"], row["region"], against=row["model_b"])
+    return [row["region"], row["model_a"], row["model_b"], *cells_of(key, texts)]
 
 
-def _interval(rows: Sequence[Mapping[Any, Any]]) -> str:
-    by_test = {"two_level": "over patients and seeds, like the test"}
-    return by_test.get(rows[0]["test"] if rows else "", "bootstrap over patients, BCa")
-
-
-def _margin_note(rows: Sequence[Mapping[Any, Any]], metric: Metric) -> list[str]:
+def _margin_note(rows: Sequence[Mapping[Any, Any]], metric: Metric) -> str:
     margin = next((row["margin"] for row in rows if pd.notna(row["margin"])), None)
     if margin is None:
-        return ["No margin was declared, so nothing here says that two models are equivalent."]
-    return [
+        return "No margin was declared, so nothing here says that two models are equivalent."
+    return (
         f"Margin {number(margin, metric)}. Equivalent: the mean difference is shown to lie within the margin. No "
         "worse: that model is shown not to be worse by the margin or more. No difference shown: neither is shown (two "
         "one-sided tests, corrected over the family of comparisons)."
-    ]
+    )
 
 
 def verdict(row: Mapping[Any, Any]) -> str:
@@ -291,7 +284,7 @@ def verdict(row: Mapping[Any, Any]) -> str:
     return f"{model} {row['verdict'][2:]}" if model else str(row["verdict"])
 
 
-def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics, prefix: str = "") -> Table:
+def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics) -> Table:
     """Models by metric and region: SD over seeds of the mean over patients."""
     models, regions = list(pd.unique(summary["model"])), list(pd.unique(summary["region"]))
     found = summary.set_index(["model", "metric", "region"])["seed_sd"]
@@ -303,7 +296,7 @@ def seed_table(summary: pd.DataFrame, names: Sequence[str], metrics: Metrics, pr
         for model in models
     ]  # fmt: skip
     groups = [(title(metrics[name], arrow=False), len(regions)) for name in names]
-    caption = f"{prefix}SD over {summary['n_seeds'].max()} seeds of the mean over patients."
+    caption = f"SD over {summary['n_seeds'].max()} seeds of the mean over patients."
     return Table(caption, ["Model", *regions * len(names)], rows, groups)
 
 
@@ -317,22 +310,20 @@ def rules_table(names: Sequence[str], metrics: Metrics) -> Table:
     return Table("Value of each metric where a mask is empty or a prediction is missing.", header, rows)
 
 
-def notes_table(scores: pd.DataFrame, prefix: str = "") -> Table | None:
+def notes_table(scores: pd.DataFrame) -> Table | None:
     """Cases by region and note, one column per model; None where no row has a note."""
     table = with_models(scores)
     models, noted = list(pd.unique(table["model"])), table[table["note"] != ""]
     if noted.empty:
         return None
     counts = noted.groupby(["region", "note", "model"], sort=False)["case_id"].nunique().unstack("model", fill_value=0)
-    rows: list[list[str | Cell]] = [
-        [region, note, *[str(counts.at[(region, note), model]) if model in counts else "0" for model in models]]
-        for region, note in counts.index
-    ]
-    caption = f"{prefix}Cases with an empty or full mask or a missing prediction, under any seed."
+    counts = counts.reindex(columns=models, fill_value=0)
+    rows = [[*names, *map(str, own)] for names, own in zip(counts.index, counts.to_numpy(), strict=True)]
+    caption = "Cases with an empty or full mask or a missing prediction, under any seed."
     return Table(caption, ["Region", "Note", *models], rows)
 
 
-def lesion_table(counts: pd.DataFrame, prefix: str = "") -> Table | None:
+def lesion_table(counts: pd.DataFrame) -> Table | None:
     """Lesions per patient that were detected, missed and false, by region, model and rule; None without such counts.
 
     ``counts`` has columns model, patient_id, case_id, region and ``metrics.LESION_COUNTS``, one row per run and case.
@@ -352,7 +343,7 @@ def lesion_table(counts: pd.DataFrame, prefix: str = "") -> Table | None:
             cells = [Cell(f"{one:.1f}", key=Key(model, str(name), region)) for name, one in found.items()]
             rows.append(["" if place else region, model, *cells])
     return Table(
-        caption=f"{prefix}Lesions per patient: detected (TP), missed (FN), false (FP).",
+        caption="Lesions per patient: detected (TP), missed (FN), false (FP).",
         header=["Region", "Model", *["TP", "FN", "FP"] * len(LESION_RULES)],
         groups=[("", 1), *[(name, 3) for name in LESION_RULES.values()]],
         rows=rows,
@@ -369,5 +360,6 @@ def headline_table(
 ) -> str:
     """Small Markdown table for a README: models by region under one metric, with its footnotes."""
     summary = summarise(scores[scores["metric"] == metric])
-    table = comparison_table(summary, comparisons, [metric], metrics, prefix=PHANTOM if phantom else "")
-    return table_to_markdown(replace(table, notes=[table.notes[0], empty_note(summary, [metric], metrics)]))
+    table = comparison_table(summary, comparisons, [metric], metrics)
+    caption, notes = PHANTOM * phantom + table.caption, [table.notes[0], empty_note(summary, [metric], metrics)]
+    return table_to_markdown(replace(table, caption=caption, notes=notes))

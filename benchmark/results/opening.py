@@ -14,7 +14,7 @@ from benchmark.report.tables import short
 from benchmark.results.results import Results
 from benchmark.stats import TWO_LEVEL
 from benchmark.stats.compare import NOT_TESTED
-from benchmark.studies.study import Model, Study
+from benchmark.studies.study import Study
 
 MISSES = ("9 to 35%", "4 to 7%")
 """Share of 95% intervals of a mean that missed on 10 patients and from 50 on, by metric and region (``rates.csv``)."""
@@ -119,16 +119,18 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
     model does otherwise than the models of the identical track is in there; what ``set`` says holds for it where the
     two do not differ.
     """
-    named = {model.name: model for model in study.models}
-    native = [name for name, model in named.items() if model.track == "native"]
-    shared, own = study.settings, study.set_native
+    identical = [model for model in study.models if model.track != "native"]
+    shared, own, native = study.settings, study.set_native, len(identical) < len(study.models)
     everyone = "all models of the identical track" if native else "all models"
     rows = [Deviation(everyone, key, short(value)) for key, value in shared.items()]
     rows += [Deviation("all models of the native track", key, short(value)) for key, value in own.items() if native]
-    for name, model in named.items():
-        if name in native:
-            rows += _recipe(name, _twin(name, named), shared, {*own, *model.settings}, differences)
-        rows += [Deviation(name, key, short(value)) for key, value in model.settings.items()]
+    for model in study.models:
+        if model.track == "native":
+            # It is set beside its bundle's plain model of the identical track, else beside the first there.
+            plain = [other for other in identical if other.bundle == model.bundle and other.variant == "default"]
+            twin = next((other.name for other in (*plain, *identical)), "")
+            rows += _recipe(model.name, twin, shared, {*own, *model.settings}, differences)
+        rows += [Deviation(model.name, key, short(value)) for key, value in model.settings.items()]
     return rows
 
 
@@ -144,16 +146,6 @@ def in_words(rows: Sequence[Deviation]) -> str:
     return ", ".join(
         f"{', '.join(settings + [more] * (model in recipes))} ({model})" for model, settings in by_model.items()
     )
-
-
-def _twin(name: str, named: Mapping[str, Model]) -> str:
-    """The model of the identical track that a native model is set beside: its bundle's plain one, else the first."""
-    identical = [other for other, model in named.items() if model.track != "native"]
-    plain = [
-        other for other in identical
-        if named[other].bundle == named[name].bundle and named[other].variant == "default"
-    ]  # fmt: skip
-    return next(iter([*plain, *identical]), "")
 
 
 def _recipe(
@@ -189,8 +181,8 @@ def findings(results: Results) -> list[str]:
 def _beaten(results: Results, best: str, region: str) -> str:
     """Sentences on which models the best of a region was shown to beat by the primary metric."""
     tests, study = results.comparisons, results.study
-    here = tests[(tests["metric"] == study.compare["metrics"][0]) & (tests["region"] == region)].to_dict("records")
-    of_best = [row for row in here if best in (row["model_a"], row["model_b"])]
+    here = tests[(tests["metric"] == study.compare["metrics"][0]) & (tests["region"] == region)]
+    of_best = here[(here["model_a"] == best) | (here["model_b"] == best)].to_dict("records")
     tested = [row for row in of_best if row["verdict"] != NOT_TESTED]
     beaten = [row for row in tested if tables.verdict(row) == f"{best} better"]
     names = [row["model_b"] if row["model_a"] == best else row["model_a"] for row in beaten]

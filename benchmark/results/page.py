@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from benchmark.report.document import (
     CELL_COLUMNS,
     Block,
     Bullets,
-    Cell,
     Figure,
     Heading,
     Table,
@@ -56,11 +53,10 @@ def write(results: Results, folder: Path, private_figures: Path | None = None) -
 
 def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
     """Write cells.csv, a report's numbers by what they show, and report.json, the hashes of what it is made from."""
-    lines = io.StringIO()
+    cells, labels = pd.DataFrame(keyed_cells(blocks), columns=list(CELL_COLUMNS)), list(CELL_COLUMNS[:-1])
     # A spreadsheet would run a label that begins like a formula, as the row "+ Dice loss only" of a paper does.
-    cells = [(*(re.sub("^(?=[=+@-])", "'", label) for label in labels), text) for *labels, text in keyed_cells(blocks)]
-    csv.writer(lines, lineterminator="\n").writerows([CELL_COLUMNS, *cells])
-    write_text(folder / "cells.csv", lines.getvalue())
+    cells[labels] = cells[labels].replace("^(?=[=+@-])", "'", regex=True)
+    write_text(folder / "cells.csv", cells.to_csv(index=False, lineterminator="\n"))
     write_json(folder / "report.json", {"made_from": results.files()})
 
 
@@ -69,31 +65,41 @@ def build(results: Results, drawn: Sequence[Figure], of_paper: Sequence[Block] =
     study = results.study
     blocks: list[Block] = [Heading(study.title or study.name, 1)]
     if results.phantom:
-        blocks.append(
-            Text(
-                "PHANTOM DATA: every number and picture here comes from generated phantom images, not from patients. "
-                "They show that the software works; they say nothing about brain tumours.",
-                bold=True,
-            )
+        said = (
+            "PHANTOM DATA: every number and picture here comes from generated phantom images, not from patients. They "
+            "show that the software works; they say nothing about brain tumours."
         )
+        blocks.append(Text(said, bold=True))
     blocks += [Heading("Read this first"), Bullets(cautions(results))]
     blocks += [Heading("Result in short"), Bullets(findings(results)), *of_paper]
-    titles = {name: metric.title for name, metric in results.metrics.items()}
-    shares = [name for name in study.compare["metrics"] if not results.metrics[name].unit]
-    blocks += split_blocks(results.every, study, shares, titles)
-    blocks += [*_runs(results), *_comparison(results)]
-    metrics, prefix = results.metrics, _prefix(results)
-    blocks += evidence.ranking_blocks(results.ranking, study.compare["metrics"], metrics, prefix)
-    blocks += evidence.method_blocks(results.methods, study.compare, metrics, prefix)
-    blocks += [*_spread(results), *_masks(results)]
-    if drawn:
-        blocks += [Heading("Figures"), *drawn]
+    metrics, declared = results.metrics, study.compare["metrics"]
+    titles = {name: metric.title for name, metric in metrics.items()}
+    shares = [name for name in declared if not metrics[name].unit]
+    blocks += [*split_blocks(results.every, study, shares, titles), *_runs(results)]
+    of_scores = _comparison(results)
+    of_scores += evidence.ranking_blocks(results.ranking, declared, metrics)
+    of_scores += evidence.method_blocks(results.methods, study.compare, metrics)
+    of_scores += _spread(results)
+    if lesions := tables.lesion_table(results.lesions):
+        of_scores += [Heading("Lesions"), lesions]
+    there = set(pd.unique(results.scores["metric"]))
+    rules = tables.rules_table([name for name in metrics if name in there], metrics)
+    known = tables.notes_table(results.scores) or Text(
+        "No mask of this study was empty or full, and no prediction missing."
+    )
+    blocks += [*_marked(results, of_scores), Heading("Empty masks and missing predictions"), rules]
+    pictures: list[Block] = [Heading("Figures"), *drawn] if drawn else []
+    blocks += _marked(results, [known, *pictures])
     return say_once([*blocks, *_provenance(results)])
 
 
-def _prefix(results: Results) -> str:
-    """What every caption opens with."""
-    return tables.PHANTOM if results.phantom else ""
+def _marked(results: Results, blocks: Sequence[Block]) -> list[Block]:
+    """Open the captions of what is made from scores by a warning, where these are of a phantom."""
+    return [
+        replace(block, caption=tables.PHANTOM + block.caption)
+        if results.phantom and isinstance(block, Table | Figure) else block
+        for block in blocks
+    ]  # fmt: skip
 
 
 def _runs(results: Results) -> list[Block]:
@@ -118,23 +124,22 @@ def _runs(results: Results) -> list[Block]:
     if results.differences:
         blocks.append(tables.differences_table(results.differences))
     if results.missing:
-        lost: list[list[str | Cell]] = [[run, reason] for run, reason in results.missing.items()]
-        blocks.append(Table("Runs without scores.", ["Run", "Why"], lost, wrap=True))
+        blocks.append(Table("Runs without scores.", ["Run", "Why"], list(results.missing.items()), wrap=True))
     return blocks
 
 
 def _comparison(results: Results) -> list[Block]:
     blocks: list[Block] = [Heading("Comparison")]
     tests, summary, metrics = results.comparisons, results.summary, results.metrics
-    declared, prefix = results.study.compare["metrics"], _prefix(results)
+    declared = results.study.compare["metrics"]
     groups = tables.metric_groups(declared, list(pd.unique(summary["metric"])), metrics)
     for names in groups:
         if names[0] not in declared and not any(isinstance(block, Heading) and block.level == 3 for block in blocks):
             blocks.append(Heading("Metrics that were not declared for comparison", 3))
-        blocks.append(tables.comparison_table(summary, tests, names, metrics, prefix))
+        blocks.append(tables.comparison_table(summary, tests, names, metrics))
     if tests.empty:
         return blocks
-    blocks += [Heading("Declared comparisons"), tables.pairwise_table(tests, metrics[declared[0]], prefix)]
+    blocks += [Heading("Declared comparisons"), tables.pairwise_table(tests, metrics[declared[0]])]
     others = [_other_metric(tests, metrics[name]) for name in declared[1:]]
     overall = [
         f"Friedman's test over all models, as trained here, {metrics[name].title}: "
@@ -146,20 +151,18 @@ def _comparison(results: Results) -> list[Block]:
         for name in declared
         if tests.loc[tests["metric"] == name, "friedman_p"].notna().any()
     ]
-    power = results.needed and evidence.power_table(results.needed, declared, len(tests), metrics, prefix)
+    power = results.needed and evidence.power_table(results.needed, declared, len(tests), metrics)
     return [*blocks, Bullets([*others, *overall, "All rows are in comparisons.csv."]), *([power] if power else [])]
 
 
 def _other_metric(tests: pd.DataFrame, metric: Metric) -> str:
     own = tests[tests["metric"] == metric.name].to_dict("records")
-    shown = [row for row in own if row["significant"]]
-    sentence = f"{metric.title}: {len(shown)} of {len(own)} declared comparisons show a difference"
-    listed = "; ".join(f"{row['region']}: {tables.verdict(row)} than {_loser(row)}" for row in shown)
-    return f"{sentence} ({listed})." if shown else f"{sentence}."
-
-
-def _loser(row: Mapping[Any, Any]) -> str:
-    return str(row["model_b"] if row["verdict"] == "a better" else row["model_a"])
+    shown = [
+        f"{row['region']}: {tables.verdict(row)} than {row['model_b' if row['verdict'] == 'a better' else 'model_a']}"
+        for row in own if row["significant"]
+    ]  # fmt: skip
+    listed = f" ({'; '.join(shown)})" if shown else ""
+    return f"{metric.title}: {len(shown)} of {len(own)} declared comparisons show a difference{listed}."
 
 
 def _spread(results: Results) -> list[Block]:
@@ -167,25 +170,13 @@ def _spread(results: Results) -> list[Block]:
         return []
     declared = results.study.compare["metrics"]
     pairs = [declared[start : start + 2] for start in range(0, len(declared), 2)]
-    found = [tables.seed_table(results.summary, names, results.metrics, _prefix(results)) for names in pairs]
+    found = [tables.seed_table(results.summary, names, results.metrics) for names in pairs]
     return [Heading("Spread over seeds"), *found]
 
 
-def _masks(results: Results) -> list[Block]:
-    there, prefix = set(pd.unique(results.scores["metric"])), _prefix(results)
-    counts = tables.notes_table(results.scores, prefix)
-    known: Block = counts or Text("No mask of this study was empty or full, and no prediction missing.")
-    rules = tables.rules_table([name for name in results.metrics if name in there], results.metrics)
-    blocks: list[Block] = [Heading("Empty masks and missing predictions"), rules, known]
-    lesions = tables.lesion_table(results.lesions, prefix)
-    return blocks if lesions is None else [Heading("Lesions"), lesions, *blocks]
-
-
 def _provenance(results: Results) -> list[Block]:
-    rows: list[list[str | Cell]] = [[name, value] for name, value in _flat(results.origin)]
-    for key in ("licence", "citation", "address"):
-        if value := getattr(results.manifest, key, ""):
-            rows.append([f"data {key}", str(value)])
+    about = {f"data {key}": getattr(results.manifest, key, "") for key in ("licence", "citation", "address")}
+    rows = _flat({**results.origin, **{name: value for name, value in about.items() if value}})
     return [Heading("Provenance"), Table("Where the numbers come from.", ["What", "Value"], rows, wrap=True)]
 
 
@@ -200,30 +191,26 @@ def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _figure(results: Results, path: Path, caption: str) -> Figure:
-    return Figure(f"figures/{path.name}", f"{_prefix(results)}{caption}.")
-
-
 def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
     drawn, scores, declared = [], results.scores, results.study.compare["metrics"]
     models = list(pd.unique(scores["model"]))
     for metric in (results.metrics[name] for name in declared):
         path = figures.boxplots(folder / f"boxplot_{metric.name}.png", scores, metric)
-        drawn.append(_figure(results, path, f"{metric.title} by region and model"))
+        drawn.append(Figure(f"figures/{path.name}", f"{metric.title} by region and model."))
         pairs = results.comparisons[["model_a", "model_b"]].drop_duplicates()
         if len(pairs) <= MOST_PAIRS and results.comparisons["difference"].notna().any():
             path = figures.differences(folder / f"differences_{metric.name}.png", results.comparisons, metric)
-            drawn.append(_figure(results, path, f"{metric.title}: paired differences with 95% intervals"))
+            drawn.append(Figure(f"figures/{path.name}", f"{metric.title}: paired differences with 95% intervals."))
     if len(models) > 2 and scores["patient_id"].nunique() > 1:
         metric, alpha = results.metrics[declared[0]], float(results.study.compare.get("alpha", 0.05))
         path = folder / f"critical_differences_{metric.name}.png"
         figures.critical_differences(path, scores, metric, alpha)
         caption = f"Mean ranks over patients by {metric.title}, as trained here, 1 the best; a bar joins models that "
-        drawn.append(_figure(results, path, caption + "Nemenyi's test does not tell apart within the region"))
+        drawn.append(Figure(f"figures/{path.name}", caption + "Nemenyi's test does not tell apart within the region."))
     if results.histories:
         path = figures.training_curves(folder / "training_curves.png", results.histories, models)
-        caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run"
-        drawn.append(_figure(results, path, caption))
+        caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run."
+        drawn.append(Figure(f"figures/{path.name}", caption))
     return drawn
 
 
@@ -242,8 +229,8 @@ def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[F
             # Without the run folders, pictures that were drawn from them before stay in the report.
             continue
         caption = f"{model}: image, truth and prediction of the best, median and worst case"
-        caption += " (by mean Dice over regions and seeds; the first seed's prediction is shown)"
-        drawn.append(_figure(results, path, caption))
+        caption += " (by mean Dice over regions and seeds; the first seed's prediction is shown)."
+        drawn.append(Figure(f"figures/{path.name}", caption))
     return drawn if public else []
 
 

@@ -42,16 +42,12 @@ def publish(study: Study) -> Path:
         # All is read and computed before anything is written: no table is newer than the report beside it.
         getattr(results, name)
     for name in OUTPUTS:
-        _write(study.folder / f"{name}.csv", getattr(results, name))
+        rows, path = getattr(results, name), study.folder / f"{name}.csv"
+        if rows is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_text(path, rows.to_csv(index=False))
     return page.write(results, study.folder, project.runs() / study.name / "figures")
-
-
-def _write(path: Path, rows: pd.DataFrame | None) -> None:
-    """Write a table that the report is made of, or remove the one of scores that are no more."""
-    if rows is None:
-        path.unlink(missing_ok=True)
-    else:
-        write_text(path, rows.to_csv(index=False))
 
 
 def check_pairs(study: Study) -> None:

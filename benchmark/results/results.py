@@ -20,7 +20,6 @@ from benchmark.data.folds import folds_path
 from benchmark.data.manifest import CaseList, Manifest, load_cases, manifest_of
 from benchmark.data.prepare import DataSet
 from benchmark.papers import published as printed
-from benchmark.papers import reproduce
 from benchmark.papers.values import Paper
 from benchmark.report import evidence
 from benchmark.report.document import CELL_COLUMNS
@@ -270,8 +269,13 @@ class Results:
 
     @cached_property
     def histories(self) -> dict[str, pd.DataFrame]:
-        """Training histories by the id of their run."""
-        return reproduce.histories(self.study)
+        """Training histories by the id of their run; none where the study has no table of them."""
+        path = self.study.folder / "histories.csv"
+        if not path.exists():
+            return {}
+        rows = read_table(path, "a table of training histories", ["run"], ["epoch", "seconds"])
+        by_run = rows.groupby("run", sort=False)
+        return {str(run): own.drop(columns="run").reset_index(drop=True) for run, own in by_run}
 
     @cached_property
     def provenance(self) -> provenance.Provenance:
@@ -284,11 +288,15 @@ class Results:
         return provenance.summary(self.provenance, self.histories)
 
     @cached_property
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """Training config of each model's first run."""
+        first = {run.model: run for run in reversed(self.runs)}
+        return {name: bundle.frozen(run, self.study.data)["train"] for name, run in reversed(first.items())}
+
+    @cached_property
     def differences(self) -> Mapping[str, Mapping[str, Any]]:
         """Ids in which the models' training configs differ, each with its value by model."""
-        first = {run.model: run for run in reversed(self.runs)}
-        configs = {name: bundle.frozen(run, self.study.data)["train"] for name, run in reversed(first.items())}
-        return bundle.differences(configs)
+        return bundle.differences(self.configs)
 
     @cached_property
     def missing(self) -> dict[str, str]:
@@ -317,7 +325,16 @@ class Results:
     @cached_property
     def paper(self) -> Paper | None:
         """What the study's paper prints, with all that it is set beside; None in a study on no paper."""
-        return reproduce.paper(self.study, self.runs, self.cases, self.every, self.comparisons)
+        if self.published is None:
+            return None
+        settings = {}
+        for table in self.published.tables:
+            name = table.get("model", "")
+            if table["kind"] == "settings" and name in self.models:
+                keys = [row["config"] for row in table["rows"] if "config" in row]
+                settings[name] = {key: _at(self.configs[name], key) for key in keys}
+                settings[name]["modalities"] = ", ".join(self.cases.manifest.modalities)
+        return Paper(self.published, self.every, self.comparisons, settings, self.study.not_comparable, self.histories)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -339,6 +356,13 @@ class Results:
             path.relative_to(project.reports()).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in paths if path.exists()
         }  # fmt: skip
+
+
+def _at(config: Any, key: str) -> Any:
+    """The value of an id of a config, None where there is none."""
+    for part in key.split("#"):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
 
 
 def _declarations(path: Path) -> Iterator[Path]:

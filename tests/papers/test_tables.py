@@ -14,7 +14,7 @@ from helpers.results import MANIFEST, demo
 from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark import stats
-from benchmark.papers.figures import draw, draw_all, sequences
+from benchmark.papers.figures import draw_all
 from benchmark.papers.published import FILE, load, parse
 from benchmark.papers.tables import native_of, paper_table, tracks
 from benchmark.papers.values import Ours, Paper, difference, ours, verdict
@@ -416,7 +416,7 @@ def test_figures_are_drawn_and_those_that_cannot_be_say_why(reports, tmp_path):
     for path in reports.glob("*/figures/paper_*.png"):
         assert path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size < 300_000
     assert "Not recorded: train_tversky, val_tversky." in (reports / "deng2024" / "report.md").read_text()
-    blocks = draw(tmp_path, paper_of("fozzati2024")[0], {}, "Pictures: none.")
+    blocks = draw_all(tmp_path, replace(paper_of("fozzati2024")[0], histories={}), "fozzati2024", [], False, None)
     assert not any(isinstance(block, Figure) for block in blocks)
     assert any(isinstance(b, Text) and b.text.endswith("unet_dice_focal/as_in_paper: not run.") for b in blocks)
 
@@ -428,11 +428,17 @@ def test_pictures_of_scans_are_drawn_only_where_they_may_be(tmp_path):
     image = np.eye(8)
     panel = Panel("case", "best", 0.9, image, image, image, "unet", sequences={"T1": image, "T2": image})
     private = tmp_path / "private"
-    texts = sequences(paper, "mandekar2025", [panel], private, public=False)
-    assert [*texts] == shown and all("are not ours to publish" in text.text for text in texts.values())
+
+    def texts(*given):
+        blocks = draw_all(tmp_path, paper, "mandekar2025", *given)
+        redrawn = [b for b in blocks if isinstance(b, Text) and ", redrawn: " in b.text]
+        return {b.text.partition(", redrawn: ")[0]: b.text for b in redrawn}
+
+    found = texts([panel], False, private)
+    assert [*found] == shown and all("are not ours to publish" in text for text in found.values())
     assert len(list(private.glob("paper_*.png"))) == len(shown)
-    texts = sequences(paper, "mandekar2025", [], None, public=False)
-    assert all("no run's pictures are on this machine" in text.text for text in texts.values())
+    found = texts([], False, None)
+    assert [*found] == shown and all("no run's pictures are on this machine" in text for text in found.values())
     drawn = draw_all(tmp_path, paper, "mandekar2025", [panel], True, None)
     assert [f.path for f in drawn if isinstance(f, Figure) and f.caption.startswith(shown[0])]
 

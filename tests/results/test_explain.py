@@ -16,9 +16,8 @@ from benchmark.base.records import InputError
 from benchmark.data.manifest import manifest_of
 from benchmark.report import splits as reported
 from benchmark.results import page
-from benchmark.results.explain import explain, fences
-from benchmark.results.explain import splits as splitting
-from benchmark.results.explain.counts import FORMULAS, filled, report_formula
+from benchmark.results.explain import derived, explain, fences
+from benchmark.results.explain.derived import FORMULAS, filled, report_formula
 from benchmark.results.explain.means import leave_one_out
 from benchmark.results.results import Results
 from benchmark.scoring import score_table
@@ -453,6 +452,6 @@ def test_formulas_say_what_the_functions_compute():
             assert eval(said, numbers | weights) == pytest.approx(wanted) == eval(shown), name
         for cell, value in report_cells(row).items():
             assert eval(report_formula(*cell), numbers) == pytest.approx(float(value)), cell
-        for name, formula in splitting.MEASURES.items():
+        for name, formula in derived.MEASURES.items():
             assert eval(formula, numbers) == pytest.approx(float(reported.POOLED[name](row))), name
-    assert set(FORMULAS) == set(POOLED_MEASURES) and set(splitting.MEASURES) == set(reported.POOLED)
+    assert set(FORMULAS) == set(POOLED_MEASURES) and set(derived.MEASURES) == set(reported.POOLED)

@@ -1,9 +1,9 @@
 """Check relations among a paper's printed numbers: they hold, hold only by rounding, or do not hold.
 
-Relations are found from the roles of a table's columns (``automatic``) and from the paper's ``relations``
-(``declared``). One that does not hold is a contradiction only where nothing is taken for granted that the paper leaves
-open, such as that counts are pooled; else it is ``conditional``, and its sentence ends with the condition. Nothing
-here says why a number is wrong: a misprint and another definition look alike.
+Relations are found from the roles of a table's columns (``automatic``) and from the paper's ``relations``. One that
+does not hold is a contradiction only where nothing is taken for granted that the paper leaves open, such as that counts
+are pooled; else it is ``conditional``, and its sentence ends with the condition. Nothing here says why a number is
+wrong: a misprint and another definition look alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmark.papers.implied.reports import printed_report, report, runs
 from benchmark.papers.implied.rows import Finding, joint_shares, row_findings
 from benchmark.papers.published import Published, role
 
-__all__ = ["VERDICTS", "Finding", "automatic", "declared", "findings", "printed_report", "summary"]
+__all__ = ["VERDICTS", "Finding", "automatic", "findings", "printed_report", "summary"]
 
 
 def findings(published: Published) -> list[Finding]:
@@ -27,7 +27,7 @@ def findings(published: Published) -> list[Finding]:
         if "same_as" in claim:
             found.append(equal(published, [claim["same_as"], claim["id"]], "text and table", claim["states"]))
     for relation in published.relations:
-        found += declared(published, relation)
+        found += KINDS[relation["kind"]](published, relation)
     return found
 
 
@@ -39,11 +39,6 @@ def automatic(table: Mapping[str, Any]) -> list[Finding]:
     cells = printed_report(table)
     found += report(table, cells) if cells else []
     return found + (runs(table) if "p" in {role(column) for column in table["columns"]} else [])
-
-
-def declared(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
-    """Relations of numbers that stand in different places, as ``published.json`` names them."""
-    return KINDS[relation["kind"]](published, relation)
 
 
 def summary(found: Sequence[Finding]) -> str:

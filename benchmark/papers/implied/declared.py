@@ -10,6 +10,8 @@ from benchmark.papers.implied.rows import (
     POOLED,
     Finding,
     assumed,
+    at_most,
+    compared,
     dice_iou,
     joint_prevalence,
     rate_columns,
@@ -29,16 +31,15 @@ def equal(published: Published, places: Sequence[str], relation: str, what: str 
     """
     values = [published.value(place) for place in places]
     sharp = min(values, key=lambda value: value.interval.high - value.interval.low)
-    exact = all(value.interval.meets(Interval(sharp.number, sharp.number)) for value in values)
+    exact = all(value.interval.meets(sharp.point) for value in values)
     rounded = relations.intersection([value.interval for value in values])
     if rounded and rounded.high - rounded.low < 1e-9 and not exact:
         rounded = None
-    verdict: relations.Verdict = "consistent" if exact else "only by rounding" if rounded else "contradiction"
     follows = f"both are {text(rounded, sharp.percent)}" if rounded else "no number rounds to all of them"
     sentence = f"The same quantity in different places{f': {what}' if what else ''}."
     printed = ", ".join(f"{value.text} ({place})" for value, place in zip(values, places, strict=True))
     where = " and ".join(dict.fromkeys(_table(place) for place in places))
-    return Finding(relation, where, printed, follows, verdict, sentence)
+    return Finding(relation, where, printed, follows, relations.graded(exact, rounded), sentence)
 
 
 def _table(place: str) -> str:
@@ -59,12 +60,10 @@ def _sum(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     parts, total = [published.value(place) for place in relation["parts"]], published.value(relation["total"])
     exact = sum(part.number for part in parts)
     rounded = Interval(sum(part.interval.low for part in parts), sum(part.interval.high for part in parts))
-    return [
-        Finding(relation.get("what", "parts of a whole"), ", ".join(relation["parts"]),
-                " + ".join(part.text for part in parts), text(rounded, total.percent),
-                relations.judge(Interval(total.number, total.number), Interval(exact, exact), rounded),
-                f"The parts must add up to {total.text}.")
-    ]  # fmt: skip
+    name, printed = relation.get("what", "parts of a whole"), " + ".join(part.text for part in parts)
+    verdict = relations.judge(total.point, Interval(exact, exact), rounded)
+    sentence = f"The parts must add up to {total.text}."
+    return [Finding(name, ", ".join(relation["parts"]), printed, text(rounded, total.percent), verdict, sentence)]
 
 
 def _margin(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
@@ -101,9 +100,8 @@ def _focal_tversky(published: Published, relation: Mapping[str, Any]) -> list[Fi
         relations.judge(near, power, rounded_power),
         f"For one batch the loss is (1 - Tversky)^g, which gives g; the usual g is {usual:g}, here to two decimals.",
     )  # fmt: skip
-    means = Finding(
-        "focal Tversky means", where, printed, f"mean loss at most {rounded.high:.4g}",
-        relations.judge(loss.interval, Interval(0.0, exact.high), Interval(0.0, rounded.high)),
+    means = at_most(
+        "focal Tversky means", where, printed, "mean loss", loss, (exact.high, rounded.high),
         f"Averaged over batches the loss is at most (1 - mean Tversky)^{usual:g}, as that is concave (Jensen).",
     )  # fmt: skip
     return [
@@ -114,11 +112,10 @@ def _focal_tversky(published: Published, relation: Mapping[str, Any]) -> list[Fi
 
 def _background_iou(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     accuracy, iou, dice = (published.value(relation[key]) for key in ("accuracy", "iou", "dice"))
-    exact, rounded = relations.both(relations.dice_beside_background, accuracy, iou)
-    found = Finding(
+    found = compared(
         "IoU of the background", f"{relation['iou']} and {relation['accuracy']}",
-        f"accuracy {accuracy.text}, IoU {iou.text}, Dice {dice.text}",
-        f"Dice of the tumour {text(rounded, dice.percent)}", relations.judge(dice.interval, exact, rounded),
+        f"accuracy {accuracy.text}, IoU {iou.text}, Dice {dice.text}", "Dice of the tumour", dice,
+        relations.both(relations.dice_beside_background, accuracy, iou),
         "Another reading of the IoU: if it is the background's, it and the accuracy give this Dice of the tumour.",
     )  # fmt: skip
     return [under(found, "the IoU is the background's", POOLED)]
@@ -143,8 +140,7 @@ def _largest_gain(published: Published, relation: Mapping[str, Any]) -> list[Fin
     largest = max(other.high for other, _ in others)
     return [
         Finding("largest step", " to ".join(relation["claimed"]), f"step {claimed_exact.low:+.3g}",
-                f"largest other step {largest:+.3g}",
-                "consistent" if exact else "only by rounding" if rounded else "contradiction",
+                f"largest other step {largest:+.3g}", relations.graded(exact, rounded),
                 f"The text calls this the largest gain in {relation['what']}.")
     ]  # fmt: skip
 
@@ -152,12 +148,12 @@ def _largest_gain(published: Published, relation: Mapping[str, Any]) -> list[Fin
 def _prevalence(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     claim: Value = published.value(relation["claim"])
     table = published.table(relation["table"])
-    names, exact, rounded = joint_prevalence(table)
+    rows, exact, rounded = joint_prevalence(table)
     if rounded is None:
         return []
     limit = Interval(0.0, claim.interval.high)
     found = Finding(
-        "share of tumour", relation["table"], f"less than {claim.text}; rates of {len(names)} rows",
+        "share of tumour", relation["table"], f"less than {claim.text}; rates of {len(rows)} rows",
         f"tumour is {text(rounded, True)} of the voxels", relations.judge(limit, exact or rounded, rounded),
         "The share of tumour that the text states, beside the share that the table implies.",
     )  # fmt: skip
@@ -171,7 +167,7 @@ def _res_unet_parameters(published: Published, relation: Mapping[str, Any]) -> l
     found = Finding(
         "total of parameters", _table(relation["total"]), f"total {total.text}",
         f"{count} with channels {', '.join(map(str, channels))}",
-        "consistent" if count == total.number else "contradiction",
+        relations.graded(count == total.number, False),
         f"The parameters of a ResUNet with the channels of the encoder {relation['what']}.",
     )  # fmt: skip
     return [under(found, "each block has a 1x1 and a 3x3 convolution and a 1x1 shortcut")]

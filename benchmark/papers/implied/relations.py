@@ -25,9 +25,12 @@ def judge(printed: Interval, exact: Interval, rounded: Interval) -> Verdict:
     ``consistent``: what follows as printed rounds to the printed number; ``only by rounding``: it does not, but some
     unrounded numbers fit; ``contradiction``: none do.
     """
-    if printed.meets(exact):
-        return "consistent"
-    return "only by rounding" if printed.meets(rounded) else "contradiction"
+    return graded(printed.meets(exact), printed.meets(rounded))
+
+
+def graded(exact: object, rounded: object) -> Verdict:
+    """The verdict where something fits as printed (``exact`` is true), by rounding, or not at all."""
+    return "consistent" if exact else "only by rounding" if rounded else "contradiction"
 
 
 def span(function: Callable[..., float], *inputs: Interval) -> Interval:
@@ -38,24 +41,12 @@ def span(function: Callable[..., float], *inputs: Interval) -> Interval:
 
 def both(function: Callable[..., float], *inputs: Value) -> tuple[Interval, Interval]:
     """Return ``exact`` and ``rounded`` of a monotone function of printed numbers, as ``judge`` takes them."""
-    point = function(*(value.number for value in inputs))
-    return Interval(point, point), span(function, *(value.interval for value in inputs))
+    return span(function, *(value.point for value in inputs)), span(function, *(value.interval for value in inputs))
 
 
 def dice_of_iou(iou: float) -> float:
     """Dice of one mask, or of pooled counts, from its IoU: 2J / (1 + J)."""
     return 2 * iou / (1 + iou)
-
-
-def iou_of_dice(dice: float) -> float:
-    """IoU of one mask, or of pooled counts, from its Dice: D / (2 - D)."""
-    return dice / (2 - dice)
-
-
-def mean_dice(iou: Value) -> tuple[Interval, Interval]:
-    """Bounds on the mean Dice over cases from the mean IoU: J <= D for each mask, and D(J) is concave (Jensen)."""
-    exact = Interval(iou.number, dice_of_iou(iou.number))
-    return exact, Interval(iou.interval.low, dice_of_iou(iou.interval.high))
 
 
 def f1(precision: float, recall: float) -> float:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from benchmark.papers.implied.relations import graded
 from benchmark.papers.implied.rows import Finding, under
 from benchmark.papers.published import Interval, Value, cell, role
 from benchmark.scoring.counts import ReportCell, report_cells
 
-CORRELATIONS = (-0.5, 0.0, 0.25, 0.5, 0.75, 0.9)
-"""Correlations of paired runs that are tried where a paper prints none."""
+TESTS = {**{f"paired t, r = {r:g}": r for r in (-0.5, 0.0, 0.25, 0.5, 0.75, 0.9)}, "Welch's t": None}
+"""Tests that are tried, with the correlation of paired runs, which no paper prints."""
 MOST_RUNS = 1000
 """Largest number of runs that is tried."""
+Fitting = dict[str, np.ndarray]
+"""Numbers of runs that fit, by the name of the test."""
 MEASURES = ("precision", "recall", "f1", "accuracy", "support")
 """Roles of the columns of a classification report."""
 
@@ -90,22 +94,17 @@ def report(table: Mapping[str, Any], cells: Mapping[ReportCell, Value]) -> list[
             f"; at most {count - len(found.missed)} fit, as with TN {tn}, FP {fp}, FN {fn}, TP {tp}, which misses "
             f"{', '.join(map(_name, found.missed))}"
         )
-    findings = [
-        Finding("a confusion matrix", where, f"{count} cells, {supports}", follows,
-                "consistent" if len(found.fitting) else "contradiction",
-                "Every confusion matrix with these supports was compared with all printed cells, within rounding.")
-    ]  # fmt: skip
-    findings += [
-        Finding("a cell alone", where, f"{_name(one)} {cells[one].text}, {supports}", "no matrix gives it",
-                "contradiction", "No confusion matrix with these supports gives this cell, whatever the others are.")
-        for one in found.alone
-    ]  # fmt: skip
-    findings += [
-        Finding("two cells", where, f"{_name(a)} {cells[a].text}, {_name(b)} {cells[b].text}",
-                "no matrix gives both", "contradiction", _why(a, b))
-        for a, b in found.pairs
-        if not {a, b} & _echoes(cells)
-    ]  # fmt: skip
+    said = "Every confusion matrix with these supports was compared with all printed cells, within rounding."
+    verdict = graded(len(found.fitting), False)
+    findings = [Finding("a confusion matrix", where, f"{count} cells, {supports}", follows, verdict, said)]
+    said = "No confusion matrix with these supports gives this cell, whatever the others are."
+    for one in found.alone:
+        printed = f"{_name(one)} {cells[one].text}, {supports}"
+        findings.append(Finding("a cell alone", where, printed, "no matrix gives it", "contradiction", said))
+    for a, b in found.pairs:
+        if not {a, b} & _echoes(cells):
+            printed = f"{_name(a)} {cells[a].text}, {_name(b)} {cells[b].text}"
+            findings.append(Finding("two cells", where, printed, "no matrix gives both", "contradiction", _why(a, b)))
     return [*findings, *_totals(where, cells, negatives + positives)]
 
 
@@ -133,15 +132,14 @@ def _why(a: ReportCell, b: ReportCell) -> str:
 
 
 def _totals(where: str, cells: Mapping[ReportCell, Value], total: int) -> list[Finding]:
-    printed = {name: int(value.number) for (name, measure), value in cells.items()
-               if measure == "support" and name not in ("0", "1")}  # fmt: skip
+    totals = {name: int(value.number) for (name, measure), value in cells.items() if measure == "support"}
+    printed = {name: number for name, number in totals.items() if name not in ("0", "1")}
     if not printed:
         return []
-    return [
-        Finding("supports add up", where, ", ".join(f"{name} {number}" for name, number in printed.items()),
-                f"{total}", "consistent" if set(printed.values()) == {total} else "contradiction",
-                "The support of a total is the sum over the classes.")
-    ]  # fmt: skip
+    shown = ", ".join(f"{name} {number}" for name, number in printed.items())
+    verdict = graded(set(printed.values()) == {total}, False)
+    said = "The support of a total is the sum over the classes."
+    return [Finding("supports add up", where, shown, f"{total}", verdict, said)]
 
 
 def p_paired(difference: float, first: float, second: float, correlation: float, runs: np.ndarray) -> np.ndarray:
@@ -157,12 +155,7 @@ def p_welch(difference: float, first: float, second: float, runs: np.ndarray) ->
     return np.asarray(2 * stats.t.sf(abs(difference) / np.sqrt(a + b), freedom))
 
 
-def tests() -> list[str]:
-    """Names of the tests that are tried, in order."""
-    return [*(f"paired t, r = {correlation:g}" for correlation in CORRELATIONS), "Welch's t"]
-
-
-def runs_for(row: Value, reference: Value, bounds: Interval, rounding: bool) -> dict[str, np.ndarray]:
+def runs_for(row: Value, reference: Value, bounds: Interval, rounding: bool) -> Fitting:
     """Numbers of runs, from 2 to MOST_RUNS, under which a test's p is in ``bounds``, by the test's name.
 
     ``row`` and ``reference`` are printed as mean ± SD. With ``rounding`` every mean and SD that rounds to the printed
@@ -170,19 +163,14 @@ def runs_for(row: Value, reference: Value, bounds: Interval, rounding: bool) -> 
     """
     runs = np.arange(2, MOST_RUNS + 1)
     assert row.spread and reference.spread
+    corners = [(reference.number - row.number, row.spread[0], reference.spread[0])]
     if rounding:
-        corners = [
-            (high - low, first, second)
-            for low, high, first, second in product(
-                row.interval, reference.interval, row.spread[1], reference.spread[1]
-            )
-        ]
+        ends = product(row.interval, reference.interval, row.spread[1], reference.spread[1])
+        corners = [(high - low, first, second) for low, high, first, second in ends]
         if row.interval.meets(reference.interval):
             corners += [(0.0, first, second) for _, first, second in corners]
-    else:
-        corners = [(reference.number - row.number, row.spread[0], reference.spread[0])]
     found = {}
-    for name, correlation in zip(tests(), [*CORRELATIONS, None], strict=True):
+    for name, correlation in TESTS.items():
         p = np.array([p_welch(*c, runs) if correlation is None else p_paired(*c, correlation, runs) for c in corners])
         low, high = p.min(axis=0), p.max(axis=0)
         found[name] = runs[(low < bounds.high) & (high >= bounds.low)]
@@ -201,35 +189,33 @@ def runs(table: Mapping[str, Any]) -> list[Finding]:
     The reference is the row without a p. A bound is read twice: literally (p < 0.05), and as a ladder, where a smaller
     bound of the table would have been printed if it had been met (0.01 <= p < 0.05).
     """
-    place = {role(column): index for index, column in enumerate(table["columns"])}
-    spread = next((i for r, i in place.items() if r not in ("p", "")), None)
+    columns = {role(column): column for column in table["columns"]}
+    spread = next((name for name in columns if name not in ("p", "")), None)
     if spread is None:
         return []
-    rows = [
-        (row["label"], cell(table["columns"][spread], row["values"][spread]),
-         cell(table["columns"][place["p"]], row["values"][place["p"]]))
-        for row in table["rows"]
-    ]  # fmt: skip
-    reference = next((value for _, value, p in rows if p is None and value and value.spread), None)
-    tested = [(label, value, p) for label, value, p in rows if p is not None and value and value.spread]
+    rows = []
+    for row in table["rows"]:
+        texts = {role(column): text for column, text in zip(table["columns"], row["values"], strict=True)}
+        value, p = (cell(columns[name], texts[name]) for name in (spread, "p"))
+        if value and value.spread:
+            rows.append((row["label"], value, p))
+    reference = next((value for _, value, p in rows if p is None), None)
+    tested = [(label, value, p) for label, value, p in rows if p is not None]
     if reference is None or not tested:
         return []
     steps = ladder([p.number for _, _, p in tested if p.bound == "<"])
     findings: list[Finding] = []
-    found: dict[str, dict[bool, list[dict[str, np.ndarray]]]] = {"p as printed": {}, "p as a ladder": {}}
+    found: dict[str, list[dict[bool, Fitting]]] = {"p as printed": [], "p as a ladder": []}
     for label, value, p in tested:
-        for reading in found:
+        for reading, fittings in found.items():
             bounds = _bounds(p, steps, ladder=reading == "p as a ladder")
-            fitting = {rounding: runs_for(value, reference, bounds, rounding) for rounding in (False, True)}
-            for rounding, numbers in fitting.items():
-                found[reading].setdefault(rounding, []).append(numbers)
-            where = f"{table['id']}, {label}"
+            fittings.append({rounding: runs_for(value, reference, bounds, rounding) for rounding in (False, True)})
             printed = f"{value.text} against {reference.text}, p {p.text}"
-            findings.append(_finding(f"runs, {reading}", where, printed, fitting))
+            findings.append(_finding(f"runs, {reading}", f"{table['id']}, {label}", printed, fittings[-1]))
     if len(tested) > 1:
         printed = ", ".join(f"{label} p {p.text}" for label, _, p in tested)
-        for reading, by_rounding in found.items():
-            joint = {rounding: _joint(rows) for rounding, rows in by_rounding.items()}
+        for reading, fittings in found.items():
+            joint = {rounding: _joint([fitting[rounding] for fitting in fittings]) for rounding in (False, True)}
             findings.append(_finding(f"all rows, {reading}", table["id"], printed, joint))
     return findings
 
@@ -242,31 +228,22 @@ def _bounds(p: Value, steps: Mapping[float, Interval], ladder: bool) -> Interval
     return p.interval
 
 
-def _joint(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _joint(rows: Sequence[Fitting]) -> Fitting:
     """Numbers that fit every row: under one test with one correlation, and with a correlation per row."""
-    joint = {name: rows[0][name] for name in rows[0]}
-    free = _any(rows[0])
-    for row in rows[1:]:
-        joint = {name: np.intersect1d(numbers, row[name]) for name, numbers in joint.items()}
-        free = np.intersect1d(free, _any(row))
-    return {**joint, "paired t, r different per row": free}
+    joint = {name: reduce(np.intersect1d, [row[name] for row in rows]) for name in rows[0]}
+    paired = [np.concatenate([row[name] for name in row if name.startswith("paired")]) for row in rows]
+    return {**joint, "paired t, r different per row": reduce(np.intersect1d, paired)}
 
 
-def _any(row: dict[str, np.ndarray]) -> np.ndarray:
-    return np.unique(np.concatenate([numbers for name, numbers in row.items() if name.startswith("paired")]))
-
-
-def _finding(relation: str, where: str, printed: str, fitting: dict[bool, dict[str, np.ndarray]]) -> Finding:
+def _finding(relation: str, where: str, printed: str, fitting: Mapping[bool, Fitting]) -> Finding:
     exact, rounded = (any(len(n) for n in fitting[rounding].values()) for rounding in (False, True))
     shown = fitting[not exact]
     follows = "; ".join(f"{name}: {_numbers(numbers)}" for name, numbers in shown.items())
     if not exact and rounded:
         follows = f"with means and SDs as they may have been before rounding: {follows}"
+    follows = follows if exact or rounded else "no number of runs fits"
     sentence = f"Numbers of runs per model, from 2 to {MOST_RUNS}, for which a test gives the printed p."
-    found = Finding(
-        relation, where, printed, follows if exact or rounded else "no number of runs fits",
-        "consistent" if exact else "only by rounding" if rounded else "contradiction", sentence,
-    )  # fmt: skip
+    found = Finding(relation, where, printed, follows, graded(exact, rounded), sentence)
     return under(found, "p comes from a t test on equally many runs of each model, with one of these correlations")
 
 

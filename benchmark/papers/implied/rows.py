@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmark.papers.implied import relations
@@ -22,6 +22,23 @@ class Finding(NamedTuple):
 
 POOLED = "counts are pooled over the test set (not averaged over patients or images)"
 ALIKE = "all numbers are pooled over the test set, or all are means over the same patients or images"
+
+
+def compared(
+    relation: str, where: str, printed: str, of: str, value: Value, reading: tuple[Interval, Interval], sentence: str
+) -> Finding:
+    """A printed ``value`` of something, ``of``, beside what follows for it: ``reading`` is exact, then rounded."""
+    follows, verdict = f"{of} {text(reading[1], value.percent)}", relations.judge(value.interval, *reading)
+    return Finding(relation, where, printed, follows, verdict, sentence)
+
+
+def at_most(
+    relation: str, where: str, printed: str, of: str, value: Value, limits: tuple[float, float], sentence: str
+) -> Finding:
+    """A printed ``value`` of something, ``of``, beside the most that it can be: as printed, and by rounding."""
+    exact, rounded = (Interval(0.0, limit) for limit in limits)
+    verdict = relations.judge(value.interval, exact, rounded)
+    return Finding(relation, where, printed, f"{of} at most {rounded.high:.4g}", verdict, sentence)
 
 
 def under(finding: Finding, *conditions: str) -> Finding:
@@ -59,9 +76,13 @@ def text(value: Value | Interval, percent: bool = False) -> str:
     return f"{low}{sign}" if low == high else f"{low} to {high}{sign}"
 
 
-def _by_role(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[dict[str, tuple[Value, Mapping[str, Any]]]]:
+Cell = tuple[Value, Mapping[str, Any]]
+"""A printed number and its column."""
+
+
+def _by_role(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[dict[str, Cell]]:
     """A row's values by role, those of different regions apart."""
-    groups: dict[str, dict[str, tuple[Value, Mapping[str, Any]]]] = {}
+    groups: dict[str, dict[str, Cell]] = {}
     for column, printed in zip(table["columns"], row["values"], strict=True):
         value, name = cell(column, printed), role(column)
         if value is not None and name and not value.bound:
@@ -74,9 +95,7 @@ def row_findings(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[Findi
     return [finding for values in _by_role(table, row) for finding in _row(table, row, values)]
 
 
-def _row(
-    table: Mapping[str, Any], row: Mapping[str, Any], values: Mapping[str, tuple[Value, Mapping[str, Any]]]
-) -> list[Finding]:
+def _row(table: Mapping[str, Any], row: Mapping[str, Any], values: Mapping[str, Cell]) -> list[Finding]:
     where, plain = f"{table['id']}, {row['label']}", {name: value for name, (value, _) in values.items()}
     found: list[Finding] = []
 
@@ -87,16 +106,15 @@ def _row(
         conditions = (takes("dice", "iou", pooled=pooled) for pooled in (True, False))
         found += dice_iou(where, plain["dice"], plain["iou"], *conditions)
     if {"precision", "recall", "f1"} <= set(plain) and row.get("role", "class") == "class":
-        fscore = _f1(where, plain["precision"], plain["recall"], plain["f1"])
-        found.append(under(fscore, takes("precision", "recall", "f1", pooled=True)))
+        found.append(under(_f1(where, plain), takes("precision", "recall", "f1", pooled=True)))
     if set(RATES) <= set(plain):
         found.append(under(_prevalence(where, plain), takes(*RATES, pooled=True)))
-        if "dice" in plain and not table.get("one_test_set"):
-            follows = _dice_of_rates(where, plain, _share(plain), "this row")
-            found += [under(one, takes(*RATES, "dice", pooled=True)) for one in follows]
+        share = _share(plain)
+        if "dice" in plain and share and not table.get("one_test_set"):
+            found.append(under(_dice_of_rates(where, plain, share, "this row"), takes(*RATES, "dice", pooled=True)))
     for low, high in (("mean_iou", "mean_f"), ("mean_iou", "mean_accuracy"), ("weighted_iou", "global_accuracy")):
         if {low, high} <= set(plain):
-            found.append(under(_at_most(where, values[low], values[high]), takes(low, high, pooled=False)))
+            found.append(under(_ordered(where, values[low], values[high]), takes(low, high, pooled=False)))
     if {"mean_iou", "dice"} <= set(plain) and table.get("classes") == 2:
         conditions = (takes("mean_iou", "dice", pooled=pooled) for pooled in (True, False))
         found += _mean_iou(where, plain["mean_iou"], plain["dice"], *conditions)
@@ -109,15 +127,14 @@ def dice_iou(where: str, dice: Value, iou: Value, pooled: str, means: str) -> li
     ``pooled`` and ``means`` are what the two assume, as in ``assumed``.
     """
     printed = f"Dice {dice.text}, IoU {iou.text}"
-    exact, rounded = relations.both(relations.dice_of_iou, iou)
-    one_mask = Finding(
-        "Dice and IoU, one mask", where, printed, f"Dice {text(rounded, dice.percent)}",
-        relations.judge(dice.interval, exact, rounded), "For one mask or for pooled counts, Dice is 2 IoU / (1 + IoU).",
+    one_mask = compared(
+        "Dice and IoU, one mask", where, printed, "Dice", dice, relations.both(relations.dice_of_iou, iou),
+        "For one mask or for pooled counts, Dice is 2 IoU / (1 + IoU).",
     )  # fmt: skip
-    exact, rounded = relations.mean_dice(iou)
-    bounds = Finding(
-        "Dice and IoU, means", where, printed, f"mean Dice {text(rounded, dice.percent)}",
-        relations.judge(dice.interval, exact, rounded),
+    # J <= D for each mask, and D(J) is concave (Jensen).
+    follows = [Interval(low, relations.dice_of_iou(high)) for low, high in (iou.point, iou.interval)]
+    bounds = compared(
+        "Dice and IoU, means", where, printed, "mean Dice", dice, (follows[0], follows[1]),
         "Averaged over cases or pooled, Dice lies between IoU and 2 IoU / (1 + IoU).",
     )  # fmt: skip
     return _either(one_mask, bounds, pooled, means)
@@ -132,31 +149,29 @@ def _either(one_mask: Finding, bounds: Finding, pooled: str, means: str) -> list
     return [under(one_mask, pooled), under(bounds, means)]
 
 
-def _f1(where: str, precision: Value, recall: Value, printed: Value) -> Finding:
-    exact, rounded = relations.both(relations.f1, precision, recall)
-    return Finding(
-        "F1 of precision, recall", where, f"F1 {printed.text}, precision {precision.text}, recall {recall.text}",
-        f"F1 {text(rounded, printed.percent)}", relations.judge(printed.interval, exact, rounded),
-        "F1 is the harmonic mean of precision and recall, and lies between them.",
-    )  # fmt: skip
+def _f1(where: str, plain: Mapping[str, Value]) -> Finding:
+    f1, precision, recall = plain["f1"], plain["precision"], plain["recall"]
+    printed = f"F1 {f1.text}, precision {precision.text}, recall {recall.text}"
+    sentence = "F1 is the harmonic mean of precision and recall, and lies between them."
+    follows = relations.both(relations.f1, precision, recall)
+    return compared("F1 of precision, recall", where, printed, "F1", f1, follows, sentence)
 
 
 RATES = ("sensitivity", "specificity", "accuracy")
 
 
-def _share(plain: Mapping[str, Value]) -> Interval | None:
-    return relations.prevalence(*(plain[name].interval for name in RATES))
-
-
 def _prevalence(where: str, plain: Mapping[str, Value]) -> Finding:
-    exact = relations.prevalence(*(Interval(plain[name].number, plain[name].number) for name in RATES))
-    rounded = _share(plain)
-    verdict: relations.Verdict = "consistent" if exact else "only by rounding" if rounded else "contradiction"
+    exact, rounded = relations.prevalence(*(plain[name].point for name in RATES)), _share(plain)
     return Finding(
         "prevalence of tumour", where, ", ".join(f"{name} {plain[name].text}" for name in RATES),
-        f"tumour is {text(rounded, True)} of the voxels" if rounded else "no share of tumour fits", verdict,
+        f"tumour is {text(rounded, True)} of the voxels" if rounded else "no share of tumour fits",
+        relations.graded(exact, rounded),
         "Accuracy is the mean of sensitivity and specificity, weighted by the shares of tumour and background.",
     )  # fmt: skip
+
+
+def _share(plain: Mapping[str, Value]) -> Interval | None:
+    return relations.prevalence(*(plain[name].interval for name in RATES))
 
 
 def rate_columns(table: Mapping[str, Any], *more: str) -> list[Mapping[str, Any]]:
@@ -164,21 +179,18 @@ def rate_columns(table: Mapping[str, Any], *more: str) -> list[Mapping[str, Any]
     return [column for column in table["columns"] if role(column) in (*RATES, *more)]
 
 
-def joint_prevalence(table: Mapping[str, Any]) -> tuple[list[str], Interval | None, Interval | None]:
+def joint_prevalence(table: Mapping[str, Any]) -> tuple[list[dict[str, Value]], Interval | None, Interval | None]:
     """Rows with all three rates, the share of tumour that fits all of them as printed, and by rounding."""
-    rows = [(row, values) for row in table["rows"] for values in _plain(table, row) if set(RATES) <= set(values)]
-    shares = [_share(values) for _, values in rows]
-    points = [[Interval(values[name].number, values[name].number) for name in RATES[:2]] for _, values in rows]
+    rows = [values for row in table["rows"] for values in _plain(table, row) if set(RATES) <= set(values)]
     exact = [
-        relations.prevalence(rates[0], rates[1], values["accuracy"].interval)
-        for rates, (_, values) in zip(points, rows, strict=True)
-    ]
-    return [row["label"] for row, _ in rows], _common(exact), _common(shares)
+        relations.prevalence(one["sensitivity"].point, one["specificity"].point, one["accuracy"].interval)
+        for one in rows
+    ]  # fmt: skip
+    return rows, _common(exact), _common([_share(values) for values in rows])
 
 
-def _common(shares: Iterable[Interval | None]) -> Interval | None:
-    known = list(shares)
-    return relations.intersection([s for s in known if s]) if known and all(known) else None
+def _common(shares: Sequence[Interval | None]) -> Interval | None:
+    return relations.intersection([s for s in shares if s]) if shares and all(shares) else None
 
 
 def _plain(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[dict[str, Value]]:
@@ -187,65 +199,52 @@ def _plain(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[dict[str, V
 
 def joint_shares(table: Mapping[str, Any]) -> list[Finding]:
     """The share of tumour that all rows of one test set must have, and the Dice that it gives in each."""
-    names, exact, rounded = joint_prevalence(table) if table.get("one_test_set") else ([], None, None)
-    if len(names) < 2:
+    known, exact, rounded = joint_prevalence(table) if table.get("one_test_set") else ([], None, None)
+    if len(known) < 2:
         return []
-    verdict: relations.Verdict = "consistent" if exact else "only by rounding" if rounded else "contradiction"
     follows = f"tumour is {text(rounded, True)} of the voxels" if rounded else "no share of tumour fits all rows"
-    found = [
-        Finding("prevalence, all rows", table["id"], f"{', '.join(RATES)} of {len(names)} rows", follows, verdict,
-                "All rows are of one test set, so the share of tumour must be the same in each.")
-    ]  # fmt: skip
-    found = [under(one, assumed(rate_columns(table), pooled=True)) for one in found]
+    joint = Finding(
+        "prevalence, all rows", table["id"], f"{', '.join(RATES)} of {len(known)} rows", follows,
+        relations.graded(exact, rounded),
+        "All rows are of one test set, so the share of tumour must be the same in each.",
+    )  # fmt: skip
+    found = [under(joint, assumed(rate_columns(table), pooled=True))]
     for row in table["rows"]:
         for values in _plain(table, row):
             if rounded and {*RATES, "dice"} <= set(values):
-                follows_in_row = _dice_of_rates(f"{table['id']}, {row['label']}", values, rounded, "all rows together")
-                found += [under(one, assumed(rate_columns(table, "dice"), pooled=True)) for one in follows_in_row]
+                one = _dice_of_rates(f"{table['id']}, {row['label']}", values, rounded, "all rows together")
+                found.append(under(one, assumed(rate_columns(table, "dice"), pooled=True)))
     return found
 
 
-def _dice_of_rates(where: str, plain: Mapping[str, Value], share: Interval | None, of: str) -> list[Finding]:
-    if share is None:
-        return []
+def _dice_of_rates(where: str, plain: Mapping[str, Value], share: Interval, of: str) -> Finding:
     dice, sensitivity, accuracy = plain["dice"], plain["sensitivity"], plain["accuracy"]
-    exact = relations.span(
-        relations.dice_of_rates, share, *(Interval(value.number, value.number) for value in (sensitivity, accuracy))
-    )
+    exact = relations.span(relations.dice_of_rates, share, sensitivity.point, accuracy.point)
     rounded = relations.span(relations.dice_of_rates, share, sensitivity.interval, accuracy.interval)
-    return [
-        Finding("Dice of the rates", where,
-                f"Dice {dice.text}, sensitivity {sensitivity.text}, accuracy {accuracy.text}",
-                f"Dice {text(rounded, dice.percent)}", relations.judge(dice.interval, exact, rounded),
-                f"The share of tumour from {of}, sensitivity and accuracy determine Dice.")
-    ]  # fmt: skip
+    printed = f"Dice {dice.text}, sensitivity {sensitivity.text}, accuracy {accuracy.text}"
+    sentence = f"The share of tumour from {of}, sensitivity and accuracy determine Dice."
+    return compared("Dice of the rates", where, printed, "Dice", dice, (exact, rounded), sentence)
 
 
-def _at_most(where: str, low: tuple[Value, Mapping[str, Any]], high: tuple[Value, Mapping[str, Any]]) -> Finding:
+def _ordered(where: str, low: Cell, high: Cell) -> Finding:
     (less, less_column), (more, more_column) = low, high
-    exact, rounded = Interval(0.0, more.number), Interval(0.0, more.interval.high)
-    names = f"{less_column['name']} {less.text}, {more_column['name']} {more.text}"
-    return Finding(
-        "order of measures", where, names, f"{less_column['name']} at most {text(Interval(*[rounded.high] * 2))}",
-        relations.judge(less.interval, exact, rounded),
-        f"In every class IoU is at most F1 and at most recall, so {less_column['name']} cannot exceed "
-        f"{more_column['name']}.",
+    names = less_column["name"], more_column["name"]
+    return at_most(
+        "order of measures", where, f"{names[0]} {less.text}, {names[1]} {more.text}", names[0], less,
+        (more.number, more.interval.high),
+        f"In every class IoU is at most F1 and at most recall, so {names[0]} cannot exceed {names[1]}.",
     )  # fmt: skip
 
 
 def _mean_iou(where: str, mean: Value, dice: Value, pooled: str, means: str) -> list[Finding]:
-    printed, found = f"mean IoU {mean.text}, Dice {dice.text}", []
-    bounds: tuple[tuple[str, Callable[[float], float], str], ...] = (
-        ("mean IoU, one mask", lambda d: (1 + relations.iou_of_dice(d)) / 2,
-         "With two classes mean IoU is at most (1 + IoU of the tumour) / 2, and that IoU follows from Dice."),
-        ("mean IoU, means", lambda d: (1 + d) / 2,
-         "Pooled or averaged, IoU is at most Dice, so the mean IoU of two classes is at most (1 + Dice) / 2."),
+    printed, ends = f"mean IoU {mean.text}, Dice {dice.text}", (dice.number, dice.interval.high)
+    first, last = ((1 + end / (2 - end)) / 2 for end in ends)
+    one_mask = at_most(
+        "mean IoU, one mask", where, printed, "mean IoU", mean, (first, last),
+        "With two classes mean IoU is at most (1 + IoU of the tumour) / 2, and that IoU follows from Dice.",
     )  # fmt: skip
-    for relation, bound, sentence in bounds:
-        exact, rounded = Interval(0.0, bound(dice.number)), Interval(0.0, bound(dice.interval.high))
-        follows = f"mean IoU at most {rounded.high:.4g}"
-        found.append(
-            Finding(relation, where, printed, follows, relations.judge(mean.interval, exact, rounded), sentence)
-        )
-    one_mask, bounded = found
-    return _either(one_mask, bounded, pooled, means)
+    bounds = at_most(
+        "mean IoU, means", where, printed, "mean IoU", mean, ((1 + ends[0]) / 2, (1 + ends[1]) / 2),
+        "Pooled or averaged, IoU is at most Dice, so the mean IoU of two classes is at most (1 + Dice) / 2.",
+    )  # fmt: skip
+    return _either(one_mask, bounds, pooled, means)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmark.base.records import InputError
-from benchmark.results.explain import derived, means, splits
+from benchmark.results.explain import derived, means
+from benchmark.results.explain.about import known_models
 from benchmark.results.explain.answers import Derived, Explanation
-from benchmark.results.explain.counts import measures_in
-from benchmark.results.explain.means import fences, known_models
+from benchmark.results.explain.means import fences, measures_in
 from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.studies.study import Study
@@ -34,7 +34,7 @@ def explain(
     apart = _check(results, model, against)
     name = metric or ("accuracy" if region == SLICE else "dice")
     if against and {model, against} & set(apart):
-        return splits.two_splits(results, model, against, region, name)
+        return derived.two_splits(results, model, against, region, name)
     if name == derived.RANK:
         if region is not None:
             raise InputError(f"--region {region}: expected none, as the ranking is over all regions.")
@@ -56,7 +56,7 @@ def _check(results: Results, model: str, against: str | None) -> list[str]:
     """Refuse unknown models; return those that have scores and are not compared."""
     known = known_models(results)
     apart = [str(name) for name in pd.unique(results.apart["model"]) if name not in known]
-    for name in (model, *([against] if against else [])):
+    for name in filter(None, (model, against)):
         if name not in [*known, *apart]:
             rest = f"; scores that stand apart from the comparison: {', '.join(apart)}" if apart else ""
             expected = f"expected one of {', '.join(known)}{rest}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark.results.explain.runs import RunUsed
+Row = dict[Any, Any] | None
+"""A row of a table by its columns; None where the table has none."""
 
 
 class Printed(NamedTuple):
@@ -18,6 +19,24 @@ class Printed(NamedTuple):
 
     where: str
     text: str
+
+
+@dataclass(frozen=True)
+class RunUsed:
+    """A run of the model: how many cases of the cell it scored, where it came from, and whether its folder is here.
+
+    ``state`` is "here", "not here", or says in which way the folder here is not the run that the scores came from.
+    """
+
+    id: str
+    fold: int
+    seed: int
+    cases: int
+    commit: str
+    fingerprint: str
+    started: str
+    state: str
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +72,7 @@ class Power:
 
     sd_difference: float
     variances: dict[str, float]
-    rows: list[dict[str, float]]
+    rows: list[dict[Any, float]]
     printed: list[Printed]
 
 
@@ -72,11 +91,11 @@ class Paired:
     difference: float
     ci_low: float
     ci_high: float
-    row: dict[str, Any] | None
-    patients: list[dict[str, Any]]
+    row: Row
+    patients: list[dict[Any, Any]]
     driving: list[str]
     deciding: list[str]
-    methods: dict[str, Any] | None = None
+    methods: Row = None
     power: Power | None = None
 
 
@@ -116,7 +135,7 @@ class Explanation(Number):
     """
 
     version: str
-    summary: dict[str, Any]
+    summary: dict[Any, Any]
     by_seed: dict[int, float]
     patients: list[PatientValue]
     outlier_rule: str
@@ -150,10 +169,10 @@ class Derived(Number):
     ``parts`` are rows of names to values, ``how`` says what a row is and what is done with them.
     """
 
-    parts: list[dict[str, Any]]
+    parts: list[dict[Any, Any]]
     how: str
     results: list[Computed]
-    paired: Paired | None = field(default=None)
+    paired: Paired | None = None
 
 
 def _plain(value: Any) -> Any:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from benchmark import stats
-from benchmark.base.records import InputError
-from benchmark.report.tables import title
-from benchmark.results.explain import printed
-from benchmark.results.explain.answers import CaseValue, Explanation, Paired, PatientValue, Power
-from benchmark.results.explain.counts import count_metric, count_names, count_rows, measures_in
-from benchmark.results.explain.runs import RunUsed, runs_used, source_of
+from benchmark.base.records import SCORE_COLUMNS, InputError
+from benchmark.report.tables import of_pair, title
+from benchmark.results.explain.about import about, check_region, known_models, printed
+from benchmark.results.explain.answers import CaseValue, Explanation, Paired, PatientValue, Power, Row, RunUsed
 from benchmark.results.results import Results
-from benchmark.scoring.counts import SLICE
-from benchmark.scoring.metrics import COUNTS, LESION_COUNTS
+from benchmark.scoring import score_table
+from benchmark.scoring.counts import POOLED_MEASURES, SLICE
+from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, Metric
 from benchmark.stats.patients import patient_means
 
 FENCE = 1.5
@@ -29,78 +29,53 @@ WORST = 3
 """Cases that are named as the worst."""
 DRIVING = 3
 """Patients that are named as driving a difference."""
+REPORT = ("accuracy", "precision", "recall", "f1", "support")
+"""Measures of a classifier's report on slices."""
 VARIANCES = ("patient", "seed", "patient_seed")
 """Where the variance of the difference of one run of each model on one patient comes from."""
 
 
 def mean(results: Results, model: str, region: str, metric: str, against: str | None) -> Explanation:
-    """Follow a mean over patients to its rows.
-
-    Raises:
-        InputError: for a region or metric that the model, or ``against``, has no scores of.
-    """
+    """Follow a mean over patients to its rows."""
     rows = pd.concat([value_rows(results, name, region, metric) for name in filter(None, (model, against))])
     own = rows[rows["model"] == model]
     shown = results.metrics[metric] if metric in results.metrics else count_metric(metric, region)
-    summary = next(row for row in stats.summarise(rows).to_dict("records") if row["model"] == model)
+    (summary,) = (row for row in stats.summarise(rows).to_dict("records") if row["model"] == model)
     values = patient_means(own).droplevel("model")
     low, high = fences(values.to_numpy())
     of = about(results, model, metric, region, own, against)
-    patients = _patients(results.raw, own, values, (low, high), of["runs"], shown.better)
-    cases = [case for patient in patients for case in patient.cases]
+    sign = 1 if shown.better == "higher" else -1
+    patients = _patients(results.raw, own, values, low, high, of["runs"])
+    patients = sorted(patients, key=lambda patient: sign * patient.value)
+    cases = sorted((case for patient in patients for case in patient.cases), key=lambda case: sign * case.value)
     compared = model in known_models(results) and region != SLICE
     everybody = set(results.own["patient_id"]) if compared else set()
     by_seed = patient_means(own, ("seed",)).groupby(level="seed").mean().to_dict()
     of["warnings"] += [f"{run.id}: {run.state}." for run in of["runs"] if run.state not in ("here", "not here")]
     return Explanation(
         **of, unit=shown.unit, title=f"{title(shown)} of {region}", version=shown.version,
-        summary={str(k): v for k, v in summary.items()}, by_seed={int(str(k)): float(v) for k, v in by_seed.items()},
+        summary=summary, by_seed={int(str(seed)): float(value) for seed, value in by_seed.items()},
         patients=patients, outlier_rule=OUTLIER_RULE, fences=(low, high),
-        worst=[case.case_id for case in sorted(cases, key=lambda case: _badness(case.value, shown.better))[:WORST]],
+        worst=[case.case_id for case in cases[:WORST]],
         left_out=results.left_out if compared else [],
         patients_left_out=sorted(everybody - set(own["patient_id"])),
         paired=_paired(results, rows, (model, against)) if against else None,
     )  # fmt: skip
 
 
-def about(
-    results: Results, model: str, metric: str, region: str | None, rows: pd.DataFrame, against: str | None = None
-) -> dict[str, Any]:
-    """What every explanation says of a number: its name, its source, its runs and where it is printed."""
-    places = printed.of_number(results, model, metric, region)
-    return {
-        "study": results.study.name, "model": model, "metric": metric, "region": region,
-        "source": source_of(results, model), "runs": runs_used(results, model, rows),
-        "printed": places + (printed.of_pair(results, model, against, metric, region) if against else []),
-        "beside": printed.beside(results, model, metric, region), "warnings": printed.warnings(results),
-    }  # fmt: skip
-
-
-def known_models(results: Results) -> list[str]:
-    """Models that are compared, in order of appearance."""
-    return [str(name) for name in pd.unique(results.scores["model"])]
-
-
 def value_rows(results: Results, model: str, region: str, metric: str) -> pd.DataFrame:
-    """Tidy rows of one model, region and metric or count: those compared, else those that stand apart.
-
-    Raises:
-        InputError: if there are none; the sentence says what there is.
-    """
+    """Tidy rows of one model, region and metric or count: those compared, else those that stand apart."""
     there = [part[part["model"] == model] for part in (results.scores, results.apart)]
     check_region(results, model, region, pd.concat(there))
     rows = next(part for part in there if region in set(part["region"]))
     rows = rows[rows["region"] == region]
     counted = pd.concat([results.merged, *(other.raw for other in results.external.values())], ignore_index=True)
-    if metric in (*COUNTS, *LESION_COUNTS):
-        counts = count_rows(counted, metric)
-        counts = counts[(counts["model"] == model) & (counts["region"] == region)]
-        found = counts[counts["case_id"].isin(rows["case_id"])]
-    else:
-        found = rows[rows["metric"] == metric]
+    counted = counted[counted["case_id"].isin(rows["case_id"]) & (counted["region"] == region)]
+    is_count = metric in (*COUNTS, *LESION_COUNTS)
+    found = count_rows(counted, metric, model) if is_count else rows[rows["metric"] == metric]
     if found.empty:
-        counted = counted[counted["case_id"].isin(rows["case_id"]) & (counted["region"] == region)]
-        known = [*(str(name) for name in pd.unique(rows["metric"])), *count_names(counted)]
+        counts = [name for name in (*COUNTS, *LESION_COUNTS) if name in counted and counted[name].notna().any()]
+        known = [*pd.unique(rows["metric"]), *counts]
         measures = measures_in(results, region) if set(COUNTS) & set(known) else ()
         pool = f", or pooled over cases one of {', '.join(measures)}" if measures else ""
         raise InputError(
@@ -110,13 +85,30 @@ def value_rows(results: Results, model: str, region: str, metric: str) -> pd.Dat
     return found
 
 
-def check_region(results: Results, model: str, region: str | None, rows: pd.DataFrame) -> None:
-    """Raise InputError for a region that ``rows`` of a model have not, saying which there are."""
-    regions = [str(name) for name in pd.unique(rows["region"])]
-    if region is not None and region not in regions:
-        raise InputError(
-            f"Study {results.study.name} scores {model} in no region {region!r}: expected one of {', '.join(regions)}."
-        )
+def measures_in(results: Results, region: str | None) -> tuple[str, ...]:
+    """Measures of pooled counts that a report prints: of slices those of a classifier's report, else its paper's.
+
+    Elsewhere "Dice" is a mistyped "dice", and not the Dice of all cases together.
+    """
+    if region == SLICE:
+        return REPORT
+    return tuple(POOLED_MEASURES) if results.published else ()
+
+
+def count_metric(name: str, region: str) -> Metric:
+    """Return a count as a metric without rules, its unit being what is counted."""
+    rule, _, part = name.rpartition("_")
+    unit = "lesions" if rule else "slices" if region == SLICE else "voxels"
+    place = {"lesion": "lesions.", "instance": "instances."}.get(rule, "") + part
+    better: Literal["higher", "lower"] = "lower" if part in ("fp", "fn") else "higher"
+    return Metric(name, name, better, unit, "1", attrgetter(place), "formula", "formula", "formula")
+
+
+def count_rows(table: pd.DataFrame, name: str, model: str) -> pd.DataFrame:
+    """Rows of SCORE_COLUMNS and ``model`` with a count of a model, of a table as ``score_table.read`` gives it."""
+    rows = table.reindex(columns=[*score_table.HEAD, name])
+    rows = rows.assign(metric=name, metric_version="1", value=rows[name], model=score_table.model_names(table))
+    return rows.loc[(rows["model"] == model) & rows["value"].notna(), [*SCORE_COLUMNS, "model"]]
 
 
 def fences(values: np.ndarray) -> tuple[float, float]:
@@ -126,25 +118,22 @@ def fences(values: np.ndarray) -> tuple[float, float]:
 
 
 def _patients(
-    raw: pd.DataFrame, own: pd.DataFrame, values: pd.Series, bounds: tuple[float, float], runs: Sequence[RunUsed],
-    better: str,
-) -> list[PatientValue]:  # fmt: skip
-    """Patients with their cases and seeds, the worst first."""
-    cases = patient_means(own.assign(case=own["case_id"]), ("case",)).droplevel("patient_id")
-    first = own.iloc[0]
-    tested = raw[(raw["bundle"] == first["bundle"]) & (raw["variant"] == first["variant"])]
+    raw: pd.DataFrame, own: pd.DataFrame, values: pd.Series, low: float, high: float, runs: Sequence[RunUsed]
+) -> list[PatientValue]:
+    """Patients with their cases and seeds."""
+    cases = patient_means(own, ("case_id",)).droplevel("patient_id")
+    tested = raw[score_table.model_names(raw) == own["model"].iloc[0]]
     folds = (tested if len(tested) else own).groupby("case_id")["fold"].unique()
     result = []
     for patient, rows in own.groupby("patient_id", sort=False):
         value = float(values[patient])
-        result.append(
-            PatientValue(
-                str(patient), value, "below" if value < bounds[0] else "above" if value > bounds[1] else "",
-                [_case(str(case), float(cases[case]), part, sorted(map(int, folds[case])), runs)
-                 for case, part in rows.groupby("case_id", sort=False)],
-            )
-        )  # fmt: skip
-    return sorted(result, key=lambda patient: _badness(patient.value, better))
+        of_cases = [
+            _case(str(case), float(cases[case]), part, sorted(map(int, folds[case])), runs)
+            for case, part in rows.groupby("case_id", sort=False)
+        ]
+        outlier = "below" if value < low else "above" if value > high else ""
+        result.append(PatientValue(str(patient), value, outlier, of_cases))
+    return result
 
 
 def _case(case: str, value: float, rows: pd.DataFrame, folds: list[int], runs: Sequence[RunUsed]) -> CaseValue:
@@ -159,10 +148,6 @@ def _case(case: str, value: float, rows: pd.DataFrame, folds: list[int], runs: S
     return CaseValue(case, value, seeds, folds, "; ".join(notes), [str(path) for path in paths if path.exists()])
 
 
-def _badness(value: float, better: str) -> float:
-    return value if better == "higher" else -value
-
-
 def leave_one_out(differences: np.ndarray) -> np.ndarray:
     """Mean without each value in turn; NaN where there is but one."""
     if len(differences) < 2:
@@ -170,12 +155,7 @@ def leave_one_out(differences: np.ndarray) -> np.ndarray:
     return np.asarray((differences.sum() - differences) / (len(differences) - 1))
 
 
-def paired(
-    values: pd.DataFrame,
-    row: dict[str, Any] | None = None,
-    methods: dict[str, Any] | None = None,
-    power: Power | None = None,
-) -> Paired:
+def paired(values: pd.DataFrame, row: Row = None, methods: Row = None, power: Power | None = None) -> Paired:
     """Pair two models on ``values`` (patients by models); a ``row`` of comparisons decides which of them is A."""
     first, second = (row["model_a"], row["model_b"]) if row else values.columns
     differences = stats.paired_differences(values[first], values[second])
@@ -189,8 +169,7 @@ def paired(
     turned = table.index[np.sign(table["without"]) * np.sign(array.mean()) < 0]
     patients = table.rename_axis("patient_id").reset_index().to_dict("records")
     return Paired(
-        str(first), str(second), float(array.mean()), float(low[0]), float(high[0]), row,
-        [{str(key): value for key, value in patient.items()} for patient in patients],
+        str(first), str(second), float(array.mean()), float(low[0]), float(high[0]), row, patients,
         [str(patient) for patient in moved.index[:DRIVING] if moved[patient] > 0], [str(patient) for patient in turned],
         methods, power,
     )  # fmt: skip
@@ -198,23 +177,19 @@ def paired(
 
 def _paired(results: Results, rows: pd.DataFrame, pair: Sequence[Any]) -> Paired:
     metric, region = str(rows["metric"].iloc[0]), str(rows["region"].iloc[0])
-    row = _pair_row(results.comparisons, metric, region, pair)
-    methods = _pair_row(results.methods, metric, region, pair)
+    tested, methods = (
+        next(iter(_pair_rows(table, metric, region, pair).to_dict("records")), None)
+        for table in (results.comparisons, results.methods)
+    )
     values = stats.patient_table(rows, metric, region)
-    return paired(values[list(pair)], row, methods, _power(results, metric, region, pair))
+    return paired(values[list(pair)], tested, methods, _power(results, metric, region, pair))
 
 
 def _pair_rows(table: pd.DataFrame | None, metric: str, region: str, pair: Sequence[str]) -> pd.DataFrame:
     """Rows on a pair of models in either order."""
     if table is None:
         return pd.DataFrame()
-    own = table[(table["metric"] == metric) & (table["region"] == region)]
-    return own[own[["model_a", "model_b"]].isin(list(pair)).all(axis=1)]
-
-
-def _pair_row(table: pd.DataFrame | None, metric: str, region: str, pair: Sequence[str]) -> dict[str, Any] | None:
-    own = _pair_rows(table, metric, region, pair)
-    return {str(key): value for key, value in own.iloc[0].items()} if len(own) else None
+    return of_pair(table[(table["metric"] == metric) & (table["region"] == region)], *pair)
 
 
 def _power(results: Results, metric: str, region: str, pair: Sequence[str]) -> Power | None:
@@ -229,10 +204,10 @@ def _power(results: Results, metric: str, region: str, pair: Sequence[str]) -> P
     if metric in results.study.compare["metrics"]:
         columns["hardest"] = networks["patients_family"]
     columns |= {f"methods, {seeds} seeds": own["patients"] for seeds, own in methods.groupby("seeds")}
-    rows = pd.DataFrame(columns).loc[networks.index].reset_index().to_dict("records")
+    rows = pd.DataFrame(columns).loc[networks.index].astype(float).reset_index().to_dict("records")
     return Power(
         sd_difference=float(networks["sd_difference"].iloc[0]),
         variances={name: float(methods[name].iloc[0]) for name in VARIANCES} if len(methods) else {},
-        rows=[{str(key): float(value) for key, value in row.items()} for row in rows],
-        printed=printed.of_number(results, "", metric, None),
+        rows=rows,
+        printed=printed(results, "", metric, None),
     )
