@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import json
 import math
 import os
 import re
+import secrets
 import shutil
 import socket
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,20 +34,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: if the disk is full or the place cannot be written.
     """
-    handle, name = _beside(path, lambda folder, prefix: tempfile.mkstemp(dir=folder, prefix=prefix, suffix=path.name))
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        temporary.chmod(0o666 & ~_umask())
+    with _beside(path) as temporary:
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        raise _explained(error, path) from error
-    except UnicodeEncodeError as error:
-        found = ascii(error.object[error.start : error.end])
-        raise InputError(f"{path} was not written: expected names in UTF-8, found {found} in one.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -58,42 +48,61 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         InputError: if the disk is full or the place cannot be written.
     """
-    temporary = Path(_beside(path, lambda folder, prefix: tempfile.mkdtemp(dir=folder, prefix=prefix)))
-    try:
-        temporary.chmod(0o777 & ~_umask())
+    with _beside(path) as temporary:
+        temporary.mkdir()
         yield temporary
         try:
             temporary.rename(path)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-    except OSError as error:
-        raise _explained(error, path) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
-def replacing_files(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder within ``folder``, and move each file there into place when the block ends well.
-
-    Nothing in ``folder`` changes before all files are complete. Files that were not made anew stay.
-
-    Raises:
-        InputError: if the disk is full or the place cannot be written.
-    """
-    temporary = Path(_beside(folder / "files", lambda place, prefix: tempfile.mkdtemp(dir=place, prefix=prefix)))
+def _beside(path: Path) -> Iterator[Path]:
+    """Give a free path beside ``path``, remove what is left there in the end, and say in words what went wrong."""
+    owner = f".{os.getpid()}-{socket.gethostname()}"
+    temporary = path.with_name(f"{owner}-{secrets.token_hex(4)}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
         yield temporary
-        made = sorted(path for path in temporary.rglob("*") if path.is_file())
-        for path in made:
-            target = folder / path.relative_to(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
     except OSError as error:
-        raise _explained(error, folder) from error
+        # numpy says how much it could not write, without an error number.
+        full = error.errno == errno.ENOSPC or (error.errno is None and "requested and" in str(error))
+        reason = "the disk is full; free some space and run the same command again" if full else error.strerror or error
+        raise InputError(f"{path} was not written: {reason}.") from error
+    except UnicodeEncodeError as error:
+        found = ascii(error.object[error.start : error.end])
+        raise InputError(f"{path} was not written: expected names in UTF-8, found {found} in one.") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+# Once per folder and process is enough: what is left there later, a process of its own left.
+@lru_cache(maxsize=1024)
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine were writing in a folder."""
+    pattern = re.compile(rf"\.(\d{{1,9}})-{re.escape(socket.gethostname())}-.*", re.DOTALL)
+    for path in folder.glob(".*"):
+        match = pattern.fullmatch(path.name)
+        if match and not _runs(int(match[1])):
+            _remove(path)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # of someone else
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -228,15 +237,6 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-@lru_cache(maxsize=1)
-def _umask() -> int:
-    # tempfile makes things private; results are as readable as anything the user makes. The mask can only be read by
-    # setting it, which other threads would notice: once is enough.
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
-
-
 def entries(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of the files and of the folders in a folder, each sorted, without hidden ones.
 
@@ -270,40 +270,3 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         if inner.is_symlink() and folder.resolve().is_relative_to(inner.resolve()):
             raise InputError(f"{inner}: expected a folder, found a link to a folder that it lies in.")
         yield from walk(inner)
-
-
-def _beside(path: Path, make: Any) -> Any:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path.parent)
-        return make(path.parent, f".{os.getpid()}-{socket.gethostname()}-")
-    except OSError as error:
-        raise _explained(error, path) from error
-
-
-# Once per folder and process is enough: what is left there later, a process of its own left.
-@lru_cache(maxsize=1024)
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes of this machine were writing in a folder."""
-    pattern = re.compile(rf"\.(\d{{1,9}})-{re.escape(socket.gethostname())}-.*", re.DOTALL)
-    for path in folder.glob(".*"):
-        match = pattern.fullmatch(path.name)
-        if match and not _runs(int(match[1])):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # of someone else
-    return True
-
-
-def _explained(error: OSError, path: Path) -> InputError:
-    # numpy says how much it could not write, without an error number.
-    if error.errno == errno.ENOSPC or (error.errno is None and "requested and" in str(error)):
-        return InputError(f"{path} was not written: the disk is full; free some space and run the same command again.")
-    return InputError(f"{path} was not written: {error.strerror or error}.")

@@ -30,16 +30,9 @@ def console(piped: int = 100, least: int = 0) -> Console:
 @contextmanager
 def reporting(description: str) -> Iterator[Progress]:
     """Yield a ``progress(done, total, text)`` that draws on standard error, so that results can be piped."""
-    if sys.stderr.isatty():
-        with _bar(description) as progress:
-            yield progress
-    else:
+    if not sys.stderr.isatty():
         yield _lines(description)
-
-
-@contextmanager
-def _bar(description: str) -> Iterator[Progress]:
-    """Yield a progress function that moves a bar of rich."""
+        return
     from rich import progress as rich_progress
     from rich.console import Console
 

@@ -8,17 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCORE_COLUMNS = (
-    "bundle",
-    "variant",
-    "fold",
-    "seed",
-    "patient_id",
-    "case_id",
-    "region",
-    "metric",
-    "metric_version",
-    "value",
-    "note",
+    *("bundle", "variant", "fold", "seed", "patient_id", "case_id"),
+    *("region", "metric", "metric_version", "value", "note"),
 )
 """Columns of a table of scores in memory, in order, with one row per run, case, region and metric.
 

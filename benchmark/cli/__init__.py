@@ -29,6 +29,7 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 
 DEFAULT = "quickstart"
+RequiredStudy = Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a study.json.")]
 StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A folder of reports/ with a study.json.")]
 Select = Annotated[
     list[str], typer.Option(metavar="KEY=VALUE ...", help="Only runs with bundle=, variant=, fold=, seed=.")
@@ -121,7 +122,8 @@ def run_all(
     declared, changes = study.load(name), _changes(set_)
     runs = study.select(declared.runs(changes), select)
     # Before the long work, not after it.
-    _check_code(declared, changes, allow_code)
+    if not allow_code:
+        study.check_code(declared, changes)
     execute.check_declared(runs, declared.data)
     execute.check_stages(runs)
     for bundle_ in dict.fromkeys(run.bundle for run in runs):
@@ -144,7 +146,7 @@ def run_all(
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(metavar="STUDY")],
+    name: RequiredStudy,
     run_id: Annotated[
         str, typer.Argument(metavar="RUN", help="As `benchmark plan` lists it: unet/default/fold0-seed1.")
     ],
@@ -156,7 +158,8 @@ def run(
 
     execute.end_with_parent()
     declared, changes = study.load(name), _changes(set_)
-    _check_code(declared, changes, allow_code)
+    if not allow_code:
+        study.check_code(declared, changes)
     runs = {run.id: run for run in declared.runs(changes)}
     if run_id not in runs:
         raise InputError(f"Study {name} has no run {run_id!r}: expected one of {', '.join(runs)}.")
@@ -176,7 +179,7 @@ def report(name: StudyName = DEFAULT) -> None:
 
 @app.command()
 def explain(
-    name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a study.json.")],
+    name: RequiredStudy,
     bundle_: Annotated[str, typer.Option("--bundle", help="The model, as tables name it.")],
     region: Annotated[
         str | None, typer.Option(help="A region of the tables: WT, or slice; by default all of them.")
@@ -315,13 +318,6 @@ def _report(declared: Study) -> None:
     from benchmark.results import publish
 
     print(f"Report: {publish.publish(declared)}")
-
-
-def _check_code(declared: Study, changes: dict[str, Any], allowed: bool) -> None:
-    from benchmark.studies import study
-
-    if not allowed:
-        study.check_code(declared, changes)
 
 
 def _show_code(name: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from benchmark.base import declared, project
 from benchmark.base.declared import Record
-from benchmark.base.files import read_json, write_json, write_text
+from benchmark.base.files import read_json, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.studies import trust
 
@@ -119,11 +118,8 @@ def _composed(name: str, bundles: Path, *_: Any) -> str:
     for kind in CONFIGS:
         config: dict[str, Any] = {}
         shared = read_json(protocol / f"{kind}.json", "the protocol")
-        for key in model.ids:
-            if key in shared:
-                raise InputError(
-                    f"{path}: ids: expected new ones, found {key!r} of the protocol; give it as a deviation."
-                )
+        for key in set(model.ids) & set(shared):
+            raise InputError(f"{path}: ids: expected new ones, found {key!r} of the protocol; give it as a deviation.")
         for key, value in shared.items():
             if key == "network_def":
                 config.update(model.ids)
@@ -131,7 +127,7 @@ def _composed(name: str, bundles: Path, *_: Any) -> str:
         config["bundle_root"] = f"bundles/{name}"
         composed[kind] = config
     for key, value in model.deviations.items():
-        if _within(key, FIXED_IDS):
+        if _is_fixed(key):
             raise InputError(f"{path}: deviations: id {key!r} cannot be set: a study decides it.")
         override(composed, key, value)
     composed["metadata"] = {**read_json(protocol / "metadata.json", "the protocol's metadata"), **model.metadata}
@@ -145,15 +141,6 @@ def _composed(name: str, bundles: Path, *_: Any) -> str:
     return json.dumps({**composed, "native": model.native} if model.native else composed)
 
 
-def native(name: str) -> dict[str, Any]:
-    """Return the ids that a model's own recipe sets on top of the composed configs; empty where it has none.
-
-    Raises:
-        InputError: for an unknown bundle.
-    """
-    return dict(_model(name).native)
-
-
 def code(name: str) -> list[str]:
     """Code in a bundle that is not the repository's, beyond references and arithmetic."""
     return trust.of_bundle(name, _model(name).model_dump())
@@ -161,14 +148,28 @@ def code(name: str) -> list[str]:
 
 def write(name: str) -> list[Path]:
     """Write a bundle's composed configs into its folder and return the files that changed."""
-    folder = project.bundles() / name
-    texts = {folder / "configs" / f"{kind}.json": _text(config) for kind, config in compose(name).items()}
-    for copied, place in (("logging.conf", folder / "configs"), ("LICENSE", folder)):
-        texts[place / copied] = (project.bundles() / "protocol" / copied).read_text(encoding="utf-8")
+    texts = _files(project.bundles() / name, compose(name))
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in changed:
         write_text(path, texts[path])
     return changed
+
+
+def freeze(configs: Mapping[str, dict[str, Any]], folder: Path) -> None:
+    """Write a run's configs so that its folder is a stand-alone bundle."""
+    for path, text in _files(folder, configs).items():
+        write_text(path, text)
+
+
+def _files(folder: Path, configs: Mapping[str, dict[str, Any]]) -> dict[Path, str]:
+    """Texts of a bundle's files, by path."""
+    texts = {
+        folder / "configs" / f"{kind}.json": json.dumps(config, indent=4, ensure_ascii=False) + "\n"
+        for kind, config in configs.items()
+    }
+    for copied in (folder / "configs" / "logging.conf", folder / "LICENSE"):
+        texts[copied] = (project.bundles() / "protocol" / copied.name).read_text(encoding="utf-8")
+    return texts
 
 
 def read(name: str) -> dict[str, dict[str, Any]]:
@@ -201,17 +202,13 @@ def override(configs: Mapping[str, dict[str, Any]], key: str, value: Any) -> Non
     Raises:
         InputError: if no config has the id, or its value there is of another type.
     """
-    found = False
-    for kind in CONFIGS:
-        place: Any = configs[kind]
-        *parents, last = key.replace("::", "#").split("#")
-        for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
-        if isinstance(place, dict) and last in place:
-            _check_type(key, place[last], value)
-            place[last] = value
-            found = True
-    if not found:
+    *parents, last = _path(key)
+    places = [_at(configs[kind], parents) for kind in CONFIGS]
+    places = [place for place in places if isinstance(place, dict) and last in place]
+    for place in places:
+        _check_type(key, place[last], value)
+        place[last] = value
+    if not places:
         known = ", ".join(key for key in configs["train"] if key not in ("imports", "initialize", "training"))
         raise InputError(f"There is no id {key!r} in the bundle's configs: expected one of {known}, or one below them.")
 
@@ -242,14 +239,6 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
     return configs
 
 
-def freeze(configs: Mapping[str, dict[str, Any]], folder: Path) -> None:
-    """Write a run's configs so that its folder is a stand-alone bundle."""
-    for kind, config in configs.items():
-        write_json(folder / "configs" / f"{kind}.json", config)
-    for copied, place in (("logging.conf", folder / "configs"), ("LICENSE", folder)):
-        shutil.copyfile(project.bundles() / "protocol" / copied, place / copied)
-
-
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return every id in which models' configs differ, with each model's value (None: no such id).
 
@@ -275,7 +264,7 @@ def _model(name: str) -> _Model:
         raise InputError(f"There is no bundle {name!r}: expected one of {', '.join(names())}.")
     path = project.bundles() / name / "configs" / "model.json"
     model = declared.read(path, _Model, "what makes this model")
-    for text in _texts(model.model_dump()):
+    for _, text in trust.texts(model.model_dump()):
         file = trust.macro_file(text)
         if file and not Path(file).resolve().is_relative_to(path.parents[1].resolve()):
             raise InputError(f"{path}: expected text of the bundle's own files, found {text!r}.")
@@ -288,50 +277,32 @@ def _stamps(name: str) -> tuple[Any, ...]:
     return tuple((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for path in files for stat in [path.stat()])
 
 
-def _texts(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, (dict, list, tuple)):
-        for part in content.values() if isinstance(content, dict) else content:
-            yield from _texts(part)
+def _path(key: str) -> list[str]:
+    return key.replace("::", "#").split("#")
 
 
-def _within(key: str, ids: Sequence[str]) -> bool:
-    """Whether an id is one of ``ids`` or lies below or above one."""
-    path = key.replace("::", "#")
-    return any(f"{path}#".startswith(f"{one}#") or one.startswith(f"{path}#") for one in ids)
-
-
-def _check_free(configs: Mapping[str, dict[str, Any]], key: str) -> None:
-    """Refuse to set an id that a study decides, or one whose value is taken from such an id.
-
-    Raises:
-        InputError: if it is one.
-    """
-    values = [_at(config, key) for config in configs.values()]
-    taken = {found for value in values for text in _texts(value) for found in trust.REFERENCE.findall(text)}
-    taken = {one for one in taken if any(f"{one.replace('::', '#')}#".startswith(f"{fixed}#") for fixed in FIXED_IDS)}
-    if _within(key, FIXED_IDS) or taken:
-        field = "give `split` as a field of the study or of a model" if "split" in key else "its own fields decide it"
-        raise InputError(f"Id {key!r} cannot be set, as a study decides data, split and places for each run: {field}.")
-
-
-def _at(config: Any, key: str) -> Any:
-    for part in key.replace("::", "#").split("#"):
+def _at(config: Any, path: Sequence[str]) -> Any:
+    for part in path:
         config = config.get(part) if isinstance(config, dict) else None
     return config
 
 
+def _is_fixed(key: str, above: bool = True) -> bool:
+    """Whether a study decides an id: one of FIXED_IDS, one below it, or with ``above`` one that holds it."""
+    path = "#".join([*_path(key), ""])
+    return any(path.startswith(f"{one}#") or (above and one.startswith(path)) for one in FIXED_IDS)
+
+
+def _check_free(configs: Mapping[str, dict[str, Any]], key: str) -> None:
+    """Refuse to set an id that a study decides, or one whose value is taken from such an id."""
+    texts = [text for config in configs.values() for _, text in trust.texts(_at(config, _path(key)))]
+    if _is_fixed(key) or any(_is_fixed(one, above=False) for text in texts for one in trust.REFERENCE.findall(text)):
+        field = "give `split` as a field of the study or of a model" if "split" in key else "its own fields decide it"
+        raise InputError(f"Id {key!r} cannot be set, as a study decides data, split and places for each run: {field}.")
+
+
 def _check_type(key: str, old: Any, new: Any) -> None:
-    computed = isinstance(old, str) and old.startswith(("$", "@"))
-    expression = isinstance(new, str) and new.startswith(("$", "@"))
-    number = isinstance(old, (int, float)) and isinstance(new, (int, float))
-    same = (number and isinstance(old, bool) == isinstance(new, bool)) or type(old) is type(new)
-    if isinstance(old, int) and not isinstance(old, bool) and isinstance(new, float):
-        same = False
-    if not (computed or expression or same):
+    computed = any(isinstance(value, str) and value.startswith(("$", "@")) for value in (old, new))
+    whole = type(old) is float and type(new) is int
+    if not (computed or whole or type(old) is type(new)):
         raise InputError(f"Id {key!r} cannot be {new!r}: expected something like {json.dumps(old)}.")
-
-
-def _text(config: Any) -> str:
-    return json.dumps(config, indent=4, ensure_ascii=False) + "\n"

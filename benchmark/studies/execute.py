@@ -59,8 +59,8 @@ def check_declared(runs: Sequence[Run], dataset: str) -> None:
         largest[split] = max(run.fold, largest.get(split, 0))
     for split, fold in largest.items():
         # Before a set is scanned it has no folds.
-        if folds_path(dataset, split).exists() and not fold < (count := len(read_folds(dataset, split))):
-            raise InputError(f"{dataset} has folds 0 to {count - 1}, found fold {fold}.")
+        if folds_path(dataset, split).exists():
+            store.check_fold(fold, len(read_folds(dataset, split)), dataset)
 
 
 def check_stages(runs: Sequence[Run]) -> None:

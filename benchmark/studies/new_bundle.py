@@ -19,11 +19,9 @@ KNOWN = {
     "@in_channels": "in_channels in_chans in_channel input_channels n_input_channels num_input_channels n_channels",
     "@out_channels": "out_channels out_chans out_channel output_channels num_classes n_classes num_class classes",
     "@spatial_size": "img_size image_size input_size spatial_size",
+    "@channels": "channels features filters feature_channels",
 }
-"""Ids of the protocol, each with the names that arguments of networks have for it."""
-
-WIDTHS = ("channels", "features", "filters", "feature_channels")
-"""Names that arguments have for the five widths; filled with the id ``channels`` where the class needs one."""
+"""Ids, each with the names that arguments of networks have for it; ``@channels`` only where the class needs them."""
 
 CHANNELS = [32, 64, 128, 256, 512]
 
@@ -110,11 +108,9 @@ def _definition(network: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if key in arguments or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         known = next((value for value, names in KNOWN.items() if key in names.split()), None)
-        if known is None and needed and key in WIDTHS:
-            known = "@channels"
         if known is None and needed:
             raise InputError(f"{network} needs {key!r}, which is not known here: expected --set {key}=VALUE.")
-        if known is not None:
+        if known and (needed or known != "@channels"):
             definition[key] = known
     return {**definition, **arguments}
 

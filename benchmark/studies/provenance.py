@@ -15,6 +15,7 @@ from benchmark.base import declared
 from benchmark.base.declared import Record
 from benchmark.data.folds import folds_path
 from benchmark.data.manifest import cases_path
+from benchmark.data.volumes import sha256_file
 from benchmark.studies import code
 from benchmark.studies.store import RunRecord, Stage
 from benchmark.studies.study import Study, split_of
@@ -75,10 +76,8 @@ def of_runs(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
     return {
         "version": 2,
         "gathered": time.strftime("%Y-%m-%d"),
-        "cases_sha256": hashlib.sha256(cases_path(study.data).read_bytes()).hexdigest(),
-        "folds_sha256": {
-            split: hashlib.sha256(folds_path(study.data, split).read_bytes()).hexdigest() for split in splits
-        },
+        "cases_sha256": sha256_file(cases_path(study.data)),
+        "folds_sha256": {split: sha256_file(folds_path(study.data, split)) for split in splits},
         "versions": [dict(t) for t in {tuple(identity["versions"].items()) for identity in identities}],
         "code": _codes(identities),
         "runs": {run: _kept(record) for run, record in records.items()},

@@ -85,11 +85,12 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) 
     if lost:
         raise InputError(f"{lost[0]} does not exist after inference: expected a prediction of every test case.")
     rows: list[dict[str, Any]] = []
-    _timed(
-        folder,
-        "score",
-        lambda: rows.extend(r for c in cases for r in _score(run, c, predictions[c.case.case_id], data)),
-    )
+
+    def score() -> None:
+        for case in cases:
+            rows.extend(_score(run, case, predictions[case.case.case_id], data))
+
+    _timed(folder, "score", score)
     text = score_table.as_text(score_table.frame(rows))
     _note(folder, scores_sha256=hashlib.sha256(text.encode()).hexdigest())
     write_text(folder / "scores.csv", text)

@@ -132,19 +132,6 @@ def history(run: Run) -> pd.DataFrame:
     return read_table(path, "a training history", numbers=numbers) if path.exists() else pd.DataFrame()
 
 
-class _Shared:
-    """What the identities of all runs of one split have in common."""
-
-    def __init__(self, data: DataSet) -> None:
-        manifest, listed = data.manifest, data.cases.cases
-        self.folds = [_units(fold) for fold in load_folds(data.name, data.split)]
-        self.manifest = {
-            key: getattr(manifest, key) for key in ("modalities", "labels", "regions", "regions_class_order")
-        }
-        self.cases = {case.case_id: case_key(case, manifest.modalities) for case in listed}
-        self.versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
-
-
 def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[str, Any]]]:
     """Yield runs with everything that their numbers follow from: configs, patients, data, library versions, our code.
 
@@ -154,40 +141,53 @@ def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[st
     Raises:
         InputError: for a run that cannot be: unknown ids, values, bundle, data set or fold.
     """
-    shared: dict[str, _Shared] = {}
+    shared: dict[str, dict[str, Any]] = {}
     for run in runs:
         configs = bundle.frozen(run, dataset)
         split = configs["train"]["split"]
         if split not in shared:
-            shared[split] = _Shared(DataSet(dataset, split))
+            shared[split] = _shared(DataSet(dataset, split))
         yield run, _identity(run, configs, shared[split])
 
 
 def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Return everything a run's numbers follow from, as ``identities`` does."""
-    return _identity(run, configs, _Shared(data))
+    return _identity(run, configs, _shared(data))
 
 
-def _identity(run: Run, configs: Mapping[str, dict[str, Any]], shared: _Shared) -> dict[str, Any]:
-    if not 0 <= run.fold < len(shared.folds):
-        dataset = configs["train"]["manifest"]
-        raise InputError(f"{dataset} has folds 0 to {len(shared.folds) - 1}, found fold {run.fold}.")
-    joined = {
-        stage: read_record(place).fingerprint if (place / "run.json").exists() else None
-        for stage, place in zip(run.stages, stage_folders(run), strict=True)
-    }
+def _shared(data: DataSet) -> dict[str, Any]:
+    """What the identities of all runs of one split have in common; ``fold`` are all folds."""
+    keys, modalities = ("modalities", "labels", "regions", "regions_class_order"), data.manifest.modalities
     return {
-        **({"stages": joined, "threshold": detection.THRESHOLD} if run.stages else {}),
-        "config": {
-            kind: {key: value for key, value in configs[kind].items() if key not in bundle.MACHINE_IDS}
-            for kind in bundle.CONFIGS
-        },
-        "manifest": shared.manifest,
-        "fold": shared.folds[run.fold],
-        "cases": shared.cases,
-        "versions": shared.versions,
-        "code": code.hashes({kind: configs[kind] for kind in bundle.CONFIGS}),
+        "manifest": {key: getattr(data.manifest, key) for key in keys},
+        "fold": [_units(fold) for fold in load_folds(data.name, data.split)],
+        "cases": {case.case_id: case_key(case, modalities) for case in data.cases.cases},
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
     }
+
+
+def _identity(run: Run, configs: Mapping[str, dict[str, Any]], shared: Mapping[str, Any]) -> dict[str, Any]:
+    check_fold(run.fold, len(shared["fold"]), configs["train"]["manifest"])
+    known: dict[str, Any] = {"stages": {}, "threshold": detection.THRESHOLD} if run.stages else {}
+    for stage, place in zip(run.stages, stage_folders(run), strict=True):
+        known["stages"][stage] = read_record(place).fingerprint if (place / "run.json").exists() else None
+    computed = {kind: configs[kind] for kind in bundle.CONFIGS}
+    return {
+        **known,
+        "config": {
+            kind: {key: value for key, value in config.items() if key not in bundle.MACHINE_IDS}
+            for kind, config in computed.items()
+        },
+        **shared,
+        "fold": shared["fold"][run.fold],
+        "code": code.hashes(computed),
+    }
+
+
+def check_fold(fold: int, folds: int, dataset: str) -> None:
+    """Refuse a fold that a data set of so many does not have."""
+    if not 0 <= fold < folds:
+        raise InputError(f"{dataset} has folds 0 to {folds - 1}, found fold {fold}.")
 
 
 def fingerprint(what: Mapping[str, Any]) -> str:
@@ -204,11 +204,9 @@ def differing(recorded: RunRecord, what: Mapping[str, Any]) -> list[tuple[str, A
     """What differs between the identity that a run was recorded with and another: key, old value and new value."""
     before = {**recorded.identity, "code": code.at_the_moves(recorded.identity["code"], what["code"])}
     # Thousands of cases, in which no module is named, are compared as they are.
-    sides = [({**side, "cases": {}}, {"cases": side["cases"]}) for side in (before, what)]
-    (old, old_cases), (new, new_cases) = sides
-    same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
-    rows = [] if same else _differing(code.without_modules(old), code.without_modules(new))
-    return rows + _differing(old_cases, new_cases)
+    old, new = ({**side, "cases": {}} for side in (before, what))
+    rows = _differing(code.without_modules(old), code.without_modules(new))
+    return rows + _differing(before["cases"], what["cases"], "cases")
 
 
 def machine(device: str = "") -> dict[str, Any]:
@@ -237,16 +235,14 @@ def check(run: Run, what: Mapping[str, Any], device: str = "") -> None:
     recorded = read_record(folder(run))
     rows = differing(recorded, what)
     if recorded.machine and state(run) != "done":
-        here = {**recorded.machine, **machine(device)}
-        rows += _differing(recorded.machine, here, "machine")
-    if not rows:
-        return
-    keys = [f"{key} ({_short(old)} -> {_short(new)})" for key, old, new in rows]
-    shown = "; ".join(keys[:5]) + (f"; and {len(keys) - 5} more" if len(keys) > 5 else "")
-    raise InputError(
-        f"{folder(run)} holds a run with another fingerprint, which differs in {shown}: expected the same; move the "
-        "folder away to run anew, or undo the change to continue it."
-    )
+        rows += _differing(recorded.machine, {**recorded.machine, **machine(device)}, "machine")
+    if rows:
+        keys = [f"{key} ({_short(old)} -> {_short(new)})" for key, old, new in rows]
+        shown = "; ".join(keys[:5]) + (f"; and {len(keys) - 5} more" if len(keys) > 5 else "")
+        raise InputError(
+            f"{folder(run)} holds a run with another fingerprint, which differs in {shown}: expected the same; move "
+            "the folder away to run anew, or undo the change to continue it."
+        )
 
 
 def record(run: Run, what: Mapping[str, Any], command: str, device: str = "") -> None:
@@ -254,25 +250,17 @@ def record(run: Run, what: Mapping[str, Any], command: str, device: str = "") ->
     path = folder(run) / "run.json"
     if path.exists():
         return
-    write_json(
-        path,
-        {
-            "version": 2,
-            "study": run.study,
-            "bundle": run.bundle,
-            "variant": run.variant,
-            "fold": run.fold,
-            "seed": run.seed,
-            "overrides": run.overrides,
-            "fingerprint": fingerprint(what),
-            "identity": what,
-            "commit": commit(),
-            "platform": f"{platform.system()} {platform.machine()}",
-            "command": command,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "machine": machine(device),
-        },
-    )
+    declared_as = {key: value for key, value in vars(run).items() if key != "stages"}
+    begun = {
+        "fingerprint": fingerprint(what),
+        "identity": what,
+        "commit": commit(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "command": command,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "machine": machine(device),
+    }
+    write_json(path, {"version": 2, **declared_as, **begun})
 
 
 def commit() -> str:
@@ -308,22 +296,21 @@ def scores(run: Run) -> pd.DataFrame:
     path, recorded = folder(run) / "scores.csv", read_record(folder(run))
     table = score_table.read(path)
     for key in ("bundle", "variant", "fold", "seed"):
-        found = {getattr(recorded, key), *table[key].tolist()} - {getattr(run, key)}
-        if found:
-            raise _changed(path, f"{key} {getattr(run, key)}", f"{key} {sorted(map(str, found))[0]}")
+        for found in {getattr(recorded, key), *table[key].tolist()} - {getattr(run, key)}:
+            raise _changed(path, f"{key} {getattr(run, key)}", f"{key} {found}")
     what = recorded.identity
     unit = {None: "patient_id", "case": "case_id"}.get(what["fold"].get("by"))
     if unit:
         _check_same(path, f"the {unit} of the test side", what["fold"].get("test", []), table[unit])
-    if unknown := set(table["case_id"]) - set(what["cases"]):
-        raise _changed(path, "cases of the data set only", sorted(unknown)[0])
+    for unknown in sorted(set(table["case_id"]) - set(what["cases"])):
+        raise _changed(path, "cases of the data set only", unknown)
     classifies = what["config"].get("inference", {}).get("task") == "classification"
     regions = [SLICE] if classifies else [*what["manifest"].get("regions", {})]
     for case, rows in table.groupby("case_id", sort=False):
         _check_same(path, f"the regions of case {case}", regions, rows["region"])
     # Last, as it does not say what is wrong.
-    if recorded.scores_sha256 and sha256_file(path) != recorded.scores_sha256:
-        raise _changed(path, f"sha256 {recorded.scores_sha256[:12]}…", f"{sha256_file(path)[:12]}…")
+    if recorded.scores_sha256 and (found := sha256_file(path)) != recorded.scores_sha256:
+        raise _changed(path, f"sha256 {recorded.scores_sha256[:12]}…", f"{found[:12]}…")
     return table
 
 

@@ -147,7 +147,8 @@ class Study(Record):
         return [known[name] for name in model.stages]
 
     def _settings(self, model: Model) -> dict[str, Any]:
-        own = {**bundle.native(model.bundle), **self.set_native} if model.track == "native" else {}
+        native = model.track == "native"
+        own = {**bundle.compose(model.bundle).get("native", {}), **self.set_native} if native else {}
         split = split_of(self, model)
         return {**({} if split == "patient" else {"split": split}), **self.set, **own, **model.set}
 
@@ -216,21 +217,19 @@ def load(name: str) -> Study:
     found = checked(path, {"name": name, **content} if isinstance(content, dict) else content, Study)
     if found.name != name:
         raise InputError(f"{path}: name: expected no such entry, as the folder names the study; found {found.name!r}.")
-    from benchmark.scoring.metrics import METRICS
-
-    for unknown in {*found.compare["metrics"], *found.check.get("metrics", [])} - set(METRICS):
-        raise InputError(f"{path}: there is no metric {unknown!r}: expected one of {', '.join(METRICS)}.")
-    _check_margin(path, "compare", found.compare)
-    _check_margin(path, "check", found.check)
+    _check_metrics(path, "compare", found.compare)
+    _check_metrics(path, "check", found.check)
     _check_stages(path, found)
     return found
 
 
-def _check_margin(path: Path, part: str, declared: Mapping[str, Any]) -> None:
-    """Refuse a margin of a metric that is not declared, and one number for metrics of several units."""
+def _check_metrics(path: Path, part: str, declared: Mapping[str, Any]) -> None:
+    """Refuse unknown metrics, a margin of a metric that is not declared, and one for metrics of several units."""
     from benchmark.scoring.metrics import METRICS
 
     margin, names = declared.get("margin"), declared.get("metrics", [])
+    for name in set(names) - set(METRICS):
+        raise InputError(f"{path}: there is no metric {name!r}: expected one of {', '.join(METRICS)}.")
     if isinstance(margin, Mapping):
         for name in set(margin) - set(names):
             raise InputError(f"{path}: {part}/margin: expected metrics of {part}, {', '.join(names)}; found {name!r}.")

@@ -44,19 +44,22 @@ def of_bundle(name: str, content: Any) -> list[str]:
     """Code in a bundle's ``model.json`` beyond references and arithmetic; none of one that the repository holds."""
     command = ["git", "status", "--porcelain", "--ignored", "--", str(project.bundles() / name)]
     done = subprocess.run(command, cwd=project.root(), capture_output=True, text=True, check=False)
-    return [*code_in(content, arithmetic=True)] if done.returncode or done.stdout else []
+    return code_in(content, arithmetic=True) if done.returncode or done.stdout else []
 
 
-def code_in(content: Any, arithmetic: bool = False, place: str = "") -> Iterator[str]:
-    """Yield each place that runs code, with its text; ``arithmetic`` on references is none where that is said."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            yield from code_in(value, arithmetic, f"{place}#{key}" if place else key)
-    elif isinstance(content, list):
-        for index, value in enumerate(content):
-            yield from code_in(value, arithmetic, f"{place}#{index}")
-    elif isinstance(content, str) and _runs(re.split("#|::", place)[-1], content, arithmetic):
-        yield f"{place} = {content}"
+def code_in(content: Any, arithmetic: bool = False) -> list[str]:
+    """Return each place that runs code, with its text; ``arithmetic`` on references is none where that is said."""
+    found = texts(content)
+    return [f"{place} = {text}" for place, text in found if _runs(re.split("#|::", place)[-1], text, arithmetic)]
+
+
+def texts(content: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text in a part of a config with its place, ``a#b#0``."""
+    if isinstance(content, str):
+        yield place, content
+    elif isinstance(content, (dict, list, tuple)):
+        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from texts(value, f"{place}#{key}" if place else str(key))
 
 
 def macro_file(text: str) -> str | None:
@@ -99,10 +102,8 @@ def _known(target: str) -> bool:
         found = pydoc.locate(target)
     except pydoc.ErrorDuringImport:
         return False
-    if found is None or inspect.ismodule(found):
-        return True  # nothing that could run
     if not inspect.isclass(found):
-        return False
+        return found is None or inspect.ismodule(found)  # nothing that could run
     # A path may lead through a module to what that imports: where a class is defined decides. Those of monai.bundle
     # and monai.apps read configs, download and start programs.
     module = f"{found.__module__}."

@@ -94,7 +94,7 @@ def test_a_native_recipe_is_a_second_file_for_monai(read_only, name, kind):
     from monai.bundle import ConfigParser
 
     made, files = ConfigParser(), [f"bundles/{name}/configs/{kind}.json", f"bundles/{name}/configs/native.json"]
-    native = bundle.native(name)
+    native = bundle.compose(name).get("native", {})
     assert native == (json.loads(Path(files[1]).read_text()) if Path(files[1]).exists() else {})
     made.read_config(files if native else files[:1])
     made.update({"channels": CHANNELS})
@@ -348,7 +348,7 @@ def test_onnx_export_gives_the_same_numbers(read_only, trained, tmp_path, name):
 
 def test_a_warm_up_and_cosine_rate_is_stepped_without_a_loss_and_resumes(read_only):
     """Swin UNETR's own schedule: from a tenth to the whole rate in a sixth of the epochs, then down to nothing."""
-    native = bundle.native("swin_unetr")
+    native = bundle.compose("swin_unetr").get("native", {})
     made = parser(
         "swin_unetr",
         **{
@@ -444,7 +444,7 @@ def test_a_native_recipe_is_a_file_of_its_own_and_only_known_ids(project):
     path.write_text(json.dumps({**model, "native": native}))
     folder = project / "bundles/unet/configs"
     assert bundle.write("unet") == [folder / "native.json"]
-    assert json.loads((folder / "native.json").read_text()) == native == bundle.native("unet")
+    assert json.loads((folder / "native.json").read_text()) == native == bundle.compose("unet").get("native", {})
     assert bundle.read("unet")["train"]["learning_rate"] == 0.0001
     for wrong, message in [("learning_rat", "no id 'learning_rat'"), ("augmentation#flip", "top level")]:
         path.write_text(json.dumps({**model, "native": {wrong: 0.5}}))

@@ -73,7 +73,7 @@ def run(request, template, tmp_path_factory):
         for kind in draw:
             patch.setattr(kind, "draw", drawing)
         # A canvas that a recipe plans is part of it; inference has no loss.
-        planned = bundle.native(name) if recipe == "native" else {}
+        planned = bundle.compose(name).get("native", {}) if recipe == "native" else {}
         small = {key: value for key, value in SMALL.items() if key not in planned}
         train = {**small, **SHORT, **changes}
         inference = {**small, **{key: value for key, value in changes.items() if not key.startswith("loss")}}

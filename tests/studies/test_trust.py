@@ -98,4 +98,4 @@ def test_code_of_a_bundle_that_git_does_not_hold_is_listed(project):
     ],
 )
 def test_arithmetic_is_told_from_code(expression, arithmetic):
-    assert bool([*trust.code_in({"a": expression}, arithmetic=True)]) is not arithmetic
+    assert bool(trust.code_in({"a": expression}, arithmetic=True)) is not arithmetic
