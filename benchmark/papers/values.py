@@ -14,7 +14,8 @@ import pandas as pd
 from benchmark.papers.published import COUNTED, Interval, Published, Value, role
 from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cells
 from benchmark.scoring.metrics import METRICS
-from benchmark.stats import estimates, with_models
+from benchmark.stats import estimates
+from benchmark.stats.patients import with_models
 
 Ours = estimates.Measured
 WIDEST = {"": 0.05, "mm": 1.0}

@@ -16,8 +16,8 @@ from benchmark.base.files import replacing
 from benchmark.base.records import model_name
 from benchmark.report.tables import title
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import nemenyi, patient_means, patient_table, with_models
-from benchmark.stats.ranking import CriticalDifference
+from benchmark.stats.patients import patient_means, patient_table, with_models
+from benchmark.stats.ranking import CriticalDifference, nemenyi
 
 LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
 MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6E6E6E", "#B8A900")

@@ -14,8 +14,9 @@ from benchmark.report.document import Block, Cell, Heading, Key, Table
 from benchmark.report.tables import NONE, gap_cells
 from benchmark.scoring.counts import POOLED_MEASURES, SLICE, global_accuracy, report_cells
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats import estimates, with_models
+from benchmark.stats import estimates
 from benchmark.stats.estimates import Measured
+from benchmark.stats.patients import with_models
 from benchmark.studies.study import Study, split_of
 
 

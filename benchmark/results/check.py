@@ -40,8 +40,9 @@ from statsmodels.stats.multitest import multipletests
 from benchmark.base.records import InputError
 from benchmark.scoring.metrics import METRICS
 from benchmark.scoring.score_table import read_tidy
-from benchmark.stats import CONFIDENCE, paired_differences, patient_means, with_models
-from benchmark.stats.paired import margin_of
+from benchmark.stats.intervals import CONFIDENCE
+from benchmark.stats.paired import margin_of, paired_differences
+from benchmark.stats.patients import patient_means, with_models
 from benchmark.stats.seeds import ScoreBlock, blocks, estimate_change
 
 FEWEST = 3

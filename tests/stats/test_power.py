@@ -3,8 +3,9 @@ import pytest
 from helpers.synthetic_scores import realistic
 from statsmodels.stats.power import TTestPower
 
-from benchmark.stats import compare, method_sample_size, methods_needed, patients_needed, sample_size, wilcoxon
-from benchmark.stats.power import TARGETS
+from benchmark.stats.compare import compare
+from benchmark.stats.paired import wilcoxon
+from benchmark.stats.power import TARGETS, method_sample_size, methods_needed, patients_needed, sample_size
 from benchmark.stats.seeds import ScoreBlock, estimate, patient_differences
 
 BETTER = {"dice": "higher", "hd95": "lower"}

@@ -6,8 +6,17 @@ from helpers.synthetic_scores import realistic, rows, table
 from scipy import stats as scipy_stats
 
 from benchmark.base.records import InputError
-from benchmark.stats import critical_difference, friedman, nemenyi, patient_ranks, rank_models
-from benchmark.stats.ranking import RANKING_COLUMNS, _tau, iman_davenport, resampled_ranks
+from benchmark.stats.ranking import (
+    RANKING_COLUMNS,
+    _tau,
+    critical_difference,
+    friedman,
+    iman_davenport,
+    nemenyi,
+    patient_ranks,
+    rank_models,
+    resampled_ranks,
+)
 
 BETTER = {"dice": "higher", "hd95": "lower", "iou": "higher"}
 DEMSAR = pd.DataFrame(

@@ -7,8 +7,7 @@ from helpers.synthetic_scores import realistic, rows, table
 from scipy import stats as scipy_stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from benchmark.stats import compare, compare_methods
-from benchmark.stats.compare import METHOD_COLUMNS
+from benchmark.stats.compare import METHOD_COLUMNS, compare, compare_methods
 from benchmark.stats.seeds import Estimate, ScoreBlock, blocks, estimate, patient_differences, superiority
 
 BETTER = {"dice": "higher", "hd95": "lower"}

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark import stats
 from benchmark.base.records import InputError
 from benchmark.papers.values import column_beside
 from benchmark.report.splits import report_cell
@@ -22,6 +21,7 @@ from benchmark.scoring.counts import SLICE, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS
 from benchmark.stats import estimates, pooled
 from benchmark.stats.estimates import WATCHED, kept_epoch
+from benchmark.stats.ranking import patient_ranks
 
 RANK = "rank"
 
@@ -40,7 +40,7 @@ def ranks(results: Results, model: str, against: str | None) -> Derived:
         )
     own = scores[scores["model"] == model]
     by_cell = {
-        f"{metric} {region}": stats.patient_ranks(rows[rows["region"] == region], [metric], BETTER)
+        f"{metric} {region}": patient_ranks(rows[rows["region"] == region], [metric], BETTER)
         for metric in study.compare["metrics"]
         for rows in [scores[scores["metric"] == metric]]
         for region in pd.unique(rows["region"])

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark import stats
 from benchmark.base.records import InputError
 from benchmark.report.tables import title
 from benchmark.results.explain import printed
@@ -19,7 +18,9 @@ from benchmark.results.explain.runs import RunUsed, runs_used, source_of
 from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS
-from benchmark.stats.patients import patient_means
+from benchmark.stats.intervals import mean_interval
+from benchmark.stats.paired import paired_differences
+from benchmark.stats.patients import patient_means, patient_table, summarise
 
 FENCE = 1.5
 OUTLIER_RULE = "a patient below Q1 - 1.5 (Q3 - Q1) or above Q3 + 1.5 (Q3 - Q1), as the report's box plots draw them"
@@ -42,7 +43,7 @@ def mean(results: Results, model: str, region: str, metric: str, against: str | 
     rows = pd.concat([value_rows(results, name, region, metric) for name in filter(None, (model, against))])
     own = rows[rows["model"] == model]
     shown = results.metrics[metric] if metric in results.metrics else count_metric(metric, region)
-    summary = next(row for row in stats.summarise(rows).to_dict("records") if row["model"] == model)
+    summary = next(row for row in summarise(rows).to_dict("records") if row["model"] == model)
     values = patient_means(own).droplevel("model")
     low, high = fences(values.to_numpy())
     of = about(results, model, metric, region, own, against)
@@ -178,9 +179,9 @@ def paired(
 ) -> Paired:
     """Pair two models on ``values`` (patients by models); a ``row`` of comparisons decides which of them is A."""
     first, second = (row["model_a"], row["model_b"]) if row else values.columns
-    differences = stats.paired_differences(values[first], values[second])
+    differences = paired_differences(values[first], values[second])
     array = differences.to_numpy()
-    low, high = stats.mean_interval(array)
+    low, high = mean_interval(array)
     table = pd.DataFrame({"a": values[first], "b": values[second], "difference": differences})
     table["without"] = leave_one_out(array)
     table["change"] = table["without"] - array.mean()
@@ -200,7 +201,7 @@ def _paired(results: Results, rows: pd.DataFrame, pair: Sequence[Any]) -> Paired
     metric, region = str(rows["metric"].iloc[0]), str(rows["region"].iloc[0])
     row = _pair_row(results.comparisons, metric, region, pair)
     methods = _pair_row(results.methods, metric, region, pair)
-    values = stats.patient_table(rows, metric, region)
+    values = patient_table(rows, metric, region)
     return paired(values[list(pair)], row, methods, _power(results, metric, region, pair))
 
 

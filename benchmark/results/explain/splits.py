@@ -17,8 +17,8 @@ from benchmark.results.explain.runs import runs_used
 from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats import with_models
 from benchmark.stats.estimates import patient_scores
+from benchmark.stats.patients import with_models
 
 MEASURES = {
     "dice": FORMULAS["Dice"],
