@@ -45,18 +45,24 @@ SMALLEST_MATCH = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Lesions:
-    """Reference lesions above the minimal size and their matches, by BraTS 2023's rule.
-
-    ``tp`` and ``fn`` count reference lesions, ``fp`` counts predicted components that match none of any size. ``dice``
-    has an entry for each true positive. ``groups`` and ``components`` label lesions and predicted components from 1,
-    and ``matches`` says for each true positive its label and, by component (0 the background), which match it.
-    """
+class Instances:
+    """Components of both masks matched one to one, as panoptica counts them; ``dice`` has an entry for each match."""
 
     tp: int
     fp: int
     fn: int
     dice: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesions(Instances):
+    """Reference lesions above the minimal size and their matches, by BraTS 2023's rule.
+
+    ``tp`` and ``fn`` count reference lesions, ``fp`` predicted components that match none of any size. ``groups`` and
+    ``components`` label lesions and predicted components from 1, and ``matches`` says for each true positive its label
+    and, by component (0 the background), which match it.
+    """
+
     groups: np.ndarray
     components: np.ndarray
     matches: tuple[tuple[int, np.ndarray], ...]
@@ -65,16 +71,6 @@ class Lesions:
         """Yield each true positive lesion and what matches it, as masks of the whole array."""
         for lesion, matched in self.matches:
             yield self.groups == lesion, matched.take(self.components)
-
-
-@dataclass(frozen=True)
-class Instances:
-    """Components of both masks matched one to one, as panoptica counts them; ``dice`` has an entry for each match."""
-
-    tp: int
-    fp: int
-    fn: int
-    dice: tuple[float, ...]
 
 
 def match_lesions(reference: np.ndarray, prediction: np.ndarray, voxel: float) -> Lesions:

@@ -156,15 +156,17 @@ def distances(start: np.ndarray, goal: np.ndarray, spacing: tuple[float, ...]) -
         if not worthwhile:
             break
     if open_.size:
-        scale = np.array(spacing)
-        points = _points(np.flatnonzero(padded), padded.shape) * scale
-        tree = KDTree(points, LEAF, balanced_tree=False, compact_nodes=False)
-        found[open_] = tree.query(_points(where[open_], padded.shape) * scale)[0]
+        goals, starts = (
+            np.stack(np.unravel_index(flat, padded.shape), axis=1) * np.array(spacing)
+            for flat in (np.flatnonzero(padded), where[open_])
+        )
+        found[open_] = KDTree(goals, LEAF, balanced_tree=False, compact_nodes=False).query(starts)[0]
     return found
 
 
-def _points(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.stack(np.unravel_index(flat, shape), axis=1)
+def _shells(spacing: tuple[float, ...], shape: tuple[int, ...], reach: int) -> list[tuple[float, np.ndarray]]:
+    strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
+    return [(length, offsets @ strides) for length, offsets in _offsets(spacing, reach)]
 
 
 @lru_cache(maxsize=16)
@@ -176,8 +178,3 @@ def _offsets(spacing: tuple[float, ...], reach: int) -> list[tuple[float, np.nda
     limit = (reach + 1) * min(spacing)
     kept = np.unique(lengths[(lengths > 0) & (lengths < limit)])
     return [(float(length), grid[lengths == length]) for length in kept]
-
-
-def _shells(spacing: tuple[float, ...], shape: tuple[int, ...], reach: int) -> list[tuple[float, np.ndarray]]:
-    strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
-    return [(length, offsets @ strides) for length, offsets in _offsets(spacing, reach)]
