@@ -300,7 +300,7 @@ def critical_differences(path: Path, scores: pd.DataFrame, metric: Metric, alpha
         7.0, len(regions) * (0.9 + 0.2 * (lines + max(len(one.groups) for one in found))), len(regions)
     )
     for axis, region, one in zip(axes[:, 0], regions, found, strict=True):
-        _diagram(axis, one, f"{region}, {metric.title} (Friedman p = {one.friedman.p:.3g})")
+        _diagram(axis, one, f"{region}, {metric.title} (Friedman p = {one.friedman_p:.3g})")
     return save(figure, path)
 
 

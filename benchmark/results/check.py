@@ -43,7 +43,7 @@ from benchmark.scoring.score_table import read_tidy
 from benchmark.stats.intervals import CONFIDENCE
 from benchmark.stats.paired import margin_of, paired_differences
 from benchmark.stats.patients import patient_means, with_models
-from benchmark.stats.seeds import ScoreBlock, blocks, estimate_change
+from benchmark.stats.seeds import ScoreBlock, blocks, estimate_mean
 
 FEWEST = 3
 """Patients below which an interval says nothing and the mean alone decides."""
@@ -245,12 +245,12 @@ def fewest_failed(patients: int) -> int:
 def _interval(patients: np.ndarray, changes: list[ScoreBlock]) -> tuple[float, float, float]:
     """95% interval of the mean loss and one-sided p of none; the one value where all are equal, NaN below ``FEWEST``.
 
-    Over patients and runs where ``changes`` has enough runs (``seeds.estimate_change``), else over patients.
+    Over patients and runs where ``changes`` has enough runs (``seeds.estimate_mean``), else over patients.
     """
     mean, nan = float(patients.mean()), float("nan")
     if len(patients) < FEWEST:
         return nan, nan, 1.0
-    found = estimate_change(changes, patients) if changes else None
+    found = estimate_mean([changes], patients)[0] if changes else None
     if found and found.seeds_df >= FEWEST_FREE:
         return *found.interval(), found.p_above(0.0)
     if np.ptp(patients) == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,22 @@ def pivot_patients(rows: pd.DataFrame, metric: str, region: str) -> pd.DataFrame
                 "expected every model to be scored on the same cases."
             )
     return cases.groupby(level="patient_id").mean()
+
+
+def outcomes(scores: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """Yield each metric and region with its rows and its ``patient_table``; none of a metric without scores."""
+    rows = with_models(scores)
+    for metric in metrics:
+        for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
+            yield metric, str(region), own, pivot_patients(own, metric, str(region))
+
+
+def check_metrics(scores: pd.DataFrame, metrics: Sequence[str], better: Mapping[str, str]) -> None:
+    """Raise InputError unless each of the declared ``metrics`` was scored and ``better`` knows its direction."""
+    known = list(pd.unique(scores["metric"]))
+    for metric in metrics:
+        if metric not in known or metric not in better:
+            raise InputError(f"compare.metrics names {metric}: expected one of the scored metrics, {', '.join(known)}.")
 
 
 def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -11,8 +11,8 @@ from scipy import special, stats
 from statsmodels.stats.power import TTestPower
 
 from benchmark.scoring.metrics import METRICS
-from benchmark.stats.patients import pivot_patients, with_models
-from benchmark.stats.seeds import ScoreBlock, estimate, model_blocks, patient_differences
+from benchmark.stats.patients import outcomes
+from benchmark.stats.seeds import ScoreBlock, estimate, model_blocks
 
 TARGETS: dict[str, tuple[float, ...]] = {"": (0.005, 0.01, 0.02), "mm": (0.5, 1.0, 2.0), "ml": (0.5, 1.0, 2.0)}
 """Differences to plan for, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""
@@ -140,17 +140,14 @@ def methods_needed(
     study. Variances from a few seeds are rough: with 6 degrees of freedom, that of checkpoints is off by a factor of 2
     or more in one case of four.
     """
-    rows = with_models(scores)
     parts: list[dict[str, Any]] = []
-    for metric in metrics:
-        for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
-            patients = pivot_patients(own, metric, str(region)).index
-            found = model_blocks(own, patients)
-            seeds = own.groupby("model")["seed"].nunique()
-            for a, b in pairs:
-                if a in found and b in found:
-                    base = {"metric": metric, "region": region, "model_a": a, "model_b": b}
-                    parts += _plans(found[a], found[b], int(max(seeds[a], seeds[b])), targets_of(metric, targets), base)
+    for metric, region, rows, values in outcomes(scores, metrics):
+        found = model_blocks(rows, values.index)
+        seeds = rows.groupby("model")["seed"].nunique()
+        for a, b in pairs:
+            if a in found and b in found:
+                base = {"metric": metric, "region": region, "model_a": a, "model_b": b}
+                parts += _plans(found[a], found[b], int(max(seeds[a], seeds[b])), targets_of(metric, targets), base)
     columns = ("metric", "region", "model_a", "model_b", "n_patients", "n_folds", "seeds", "patient", "seed")
     table = pd.DataFrame(parts, columns=[*columns, "patient_seed", "target", "checkpoints"])
     size = method_sample_size(
@@ -226,12 +223,11 @@ def _plans(
     first: list[ScoreBlock], second: list[ScoreBlock], seeds: int, targets: Sequence[float], base: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the rows of one pair before sizes are planned; none where its variances cannot be estimated."""
-    differences = patient_differences(first, second)
-    found, parts = estimate(first, second, differences)
+    found, parts = estimate(first, second)
     if not found.seeds_df:
         return []
     most = max(block.values.shape[1] for block in (*first, *second))
-    base |= {"n_patients": len(differences), "n_folds": len(first), **parts._asdict()}
+    base |= {"n_patients": found.patients_df + 1, "n_folds": len(first), **parts._asdict()}
     return [
         {**base, "seeds": count, "checkpoints": round(most / seeds * count), "target": target}
         for count in [count for count in SEEDS if count >= seeds][:PLANS]

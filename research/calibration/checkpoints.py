@@ -14,7 +14,7 @@ from rates import ALPHA, LABELS, NEW_SEEDS, SHOWN, row, two_sides
 from sources import Seeds
 
 from benchmark.stats.power import POWER, method_sample_size
-from benchmark.stats.seeds import Components, ScoreBlock, estimate, patient_differences
+from benchmark.stats.seeds import Components, ScoreBlock, estimate
 
 PLANTED = {"dice WT": (0.02, 0.04, 0.08), "dice ET": (0.05, 0.1, 0.2)}
 """True mean differences of Dice between methods to find, by outcome."""
@@ -59,7 +59,7 @@ def missing_rows(real: Seeds, trials: int, random: np.random.Generator) -> Itera
             for trial in range(trials):
                 first, second = ([ScoreBlock(own, values[trial, own, name]) for own in folds] for name in (0, 1))
                 first[0] = ScoreBlock(folds[0], first[0].values[:, :1])
-                p[trial] = estimate(first, second, patient_differences(first, second))[0].p
+                p[trial] = estimate(first, second)[0].p
             yield row("shift_folds_gap", NEW_SEEDS, "two_level", outcome, (n, 2), p < ALPHA, ALPHA)
 
 
@@ -75,7 +75,7 @@ def _components(real: Seeds, outcome: str, shift: np.ndarray) -> Components:
     for _ in range(40):
         sides = _sides(real, random, 1, 400, 12, 1, shift, outcome)
         pair = [[ScoreBlock(np.arange(400), side[0])] for side in sides]
-        found.append(estimate(*pair, patient_differences(*pair))[1])
+        found.append(estimate(*pair)[1])
     return Components(*np.mean(found, axis=0))
 
 

@@ -19,8 +19,8 @@ from benchmark.results.explain.means import about, check_region, known_models, p
 from benchmark.results.results import BETTER, Results
 from benchmark.scoring.counts import SLICE, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats import estimates, pooled
-from benchmark.stats.estimates import WATCHED, kept_epoch
+from benchmark.stats import estimates
+from benchmark.stats.estimates import WATCHED, kept_epoch, pooled_interval
 from benchmark.stats.ranking import patient_ranks
 
 RANK = "rank"
@@ -111,7 +111,7 @@ def pooled_measure(results: Results, model: str, region: str | None, metric: str
             f"Study {results.study.name} has no counts of {model} in {region or 'any region'} to pool {metric} from: "
             f"expected rows with {', '.join(COUNTS)} in one of {', '.join(there)}."
         )
-    counts = {name: pooled.patient_counts(rows, model, name) for name in regions}
+    counts = {name: estimates.patient_counts(rows, model, name) for name in regions}
     totals = {
         name: {key: plain(count) for key, count in zip(COUNTS, own.sum(axis=0), strict=True)}
         for name, own in counts.items()
@@ -133,7 +133,7 @@ def _of_slices(counts: np.ndarray, measure: str, totals: dict[str, Any]) -> list
     results = []
     for cell in report_cells(counts.sum(axis=0)):
         if cell[1] == measure:
-            value, *ends = pooled.estimate(counts, partial(report_cell, cell=cell))
+            value, *ends = pooled_interval(counts, partial(report_cell, cell=cell))
             name, formula = " ".join(dict.fromkeys(cell)), filled(report_formula(*cell), totals)
             count = measure == "support"
             results.append(Computed(name, formula, plain(value) if count else value, *([] if count else ends)))
@@ -146,12 +146,12 @@ def _of_regions(
     measure = measure_of(metric, weights)
     shown = {"alpha": 0.5, "beta": 0.5, **weights} if metric == "Tversky" else {}
     results = [
-        Computed(region, filled(FORMULAS[metric], {**totals[region], **shown}), *pooled.estimate(own, measure))
+        Computed(region, filled(FORMULAS[metric], {**totals[region], **shown}), *pooled_interval(own, measure))
         for region, own in counts.items()
     ]
     if len(counts) > 1:
         every = np.stack(list(counts.values()), axis=1)
-        results.append(Computed("mean", "mean over these regions", *pooled.estimate(every, measure)))
+        results.append(Computed("mean", "mean over these regions", *pooled_interval(every, measure)))
     return results
 
 
