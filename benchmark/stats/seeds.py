@@ -134,7 +134,7 @@ def model_blocks(rows: pd.DataFrame, patients: pd.Index) -> dict[str, list[Score
 
 def patient_differences(first: list[ScoreBlock], second: list[ScoreBlock]) -> np.ndarray:
     """Return the difference of each patient's values, each averaged over the checkpoints of its block."""
-    return np.round(_patient_values(first) - _patient_values(second), 12)
+    return np.asarray(np.round(_patient_values(first) - _patient_values(second), 12))
 
 
 def _patient_values(own: list[ScoreBlock]) -> np.ndarray:
@@ -202,7 +202,7 @@ def two_level(rows: pd.DataFrame, patients: pd.Index, pairs: pd.DataFrame, margi
         above, below = (one.p_above(-margin), one.p_below(margin)) if margin > 0 else (np.nan, np.nan)
         row |= {"p_smallest": 0.0 if one.seeds_df else 1.0, "above": above, "below": below}
         found.append(row | {"note": ONE_SEED if not one.seeds_df else "" if whole[a] and whole[b] else INCOMPLETE})
-    return {column: values.to_numpy() for column, values in pd.DataFrame(found).items()}
+    return {str(column): values.to_numpy() for column, values in pd.DataFrame(found).items()}
 
 
 def _whole(rows: pd.DataFrame, found: list[ScoreBlock]) -> bool:
