@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchmark.papers.published import COUNTED, Interval, Published, Value, role
-from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cells
+from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cell
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats import estimates
 from benchmark.stats.patients import with_models
@@ -70,7 +70,7 @@ def ours(paper: Paper, model: str, column: Mapping[str, Any], cell: ReportCell =
 
 def _measure(column: Mapping[str, Any], cell: ReportCell) -> Any:
     if column.get("aggregate") == "slices":
-        return lambda counts: report_cells(counts)[cell]
+        return partial(report_cell, cell=cell)
     return measure_of(column["metric"], column.get("weights")) if "metric" in column else None
 
 
@@ -90,7 +90,8 @@ def difference(rows: pd.DataFrame, first: str, second: str, column: Mapping[str,
     if column.get("aggregate", "patients") == "patients":
         return estimates.mean_difference(rows, first, second, column.get("metric"), _regions(column))
     measure = _measure(column, ("", ""))
-    return measure and estimates.pooled_difference(rows, first, second, measure, _regions(column))
+    counts = estimates.shared_counts(rows, first, second, _regions(column))
+    return measure and estimates.pooled_difference(counts, measure)
 
 
 def column_beside(published: Published, model: str, metric: str) -> Mapping[str, Any]:

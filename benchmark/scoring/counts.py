@@ -101,14 +101,9 @@ def report_cells(counts: np.ndarray) -> dict[ReportCell, np.ndarray]:
     return cells
 
 
-def global_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Return the share of pixels that are right: MATLAB's GlobalAccuracy."""
-    return report_cells(counts)["accuracy", "accuracy"]
-
-
-def mean_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Return the mean over both classes of the share of a class's pixels that are right: MATLAB's MeanAccuracy."""
-    return report_cells(counts)["macro", "recall"]
+def report_cell(counts: np.ndarray, cell: ReportCell) -> np.ndarray:
+    """Return one of ``report_cells``."""
+    return report_cells(counts)[cell]
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
@@ -144,8 +139,8 @@ def _share(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarra
 
 
 POOLED_MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "GlobalAccuracy": global_accuracy,
-    "MeanAccuracy": mean_accuracy,
+    "GlobalAccuracy": partial(report_cell, cell=("accuracy", "accuracy")),
+    "MeanAccuracy": partial(report_cell, cell=("macro", "recall")),
     "MeanIoU": mean_iou,
     "WeightedIoU": weighted_iou,
     "MeanFScore": mean_f_score,

@@ -23,7 +23,6 @@ Sources: github.com/rachitsaluja/BraTS-2023-Metrics and synapse.org thread 10357
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cc3d
@@ -66,11 +65,6 @@ class Lesions(Instances):
     groups: np.ndarray
     components: np.ndarray
     matches: tuple[tuple[int, np.ndarray], ...]
-
-    def masks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield each true positive lesion and what matches it, as masks of the whole array."""
-        for lesion, matched in self.matches:
-            yield self.groups == lesion, matched.take(self.components)
 
 
 def match_lesions(reference: np.ndarray, prediction: np.ndarray, voxel: float) -> Lesions:

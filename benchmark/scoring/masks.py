@@ -70,7 +70,8 @@ class MaskPair:
 
     def lesion_pairs(self) -> Iterator[MaskPair]:
         """Yield each true positive lesion of BraTS 2023's rule with what matches it, cropped to a box around both."""
-        for reference, prediction in self.lesions.masks():
+        for lesion, matched in self.lesions.matches:
+            reference, prediction = self.lesions.groups == lesion, matched.take(self.lesions.components)
             box = bounding_box(reference | prediction)
             yield MaskPair(reference[box], prediction[box], self.shape, self.spacing)
 

@@ -220,11 +220,8 @@ def _verdict(row: Mapping[Any, Any], alpha: float, better: str) -> str:
         return NOT_TESTED
     if row["significant"]:
         return _winner(_direction(row), better)
-    if row["p_equivalent_holm"] < alpha:
-        return "equivalent"
-    if row["p_a_no_worse_holm"] < alpha:
-        return "a no worse"
-    return "b no worse" if row["p_b_no_worse_holm"] < alpha else "no difference shown"
+    claims = {"equivalent": "p_equivalent_holm", "a no worse": "p_a_no_worse_holm", "b no worse": "p_b_no_worse_holm"}
+    return next((claim for claim, p in claims.items() if row[p] < alpha), "no difference shown")
 
 
 def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> str:

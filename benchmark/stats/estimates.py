@@ -60,9 +60,10 @@ def patient_counts(scores: pd.DataFrame, model: str, region: str) -> np.ndarray:
 
     Seeds are averaged within a case, cases are summed within a patient. Empty where the model has no such rows.
     """
-    rows = with_models(scores) if len(scores) else scores
-    rows = rows[rows["metric"].isin(COUNTS)]
-    rows = rows[(rows["model"] == model) & (rows["region"] == region)] if len(rows) else rows
+    if scores.empty:
+        return np.zeros((0, len(COUNTS)))
+    rows = with_models(scores)
+    rows = rows[(rows["model"] == model) & (rows["region"] == region) & rows["metric"].isin(COUNTS)]
     if rows.empty:
         return np.zeros((0, len(COUNTS)))
     cases = rows.groupby(["patient_id", "case_id", "metric"])["value"].mean().unstack("metric")
@@ -125,11 +126,8 @@ def pooled_measure(counts: np.ndarray, measure: Measure) -> Measured | None:
     return Measured(*pooled_interval(counts, measure), patients=len(counts)) if len(counts) else None
 
 
-def pooled_difference(
-    rows: pd.DataFrame, first: str, second: str, measure: Measure, regions: Sequence[str] | None = None
-) -> Measured | None:
-    """The second model's pooled measure less the first's on the patients of both; None where there are none."""
-    counts = shared_counts(rows, first, second, regions)
+def pooled_difference(counts: np.ndarray, measure: Measure) -> Measured | None:
+    """The second model's pooled measure less the first's, of ``shared_counts``; None without patients."""
     return pooled_measure(counts, lambda summed: measure(summed[:, 1]) - measure(summed[:, 0]))
 
 

@@ -75,13 +75,11 @@ def paired_t(differences: np.ndarray) -> PairedTest:
     signs, as in ``tost`` and in the rank and permutation tests. (scipy gives 0, on two patients too.)
     """
     rows = _rows(differences)
-    statistic, p, smallest = np.full(len(rows), np.nan), np.ones(len(rows)), np.ones(len(rows))
-    if rows.shape[-1] > 1:
-        at = np.ptp(rows, axis=-1) > 0
-        found = stats.ttest_1samp(rows[at], 0.0, axis=-1)
-        statistic[at], p[at], smallest[at] = found.statistic, found.pvalue, 0.0
-        equal = ~at & (rows[:, 0] != 0)
-        p[equal] = smallest[equal] = 2.0 ** (1 - rows.shape[-1])
+    # That of equal signs is 1 for one patient.
+    p = np.where(rows[:, 0] != 0, 2.0 ** (1 - rows.shape[-1]), 1.0)
+    statistic, smallest, varied = np.full(len(rows), np.nan), p.copy(), np.ptp(rows, axis=-1) > 0
+    found = stats.ttest_1samp(rows[varied], 0.0, axis=-1)
+    statistic[varied], p[varied], smallest[varied] = found.statistic, found.pvalue, 0.0
     return _shaped(differences, statistic, p, smallest)
 
 

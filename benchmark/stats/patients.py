@@ -61,11 +61,7 @@ def patient_table(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFram
         InputError: if there are no such scores, or a case that one model was scored on is absent for another.
     """
     rows = with_models(scores)
-    return pivot_patients(rows[(rows["metric"] == metric) & (rows["region"] == region)], metric, region)
-
-
-def pivot_patients(rows: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
-    """Like ``patient_table``, on rows of one metric and region that ``with_models`` has checked."""
+    rows = rows[(rows["metric"] == metric) & (rows["region"] == region)]
     if rows.empty:
         raise InputError(f"the score table has no {metric} of {region}: expected one row per run and case.")
     models = list(pd.unique(rows["model"]))
@@ -87,7 +83,7 @@ def outcomes(scores: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[str
     rows = with_models(scores)
     for metric in metrics:
         for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
-            yield metric, str(region), own, pivot_patients(own, metric, str(region))
+            yield metric, str(region), own, patient_table(own, metric, str(region))
 
 
 def check_metrics(scores: pd.DataFrame, metrics: Sequence[str], better: Mapping[str, str]) -> None:
@@ -169,28 +165,21 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     result: list[dict[str, Any]] = []
     for (metric, region), rows in with_models(scores).groupby(["metric", "region"], sort=False):
         spread, groups = seed_sd(rows), dict(iter(rows.groupby("model", sort=False)))
-        values = {str(model): patient_means(own).to_numpy() for model, own in groups.items()}
+        values = {model: patient_means(own).to_numpy() for model, own in groups.items()}
         bounds = _intervals(values)
         for model, own in groups.items():
-            mine = values[str(model)]
-            low, high = bounds[str(model)]
-            result.append(
-                {"model": model, "region": region, "metric": metric, "n_patients": len(mine),
-                 "n_cases": own["case_id"].nunique(), "n_seeds": own["seed"].nunique(), "mean": mine.mean(),
-                 "sd": _sd(mine), "median": np.median(mine), "ci_low": low, "ci_high": high,
-                 "seed_sd": spread[model], "n_empty": own.loc[own["note"] != "", "case_id"].nunique()}
-            )  # fmt: skip
+            mine, n_empty = values[model], own.loc[own["note"] != "", "case_id"].nunique()
+            row = {"model": model, "region": region, "metric": metric, "n_patients": len(mine)}
+            row |= {"n_cases": own["case_id"].nunique(), "n_seeds": own["seed"].nunique(), "mean": mine.mean()}
+            row |= {"sd": mine.std(ddof=1) if len(mine) > 1 else np.nan, "median": np.median(mine)}
+            row |= dict(zip(("ci_low", "ci_high"), bounds[model], strict=True))
+            result.append(row | {"seed_sd": spread[model], "n_empty": n_empty})
     return pd.DataFrame(result)
 
 
-def _sd(values: Any) -> float:
-    """Standard deviation (n - 1); NaN below two values."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-
-
-def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+def _intervals(values: Mapping[Any, np.ndarray]) -> dict[Any, tuple[float, float]]:
     """Interval of each model's mean; models with as many patients share the work of resampling."""
-    bounds: dict[str, tuple[float, float]] = {}
+    bounds: dict[Any, tuple[float, float]] = {}
     for size in {len(own) for own in values.values()}:
         names = [name for name, own in values.items() if len(own) == size]
         low, high = mean_interval(np.array([values[name] for name in names]))

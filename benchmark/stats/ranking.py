@@ -23,13 +23,12 @@ class CriticalDifference(NamedTuple):
     """Content of a critical-difference diagram (Demsar 2006).
 
     ``ranks`` are mean ranks by model, best first; ``critical`` is the difference from which two of them differ at
-    ``alpha``; ``groups`` are the longest runs of neighbours that do not, joined by a bar in the diagram.
-    ``friedman_p`` is that of Friedman's test.
+    alpha; ``groups`` are the longest runs of neighbours that do not, joined by a bar in the diagram; ``friedman_p`` is
+    the p of Friedman's test.
     """
 
     ranks: pd.Series
     critical: float
-    alpha: float
     groups: list[tuple[str, ...]]
     friedman_p: float
 
@@ -64,7 +63,7 @@ def nemenyi(values: pd.DataFrame, higher: bool = True, alpha: float = 0.05) -> C
         raise InputError(f"ranks need at least two models and one patient, found {models} models and {count} patients.")
     ranks = pd.Series(_ranks(values.to_numpy(), higher).mean(axis=0), index=values.columns).sort_values(kind="stable")
     critical = critical_difference(models, count, alpha)
-    return CriticalDifference(ranks, critical, alpha, _groups(ranks, critical), friedman(values.to_numpy())[1])
+    return CriticalDifference(ranks, critical, _groups(ranks, critical), friedman(values.to_numpy())[1])
 
 
 def critical_difference(models: int, count: int, alpha: float = 0.05) -> float:

@@ -174,13 +174,7 @@ def estimate_mean(sides: list[list[ScoreBlock]], differences: np.ndarray) -> tup
     spread, df = float(differences.var(ddof=1)), sum(part.df for part in parts)
     between = sum(part.df * part.between for part in parts) / df
     patient = max(0.0, spread - sum(part.residual * part.per_patient for part in parts))
-    found = Estimate(
-        mean=mean,
-        patients=patient / count,
-        patients_df=count - 1,
-        seeds=between * sum(part.weight for part in parts),
-        seeds_df=df,
-    )
+    found = Estimate(mean, patient / count, count - 1, between * sum(part.weight for part in parts), df)
     seed = sum(max(0.0, part.between - part.residual * part.per_block) for part in parts)
     return found, Components(patient, seed, sum(part.residual for part in parts))
 
@@ -272,11 +266,6 @@ def _model_parts(found: list[ScoreBlock], count: int) -> _Parts:
     sizes, nan = [(len(block.places), block.values.shape[1]) for block in found], float("nan")
     if not df or not all(checkpoints for _, checkpoints in sizes):
         return _Parts(nan, nan, 0, nan, nan, nan)
-    return _Parts(
-        between=between / df,
-        residual=residual / left,
-        df=df,
-        weight=sum((patients / count) ** 2 / checkpoints for patients, checkpoints in sizes),
-        per_patient=sum(patients / count / checkpoints for patients, checkpoints in sizes),
-        per_block=per_block / df,
-    )
+    weight = sum((patients / count) ** 2 / checkpoints for patients, checkpoints in sizes)
+    per_patient = sum(patients / count / checkpoints for patients, checkpoints in sizes)
+    return _Parts(between / df, residual / left, df, weight, per_patient, per_block / df)

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from candidates import two_level
 from drawing import modelled
 from promises import planted_shift
 from rates import ALPHA, LABELS, NEW_SEEDS, SHOWN, row, two_sides
 from sources import Seeds
 
-from benchmark.stats.power import POWER, method_sample_size
+from benchmark.stats.power import PLAN, POWER, method_sample_size
 from benchmark.stats.seeds import Components, ScoreBlock, estimate
 
 PLANTED = {"dice WT": (0.02, 0.04, 0.08), "dice ET": (0.05, 0.1, 0.2)}
@@ -64,8 +65,8 @@ def missing_rows(real: Seeds, trials: int, random: np.random.Generator) -> Itera
 
 
 def _planned(difference: float, parts: Components, folds: int, seeds: int) -> float:
-    each = (np.array([part]) for part in (difference, *parts))
-    return float(method_sample_size(*each, folds=np.array([folds]), checkpoints=np.array([seeds]), alpha=ALPHA)[0])
+    plan = pd.DataFrame([(difference, *parts, folds, seeds)], columns=PLAN)
+    return float(method_sample_size(plan, ALPHA)[0])
 
 
 def _components(real: Seeds, outcome: str, shift: np.ndarray) -> Components:

@@ -1,11 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.synthetic_scores import realistic
 from statsmodels.stats.power import TTestPower
 
 from benchmark.stats.compare import compare
 from benchmark.stats.paired import wilcoxon
-from benchmark.stats.power import TARGETS, method_sample_size, methods_needed, patients_needed, sample_size
+from benchmark.stats.power import PLAN, TARGETS, method_sample_size, methods_needed, patients_needed, sample_size
 from benchmark.stats.seeds import ScoreBlock, estimate
 
 BETTER = {"dice": "higher", "hd95": "lower"}
@@ -65,8 +66,8 @@ def test_a_pair_without_scores_has_no_plan():
 
 
 def methods_sample(target, patient, seed, patient_seed, folds, checkpoints):
-    parts = (np.array([float(part)]) for part in (target, patient, seed, patient_seed))
-    return float(method_sample_size(*parts, folds=np.array([folds]), checkpoints=np.array([checkpoints]))[0])
+    plan = pd.DataFrame([(target, patient, seed, patient_seed, folds, checkpoints)], columns=PLAN)
+    return float(method_sample_size(plan)[0])
 
 
 def test_without_luck_of_training_methods_need_what_the_t_test_needs():

@@ -11,13 +11,12 @@ import pandas as pd
 
 from benchmark.base.records import InputError
 from benchmark.papers.values import column_beside
-from benchmark.report.splits import report_cell
 from benchmark.report.tables import title
 from benchmark.results.explain.answers import Computed, Derived
 from benchmark.results.explain.counts import FORMULAS, case_counts, filled, plain, report_formula
 from benchmark.results.explain.means import about, check_region, known_models, paired
 from benchmark.results.results import BETTER, Results
-from benchmark.scoring.counts import SLICE, measure_of, report_cells
+from benchmark.scoring.counts import SLICE, measure_of, report_cell, report_cells
 from benchmark.scoring.metrics import COUNTS
 from benchmark.stats import estimates
 from benchmark.stats.estimates import WATCHED, kept_epoch, pooled_interval
