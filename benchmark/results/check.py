@@ -27,7 +27,7 @@ What cannot be compared fails too: a score that the baseline has and the scores 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ from benchmark.scoring.metrics import METRICS
 from benchmark.scoring.score_table import read_tidy
 from benchmark.stats.intervals import CONFIDENCE
 from benchmark.stats.paired import margin_of, paired_differences, tost
-from benchmark.stats.patients import patient_means, with_models
+from benchmark.stats.patients import patient_means, some, with_models
 from benchmark.stats.seeds import ScoreBlock, blocks, estimate_mean
 
 FEWEST = 3
@@ -182,12 +182,8 @@ def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: Place) -> Iterato
         if len(lost):
             runs = [f"fold {fold}, seed {seed}" for fold, seed in lost[["fold", "seed"]].drop_duplicates().to_numpy()]
             message = f"{model}: no {region} {metric} {where} for {len(lost)} of {len(whole)} scores of {whose} "
-            patients = _some(list(pd.unique(lost["patient_id"])))
-            yield Change(kind, f"{message}({_some(runs, '; ')}; patients {patients})", *place)
-
-
-def _some(names: Sequence[str], between: str = ", ") -> str:
-    return between.join(names[:3]) + (f"{between}..." if len(names) > 3 else "")
+            patients = some(list(pd.unique(lost["patient_id"])))
+            yield Change(kind, f"{message}({some(runs, '; ')}; patients {patients})", *place)
 
 
 def _loss(now: pd.DataFrame, before: pd.DataFrame, place: Place, margin: float, better: str) -> _Loss:
@@ -228,7 +224,7 @@ def _failed(both: pd.DataFrame, metric: str) -> str:
     by = f"worse by more than {f'{FALL[unit]:g} {unit}'.strip()} or " if unit in FALL else ""
     return (
         f": it failed in {len(patients)} of {count} patients under seed {seed}, {by}"
-        f"{'empty now' if unit else 'to a tenth'} ({_some(patients)})"
+        f"{'empty now' if unit else 'to a tenth'} ({some(patients)})"
     )
 
 

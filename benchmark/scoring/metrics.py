@@ -82,8 +82,8 @@ def balanced_accuracy(pair: MaskPair) -> float:
     An empty prediction of some tumour has 0.5, which is chance. scikit-learn leaves out a class that the reference
     lacks, and so has the specificity alone where the reference is empty.
     """
-    found = pair.tp / (pair.tp + pair.fn) if pair.tp + pair.fn else float(not pair.fp)
-    spared = pair.tn / (pair.tn + pair.fp) if pair.tn + pair.fp else float(not pair.fn)
+    found = sensitivity(pair) if pair.tp + pair.fn else float(not pair.fp)
+    spared = specificity(pair) if pair.tn + pair.fp else float(not pair.fn)
     return (found + spared) / 2
 
 
@@ -135,10 +135,9 @@ def lesion_dice(pair: MaskPair) -> float:
 
 def lesion_hd95(pair: MaskPair) -> float:
     """Lesion-wise HD95 of BraTS 2023 in mm: mean of ``hd95_area`` over TP, and of ``HD95_PENALTY`` over FN and FP."""
-    found = pair.lesions
-    every = found.tp + found.fn + found.fp
-    total = sum(hd95_area(lesion) for lesion in pair.lesion_pairs()) + HD95_PENALTY * (found.fn + found.fp)
-    return total / every if every else 0.0
+    found, unmatched = pair.lesions.tp, pair.lesions.fn + pair.lesions.fp
+    total = sum(hd95_area(lesion) for lesion in pair.lesion_pairs()) + HD95_PENALTY * unmatched
+    return total / (found + unmatched) if found + unmatched else 0.0
 
 
 def lesion_pq(pair: MaskPair) -> float:

@@ -229,13 +229,12 @@ def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> st
         return str(row["note"])
     if row["n_ties"] == row["n_patients"]:
         return "all differences are zero"
+    smallest = f"smallest possible p is {row['p_smallest']:.3g}"
     if row["p_smallest"] >= alpha:
         few = f"only {row['n_patients'] - row['n_ties']:.0f} non-zero differences" if row["n_ties"] else "n too small"
-        return f"{few}: smallest possible p is {row['p_smallest']:.3g}"
+        return f"{few}: {smallest}"
     if floor >= alpha:
-        return (
-            f"n too small: smallest possible p is {row['p_smallest']:.3g}, {floor:.3g} after Holm over {family} tests"
-        )
+        return f"n too small: {smallest}, {floor:.3g} after Holm over {family} tests"
     if row["ci_low"] == row["ci_high"]:
         return "all differences are equal: the interval is that one value"
     if row["significant"] and _direction(row) * row["difference"] < 0:
@@ -299,6 +298,4 @@ def _method_row(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool)
 def _method_verdict(row: Mapping[Any, Any], alpha: float, better: Mapping[str, str]) -> str:
     if pd.isna(row["ci_low"]):
         return NOT_TESTED
-    if not row["p_holm"] < alpha:
-        return "no difference shown"
-    return _winner(row["difference"], better[row["metric"]])
+    return _winner(row["difference"], better[row["metric"]]) if row["p_holm"] < alpha else "no difference shown"

@@ -70,12 +70,16 @@ def patient_table(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFram
         absent = cases.index[cases[model].isna()]
         if len(absent):
             patients = list(pd.unique(absent.get_level_values("patient_id")))
-            shown = ", ".join(patients[:3]) + (" and more" if len(patients) > 3 else "")
             raise InputError(
-                f"{model} has no {metric} of {region} for {len(absent)} of {len(cases)} cases (patients {shown}): "
-                "expected every model to be scored on the same cases."
+                f"{model} has no {metric} of {region} for {len(absent)} of {len(cases)} cases (patients "
+                f"{some(patients)}): expected every model to be scored on the same cases."
             )
     return cases.groupby(level="patient_id").mean()
+
+
+def some(names: Sequence[str] | pd.Index, between: str = ", ") -> str:
+    """Name the first three, with dots for the rest."""
+    return between.join(names[:3]) + (f"{between}..." if len(names) > 3 else "")
 
 
 def outcomes(scores: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
@@ -112,11 +116,12 @@ def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         raise InputError(
             f"no patient was scored for all of {', '.join(there.columns)}: expected at least one, found that {lacking}."
         )
+    lost = (~whole).sum()
     warnings = [
-        f"{model} has no complete scores for {(~whole[model]).sum()} of {len(whole)} patients; they were left out for "
-        "every model."
-        for model in pd.unique(rows["model"]) if not whole[model].all()
-    ]  # fmt: skip
+        f"{name} has no complete scores for {lost[name]} of {len(whole)} patients; they were left out for every model."
+        for name in pd.unique(rows["model"])
+        if lost[name]
+    ]
     return scores[rows["patient_id"].isin(keep).to_numpy()], warnings
 
 
@@ -129,7 +134,7 @@ def _lacking(there: pd.Series) -> str:
             return f"{there.name} has no {', '.join(name if len(levels) == 1 else ' of '.join(name) for name in lost)}"
     whole = there.groupby(level="patient_id").all()
     lost = whole.index[~whole]
-    return f"{there.name} lacks {len(lost)} of {len(whole)} patients ({', '.join(lost[:3])}{', ...' * (len(lost) > 3)})"
+    return f"{there.name} lacks {len(lost)} of {len(whole)} patients ({some(lost)})"
 
 
 def incomplete_runs(scores: pd.DataFrame) -> list[str]:
@@ -142,10 +147,9 @@ def incomplete_runs(scores: pd.DataFrame) -> list[str]:
         for seed in there.columns[~there.all()]:
             lost = there.index[~there[seed]]
             cases = lost.unique("case_id")
-            shown = ", ".join(cases[:3]) + (", ..." if len(cases) > 3 else "")
             found.append(
                 f"{model}, fold {fold}, seed {seed} lacks {len(lost)} of {len(there)} scores that other seeds have, of "
-                f"{len(cases)} case{'s' if len(cases) > 1 else ''} ({shown}): means are over what is there."
+                f"{len(cases)} case{'s' if len(cases) > 1 else ''} ({some(cases)}): means are over what is there."
             )
     return found
 

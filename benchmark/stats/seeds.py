@@ -214,18 +214,16 @@ def superiority(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool)
     patients won by chance alone; it then says nothing about seeds. The interval is NaN where ``estimate`` has none.
     """
     count = sum(len(block.places) for block in first)
-    wins = {side: [np.full(block.values.shape, np.nan) for block in own] for side, own in enumerate((first, second))}
+    sides = [
+        [ScoreBlock(block.places, np.full(block.values.shape, np.nan)) for block in own] for own in (first, second)
+    ]
     for i, a in enumerate(first):
         for j, b in enumerate(second):
             _, own, other = np.intersect1d(a.places, b.places, return_indices=True)
             if len(own) and a.values.size and b.values.size:
                 gap = a.values[own][:, :, None] - b.values[other][:, None, :]
                 won = ((np.sign(gap) if higher else -np.sign(gap)) + 1) / 2
-                wins[0][i][own], wins[1][j][other] = won.mean(axis=2), won.mean(axis=1)
-    sides = [
-        [ScoreBlock(block.places, values) for block, values in zip(own, wins[side], strict=True)]
-        for side, own in enumerate((first, second))
-    ]
+                sides[0][i].values[own], sides[1][j].values[other] = won.mean(axis=2), won.mean(axis=1)
     found, _ = estimate_mean(sides, _patient_values(sides[0]))
     tail = (1 - CONFIDENCE) / 2
     if found.mean in (0.0, 1.0) and found.seeds_df:
@@ -252,10 +250,8 @@ def _model_parts(found: list[ScoreBlock], count: int) -> _Parts:
     weight in the mean.
     """
     between, residual, left, df, per_block = 0.0, 0.0, 0, 0, 0.0
-    for block in found:
+    for block in (block for block in found if min(block.values.shape) > 1):
         patients, checkpoints = block.values.shape
-        if min(patients, checkpoints) < 2:
-            continue
         means = block.values.mean(axis=0)
         between += ((means - means.mean()) ** 2).sum()
         rest = block.values - means - block.values.mean(axis=1, keepdims=True) + block.values.mean()
