@@ -118,8 +118,8 @@ def compare_with_baseline(
     for loss, p in zip(losses, corrected, strict=True):
         kind, reason = _verdict(loss, p, len(losses))
         if kind:
-            numbers = _numbers(loss)
-            findings.append(Change(kind, _message(loss.place, numbers) + reason, *loss.place, numbers))
+            message = _message(loss.place, loss.numbers()) + reason
+            findings.append(Change(kind, message, *loss.place, loss.numbers()))
     return sorted(findings, key=lambda finding: not finding.failed)
 
 
@@ -165,6 +165,12 @@ class _Loss(NamedTuple):
     low: float
     high: float
     p: float
+
+    def numbers(self) -> dict[str, float]:
+        """Numbers of a ``Change``, in the metric's own direction."""
+        low, high = (self.low, self.high) if self.better == "lower" else (-self.high, -self.low)
+        own = {"baseline": self.old, "new": self.new, "difference": self.new - self.old}
+        return own | {"ci_low": low, "ci_high": high, "margin": self.margin, "n_patients": len(self.patients)}
 
 
 # A case under another patient is another sample: both ids must agree.
@@ -263,12 +269,6 @@ def _verdict(loss: _Loss, p: float, family: int) -> tuple[str, str]:
         among = f" among {family} comparisons" if loss.low > 0 else ""
         return "not shown", f": beyond the margin, but it may be chance{among}"
     return "not shown", ": worse, but perhaps within the margin" if loss.low > 0 else ": not shown to be no worse"
-
-
-def _numbers(loss: _Loss) -> dict[str, float]:
-    low, high = (loss.low, loss.high) if loss.better == "lower" else (-loss.high, -loss.low)
-    own = {"baseline": loss.old, "new": loss.new, "difference": loss.new - loss.old}
-    return own | {"ci_low": low, "ci_high": high, "margin": loss.margin, "n_patients": len(loss.patients)}
 
 
 def _message(place: Place, numbers: Mapping[str, float]) -> str:

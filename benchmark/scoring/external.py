@@ -53,14 +53,13 @@ def score_folder(
     check_safe(reference, "an id of a case", references)
     patients = {case: described.patient_of(case) for case in references}
     check_safe(reference, "an id of a patient", patients.values())
-    model = {"bundle": name, "variant": "default", "fold": fold, "seed": seed}
     rows: list[dict[str, Any]] = []
     for done, (case, path) in enumerate(sorted(references.items()), start=1):
-        head = model | {"patient_id": patients[case], "case_id": case}
-        rows += [head | row for row in _score_files(path, predictions.get(case), described)]
+        scores = _score_files(path, predictions.get(case), described)
+        rows += [{"patient_id": patients[case], "case_id": case} | row for row in scores]
         if progress:
             progress(done, len(references), case)
-    return frame(rows)
+    return frame([{"bundle": name, "variant": "default", "fold": fold, "seed": seed} | row for row in rows])
 
 
 def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:

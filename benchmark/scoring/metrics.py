@@ -266,7 +266,7 @@ def score_case(
 def score_pair(metric: Metric, pair: MaskPair) -> float:
     """Return a metric's value for two masks; a rule for empty or full ones decides before its formula.
 
-    For a metric that needs only counts, any object with tp, fp, fn, tn and shape can stand for a pair.
+    For a metric that needs only counts, ``counts.Counted`` can stand for a pair.
     """
     empty, full = _all_or_nothing(pair)
     for hits, both, one in ((empty, metric.both_empty, metric.one_empty), (full, metric.both_full, metric.one_full)):

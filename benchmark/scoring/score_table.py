@@ -80,8 +80,10 @@ def read(path: Path) -> pd.DataFrame:
     _check_version(first, path)
     names = [str(name) for name in first if name != SCHEMA]
     numbers = [name for name in names if name not in HEAD]
-    found = [name for name in numbers if metric_of(name)[0] not in (*COUNTS, *LESION_COUNTS, *METRICS)]
-    if found or tuple(names[: len(HEAD)]) != HEAD:
+    if (
+        not {metric_of(name)[0] for name in numbers} <= {*COUNTS, *LESION_COUNTS, *METRICS}
+        or tuple(names[: len(HEAD)]) != HEAD
+    ):
         raise InputError(
             f"{path}: expected the columns {', '.join(HEAD)} and columns of metrics, found {', '.join(names)}."
         )
@@ -149,11 +151,11 @@ def _check_keys(table: pd.DataFrame, path: Path) -> None:
         case = several["case_id"].iloc[0]
         found = " and ".join(several.loc[several["case_id"] == case, "patient_id"])
         raise InputError(f"{path}: expected one patient of case {case}, found {found}.")
-    twice = table.duplicated([key for key in KEYS if key != "patient_id"])
-    if twice.any():
+    twice = table[table.duplicated([key for key in KEYS if key != "patient_id"])]
+    if len(twice):
         raise InputError(
-            f"{path} has {int(twice.sum())} rows twice: expected one per run, case and region, found "
-            f"{_place(table[twice].iloc[0])} again."
+            f"{path} has {len(twice)} rows twice: expected one per run, case and region, found "
+            f"{_place(twice.iloc[0])} again."
         )
 
 

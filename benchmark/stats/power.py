@@ -41,13 +41,12 @@ def patients_needed(
     """Return how many patients the declared test would need to show a given true mean difference, per compared pair.
 
     ``comparisons`` is a result of ``compare``; ``targets`` maps a metric to the differences to plan for, in its unit
-    (where it is absent, ``TARGETS`` by its unit). One row per comparison and target: metric, region, model_a, model_b,
-    test, n_patients, sd_difference, target, power, alpha, patients, alpha_family, patients_family. ``patients`` is for
-    a pair that is tested alone; ``patients_family`` for the worst case of Holm's correction, in which the pair has to
-    reach alpha / m in a family of m: ``family``, or all rows of ``comparisons``. Both depend on the observed SD of the
-    differences, whose own relative error on n patients is about 1 / sqrt(2 n). NaN where there is no SD. For the test
-    ``two_level`` they hold for these checkpoints alone, since more patients do not average out the luck of training
-    (``methods_needed``).
+    (else ``TARGETS``). One row per comparison and target, with the columns NEEDED, target, power, alpha, patients,
+    alpha_family and patients_family. ``patients`` is for a pair that is tested alone; ``patients_family`` for the worst
+    case of Holm's correction, in which the pair has to reach alpha / m in a family of m: ``family``, or all rows of
+    ``comparisons``. Both depend on the observed SD of the differences, whose own relative error on n patients is about
+    1 / sqrt(2 n). NaN where there is no SD. For the test ``two_level`` they hold for these checkpoints alone, since
+    more patients do not average out the luck of training (``methods_needed``).
     """
     asked = [targets_of(metric, targets) for metric in comparisons["metric"]]
     result = (
