@@ -17,15 +17,11 @@ from benchmark.report.tables import p_value, rule
 from benchmark.scoring.lesions import HD95_PENALTY
 from benchmark.scoring.metrics import METRICS, NSD_TOLERANCE
 from benchmark.scoring.score_table import read, read_tidy
-from benchmark.stats import (
-    TWO_LEVEL,
-    compare,
-    compare_methods,
-    patient_means,
-    patient_ranks,
-    patients_needed,
-    rank_models,
-)
+from benchmark.stats.compare import compare, compare_methods
+from benchmark.stats.patients import patient_means
+from benchmark.stats.power import patients_needed
+from benchmark.stats.ranking import patient_ranks, rank_models
+from benchmark.stats.seeds import TWO_LEVEL
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scores_and_tests.md"

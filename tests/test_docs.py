@@ -8,7 +8,8 @@ from examples import EXAMPLES, MARKED, PAGE, RATES
 
 from benchmark.results.opening import FEW, MISSES
 from benchmark.scoring.metrics import METRICS
-from benchmark.stats import TESTS, TWO_LEVEL
+from benchmark.stats.paired import TESTS
+from benchmark.stats.seeds import TWO_LEVEL
 
 TEXT = PAGE.read_text(encoding="utf-8")
 

@@ -19,7 +19,7 @@ from benchmark.report.document import Block, Figure, Text
 from benchmark.report.figures import MODEL_COLOURS, Panel, new_figure, plot_runs, save, styled
 from benchmark.report.figures import sequences as draw_sequences
 from benchmark.scoring.counts import SLICE
-from benchmark.stats import pooled
+from benchmark.stats import estimates
 
 CURVE_STYLES = {"train": "-", "val": "--"}
 PRINTED_STYLE: dict[str, Any] = {"facecolor": "white", "edgecolor": "#555555", "hatch": "////"}
@@ -163,7 +163,7 @@ def confusion(path: Path, paper: Paper, figure: Mapping[str, Any]) -> str:
             if len(found.fitting)
             else f"No matrix gives every printed cell; one that misses the fewest, {len(found.missed)}, is shown."
         )
-    counts = pooled.patient_counts(paper.rows, figure["model"], SLICE)
+    counts = estimates.patient_counts(paper.rows, figure["model"], SLICE)
     if len(counts):
         tp, fp, fn, tn = counts.sum(axis=0)
         shown.append((f"ours: {figure['model']}, slices", np.array([[tn, fp], [fn, tp]])))

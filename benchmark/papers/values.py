@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,10 @@ import pandas as pd
 
 from benchmark.papers.published import COUNTED, Interval, Published, Value, cell, role
 from benchmark.report.tables import of_pair
-from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cells
+from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cell
 from benchmark.scoring.metrics import METRICS
-from benchmark.stats import estimates, with_models
+from benchmark.stats import estimates
+from benchmark.stats.patients import with_models
 
 Ours = estimates.Measured
 WIDEST = {"": 0.05, "mm": 1.0}
@@ -116,7 +117,7 @@ def ours(paper: Paper, model: str, column: Mapping[str, Any], of: ReportCell = (
 
 def _measure(column: Mapping[str, Any], of: ReportCell) -> Any:
     if column.get("aggregate") == "slices":
-        return lambda counts: report_cells(counts)[of]
+        return partial(report_cell, cell=of)
     return measure_of(column["metric"], column.get("weights")) if "metric" in column else None
 
 
@@ -136,7 +137,8 @@ def difference(rows: pd.DataFrame, first: str, second: str, column: Mapping[str,
     if column.get("aggregate", "patients") == "patients":
         return estimates.mean_difference(rows, first, second, column.get("metric"), _regions(column))
     measure = _measure(column, ("", ""))
-    return measure and estimates.pooled_difference(rows, first, second, measure, _regions(column))
+    counts = estimates.shared_counts(rows, first, second, _regions(column))
+    return measure and estimates.pooled_difference(counts, measure)
 
 
 def column_beside(published: Published | None, model: str, metric: str) -> Mapping[str, Any]:

@@ -11,7 +11,9 @@ import pandas as pd
 
 from benchmark.report.document import Block, Cell, Heading, Key, Table, cells_of
 from benchmark.report.tables import Metrics, interval, number, p_value, pair_row, title, verdict
-from benchmark.stats import TWO_LEVEL, methods_needed, paired_spreads, patients_needed
+from benchmark.stats.compare import paired_spreads
+from benchmark.stats.power import methods_needed, patients_needed
+from benchmark.stats.seeds import TWO_LEVEL
 
 FEWEST_PATIENTS = 10
 """Patients below which a plan only says that it takes fewer: the spread of so few says nothing."""

@@ -16,8 +16,8 @@ from benchmark.base.files import replacing
 from benchmark.base.records import model_name
 from benchmark.report.tables import title
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import nemenyi, patient_means, patient_table, with_models
-from benchmark.stats.ranking import CriticalDifference
+from benchmark.stats.patients import patient_means, patient_table, with_models
+from benchmark.stats.ranking import CriticalDifference, nemenyi
 
 LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
 MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6E6E6E", "#B8A900")
@@ -294,7 +294,7 @@ def critical_differences(path: Path, scores: pd.DataFrame, metric: Metric, alpha
     height = 0.9 + 0.2 * (lines + max(len(one.groups) for one in found))
     figure, axes = new_figure(7.0, len(regions) * height, len(regions))
     for axis, region, one in zip(axes[:, 0], regions, found, strict=True):
-        _diagram(axis, one, f"{region}, {metric.title} (Friedman p = {one.friedman.p:.3g})")
+        _diagram(axis, one, f"{region}, {metric.title} (Friedman p = {one.friedman_p:.3g})")
     return save(figure, path)
 
 

@@ -12,22 +12,17 @@ import pandas as pd
 
 from benchmark.report.document import Block, Cell, Heading, Key, Table, cells_of
 from benchmark.report.tables import NONE, gap_cells
-from benchmark.scoring.counts import POOLED_MEASURES, SLICE, global_accuracy, report_cells
+from benchmark.scoring.counts import POOLED_MEASURES, SLICE, report_cell
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats import estimates, with_models
+from benchmark.stats import estimates
 from benchmark.stats.estimates import Measured
+from benchmark.stats.patients import with_models
 from benchmark.studies.study import Study, split_of
-
-
-def report_cell(counts: np.ndarray, cell: tuple[str, str]) -> np.ndarray:
-    """One cell of the classification report of counts."""
-    return report_cells(counts)[cell]
-
 
 POOLED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "dice": POOLED_MEASURES["Dice"],
     "iou": POOLED_MEASURES["IoU"],
-    "accuracy": global_accuracy,
+    "accuracy": POOLED_MEASURES["GlobalAccuracy"],
     "sensitivity": partial(report_cell, cell=("1", "recall")),
     "specificity": partial(report_cell, cell=("0", "recall")),
     "precision": partial(report_cell, cell=("1", "precision")),
@@ -148,7 +143,7 @@ def _share(own: pd.DataFrame, pair: SplitPair) -> str:
 
 def _pooled_cells(own: pd.DataFrame, pair: SplitPair, metric: str, region: str) -> list[str]:
     counts, measure = _shared_counts(own, pair, region), POOLED[metric]
-    gap = estimates.pooled_measure(counts, lambda summed: measure(summed[:, 1]) - measure(summed[:, 0]))
+    gap = estimates.pooled_difference(counts, measure)
     if gap is None:
         return [NONE] * 4 + ["not comparable: no counts of a patient under both", "0"]
     sides = [_side(estimates.pooled_measure(counts[:, index], measure)) for index in (0, 1)]

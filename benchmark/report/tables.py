@@ -11,9 +11,10 @@ import pandas as pd
 
 from benchmark.report.document import Cell, Key, Table, cells_of, table_to_markdown
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import TWO_LEVEL, summarise, with_models
 from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.estimates import Measured
+from benchmark.stats.patients import summarise, with_models
+from benchmark.stats.seeds import TWO_LEVEL
 
 WORSE, UNTESTED = "†", "‡"
 TEST_NAMES = {

@@ -27,10 +27,10 @@ What cannot be compared fails too: a score that the baseline has and the scores 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,9 +40,10 @@ from statsmodels.stats.multitest import multipletests
 from benchmark.base.records import InputError
 from benchmark.scoring.metrics import METRICS
 from benchmark.scoring.score_table import read_tidy
-from benchmark.stats import CONFIDENCE, paired_differences, patient_means, with_models
-from benchmark.stats.paired import margin_of
-from benchmark.stats.seeds import ScoreBlock, blocks, estimate_change
+from benchmark.stats.intervals import CONFIDENCE
+from benchmark.stats.paired import margin_of, paired_differences, tost
+from benchmark.stats.patients import patient_means, some, with_models
+from benchmark.stats.seeds import ScoreBlock, blocks, estimate_mean
 
 FEWEST = 3
 """Patients below which an interval says nothing and the mean alone decides."""
@@ -56,16 +57,20 @@ TENTH = 0.1
 difficult patient's from less."""
 EMPTY = ("prediction empty", "missing prediction")
 
+Place = tuple[str, str, str]
+"""A model, a region and a metric."""
+
 
 @dataclass(frozen=True)
 class Change:
     """One thing that changed against the baseline; ``message`` names the model and holds the numbers.
 
-    ``numbers`` of a regression and of what is not shown: baseline, new, difference (new - baseline), ci_low, ci_high,
-    margin, n_patients; below ``FEWEST`` patients the interval is NaN.
+    ``kind`` is regression, missing, not comparable, new, not shown or since the first. ``numbers`` of a regression and
+    of what is not shown: baseline, new, difference (new - baseline), ci_low, ci_high, margin, n_patients; below
+    ``FEWEST`` patients the interval is NaN.
     """
 
-    kind: Literal["regression", "missing", "not comparable", "new", "not shown", "since the first"]
+    kind: str
     message: str
     model: str = ""
     region: str = ""
@@ -91,31 +96,30 @@ def compare_with_baseline(
         InputError: if the rule lacks metrics or a margin, or names a metric that the baseline lacks.
     """
     new, old = with_models(scores), with_models(baseline, "the baseline")
-    findings: list[Change] = []
-    absent = [model for model in pd.unique(old["model"]) if model not in set(new["model"])]
-    findings += [Change("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
-    fresh = [model for model in pd.unique(new["model"]) if model not in set(old["model"])]
+    models = [list(pd.unique(table["model"])) for table in (old, new)]
+    absent, fresh = ([model for model in models[side] if model not in models[1 - side]] for side in (0, 1))
+    findings = [Change("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
     findings += [Change("new", f"{model}: not in the baseline", model) for model in fresh]
     losses: list[_Loss] = []
-    for metric, margin in _rules(rule, old, better):
-        rows, reference = new[new["metric"] == metric], old[old["metric"] == metric]
-        versions = [sorted(set(table["metric_version"].astype(str))) for table in (reference, rows)]
-        if len(rows) and versions[0] != versions[1]:
-            message = f"{metric}: not comparable, version {'/'.join(versions[0])} in the baseline and "
-            findings.append(Change("not comparable", f"{message}{'/'.join(versions[1])} now", metric=metric))
+    for metric, margin in _margins(rule, old, better).items():
+        sides = [table[(table["metric"] == metric) & ~table["model"].isin([*absent, *fresh])] for table in (old, new)]
+        versions = ["/".join(sorted(set(table["metric_version"].astype(str)))) for table in sides]
+        if all(versions) and versions[0] != versions[1]:
+            message = f"{metric}: not comparable, version {versions[0]} in the baseline and {versions[1]} now"
+            findings.append(Change("not comparable", message, metric=metric))
             continue
-        every = pd.concat([table[~table["model"].isin([*absent, *fresh])] for table in (reference, rows)])
-        for model, region in every[["model", "region"]].drop_duplicates().itertuples(index=False):
+        for model, region in pd.concat(sides)[["model", "region"]].drop_duplicates().itertuples(index=False):
             place = (str(model), str(region), metric)
-            before, now = (
-                table[(table["model"] == model) & (table["region"] == region)] for table in (reference, rows)
-            )
+            before, now = (table[(table["model"] == model) & (table["region"] == region)] for table in sides)
             findings += _unmatched(before, now, place)
             if set(before["patient_id"]) & set(now["patient_id"]):
                 losses.append(_loss(now, before, place, margin, better[metric]))
-    p = [loss.p for loss in losses]
-    corrected = multipletests(p, method="holm")[1] if p else []
-    findings += [finding for loss, own in zip(losses, corrected, strict=True) for finding in _judged(loss, own, len(p))]
+    corrected = multipletests([loss.p for loss in losses], method="holm")[1] if losses else []
+    for loss, p in zip(losses, corrected, strict=True):
+        kind, reason = _verdict(loss, p, len(losses))
+        if kind:
+            message = _message(loss.place, loss.numbers()) + reason
+            findings.append(Change(kind, message, *loss.place, loss.numbers()))
     return sorted(findings, key=lambda finding: not finding.failed)
 
 
@@ -126,23 +130,21 @@ def compare_with_first(
     old = read_tidy(first)
     known = {**rule, "metrics": [metric for metric in rule["metrics"] if metric in set(old["metric"])]}
     found = compare_with_baseline(scores, old, known, better) if known["metrics"] else []
-    return [
-        replace(one, kind="since the first", message=f"since the first baseline, {one.message}")
-        for one in found if one.kind in ("regression", "missing")
-    ]  # fmt: skip
+    worse = [one for one in found if one.kind in ("regression", "missing")]
+    return [replace(one, kind="since the first", message=f"since the first baseline, {one.message}") for one in worse]
 
 
-def _rules(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+def _margins(rule: Mapping[str, Any], old: pd.DataFrame, better: Mapping[str, str]) -> dict[str, float]:
     if not rule.get("metrics") or "margin" not in rule:
         raise InputError(f"check of study.json must have metrics and a margin, found {dict(rule)}.")
+    known, margins = sorted(set(old["metric"]) & set(better)), {}
     for metric in rule["metrics"]:
-        known = sorted(set(old["metric"]) & set(better))
         if metric not in known:
             raise InputError(f"check.metrics names {metric}: expected a metric of the baseline, {', '.join(known)}.")
-        margin = margin_of(rule["margin"], metric, "check.margin", zero=True)
-        if math.isnan(margin):
+        margins[metric] = margin_of(rule["margin"], metric, "check.margin", zero=True)
+        if math.isnan(margins[metric]):
             raise InputError(f"check.margin has no number for {metric}: expected one from 0 up.")
-        yield metric, margin
+    return margins
 
 
 class _Loss(NamedTuple):
@@ -152,7 +154,7 @@ class _Loss(NamedTuple):
     ``failed`` says how many fell altogether, where they are too many.
     """
 
-    place: tuple[str, str, str]
+    place: Place
     better: str
     margin: float
     old: float
@@ -164,40 +166,36 @@ class _Loss(NamedTuple):
     high: float
     p: float
 
+    def numbers(self) -> dict[str, float]:
+        """Numbers of a ``Change``, in the metric's own direction."""
+        low, high = (self.low, self.high) if self.better == "lower" else (-self.high, -self.low)
+        own = {"baseline": self.old, "new": self.new, "difference": self.new - self.old}
+        return own | {"ci_low": low, "ci_high": high, "margin": self.margin, "n_patients": len(self.patients)}
+
 
 # A case under another patient is another sample: both ids must agree.
 _CELL = ["patient_id", "case_id", "fold", "seed"]
 
 
-def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: tuple[str, str, str]) -> Iterator[Change]:
+def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: Place) -> Iterator[Change]:
     """Findings on scores that only the baseline has, and that only the scores have, of one model, region and metric."""
     model, region, metric = place
-    cells = [pd.MultiIndex.from_frame(table[_CELL]) for table in (before, now)]
-    sides: tuple[tuple[Literal["missing", "not comparable"], pd.DataFrame, np.ndarray, tuple[str, str]], ...] = (
-        ("missing", before, ~cells[0].isin(cells[1]), ("now", "the baseline")),
-        ("not comparable", now, ~cells[1].isin(cells[0]), ("in the baseline", "the present ones")),
-    )
-    for kind, whole, lacking, words in sides:
-        lost = whole[lacking]
+    for kind, whole, other, where, whose in (
+        ("missing", before, now, "now", "the baseline"),
+        ("not comparable", now, before, "in the baseline", "the present ones"),
+    ):
+        lost = whole[~pd.MultiIndex.from_frame(whole[_CELL]).isin(pd.MultiIndex.from_frame(other[_CELL]))]
         if len(lost):
             runs = [f"fold {fold}, seed {seed}" for fold, seed in lost[["fold", "seed"]].drop_duplicates().to_numpy()]
-            where = f"{_some(runs, '; ')}; patients {_some(list(pd.unique(lost['patient_id'])))}"
-            message = (
-                f"{model}: no {region} {metric} {words[0]} for {len(lost)} of {len(whole)} scores of {words[1]} "
-                f"({where})"
-            )
-            yield Change(kind, message, *place)
+            message = f"{model}: no {region} {metric} {where} for {len(lost)} of {len(whole)} scores of {whose} "
+            patients = some(list(pd.unique(lost["patient_id"])))
+            yield Change(kind, f"{message}({some(runs, '; ')}; patients {patients})", *place)
 
 
-def _some(names: Sequence[str], between: str = ", ") -> str:
-    return between.join(names[:3]) + (f"{between}..." if len(names) > 3 else "")
-
-
-def _loss(now: pd.DataFrame, before: pd.DataFrame, place: tuple[str, str, str], margin: float, better: str) -> _Loss:
+def _loss(now: pd.DataFrame, before: pd.DataFrame, place: Place, margin: float, better: str) -> _Loss:
     """Pair the scores that both have, or where they share no run, the patients that both have."""
-    both = before[[*_CELL, "model", "value", "note"]].merge(
-        now[[*_CELL, "value", "note"]], on=_CELL, suffixes=("_old", "_new")
-    )
+    columns = [*_CELL, "value", "note"]
+    both = before[["model", *columns]].merge(now[columns], on=_CELL, suffixes=("_old", "_new"))
     if len(both):
         tables = [both.assign(value=both[f"value_{side}"]) for side in ("old", "new")]
     else:
@@ -218,7 +216,7 @@ def _failed(both: pd.DataFrame, metric: str) -> str:
 
     ``both`` has the columns value (the loss), value_old, value_new, note_old and note_new.
     """
-    unit = METRICS[metric].unit if metric in METRICS else ""
+    unit = _unit(metric)
     if unit:
         gone = both["note_new"].isin(EMPTY) & ~both["note_old"].isin(EMPTY)
     else:
@@ -232,7 +230,7 @@ def _failed(both: pd.DataFrame, metric: str) -> str:
     by = f"worse by more than {f'{FALL[unit]:g} {unit}'.strip()} or " if unit in FALL else ""
     return (
         f": it failed in {len(patients)} of {count} patients under seed {seed}, {by}"
-        f"{'empty now' if unit else 'to a tenth'} ({_some(patients)})"
+        f"{'empty now' if unit else 'to a tenth'} ({some(patients)})"
     )
 
 
@@ -244,32 +242,20 @@ def fewest_failed(patients: int) -> int:
 def _interval(patients: np.ndarray, changes: list[ScoreBlock]) -> tuple[float, float, float]:
     """95% interval of the mean loss and one-sided p of none; the one value where all are equal, NaN below ``FEWEST``.
 
-    Over patients and runs where ``changes`` has enough runs (``seeds.estimate_change``), else over patients.
+    Over patients and runs where ``changes`` has enough runs (``seeds.estimate_mean``), else over patients.
     """
-    mean, nan = float(patients.mean()), float("nan")
     if len(patients) < FEWEST:
-        return nan, nan, 1.0
-    found = estimate_change(changes, patients) if changes else None
+        return math.nan, math.nan, 1.0
+    found = estimate_mean([changes], patients)[0] if changes else None
     if found and found.seeds_df >= FEWEST_FREE:
         return *found.interval(), found.p_above(0.0)
-    if np.ptp(patients) == 0:
-        # The p of equal signs, as in ``paired.tost``.
-        return mean, mean, 0.5 ** len(patients) if mean > 0 else 1.0
-    low, high = stats.t.interval(CONFIDENCE, len(patients) - 1, mean, stats.sem(patients))
-    return float(low), float(high), float(stats.ttest_1samp(patients, 0.0, alternative="greater").pvalue)
+    mean, error = float(patients.mean()), stats.sem(patients) if np.ptp(patients) else 0.0
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(patients) - 1) * error)
+    return mean - reach, mean + reach, float(tost(patients, 0.0).above)
 
 
-def _judged(loss: _Loss, p: float, family: int) -> Iterator[Change]:
-    """A finding, or none where the loss is shown to be within the margin; ``p`` is Holm's over the ``family``."""
-    kind, reason = _verdict(loss, p, family)
-    if kind:
-        low, high = (loss.low, loss.high) if loss.better == "lower" else (-loss.high, -loss.low)
-        numbers = {"baseline": loss.old, "new": loss.new, "difference": loss.new - loss.old, "ci_low": low,
-                   "ci_high": high, "margin": loss.margin, "n_patients": len(loss.patients)}  # fmt: skip
-        yield Change(kind, _message(loss.place, numbers) + reason, *loss.place, numbers)
-
-
-def _verdict(loss: _Loss, p: float, family: int) -> tuple[Literal["regression", "not shown", ""], str]:
+def _verdict(loss: _Loss, p: float, family: int) -> tuple[str, str]:
+    """Judge a loss, whose ``p`` is Holm's over the ``family``, with the reason; "" where it is within the margin."""
     if loss.failed:
         return "regression", loss.failed
     few, beyond = len(loss.patients) < FEWEST, loss.patients.mean() > loss.margin
@@ -285,11 +271,9 @@ def _verdict(loss: _Loss, p: float, family: int) -> tuple[Literal["regression", 
     return "not shown", ": worse, but perhaps within the margin" if loss.low > 0 else ": not shown to be no worse"
 
 
-def _message(place: tuple[str, str, str], numbers: Mapping[str, float]) -> str:
-    model, region, metric = place
-    unit = METRICS[metric].unit if metric in METRICS else ""
-    digits = 1 if unit else 3
-    count, change = int(numbers["n_patients"]), numbers["difference"]
+def _message(place: Place, numbers: Mapping[str, float]) -> str:
+    (model, region, metric), unit = place, _unit(place[2])
+    count, change, digits = numbers["n_patients"], numbers["difference"], 1 if unit else 3
     went = "fell" if change < 0 else "rose" if change > 0 else "stayed, on average,"
     interval = f"95% CI {numbers['ci_low']:+.{digits}f} to {numbers['ci_high']:+.{digits}f}"
     if count < FEWEST:
@@ -299,3 +283,7 @@ def _message(place: tuple[str, str, str], numbers: Mapping[str, float]) -> str:
         f"{numbers['new']:.{digits}f}{f' {unit}' if unit else ''} on {count} patient{'s' if count > 1 else ''} "
         f"({change:+.{digits}f}, {interval}, margin {numbers['margin']:g})"
     )
+
+
+def _unit(metric: str) -> str:
+    return METRICS[metric].unit if metric in METRICS else ""

@@ -12,8 +12,8 @@ from benchmark.base.records import patient_known
 from benchmark.report import tables
 from benchmark.report.tables import short
 from benchmark.results.results import Results
-from benchmark.stats import TWO_LEVEL
 from benchmark.stats.compare import NOT_TESTED
+from benchmark.stats.seeds import TWO_LEVEL
 from benchmark.studies.study import Study
 
 MISSES = ("9 to 35%", "4 to 7%")

@@ -31,7 +31,7 @@ from benchmark.report.splits import split_blocks
 from benchmark.results.opening import cautions, deviations, findings
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
-from benchmark.stats import declared_pairs
+from benchmark.stats.compare import declared_pairs
 
 MOST_PAIRS = 40
 """Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""

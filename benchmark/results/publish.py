@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark import stats
 from benchmark.base import project
 from benchmark.base.files import write_json, write_text
 from benchmark.base.records import InputError, Run
@@ -18,6 +17,7 @@ from benchmark.results import check as checking
 from benchmark.results import page
 from benchmark.results.results import BETTER, OUTPUTS, Results
 from benchmark.scoring import score_table
+from benchmark.stats.compare import declared_pairs
 from benchmark.studies import provenance, store
 from benchmark.studies.study import Study
 
@@ -56,7 +56,7 @@ def check_pairs(study: Study) -> None:
     Raises:
         InputError: for a pair that is not two models of the study or of ``external/``.
     """
-    stats.declared_pairs(Results(study).compared_models, study.compare)
+    declared_pairs(Results(study).compared_models, study.compare)
 
 
 def check(study: Study, accept: bool = False) -> list[checking.Change]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark import stats
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
 from benchmark.base.records import InputError, Run
@@ -29,7 +28,9 @@ from benchmark.results.panels import panels
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
-from benchmark.stats.patients import incomplete_runs
+from benchmark.stats.compare import compare, compare_methods
+from benchmark.stats.patients import incomplete_runs, shared_patients, summarise, with_models
+from benchmark.stats.ranking import patient_ranks, rank_models
 from benchmark.studies import bundle, provenance, store
 from benchmark.studies.study import Study, apart, split_of
 
@@ -156,7 +157,7 @@ class Results:
         Raises:
             InputError: if there are none.
         """
-        scores = stats.with_models(self.every)
+        scores = with_models(self.every)
         left_out = scores["metric"].isin(COUNTS) | (scores["region"] == SLICE)
         kept = scores[~(left_out | scores["model"].isin(self.apart_models))]
         if kept.empty:
@@ -178,13 +179,13 @@ class Results:
     @cached_property
     def apart(self) -> pd.DataFrame:
         """Scores that are compared with no others: of slices, and of models under another split; no counts."""
-        rest = stats.with_models(self.every).drop(self.own.index)
+        rest = with_models(self.every).drop(self.own.index)
         return rest[~rest["metric"].isin(COUNTS)]
 
     @cached_property
     def _shared(self) -> tuple[pd.DataFrame, list[str]]:
         tables = [self.own, *(_on_cases_of(self.own, other) for other in self.external.values())]
-        return stats.shared_patients(pd.concat(tables, ignore_index=True))
+        return shared_patients(pd.concat(tables, ignore_index=True))
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -210,7 +211,7 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """Means over patients (``stats.summarise``) of the compared scores."""
-        return stats.summarise(self.scores)
+        return summarise(self.scores)
 
     @property
     def several(self) -> bool:
@@ -220,24 +221,24 @@ class Results:
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """Declared comparisons, as ``comparisons.csv`` has them (``stats.compare``)."""
-        return stats.compare(self.scores, self.study.compare, BETTER, self.compared_models)
+        return compare(self.scores, self.study.compare, BETTER, self.compared_models)
 
     @cached_property
     def methods(self) -> pd.DataFrame | None:
         """Declared pairs over patients and seeds, as ``methods.csv`` has them; None where no model has two seeds."""
         if len(self.compared_models) < 2 or self.scores.groupby("model")["seed"].nunique().max() < 2:
             return None
-        return stats.compare_methods(self.scores, self.study.compare, BETTER, self.compared_models)
+        return compare_methods(self.scores, self.study.compare, BETTER, self.compared_models)
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
         """Mean rank of each compared model for each patient."""
-        return stats.patient_ranks(self.scores, self.study.compare["metrics"], BETTER)
+        return patient_ranks(self.scores, self.study.compare["metrics"], BETTER)
 
     @cached_property
     def ranking(self) -> pd.DataFrame | None:
         """Order of the compared models, as ``ranking.csv`` has it; None where there is one."""
-        return stats.rank_models(self.ranks) if self.several else None
+        return rank_models(self.ranks) if self.several else None
 
     @cached_property
     def needed(self) -> evidence.PatientsNeeded | None:

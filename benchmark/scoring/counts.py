@@ -7,9 +7,8 @@ Papers that score all images at once print these: scikit-learn's classification 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,8 +24,7 @@ ReportCell = tuple[str, str]
 """A cell of a classification report: its row ("0", "1", "accuracy", "micro", ...) and its measure."""
 
 
-@dataclass(frozen=True)
-class Counted:
+class Counted(NamedTuple):
     """Counts in place of two masks, for metrics that need nothing but counts."""
 
     tp: int
@@ -37,21 +35,15 @@ class Counted:
     @property
     def shape(self) -> tuple[int, ...]:
         """All voxels, as one axis."""
-        return (self.tp + self.fp + self.fn + self.tn,)
-
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """Not used by metrics of counts."""
-        return (1.0,)
+        return (sum(self),)
 
 
 def merge_parts(scores: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
     """Join the scores of a case that several folds of one of ``models`` tested in parts, as a split by slice does.
 
     Other models tested a case that is in several folds whole in each; these rows stay. ``scores`` is a table as
-    ``score_table.read`` gives it. Counts of (bundle, variant, seed, case, region) are summed
-    over folds, metrics that need only counts are computed from the sums by the rules of ``metrics``, and all others are
-    dropped. The row keeps the lowest fold. A table without such cases is returned as it is.
+    ``score_table.read`` gives it. Counts of a seed's case and region are summed over folds, metrics that need only
+    counts are computed from the sums, and all others are dropped. The row keeps the lowest fold.
 
     Raises:
         InputError: if a case to be joined has no counts.
@@ -94,12 +86,9 @@ def report_cells(counts: np.ndarray) -> dict[ReportCell, np.ndarray]:
     cells: dict[ReportCell, np.ndarray] = {}
     for name, right, wrong, missed in (("0", tn, fn, fp), ("1", tp, fp, fn)):
         precision, recall = _share(right, right + wrong), _share(right, right + missed)
-        cells |= {
-            (name, "precision"): precision,
-            (name, "recall"): recall,
-            (name, "f1"): _share(2 * right, 2 * right + wrong + missed),
-            (name, "support"): right + missed,
-        }
+        f1 = _share(2 * right, 2 * right + wrong + missed)
+        measures = {"precision": precision, "recall": recall, "f1": f1, "support": right + missed}
+        cells |= {(name, measure): values for measure, values in measures.items()}
     accuracy = _share(tn + tp, total)
     for measure in ("precision", "recall", "f1"):
         first, second = cells["0", measure], cells["1", measure]
@@ -112,21 +101,14 @@ def report_cells(counts: np.ndarray) -> dict[ReportCell, np.ndarray]:
     return cells
 
 
-def global_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Return the share of pixels that are right: MATLAB's GlobalAccuracy."""
-    return report_cells(counts)["accuracy", "accuracy"]
-
-
-def mean_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Return the mean over both classes of the share of a class's pixels that are right: MATLAB's MeanAccuracy."""
-    return report_cells(counts)["macro", "recall"]
+def report_cell(counts: np.ndarray, cell: ReportCell) -> np.ndarray:
+    """Return one of ``report_cells``."""
+    return report_cells(counts)[cell]
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
     """Return the IoU of background and tumour, shape (2, ...); 1 for a class that neither mask has."""
-    tp, fp, fn, tn = np.moveaxis(counts.astype(float), -1, 0)
-    wrong = fp + fn
-    return np.stack([_share(tn, tn + wrong, 1.0), _share(tp, tp + wrong, 1.0)])
+    return np.stack([tversky(own, alpha=1.0, beta=1.0) for own in (counts[..., ::-1], counts)])
 
 
 def mean_iou(counts: np.ndarray) -> np.ndarray:
@@ -143,9 +125,7 @@ def weighted_iou(counts: np.ndarray) -> np.ndarray:
 
 def mean_f_score(counts: np.ndarray) -> np.ndarray:
     """Return the mean F1 of the two classes; MATLAB's MeanBFScore is another measure, of contours."""
-    tp, fp, fn, tn = np.moveaxis(counts.astype(float), -1, 0)
-    wrong = fp + fn
-    return np.asarray((_share(2 * tn, 2 * tn + wrong, 1.0) + _share(2 * tp, 2 * tp + wrong, 1.0)) / 2)
+    return np.asarray((tversky(counts[..., ::-1]) + tversky(counts)) / 2)
 
 
 def tversky(counts: np.ndarray, alpha: float = 0.5, beta: float = 0.5) -> np.ndarray:
@@ -155,13 +135,12 @@ def tversky(counts: np.ndarray, alpha: float = 0.5, beta: float = 0.5) -> np.nda
 
 
 def _share(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarray:
-    shares: np.ndarray = np.divide(part, whole, out=np.full(np.shape(whole), empty), where=whole != 0)
-    return shares
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), empty), where=whole != 0))
 
 
 POOLED_MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "GlobalAccuracy": global_accuracy,
-    "MeanAccuracy": mean_accuracy,
+    "GlobalAccuracy": partial(report_cell, cell=("accuracy", "accuracy")),
+    "MeanAccuracy": partial(report_cell, cell=("macro", "recall")),
     "MeanIoU": mean_iou,
     "WeightedIoU": weighted_iou,
     "MeanFScore": mean_f_score,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.base.files import read_table
 from benchmark.base.records import SLICE_COLUMNS, InputError
 from benchmark.data.prepare import PreparedCase
 from benchmark.scoring.metrics import METRICS, score_case
@@ -26,12 +27,7 @@ def read_slices(path: Path) -> pd.DataFrame:
         InputError: if the file is missing or is not such a table.
     """
     expected = f"one row per slice with {', '.join(SLICE_COLUMNS)}"
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: expected {expected}.") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a table: expected {expected}, found {error}.") from error
+    table = read_table(path, "a table of slices")
     if tuple(table.columns) != SLICE_COLUMNS:
         raise InputError(f"{path}: expected {expected}, found the columns {', '.join(table.columns)}.")
     probability = pd.to_numeric(table["probability"], errors="coerce")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmark.base.files import write_text
 from benchmark.base.progress import Progress
@@ -16,9 +17,7 @@ from benchmark.data.manifest import Manifest, manifest_of
 from benchmark.data.scan import AFFINE_TOLERANCE
 from benchmark.data.volumes import pick_image, read_volume, spacing_of
 from benchmark.scoring.metrics import score_case
-
-if TYPE_CHECKING:
-    import pandas as pd
+from benchmark.scoring.score_table import as_text, frame
 
 
 def score_folder(
@@ -45,9 +44,10 @@ def score_folder(
             prediction without a reference, an unreadable file, labels outside the manifest, and a prediction whose
             shape or affine (beyond AFFINE_TOLERANCE) is not the reference's.
     """
-    from benchmark.scoring.score_table import frame
-
-    check_name(name)
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9 ._+-]*[A-Za-z0-9._+-])?", name):
+        raise InputError(
+            f"--name: expected letters, digits, spaces and . _ + -, beginning with a letter or digit, found {name!r}."
+        )
     described = manifest_of(manifest)
     references, predictions = _matched(reference, prediction, described)
     check_safe(reference, "an id of a case", references)
@@ -55,12 +55,11 @@ def score_folder(
     check_safe(reference, "an id of a patient", patients.values())
     rows: list[dict[str, Any]] = []
     for done, (case, path) in enumerate(sorted(references.items()), start=1):
-        head = {"bundle": name, "variant": "default", "fold": fold, "seed": seed}
-        head |= {"patient_id": patients[case], "case_id": case}
-        rows += [head | row for row in _score_files(path, predictions.get(case), described)]
+        scores = _score_files(path, predictions.get(case), described)
+        rows += [{"patient_id": patients[case], "case_id": case} | row for row in scores]
         if progress:
             progress(done, len(references), case)
-    return frame(rows)
+    return frame([{"bundle": name, "variant": "default", "fold": fold, "seed": seed} | row for row in rows])
 
 
 def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
@@ -69,8 +68,6 @@ def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
     Raises:
         InputError: if ``out`` holds anything else and ``force`` is False, is a folder, or cannot be written.
     """
-    from benchmark.scoring.score_table import as_text
-
     text = as_text(scores)
     if out.is_dir():
         raise InputError(f"{out}: expected the name of a CSV file, found a folder.")
@@ -80,14 +77,6 @@ def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
         if not force:
             raise InputError(f"{out}: expected no such file or the same scores; --force replaces what it holds.")
     write_text(out, text)
-
-
-def check_name(name: str) -> None:
-    """Raise InputError unless a model's name is safe in tables and paths."""
-    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9 ._+-]*[A-Za-z0-9._+-])?", name):
-        raise InputError(
-            f"--name: expected letters, digits, spaces and . _ + -, beginning with a letter or digit, found {name!r}."
-        )
 
 
 def _matched(reference: Path, prediction: Path, manifest: Manifest) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -23,7 +23,6 @@ Sources: github.com/rachitsaluja/BraTS-2023-Metrics and synapse.org thread 10357
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cc3d
@@ -45,29 +44,6 @@ SMALLEST_MATCH = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Lesions:
-    """Reference lesions above the minimal size and their matches, by BraTS 2023's rule.
-
-    ``tp`` and ``fn`` count reference lesions, ``fp`` counts predicted components that match none of any size. ``dice``
-    has an entry for each true positive. ``groups`` and ``components`` label lesions and predicted components from 1,
-    and ``matches`` says for each true positive its label and, by component (0 the background), which match it.
-    """
-
-    tp: int
-    fp: int
-    fn: int
-    dice: tuple[float, ...]
-    groups: np.ndarray
-    components: np.ndarray
-    matches: tuple[tuple[int, np.ndarray], ...]
-
-    def masks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield each true positive lesion and what matches it, as masks of the whole array."""
-        for lesion, matched in self.matches:
-            yield self.groups == lesion, matched.take(self.components)
-
-
-@dataclass(frozen=True)
 class Instances:
     """Components of both masks matched one to one, as panoptica counts them; ``dice`` has an entry for each match."""
 
@@ -75,6 +51,20 @@ class Instances:
     fp: int
     fn: int
     dice: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesions(Instances):
+    """Reference lesions above the minimal size and their matches, by BraTS 2023's rule.
+
+    ``tp`` and ``fn`` count reference lesions, ``fp`` predicted components that match none of any size. ``groups`` and
+    ``components`` label lesions and predicted components from 1, and ``matches`` says for each true positive its label
+    and, by component (0 the background), which match it.
+    """
+
+    groups: np.ndarray
+    components: np.ndarray
+    matches: tuple[tuple[int, np.ndarray], ...]
 
 
 def match_lesions(reference: np.ndarray, prediction: np.ndarray, voxel: float) -> Lesions:

@@ -12,7 +12,7 @@ import numpy as np
 from benchmark.base.boxes import bounding_box
 from benchmark.base.records import InputError
 from benchmark.scoring.lesions import Instances, Lesions, match_instances, match_lesions
-from benchmark.scoring.surfaces import Distances, element_distances, voxel_distances
+from benchmark.scoring.surfaces import Distances, element_areas, elements, surface, surface_distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +51,14 @@ class MaskPair:
     @cached_property
     def voxel_distances(self) -> Distances:
         """Distances between surface voxels; neither mask may be empty."""
-        return voxel_distances(self.reference, self.prediction, self.spacing)
+        return surface_distances(surface(self.reference), surface(self.prediction), self.spacing)
 
     @cached_property
     def element_distances(self) -> Distances:
         """Distances between surface elements; neither mask may be empty."""
-        return element_distances(self.reference, self.prediction, self.spacing)
+        areas = element_areas(self.spacing)
+        first, second = (areas.take(elements(mask)) for mask in (self.reference, self.prediction))
+        return surface_distances(first, second, self.spacing)
 
     @cached_property
     def lesions(self) -> Lesions:
@@ -70,7 +72,8 @@ class MaskPair:
 
     def lesion_pairs(self) -> Iterator[MaskPair]:
         """Yield each true positive lesion of BraTS 2023's rule with what matches it, cropped to a box around both."""
-        for reference, prediction in self.lesions.masks():
+        for lesion, matched in self.lesions.matches:
+            reference, prediction = self.lesions.groups == lesion, matched.take(self.lesions.components)
             box = bounding_box(reference | prediction)
             yield MaskPair(reference[box], prediction[box], self.shape, self.spacing)
 

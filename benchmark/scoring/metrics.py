@@ -30,6 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -81,8 +82,8 @@ def balanced_accuracy(pair: MaskPair) -> float:
     An empty prediction of some tumour has 0.5, which is chance. scikit-learn leaves out a class that the reference
     lacks, and so has the specificity alone where the reference is empty.
     """
-    found = pair.tp / (pair.tp + pair.fn) if pair.tp + pair.fn else float(not pair.fp)
-    spared = pair.tn / (pair.tn + pair.fp) if pair.tn + pair.fp else float(not pair.fn)
+    found = sensitivity(pair) if pair.tp + pair.fn else float(not pair.fp)
+    spared = specificity(pair) if pair.tn + pair.fp else float(not pair.fn)
     return (found + spared) / 2
 
 
@@ -123,25 +124,20 @@ def nsd(pair: MaskPair) -> float:
 def hd95_area(pair: MaskPair) -> float:
     """95 % Hausdorff distance in mm, where percentiles are of the surface's area, without interpolation."""
     found = pair.element_distances
-    return max(
-        area_percentile(found.there, found.there_area, 95),
-        area_percentile(found.back, found.back_area, 95),
-    )
+    return max(area_percentile(found.there, found.there_area, 95), area_percentile(found.back, found.back_area, 95))
 
 
 def lesion_dice(pair: MaskPair) -> float:
     """Lesion-wise Dice of BraTS 2023: sum of Dice over TP / (TP + FN + FP); 1 where there is none to count."""
-    found = pair.lesions
-    every = found.tp + found.fn + found.fp
-    return sum(found.dice) / every if every else 1.0
+    every = pair.lesions.tp + pair.lesions.fn + pair.lesions.fp
+    return sum(pair.lesions.dice) / every if every else 1.0
 
 
 def lesion_hd95(pair: MaskPair) -> float:
     """Lesion-wise HD95 of BraTS 2023 in mm: mean of ``hd95_area`` over TP, and of ``HD95_PENALTY`` over FN and FP."""
-    found = pair.lesions
-    every = found.tp + found.fn + found.fp
-    total = sum(hd95_area(lesion) for lesion in pair.lesion_pairs()) + HD95_PENALTY * (found.fn + found.fp)
-    return total / every if every else 0.0
+    found, unmatched = pair.lesions.tp, pair.lesions.fn + pair.lesions.fp
+    total = sum(hd95_area(lesion) for lesion in pair.lesion_pairs()) + HD95_PENALTY * unmatched
+    return total / (found + unmatched) if found + unmatched else 0.0
 
 
 def lesion_pq(pair: MaskPair) -> float:
@@ -187,58 +183,34 @@ class Metric:
     one_full: Rule = "formula"
 
 
-def _overlap(name: str, title: str, function: Callable[[MaskPair], float]) -> Metric:
-    return Metric(name, title, "higher", "", "1", function, both_empty=1.0, one_empty=0.0, worst=0.0)
-
-
-def _distance(name: str, title: str, function: Callable[[MaskPair], float]) -> Metric:
-    return Metric(name, title, "lower", "mm", "1", function, 0.0, "diagonal", "diagonal", "surfaces")
-
-
-def _agreement(name: str, title: str, function: Callable[[MaskPair], float], needs: Needs) -> Metric:
-    return Metric(name, title, "higher", "", "1", function, 1.0, 0.0, 0.0, needs)
-
-
-def _by_formula(
-    name: str,
-    title: str,
-    function: Callable[[MaskPair], float],
-    both_full: Rule = "formula",
-    one_full: Rule = "formula",
-) -> Metric:
-    rules: dict[str, Rule] = {"both_full": both_full, "one_full": one_full}
-    return Metric(name, title, "higher", "", "1", function, "formula", "formula", 0.0, "counts", **rules)
-
-
-_VOLUME_ERROR = Metric(
-    "volume_error", "Volume error", "lower", "ml", "1", volume_error, "formula", "formula", "volume", "volume"
-)
+_SHARE = partial(Metric, better="higher", unit="", version="1", both_empty=1.0, one_empty=0.0, worst=0.0)
+_BY_FORMULA = partial(_SHARE, both_empty="formula", one_empty="formula")
+_ERROR = partial(Metric, better="lower", version="1")
+_DISTANCE = partial(_ERROR, unit="mm", both_empty=0.0, one_empty="diagonal", worst="diagonal", needs="surfaces")
+_VOLUME = partial(_ERROR, unit="ml", both_empty="formula", one_empty="formula", worst="volume", needs="volume")
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        _overlap("dice", "Dice", dice),
-        _overlap("iou", "IoU", iou),
-        _overlap("sensitivity", "Sensitivity", sensitivity),
-        _by_formula("specificity", "Specificity", specificity, both_full=1.0, one_full=0.0),
-        _overlap("precision", "Precision", precision),
-        _by_formula("accuracy", "Accuracy", accuracy),
-        _by_formula("balanced_accuracy", "Balanced accuracy", balanced_accuracy),
-        _distance("hd95", "HD95", hd95),
-        _distance("hd95_pooled", "HD95, pooled", hd95_pooled),
-        _distance("hd100", "HD100", hd100),
-        _distance("assd", "ASSD", assd),
-        _agreement("nsd", "NSD at 1 mm", nsd, "surfaces"),
-        Metric(
-            "volume_error", "Volume error", "lower", "ml", "1", volume_error, "formula", "formula", "volume", "volume"
-        ),
-        Metric("lesion_dice", "Lesion Dice", "higher", "", "1", lesion_dice, 1.0, "formula", 0.0, "lesions"),
+        _SHARE("dice", "Dice", function=dice),
+        _SHARE("iou", "IoU", function=iou),
+        _SHARE("sensitivity", "Sensitivity", function=sensitivity),
+        _BY_FORMULA("specificity", "Specificity", function=specificity, both_full=1.0, one_full=0.0),
+        _SHARE("precision", "Precision", function=precision),
+        _BY_FORMULA("accuracy", "Accuracy", function=accuracy),
+        _BY_FORMULA("balanced_accuracy", "Balanced accuracy", function=balanced_accuracy),
+        _DISTANCE("hd95", "HD95", function=hd95),
+        _DISTANCE("hd95_pooled", "HD95, pooled", function=hd95_pooled),
+        _DISTANCE("hd100", "HD100", function=hd100),
+        _DISTANCE("assd", "ASSD", function=assd),
+        _SHARE("nsd", "NSD at 1 mm", function=nsd, needs="surfaces"),
+        _VOLUME("volume_error", "Volume error", function=volume_error),
+        _SHARE("lesion_dice", "Lesion Dice", function=lesion_dice, one_empty="formula", needs="lesions"),
         Metric("lesion_hd95", "Lesion HD95", "lower", "mm", "1", lesion_hd95, 0.0, "formula", HD95_PENALTY, "lesions"),
-        _agreement("lesion_pq", "Lesion PQ", lesion_pq, "lesions"),
+        _SHARE("lesion_pq", "Lesion PQ", function=lesion_pq, needs="lesions"),
     )
 }
 """The metrics of every score table, in its order."""
-
 
 COUNTS = ("tp", "fp", "fn", "tn")
 """Voxels by agreement of the two masks, from which any overlap metric over any set of cases follows.
@@ -294,7 +266,7 @@ def score_case(
 def score_pair(metric: Metric, pair: MaskPair) -> float:
     """Return a metric's value for two masks; a rule for empty or full ones decides before its formula.
 
-    For a metric that needs only counts, any object with tp, fp, fn, tn, shape and spacing can stand for a pair.
+    For a metric that needs only counts, ``counts.Counted`` can stand for a pair.
     """
     empty, full = _all_or_nothing(pair)
     for hits, both, one in ((empty, metric.both_empty, metric.one_empty), (full, metric.both_full, metric.one_full)):
@@ -306,11 +278,8 @@ def score_pair(metric: Metric, pair: MaskPair) -> float:
 
 def mask_note(pair: MaskPair) -> str:
     """Say which masks are empty or fill the volume, such as "both empty" or "reference empty, prediction full"."""
-    notes = []
-    for word, hits in zip(("empty", "full"), _all_or_nothing(pair), strict=True):
-        if hits:
-            notes.append(f"{'both' if len(hits) == 2 else hits[0]} {word}")
-    return ", ".join(notes)
+    said = zip(("empty", "full"), _all_or_nothing(pair), strict=True)
+    return ", ".join(f"{'both' if len(hits) == 2 else hits[0]} {word}" for word, hits in said if hits)
 
 
 def _all_or_nothing(pair: MaskPair) -> tuple[list[str], list[str]]:

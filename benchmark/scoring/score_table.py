@@ -36,12 +36,7 @@ def metric_of(name: str) -> tuple[str, str]:
     return metric, version or "1"
 
 
-COLUMNS = (
-    *HEAD,
-    *COUNTS,
-    *LESION_COUNTS,
-    *(column(metric.name, metric.version) for metric in METRICS.values()),
-)
+COLUMNS = (*HEAD, *COUNTS, *LESION_COUNTS, *(column(metric.name, metric.version) for metric in METRICS.values()))
 """Columns of a whole ``scores.csv``, in order. Blank where a metric does not apply, as distances of slices."""
 
 
@@ -85,8 +80,10 @@ def read(path: Path) -> pd.DataFrame:
     _check_version(first, path)
     names = [str(name) for name in first if name != SCHEMA]
     numbers = [name for name in names if name not in HEAD]
-    found = [name for name in numbers if metric_of(name)[0] not in (*COUNTS, *LESION_COUNTS, *METRICS)]
-    if found or tuple(names[: len(HEAD)]) != HEAD:
+    if (
+        not {metric_of(name)[0] for name in numbers} <= {*COUNTS, *LESION_COUNTS, *METRICS}
+        or tuple(names[: len(HEAD)]) != HEAD
+    ):
         raise InputError(
             f"{path}: expected the columns {', '.join(HEAD)} and columns of metrics, found {', '.join(names)}."
         )
@@ -110,16 +107,13 @@ def tidy(table: pd.DataFrame) -> pd.DataFrame:
     metric.
     """
     names = [name for name in table.columns if name not in (*HEAD, *LESION_COUNTS)]
-    split = [metric_of(name) for name in names]
-    values = table[names].to_numpy(dtype=float)
-    there = ~np.isnan(values).ravel()
+    values = table[names].to_numpy(dtype=float).ravel()
+    there = ~np.isnan(values)
     keys = table[[*HEAD]].assign(model=model_names(table))
     long = {key: np.repeat(keys[key].to_numpy(), len(names))[there] for key in keys}
-    long["metric"] = np.tile(np.array([metric for metric, _ in split], dtype=object), len(table))[there]
-    versions = np.array([version for _, version in split], dtype=object)
-    long["metric_version"] = np.tile(versions, len(table))[there]
-    long["value"] = values.ravel()[there]
-    return pd.DataFrame(long, columns=[*SCORE_COLUMNS, "model"])
+    for key, own in zip(("metric", "metric_version"), zip(*map(metric_of, names), strict=True), strict=True):
+        long[key] = np.tile(np.array(own, dtype=object), len(table))[there]
+    return pd.DataFrame(long | {"value": values[there]}, columns=[*SCORE_COLUMNS, "model"])
 
 
 def read_tidy(path: Path) -> pd.DataFrame:
@@ -157,11 +151,11 @@ def _check_keys(table: pd.DataFrame, path: Path) -> None:
         case = several["case_id"].iloc[0]
         found = " and ".join(several.loc[several["case_id"] == case, "patient_id"])
         raise InputError(f"{path}: expected one patient of case {case}, found {found}.")
-    twice = table.duplicated([key for key in KEYS if key != "patient_id"])
-    if twice.any():
+    twice = table[table.duplicated([key for key in KEYS if key != "patient_id"])]
+    if len(twice):
         raise InputError(
-            f"{path} has {int(twice.sum())} rows twice: expected one per run, case and region, found "
-            f"{_place(table[twice].iloc[0])} again."
+            f"{path} has {len(twice)} rows twice: expected one per run, case and region, found "
+            f"{_place(twice.iloc[0])} again."
         )
 
 
@@ -169,11 +163,12 @@ def _check_numbers(table: pd.DataFrame, names: Sequence[str], path: Path) -> Non
     blank = table[list(names)].isna().all(axis="columns")
     if blank.any():
         raise InputError(f"{path}: expected a score in every row, found none in {_place(table[blank].iloc[0])}.")
-    by_metric: dict[str, list[str]] = {}
+    versions: dict[str, list[str]] = {}
     for name in names:
-        metric, _ = metric_of(name)
-        by_metric.setdefault(metric, []).append(name)
+        metric, version = metric_of(name)
         values = table[name].to_numpy()
+        if not np.isnan(values).all():
+            versions.setdefault(metric, []).append(version)
         possible, expected = _range(metric, values)
         wrong = ~(possible | np.isnan(values))
         if wrong.any():
@@ -182,10 +177,11 @@ def _check_numbers(table: pd.DataFrame, names: Sequence[str], path: Path) -> Non
                 f"{path}: expected {name} to be {expected}, found {values[row]:.12g} in {_place(table.iloc[row])}"
                 f"{f' and {wrong.sum() - 1} more rows' if wrong.sum() > 1 else ''}."
             )
-    for metric, columns in by_metric.items():
-        if len(columns) > 1 and sum(table[name].notna().any() for name in columns) > 1:
-            found = " and ".join(metric_of(name)[1] for name in columns)
-            raise InputError(f"{path} mixes versions of {metric}: expected one, found {found}; score anew.")
+    for metric, found in versions.items():
+        if len(found) > 1:
+            raise InputError(
+                f"{path} mixes versions of {metric}: expected one, found {' and '.join(found)}; score anew."
+            )
 
 
 def _range(metric: str, values: np.ndarray) -> tuple[np.ndarray, str]:

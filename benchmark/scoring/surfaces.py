@@ -96,8 +96,8 @@ def element_areas(spacing: tuple[float, ...]) -> np.ndarray:
 class Distances:
     """Distances in mm from every part of one surface to the nearest of the other, and those parts' areas.
 
-    ``there`` is from the reference to the prediction and ``back`` the other way. An area of a voxel is 1; of an element
-    it is in mm².
+    ``there`` is from the reference to the prediction and ``back`` the other way. A voxel's area is True; an element's
+    is in mm².
     """
 
     there: np.ndarray
@@ -106,19 +106,11 @@ class Distances:
     back_area: np.ndarray
 
 
-def voxel_distances(reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...]) -> Distances:
-    """Distances between the surface voxels of two boolean masks of one shape, neither of which is empty."""
-    first, second = surface(reference), surface(prediction)
+def surface_distances(reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...]) -> Distances:
+    """Measure the distances between two surfaces, arrays of one shape that hold the area of each part and else 0."""
+    first, second = reference > 0, prediction > 0
     there, back = distances(first, second, spacing), distances(second, first, spacing)
-    return Distances(there, back, np.ones(len(there)), np.ones(len(back)))
-
-
-def element_distances(reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...]) -> Distances:
-    """Distances between the surface elements of two boolean masks of one shape, neither of which is empty."""
-    areas = element_areas(spacing)
-    first, second = (areas.take(elements(mask)) for mask in (reference, prediction))
-    there, back = distances(first > 0, second > 0, spacing), distances(second > 0, first > 0, spacing)
-    return Distances(there, back, first[first > 0], second[second > 0])
+    return Distances(there, back, reference[first], prediction[second])
 
 
 def area_percentile(values: np.ndarray, areas: np.ndarray, percent: float) -> float:
@@ -156,15 +148,17 @@ def distances(start: np.ndarray, goal: np.ndarray, spacing: tuple[float, ...]) -
         if not worthwhile:
             break
     if open_.size:
-        scale = np.array(spacing)
-        points = _points(np.flatnonzero(padded), padded.shape) * scale
-        tree = KDTree(points, LEAF, balanced_tree=False, compact_nodes=False)
-        found[open_] = tree.query(_points(where[open_], padded.shape) * scale)[0]
+        goals, starts = (
+            np.stack(np.unravel_index(flat, padded.shape), axis=1) * np.array(spacing)
+            for flat in (np.flatnonzero(padded), where[open_])
+        )
+        found[open_] = KDTree(goals, LEAF, balanced_tree=False, compact_nodes=False).query(starts)[0]
     return found
 
 
-def _points(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.stack(np.unravel_index(flat, shape), axis=1)
+def _shells(spacing: tuple[float, ...], shape: tuple[int, ...], reach: int) -> list[tuple[float, np.ndarray]]:
+    strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
+    return [(length, offsets @ strides) for length, offsets in _offsets(spacing, reach)]
 
 
 @lru_cache(maxsize=16)
@@ -176,8 +170,3 @@ def _offsets(spacing: tuple[float, ...], reach: int) -> list[tuple[float, np.nda
     limit = (reach + 1) * min(spacing)
     kept = np.unique(lengths[(lengths > 0) & (lengths < limit)])
     return [(float(length), grid[lengths == length]) for length in kept]
-
-
-def _shells(spacing: tuple[float, ...], shape: tuple[int, ...], reach: int) -> list[tuple[float, np.ndarray]]:
-    strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
-    return [(length, offsets @ strides) for length, offsets in _offsets(spacing, reach)]

@@ -8,7 +8,7 @@ shown not to be worse by the margin or more; it may be better), and ``no differe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -28,7 +28,7 @@ from benchmark.stats.paired import (
     rank_biserial,
     tost,
 )
-from benchmark.stats.patients import pivot_patients, seed_sd, with_models
+from benchmark.stats.patients import check_metrics, outcomes, seed_sd, with_models
 from benchmark.stats.power import NEEDED
 from benchmark.stats.ranking import friedman
 from benchmark.stats.seeds import (
@@ -37,7 +37,6 @@ from benchmark.stats.seeds import (
     ScoreBlock,
     estimate,
     model_blocks,
-    patient_differences,
     superiority,
     two_level,
 )
@@ -109,16 +108,12 @@ def compare(
         raise InputError(f"compare.test is {name}: expected one of {', '.join((*TESTS, TWO_LEVEL))}.")
     table = with_models(scores)
     pairs = declared_pairs(list(models or pd.unique(table["model"])), declared)
+    check_metrics(table, declared["metrics"], better)
+    margins = {metric: margin_of(declared.get("margin"), metric) for metric in declared["metrics"]}
     parts: list[pd.DataFrame] = []
-    for metric in declared["metrics"]:
-        own = table[table["metric"] == metric]
-        if own.empty or metric not in better:
-            known = ", ".join(pd.unique(table["metric"]))
-            raise InputError(f"compare.metrics names {metric}: expected one of the scored metrics, {known}.")
-        margin = margin_of(declared.get("margin"), metric)
-        for region, part in own.groupby("region", sort=False) if pairs else ():
-            base = {"metric": metric, "region": str(region), "test": name, "margin": margin}
-            parts.append(_compare_region(part, pairs, base, better[metric] == "higher"))
+    for metric, region, rows, values in outcomes(table, declared["metrics"]) if pairs else ():
+        base = {"metric": metric, "region": region, "test": name, "margin": margins[metric]}
+        parts.append(_compare_region(rows, values, pairs, base, better[metric] == "higher"))
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return judge(found.reindex(columns=[*COMPARISON_COLUMNS]), float(declared.get("alpha", 0.05)), better)
 
@@ -127,32 +122,27 @@ def paired_spreads(
     scores: pd.DataFrame, metrics: Sequence[str], pairs: Sequence[tuple[str, str]], test: str
 ) -> pd.DataFrame:
     """Return the columns that ``patients_needed`` reads, for any metric, declared or not, without testing anything."""
-    rows = with_models(scores)
     parts = []
-    for metric in metrics:
-        for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
-            values = pivot_patients(own, metric, str(region))
-            first, second = (values[[pair[side] for pair in pairs]].to_numpy().T for side in (0, 1))
-            part = pd.DataFrame(pairs, columns=["model_a", "model_b"])
-            spread = _spread(paired_differences(first, second))
-            parts.append(
-                part.assign(metric=metric, region=region, test=test, n_patients=len(values), sd_difference=spread)
-            )
+    for metric, region, _, values in outcomes(scores, metrics):
+        first, second = (values[[pair[side] for pair in pairs]].to_numpy().T for side in (0, 1))
+        part = pd.DataFrame(pairs, columns=["model_a", "model_b"])
+        spread = _spread(paired_differences(first, second))
+        parts.append(part.assign(metric=metric, region=region, test=test, n_patients=len(values), sd_difference=spread))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*NEEDED])
 
 
 def _compare_region(
-    rows: pd.DataFrame, pairs: list[tuple[str, str]], base: dict[str, Any], higher: bool
+    rows: pd.DataFrame, values: pd.DataFrame, pairs: list[tuple[str, str]], base: dict[str, Any], higher: bool
 ) -> pd.DataFrame:
     """Return rows of COMPARISON_COLUMNS for one metric and region, before correction and verdicts."""
-    values = pivot_patients(rows, base["metric"], base["region"])
     names, table = list(values.columns), values.to_numpy().T
-    result = pd.DataFrame(pairs, columns=["model_a", "model_b"]).assign(**base, friedman_p=friedman(table.T).p)
-    known = result["model_a"].isin(names) & result["model_b"].isin(names)
-    result.loc[~known, ["n_patients", "p", "p_smallest"]] = [0.0, 1.0, 1.0]
-    if base["margin"] > 0:
-        result.loc[~known, ["p_a_no_worse", "p_b_no_worse", "p_equivalent"]] = 1.0
-    result["note"] = ["" if there else _absent(pair, names) for pair, there in zip(pairs, known, strict=True)]
+    # What stands for a pair without scores.
+    no_claim = dict.fromkeys(("p_a_no_worse", "p_b_no_worse", "p_equivalent"), 1.0 if base["margin"] > 0 else np.nan)
+    result = pd.DataFrame(pairs, columns=["model_a", "model_b"]).assign(
+        **base, friedman_p=friedman(table.T)[1], n_patients=0.0, p=1.0, p_smallest=1.0, **no_claim
+    )
+    result["note"] = [_absent(pair, names) for pair in pairs]
+    known = result["note"] == ""
     if not known.any():
         return result
     a, b = (np.array([names.index(model) for model in result.loc[known, side]]) for side in ("model_a", "model_b"))
@@ -166,8 +156,7 @@ def _compare_region(
         "seed_sd_a": seeds[a], "seed_sd_b": seeds[b],
     }  # fmt: skip
     if base["test"] == TWO_LEVEL:
-        chosen = [pair for pair, there in zip(pairs, known, strict=True) if there]
-        found |= two_level(rows, values.index, chosen, base["margin"])
+        found |= two_level(rows, values.index, result.loc[known, ["model_a", "model_b"]], base["margin"])
     else:
         found |= TESTS[base["test"]](differences)._asdict() | tost(differences, base["margin"])._asdict()
         found["ci_low"], found["ci_high"] = difference_intervals(table, a, b, differences)
@@ -179,15 +168,16 @@ def _compare_region(
     return result
 
 
-def _absent(pair: tuple[str, str], names: Sequence[str]) -> str:
-    return f"no scores of {' and '.join(model for model in pair if model not in names)}"
+def _absent(pair: tuple[str, str], names: Collection[str]) -> str:
+    absent = [model for model in pair if model not in names]
+    return f"no scores of {' and '.join(absent)}" if absent else ""
 
 
 def _noted(rows: pd.DataFrame, pairs: pd.DataFrame) -> list[int]:
     """Count the cases whose score carries a note under either model of each pair."""
-    noted = {model: set(part["case_id"]) for model, part in rows[rows["note"] != ""].groupby("model")}
+    noted = rows[rows["note"] != ""]
     models = zip(pairs["model_a"], pairs["model_b"], strict=True)
-    return [len(noted.get(a, set()) | noted.get(b, set())) for a, b in models]
+    return [noted.loc[noted["model"].isin(pair), "case_id"].nunique() for pair in models]
 
 
 def _spread(table: np.ndarray) -> np.ndarray:
@@ -218,7 +208,6 @@ def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.Da
 
 
 def _winner(difference: float, better: str) -> str:
-    """Say which of two models a shown difference, a minus b, favours."""
     return "a better" if (difference > 0) == (better == "higher") else "b better"
 
 
@@ -231,11 +220,8 @@ def _verdict(row: Mapping[Any, Any], alpha: float, better: str) -> str:
         return NOT_TESTED
     if row["significant"]:
         return _winner(_direction(row), better)
-    if row["p_equivalent_holm"] < alpha:
-        return "equivalent"
-    if row["p_a_no_worse_holm"] < alpha:
-        return "a no worse"
-    return "b no worse" if row["p_b_no_worse_holm"] < alpha else "no difference shown"
+    claims = {"equivalent": "p_equivalent_holm", "a no worse": "p_a_no_worse_holm", "b no worse": "p_b_no_worse_holm"}
+    return next((claim for claim, p in claims.items() if row[p] < alpha), "no difference shown")
 
 
 def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> str:
@@ -243,13 +229,12 @@ def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> st
         return str(row["note"])
     if row["n_ties"] == row["n_patients"]:
         return "all differences are zero"
+    smallest = f"smallest possible p is {row['p_smallest']:.3g}"
     if row["p_smallest"] >= alpha:
         few = f"only {row['n_patients'] - row['n_ties']:.0f} non-zero differences" if row["n_ties"] else "n too small"
-        return f"{few}: smallest possible p is {row['p_smallest']:.3g}"
+        return f"{few}: {smallest}"
     if floor >= alpha:
-        return (
-            f"n too small: smallest possible p is {row['p_smallest']:.3g}, {floor:.3g} after Holm over {family} tests"
-        )
+        return f"n too small: {smallest}, {floor:.3g} after Holm over {family} tests"
     if row["ci_low"] == row["ci_high"]:
         return "all differences are equal: the interval is that one value"
     if row["significant"] and _direction(row) * row["difference"] < 0:
@@ -278,17 +263,12 @@ def compare_methods(
     table = with_models(scores)
     pairs = declared_pairs(list(models or pd.unique(table["model"])), declared)
     found: list[dict[str, Any]] = []
-    for metric in declared["metrics"]:
-        for region, rows in table[table["metric"] == metric].groupby("region", sort=False):
-            patients = pivot_patients(rows, metric, str(region)).index
-            own = model_blocks(rows, patients)
-            for a, b in pairs:
-                row = {"metric": metric, "region": region, "model_a": a, "model_b": b, "p": 1.0}
-                absent = [model for model in (a, b) if model not in own]
-                if absent:
-                    found.append(row | {"note": f"no scores of {' and '.join(absent)}"})
-                else:
-                    found.append(row | _method_row(own[a], own[b], better[metric] == "higher"))
+    for metric, region, rows, values in outcomes(table, declared["metrics"]):
+        own = model_blocks(rows, values.index)
+        for a, b in pairs:
+            row = {"metric": metric, "region": region, "model_a": a, "model_b": b, "p": 1.0}
+            row["note"] = _absent((a, b), own)
+            found.append(row if row["note"] else row | _method_row(own[a], own[b], better[metric] == "higher"))
     result = pd.DataFrame(found).reindex(columns=[*METHOD_COLUMNS])
     result["p_holm"] = multipletests(result["p"], alpha=alpha, method="holm")[1] if len(result) else np.nan
     test = "wilcoxon" if declared.get("test") == TWO_LEVEL else declared.get("test", "wilcoxon")
@@ -299,14 +279,14 @@ def compare_methods(
 
 
 def _method_row(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool) -> dict[str, Any]:
-    differences = patient_differences(first, second)
-    found, parts = estimate(first, second, differences)
+    found, parts = estimate(first, second)
     low, high = found.interval()
     share, share_low, share_high = superiority(first, second, higher)
+    checkpoints = [sum(block.values.shape[1] for block in own) for own in (first, second)]
     total, error = sum(parts), found.patients + found.seeds
     shares = [part / total if total > 0 else float("nan") for part in parts]
     return {
-        "n_patients": len(differences), "n_checkpoints_a": _checkpoints(first), "n_checkpoints_b": _checkpoints(second),
+        "n_patients": found.patients_df + 1, "n_checkpoints_a": checkpoints[0], "n_checkpoints_b": checkpoints[1],
         "difference": found.mean, "ci_low": low, "ci_high": high, "statistic": found.statistic, "p": found.p,
         "share_patient": shares[0], "share_seed": shares[1], "share_patient_seed": shares[2],
         "share_of_error": found.seeds / error if error > 0 else float("nan"),
@@ -315,13 +295,7 @@ def _method_row(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool)
     }  # fmt: skip
 
 
-def _checkpoints(found: list[ScoreBlock]) -> int:
-    return sum(block.values.shape[1] for block in found)
-
-
 def _method_verdict(row: Mapping[Any, Any], alpha: float, better: Mapping[str, str]) -> str:
     if pd.isna(row["ci_low"]):
         return NOT_TESTED
-    if not row["p_holm"] < alpha:
-        return "no difference shown"
-    return _winner(row["difference"], better[row["metric"]])
+    return _winner(row["difference"], better[row["metric"]]) if row["p_holm"] < alpha else "no difference shown"

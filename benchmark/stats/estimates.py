@@ -16,8 +16,8 @@ import pandas as pd
 from benchmark.base.records import model_name
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats import pooled
-from benchmark.stats.intervals import mean_interval
+from benchmark.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, mean_interval
+from benchmark.stats.patients import with_models
 
 Measure = Callable[[np.ndarray], np.ndarray]
 WATCHED = ("val_dice", "val_accuracy")
@@ -55,6 +55,21 @@ def patient_scores(
     return cases.groupby(level=["patient_id", "region"]).mean().groupby(level="patient_id").mean()
 
 
+def patient_counts(scores: pd.DataFrame, model: str, region: str) -> np.ndarray:
+    """Return the counts of each patient under one model, shape (patients, 4) in the order of COUNTS.
+
+    Seeds are averaged within a case, cases are summed within a patient. Empty where the model has no such rows.
+    """
+    if scores.empty:
+        return np.zeros((0, len(COUNTS)))
+    rows = with_models(scores)
+    rows = rows[(rows["model"] == model) & (rows["region"] == region) & rows["metric"].isin(COUNTS)]
+    if rows.empty:
+        return np.zeros((0, len(COUNTS)))
+    cases = rows.groupby(["patient_id", "case_id", "metric"])["value"].mean().unstack("metric")
+    return cases[list(COUNTS)].groupby(level="patient_id").sum().to_numpy()
+
+
 def region_counts(rows: pd.DataFrame, model: str, regions: Sequence[str] | None = None) -> np.ndarray:
     """Counts of shape (patients, regions, 4) of a model; no patients where one of the regions has none.
 
@@ -63,7 +78,7 @@ def region_counts(rows: pd.DataFrame, model: str, regions: Sequence[str] | None 
     rows = rows[rows["metric"].isin(COUNTS)]
     there = [str(region) for region in pd.unique(rows["region"])]
     wanted = [name for name in there if (name != SLICE if regions is None else name in regions)]
-    found = [pooled.patient_counts(rows, model, region) for region in wanted]
+    found = [patient_counts(rows, model, region) for region in wanted]
     if not found or any(not len(counts) for counts in found):
         return np.zeros((0, 1, len(COUNTS)))
     return np.stack(found, axis=1)
@@ -86,16 +101,33 @@ def mean_difference(
     return mean((theirs - ours).dropna())
 
 
+def pooled_interval(counts: np.ndarray, measure: Measure) -> tuple[float, float, float]:
+    """Compute a measure of the counts summed over patients, with its percentile bootstrap interval over patients.
+
+    ``counts`` has shape (patients, ..., 4); ``measure`` maps shape (..., 4) to values, and those of further axes
+    (regions) are averaged. The interval is NaN with fewer than two patients; a patient's counts stay together.
+    """
+
+    def mean(summed: np.ndarray) -> np.ndarray:
+        values = measure(summed)
+        return np.asarray(values.reshape(len(values), -1).mean(axis=1))
+
+    value, count = float(mean(counts.sum(axis=0)[None])[0]), len(counts)
+    if count < 2:
+        return value, math.nan, math.nan
+    times = np.random.default_rng(BOOTSTRAP_SEED).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(mean(np.tensordot(times.astype(float), counts, axes=1)), [tail, 1 - tail])
+    return value, float(low), float(high)
+
+
 def pooled_measure(counts: np.ndarray, measure: Measure) -> Measured | None:
     """A measure of counts (patients, ..., 4) summed over patients, regions averaged; None without patients."""
-    return Measured(*pooled.estimate(counts, measure), patients=len(counts)) if len(counts) else None
+    return Measured(*pooled_interval(counts, measure), patients=len(counts)) if len(counts) else None
 
 
-def pooled_difference(
-    rows: pd.DataFrame, first: str, second: str, measure: Measure, regions: Sequence[str] | None = None
-) -> Measured | None:
-    """The second model's pooled measure less the first's on the patients of both; None where there are none."""
-    counts = shared_counts(rows, first, second, regions)
+def pooled_difference(counts: np.ndarray, measure: Measure) -> Measured | None:
+    """The second model's pooled measure less the first's, of ``shared_counts``; None without patients."""
     return pooled_measure(counts, lambda summed: measure(summed[:, 1]) - measure(summed[:, 0]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -23,7 +24,7 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     of a row are equal BCa is undefined and the interval is that value; with fewer than two values it is NaN.
     """
     rows = np.atleast_2d(np.asarray(values, dtype=float))
-    return _intervals(rows, rows, np.arange(len(rows)), None)
+    return _intervals(rows, np.abs(rows).max(axis=-1, initial=0.0), lambda own: resampled_means(rows[own]))
 
 
 def difference_intervals(
@@ -35,32 +36,26 @@ def difference_intervals(
     (pairs, patients). A resampled mean difference is the difference of resampled means, so that the cost of
     resampling grows with models, not with pairs.
     """
-    return _intervals(differences, values, first, second)
+    kept, scale = resampled_means(values), np.abs(values).max(axis=-1)
+    return _intervals(
+        differences, np.maximum(scale[first], scale[second]), lambda own: kept[first[own]] - kept[second[own]]
+    )
 
 
 def _intervals(
-    rows: np.ndarray, sources: np.ndarray, first: np.ndarray, second: np.ndarray | None
+    rows: np.ndarray, scale: np.ndarray, means_of: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """BCa intervals of the means of ``rows``, which are ``sources[first]``, less ``sources[second]`` if given."""
+    """BCa intervals of the means of ``rows``, made from values up to ``scale``, whose resampled means are given."""
     low, high = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     if rows.shape[-1] < 2:
         return low, high
     constant = np.ptp(rows, axis=-1) == 0
     low[constant] = high[constant] = rows[constant, 0]
-    varied = np.flatnonzero(~constant)
-    if len(varied):
-        step = max(1, _BLOCK // RESAMPLES)
-        kept = None if second is None else resampled_means(sources)
-        for at in range(0, len(varied), step):
-            own = varied[at : at + step]
-            scale = np.abs(sources[first[own]]).max(axis=-1)
-            if kept is None or second is None:
-                means = resampled_means(rows[own])
-            else:
-                means = kept[first[own]] - kept[second[own]]
-                scale = np.maximum(scale, np.abs(sources[second[own]]).max(axis=-1))
-            # A resample with the mean of the sample differs from it by rounding only and must count as equal.
-            low[own], high[own] = _bca(means, rows[own], 1e-12 * scale[:, None])
+    varied, step = np.flatnonzero(~constant), max(1, _BLOCK // RESAMPLES)
+    for at in range(0, len(varied), step):
+        own = varied[at : at + step]
+        # A resample with the mean of the sample differs from it by rounding only and must count as equal.
+        low[own], high[own] = _bca(means_of(own), rows[own], 1e-12 * scale[own, None])
     return low, high
 
 

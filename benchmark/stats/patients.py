@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,7 @@ def patient_table(scores: pd.DataFrame, metric: str, region: str) -> pd.DataFram
         InputError: if there are no such scores, or a case that one model was scored on is absent for another.
     """
     rows = with_models(scores)
-    return pivot_patients(rows[(rows["metric"] == metric) & (rows["region"] == region)], metric, region)
-
-
-def pivot_patients(rows: pd.DataFrame, metric: str, region: str) -> pd.DataFrame:
-    """Like ``patient_table``, on rows of one metric and region that ``with_models`` has checked."""
+    rows = rows[(rows["metric"] == metric) & (rows["region"] == region)]
     if rows.empty:
         raise InputError(f"the score table has no {metric} of {region}: expected one row per run and case.")
     models = list(pd.unique(rows["model"]))
@@ -74,12 +70,32 @@ def pivot_patients(rows: pd.DataFrame, metric: str, region: str) -> pd.DataFrame
         absent = cases.index[cases[model].isna()]
         if len(absent):
             patients = list(pd.unique(absent.get_level_values("patient_id")))
-            shown = ", ".join(patients[:3]) + (" and more" if len(patients) > 3 else "")
             raise InputError(
-                f"{model} has no {metric} of {region} for {len(absent)} of {len(cases)} cases (patients {shown}): "
-                "expected every model to be scored on the same cases."
+                f"{model} has no {metric} of {region} for {len(absent)} of {len(cases)} cases (patients "
+                f"{some(patients)}): expected every model to be scored on the same cases."
             )
     return cases.groupby(level="patient_id").mean()
+
+
+def some(names: Sequence[str] | pd.Index, between: str = ", ") -> str:
+    """Name the first three, with dots for the rest."""
+    return between.join(names[:3]) + (f"{between}..." if len(names) > 3 else "")
+
+
+def outcomes(scores: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """Yield each metric and region with its rows and its ``patient_table``; none of a metric without scores."""
+    rows = with_models(scores)
+    for metric in metrics:
+        for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
+            yield metric, str(region), own, patient_table(own, metric, str(region))
+
+
+def check_metrics(scores: pd.DataFrame, metrics: Sequence[str], better: Mapping[str, str]) -> None:
+    """Raise InputError unless each of the declared ``metrics`` was scored and ``better`` knows its direction."""
+    known = list(pd.unique(scores["metric"]))
+    for metric in metrics:
+        if metric not in known or metric not in better:
+            raise InputError(f"compare.metrics names {metric}: expected one of the scored metrics, {', '.join(known)}.")
 
 
 def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -100,11 +116,12 @@ def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         raise InputError(
             f"no patient was scored for all of {', '.join(there.columns)}: expected at least one, found that {lacking}."
         )
+    lost = (~whole).sum()
     warnings = [
-        f"{model} has no complete scores for {(~whole[model]).sum()} of {len(whole)} patients; they were left out for "
-        "every model."
-        for model in pd.unique(rows["model"]) if not whole[model].all()
-    ]  # fmt: skip
+        f"{name} has no complete scores for {lost[name]} of {len(whole)} patients; they were left out for every model."
+        for name in pd.unique(rows["model"])
+        if lost[name]
+    ]
     return scores[rows["patient_id"].isin(keep).to_numpy()], warnings
 
 
@@ -117,7 +134,7 @@ def _lacking(there: pd.Series) -> str:
             return f"{there.name} has no {', '.join(name if len(levels) == 1 else ' of '.join(name) for name in lost)}"
     whole = there.groupby(level="patient_id").all()
     lost = whole.index[~whole]
-    return f"{there.name} lacks {len(lost)} of {len(whole)} patients ({', '.join(lost[:3])}{', ...' * (len(lost) > 3)})"
+    return f"{there.name} lacks {len(lost)} of {len(whole)} patients ({some(lost)})"
 
 
 def incomplete_runs(scores: pd.DataFrame) -> list[str]:
@@ -130,10 +147,9 @@ def incomplete_runs(scores: pd.DataFrame) -> list[str]:
         for seed in there.columns[~there.all()]:
             lost = there.index[~there[seed]]
             cases = lost.unique("case_id")
-            shown = ", ".join(cases[:3]) + (", ..." if len(cases) > 3 else "")
             found.append(
                 f"{model}, fold {fold}, seed {seed} lacks {len(lost)} of {len(there)} scores that other seeds have, of "
-                f"{len(cases)} case{'s' if len(cases) > 1 else ''} ({shown}): means are over what is there."
+                f"{len(cases)} case{'s' if len(cases) > 1 else ''} ({some(cases)}): means are over what is there."
             )
     return found
 
@@ -153,28 +169,21 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     result: list[dict[str, Any]] = []
     for (metric, region), rows in with_models(scores).groupby(["metric", "region"], sort=False):
         spread, groups = seed_sd(rows), dict(iter(rows.groupby("model", sort=False)))
-        values = {str(model): patient_means(own).to_numpy() for model, own in groups.items()}
+        values = {model: patient_means(own).to_numpy() for model, own in groups.items()}
         bounds = _intervals(values)
         for model, own in groups.items():
-            mine = values[str(model)]
-            low, high = bounds[str(model)]
-            result.append(
-                {"model": model, "region": region, "metric": metric, "n_patients": len(mine),
-                 "n_cases": own["case_id"].nunique(), "n_seeds": own["seed"].nunique(), "mean": mine.mean(),
-                 "sd": _sd(mine), "median": np.median(mine), "ci_low": low, "ci_high": high,
-                 "seed_sd": spread[model], "n_empty": own.loc[own["note"] != "", "case_id"].nunique()}
-            )  # fmt: skip
+            mine, n_empty = values[model], own.loc[own["note"] != "", "case_id"].nunique()
+            row = {"model": model, "region": region, "metric": metric, "n_patients": len(mine)}
+            row |= {"n_cases": own["case_id"].nunique(), "n_seeds": own["seed"].nunique(), "mean": mine.mean()}
+            row |= {"sd": mine.std(ddof=1) if len(mine) > 1 else np.nan, "median": np.median(mine)}
+            row |= dict(zip(("ci_low", "ci_high"), bounds[model], strict=True))
+            result.append(row | {"seed_sd": spread[model], "n_empty": n_empty})
     return pd.DataFrame(result)
 
 
-def _sd(values: Any) -> float:
-    """Standard deviation (n - 1); NaN below two values."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-
-
-def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+def _intervals(values: Mapping[Any, np.ndarray]) -> dict[Any, tuple[float, float]]:
     """Interval of each model's mean; models with as many patients share the work of resampling."""
-    bounds: dict[str, tuple[float, float]] = {}
+    bounds: dict[Any, tuple[float, float]] = {}
     for size in {len(own) for own in values.values()}:
         names = [name for name, own in values.items() if len(own) == size]
         low, high = mean_interval(np.array([values[name] for name in names]))

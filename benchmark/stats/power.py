@@ -11,13 +11,14 @@ from scipy import special, stats
 from statsmodels.stats.power import TTestPower
 
 from benchmark.scoring.metrics import METRICS
-from benchmark.stats.patients import pivot_patients, with_models
-from benchmark.stats.seeds import ScoreBlock, estimate, model_blocks, patient_differences
+from benchmark.stats.patients import outcomes
+from benchmark.stats.seeds import ScoreBlock, estimate, model_blocks
 
 TARGETS: dict[str, tuple[float, ...]] = {"": (0.005, 0.01, 0.02), "mm": (0.5, 1.0, 2.0), "ml": (0.5, 1.0, 2.0)}
 """Differences to plan for, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""
 POWER = 0.8
 NEEDED = ("metric", "region", "model_a", "model_b", "test", "n_patients", "sd_difference")
+PLAN = ("target", "patient", "seed", "patient_seed", "n_folds", "checkpoints")
 EFFICIENCY = {"wilcoxon": 3 / np.pi}
 """Patients that the t test needs, relative to another test of the same power on normal differences (Pitman)."""
 BY_SIGNS = ("wilcoxon", "permutation")
@@ -40,13 +41,12 @@ def patients_needed(
     """Return how many patients the declared test would need to show a given true mean difference, per compared pair.
 
     ``comparisons`` is a result of ``compare``; ``targets`` maps a metric to the differences to plan for, in its unit
-    (where it is absent, ``TARGETS`` by its unit). One row per comparison and target: metric, region, model_a, model_b,
-    test, n_patients, sd_difference, target, power, alpha, patients, alpha_family, patients_family. ``patients`` is for
-    a pair that is tested alone; ``patients_family`` for the worst case of Holm's correction, in which the pair has to
-    reach alpha / m in a family of m: ``family``, or all rows of ``comparisons``. Both depend on the observed SD of the
-    differences, whose own relative error on n patients is about 1 / sqrt(2 n). NaN where there is no SD. For the test
-    ``two_level`` they hold for these checkpoints alone, since more patients do not average out the luck of training
-    (``methods_needed``).
+    (else ``TARGETS``). One row per comparison and target, with the columns NEEDED, target, power, alpha, patients,
+    alpha_family and patients_family. ``patients`` is for a pair that is tested alone; ``patients_family`` for the worst
+    case of Holm's correction, in which the pair has to reach alpha / m in a family of m: ``family``, or all rows of
+    ``comparisons``. Both depend on the observed SD of the differences, whose own relative error on n patients is about
+    1 / sqrt(2 n). NaN where there is no SD. For the test ``two_level`` they hold for these checkpoints alone, since
+    more patients do not average out the luck of training (``methods_needed``).
     """
     asked = [targets_of(metric, targets) for metric in comparisons["metric"]]
     result = (
@@ -56,8 +56,7 @@ def patients_needed(
         .dropna(subset="target")
     )
     result = result.astype({"target": float}).assign(power=power)
-    levels = {"": alpha, "_family": alpha / max(1, family or len(comparisons))}
-    for ending, level in levels.items():
+    for ending, level in (("", alpha), ("_family", alpha / max(1, family or len(comparisons)))):
         result[f"alpha{ending}"], result[f"patients{ending}"] = level, np.nan
         for test, part in result.groupby("test"):
             with np.errstate(divide="ignore"):
@@ -93,7 +92,7 @@ def sample_size(effect: Any, alpha: float, power: float = POWER, test: str = "pa
 
 
 def _by_signs(alpha: float) -> float:
-    """Return the smallest number of equal signs whose p, 2 / 2^n, is below ``alpha``."""
+    """Return the smallest number n of equal signs whose p, 2 / 2^n, is below ``alpha``."""
     return float(np.floor(np.log2(2 / alpha)) + 1)
 
 
@@ -140,57 +139,39 @@ def methods_needed(
     study. Variances from a few seeds are rough: with 6 degrees of freedom, that of checkpoints is off by a factor of 2
     or more in one case of four.
     """
-    rows = with_models(scores)
     parts: list[dict[str, Any]] = []
-    for metric in metrics:
-        for region, own in rows[rows["metric"] == metric].groupby("region", sort=False):
-            patients = pivot_patients(own, metric, str(region)).index
-            found = model_blocks(own, patients)
-            seeds = own.groupby("model")["seed"].nunique()
-            for a, b in pairs:
-                if a in found and b in found:
-                    base = {"metric": metric, "region": region, "model_a": a, "model_b": b}
-                    parts += _plans(found[a], found[b], int(max(seeds[a], seeds[b])), targets_of(metric, targets), base)
+    for metric, region, rows, values in outcomes(scores, metrics):
+        found = model_blocks(rows, values.index)
+        seeds = rows.groupby("model")["seed"].nunique()
+        for a, b in pairs:
+            if a in found and b in found:
+                base = {"metric": metric, "region": region, "model_a": a, "model_b": b}
+                parts += _plans(found[a], found[b], int(max(seeds[a], seeds[b])), targets_of(metric, targets), base)
     columns = ("metric", "region", "model_a", "model_b", "n_patients", "n_folds", "seeds", "patient", "seed")
     table = pd.DataFrame(parts, columns=[*columns, "patient_seed", "target", "checkpoints"])
-    size = method_sample_size(
-        *(table[name].to_numpy(float) for name in ("target", "patient", "seed", "patient_seed")),
-        folds=table["n_folds"].to_numpy(int), checkpoints=table["checkpoints"].to_numpy(int), alpha=alpha, power=power,
-    )  # fmt: skip
+    size = method_sample_size(table, alpha, power)
     return table.drop(columns="checkpoints").assign(power=power, alpha=alpha, patients=size)
 
 
-def method_sample_size(
-    target: np.ndarray,
-    patient: np.ndarray,
-    seed: np.ndarray,
-    patient_seed: np.ndarray,
-    *,
-    folds: np.ndarray,
-    checkpoints: np.ndarray,
-    alpha: float = 0.05,
-    power: float = POWER,
-) -> np.ndarray:
+def method_sample_size(plans: pd.DataFrame, alpha: float = 0.05, power: float = POWER) -> np.ndarray:
     """Return the smallest number of patients with which the two-level test has ``power``, per row; infinite if none.
 
-    ``patient``, ``seed`` and ``patient_seed`` are ``seeds.Components`` and ``checkpoints`` are those of a model in each
-    of ``folds`` blocks of equally many patients.
+    ``plans`` has the columns target; patient, seed and patient_seed (``seeds.Components``); and checkpoints, those of
+    a model in each of n_folds blocks of equally many patients.
     """
-
-    def enough(patients: np.ndarray) -> np.ndarray:
-        return method_power(patients, target, patient, seed, patient_seed, folds, checkpoints, alpha) >= power
-
+    spread = plans[["patient", "seed", "patient_seed"]].sum(axis=1).to_numpy(float)
     # Without any spread what is left are the signs, as in ``seeds.Estimate``.
-    fewest = np.where(patient + seed + patient_seed > 0, 2.0, _by_signs(alpha))
-    size = _smallest(np.maximum(fewest, 2 * folds) - 1.0, np.full(len(target), float(MOST)), enough)
+    fewest = np.where(spread > 0, 2.0, _by_signs(alpha))
+    size = _smallest(
+        np.maximum(fewest, 2 * plans["n_folds"].to_numpy(float)) - 1.0,
+        np.full(len(plans), float(MOST)),
+        lambda patients: method_power(plans, patients, alpha) >= power,
+    )
     return np.where(size >= MOST, np.inf, size)
 
 
-def method_power(
-    patients: np.ndarray, target: np.ndarray, patient: np.ndarray, seed: np.ndarray, patient_seed: np.ndarray,
-    folds: np.ndarray, checkpoints: np.ndarray, alpha: float,
-) -> np.ndarray:  # fmt: skip
-    """Return the chance that the two-level test shows a true ``target`` on the right side, for normal scores.
+def method_power(plans: pd.DataFrame, patients: np.ndarray, alpha: float) -> np.ndarray:
+    """Return the chance that the two-level test shows the true target on the right side, for normal scores.
 
     With k checkpoints of a model in a fold of n / folds patients the mean difference has the variance
     patient / n + 2 V / (folds k), where 2 V = seed + patient_seed folds / n. The test requires it to exceed the square
@@ -198,6 +179,7 @@ def method_power(
     estimated from n patients, M from their 2 (n - folds) (k - 1) residuals and V from the checkpoints, each times
     chi-squared over its degrees of freedom. The chance is averaged over all three.
     """
+    target, patient, seed, patient_seed, folds, checkpoints = (plans[name].to_numpy(float) for name in PLAN)
     few, residuals = 2 * folds * (checkpoints - 1), 2 * (patients - folds) * (checkpoints - 1)
     rest = patient_seed / checkpoints
     luck = (seed + patient_seed * folds / patients) / (folds * checkpoints)
@@ -226,12 +208,11 @@ def _plans(
     first: list[ScoreBlock], second: list[ScoreBlock], seeds: int, targets: Sequence[float], base: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the rows of one pair before sizes are planned; none where its variances cannot be estimated."""
-    differences = patient_differences(first, second)
-    found, parts = estimate(first, second, differences)
+    found, parts = estimate(first, second)
     if not found.seeds_df:
         return []
     most = max(block.values.shape[1] for block in (*first, *second))
-    base |= {"n_patients": len(differences), "n_folds": len(first), **parts._asdict()}
+    base |= {"n_patients": found.patients_df + 1, "n_folds": len(first), **parts._asdict()}
     return [
         {**base, "seeds": count, "checkpoints": round(most / seeds * count), "target": target}
         for count in [count for count in SEEDS if count >= seeds][:PLANS]

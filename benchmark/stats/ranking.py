@@ -11,7 +11,7 @@ from scipy import stats
 
 from benchmark.base.records import InputError
 from benchmark.stats.intervals import CONFIDENCE, resampled_means
-from benchmark.stats.patients import pivot_patients, with_models
+from benchmark.stats.patients import check_metrics, outcomes
 
 RANKING_COLUMNS = (
     *("rank", "model", "mean_rank", "n_patients", "rank_low", "rank_high", "p_first", "patients_first"),
@@ -19,52 +19,33 @@ RANKING_COLUMNS = (
 )
 
 
-class Friedman(NamedTuple):
-    """Friedman's test: chi-squared corrected for ties, its p, and the sharper F of Iman and Davenport (1980)."""
-
-    statistic: float
-    p: float
-    f: float
-    p_f: float
-
-
 class CriticalDifference(NamedTuple):
     """Content of a critical-difference diagram (Demsar 2006).
 
     ``ranks`` are mean ranks by model, best first; ``critical`` is the difference from which two of them differ at
-    ``alpha``; ``groups`` are the longest runs of neighbours that do not, joined by a bar in the diagram; ``p`` is
-    Nemenyi's p of each pair, models by models.
+    alpha; ``groups`` are the longest runs of neighbours that do not, joined by a bar in the diagram; ``friedman_p`` is
+    the p of Friedman's test.
     """
 
     ranks: pd.Series
     critical: float
-    alpha: float
     groups: list[tuple[str, ...]]
-    p: pd.DataFrame
-    friedman: Friedman
+    friedman_p: float
 
 
-def friedman(values: np.ndarray) -> Friedman:
-    """Compute Friedman's test of models (columns) over patients (rows); NaN below three models or two patients.
+def friedman(values: np.ndarray) -> tuple[float, float]:
+    """Return chi-squared and p of Friedman's test of models (columns) over patients (rows).
 
-    Values that differ by rounding alone are ties; they share ranks, and chi-squared is corrected for them.
+    NaN below three models or two patients. Values that differ by rounding alone are ties; they share ranks, and
+    chi-squared is corrected for them.
     """
     values = np.round(values, 12)
-    count, models = values.shape
-    if models < 3 or count < 2:
-        return Friedman(*[float("nan")] * 4)
+    if values.shape[1] < 3 or len(values) < 2:
+        return float("nan"), float("nan")
     if (np.ptp(values, axis=1) == 0).all():
-        return Friedman(0.0, 1.0, 0.0, 1.0)
+        return 0.0, 1.0
     found = stats.friedmanchisquare(*values.T)
-    f, p_f = iman_davenport(float(found.statistic), count, models)
-    return Friedman(float(found.statistic), float(found.pvalue), f, p_f)
-
-
-def iman_davenport(chi_squared: float, count: int, models: int) -> tuple[float, float]:
-    """Return F = (n - 1) X / (n (k - 1) - X) and its p, from Friedman's chi-squared X of k models on n patients."""
-    rest = count * (models - 1) - chi_squared
-    f = (count - 1) * chi_squared / rest if rest > 1e-9 else float("inf")
-    return f, float(stats.f.sf(f, models - 1, (models - 1) * (count - 1)))
+    return float(found.statistic), float(found.pvalue)
 
 
 def nemenyi(values: pd.DataFrame, higher: bool = True, alpha: float = 0.05) -> CriticalDifference:
@@ -80,18 +61,9 @@ def nemenyi(values: pd.DataFrame, higher: bool = True, alpha: float = 0.05) -> C
     count, models = values.shape
     if models < 2 or count < 1:
         raise InputError(f"ranks need at least two models and one patient, found {models} models and {count} patients.")
-    mean = pd.Series(_ranks(values.to_numpy(), higher).mean(axis=0), index=values.columns)
-    error = np.sqrt(models * (models + 1) / (6 * count))
-    gaps = np.abs(mean.to_numpy()[:, None] - mean.to_numpy()) / error
-    upper = np.triu_indices(models, 1)
-    p = np.eye(models)
-    p[upper] = stats.studentized_range.sf(gaps[upper] * np.sqrt(2), models, np.inf)
-    p = np.maximum(p, p.T)
-    ranks = mean.sort_values(kind="stable")
+    ranks = pd.Series(_ranks(values.to_numpy(), higher).mean(axis=0), index=values.columns).sort_values(kind="stable")
     critical = critical_difference(models, count, alpha)
-    table = pd.DataFrame(p, index=values.columns, columns=values.columns)
-    groups = _groups(ranks, critical)
-    return CriticalDifference(ranks, critical, alpha, groups, table, friedman(values.to_numpy()))
+    return CriticalDifference(ranks, critical, _groups(ranks, critical), friedman(values.to_numpy())[1])
 
 
 def critical_difference(models: int, count: int, alpha: float = 0.05) -> float:
@@ -122,17 +94,11 @@ def patient_ranks(scores: pd.DataFrame, metrics: Sequence[str], better: Mapping[
     Raises:
         InputError: if a metric has no scores, or models were scored on different cases.
     """
-    table = with_models(scores)
+    check_metrics(scores, metrics, better)
     parts = []
-    for metric in metrics:
-        rows = table[table["metric"] == metric]
-        if rows.empty or metric not in better:
-            known = ", ".join(pd.unique(table["metric"]))
-            raise InputError(f"a ranking by {metric}: expected one of the scored metrics, {known}.")
-        for region, own in rows.groupby("region", sort=False):
-            values = pivot_patients(own, metric, str(region))
-            ranks = _ranks(values.to_numpy(), better[metric] == "higher")
-            parts.append(pd.DataFrame(ranks, index=values.index, columns=values.columns))
+    for metric, _, _, values in outcomes(scores, metrics):
+        ranks = _ranks(values.to_numpy(), better[metric] == "higher")
+        parts.append(pd.DataFrame(ranks, index=values.index, columns=values.columns))
     return pd.concat(parts).groupby(level=0, sort=False).mean()
 
 

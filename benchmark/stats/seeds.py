@@ -16,7 +16,6 @@ Checkpoints of two models are not paired: seed 1 of one model has nothing in com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -135,17 +134,18 @@ def model_blocks(rows: pd.DataFrame, patients: pd.Index) -> dict[str, list[Score
 
 def patient_differences(first: list[ScoreBlock], second: list[ScoreBlock]) -> np.ndarray:
     """Return the difference of each patient's values, each averaged over the checkpoints of its block."""
-    differences = np.zeros(sum(len(block.places) for block in first))
-    for sign, own in ((1, first), (-1, second)):
-        for block in own:
-            differences[block.places] += sign * (block.values.mean(axis=1) if block.values.size else np.nan)
-    return np.round(differences, 12)
+    return np.asarray(np.round(_patient_values(first) - _patient_values(second), 12))
 
 
-def estimate(first: list[ScoreBlock], second: list[ScoreBlock], differences: np.ndarray) -> tuple[Estimate, Components]:
+def _patient_values(own: list[ScoreBlock]) -> np.ndarray:
+    values = np.full(sum(len(block.places) for block in own), np.nan)
+    for block in own:
+        values[block.places] = block.values.mean(axis=1) if block.values.size else np.nan
+    return values
+
+
+def estimate(first: list[ScoreBlock], second: list[ScoreBlock]) -> tuple[Estimate, Components]:
     """Estimate the mean difference of two models over patients and checkpoints, and the sources of its variance.
-
-    ``differences`` has one value per patient (``patient_differences``).
 
     With S the sample variance of patients' differences, M the mean square of patient x checkpoint of a model and V the
     variance over checkpoints of their means, each pooled over blocks, and k checkpoints in a block of n:
@@ -156,22 +156,16 @@ def estimate(first: list[ScoreBlock], second: list[ScoreBlock], differences: np.
 
     All but the mean is NaN where a model has no block of two checkpoints and two patients.
     """
-    return _estimate([first, second], differences)
+    return estimate_mean([first, second], patient_differences(first, second))
 
 
-def estimate_change(changes: list[ScoreBlock], differences: np.ndarray) -> Estimate:
-    """Estimate the mean change of one model over patients and checkpoints.
+def estimate_mean(sides: list[list[ScoreBlock]], differences: np.ndarray) -> tuple[Estimate, Components]:
+    """Estimate the mean of ``differences``, one per patient, from the blocks of two models, or of one side.
 
-    ``changes`` holds one value per patient and checkpoint, new minus old under the same fold and seed, and
-    ``differences`` their mean per patient. Like ``estimate`` with one side: where a checkpoint was trained anew, its
-    change holds the luck of two trainings; where only what follows training is new, checkpoints change alike and hardly
-    add to the variance.
+    One side holds changes, new minus old under the same fold and seed. Where a checkpoint was trained anew, its change
+    holds the luck of two trainings; where only what follows training is new, checkpoints change alike and hardly add to
+    the variance.
     """
-    return _estimate([changes], differences)[0]
-
-
-def _estimate(sides: list[list[ScoreBlock]], differences: np.ndarray) -> tuple[Estimate, Components]:
-    """Estimate the mean of ``differences`` between two models, or of one side that already holds differences."""
     count, mean = len(differences), float(differences.mean())
     parts = [_model_parts(own, count) for own in sides]
     if min(part.df for part in parts) == 0:
@@ -180,21 +174,13 @@ def _estimate(sides: list[list[ScoreBlock]], differences: np.ndarray) -> tuple[E
     spread, df = float(differences.var(ddof=1)), sum(part.df for part in parts)
     between = sum(part.df * part.between for part in parts) / df
     patient = max(0.0, spread - sum(part.residual * part.per_patient for part in parts))
-    found = Estimate(
-        mean=mean,
-        patients=patient / count,
-        patients_df=count - 1,
-        seeds=between * sum(part.weight for part in parts),
-        seeds_df=df,
-    )
+    found = Estimate(mean, patient / count, count - 1, between * sum(part.weight for part in parts), df)
     seed = sum(max(0.0, part.between - part.residual * part.per_block) for part in parts)
     return found, Components(patient, seed, sum(part.residual for part in parts))
 
 
-def two_level(
-    rows: pd.DataFrame, patients: pd.Index, pairs: Sequence[tuple[str, str]], margin: float
-) -> dict[str, np.ndarray]:
-    """Return columns of ``compare`` by name, one value per pair, where the declared test is of methods.
+def two_level(rows: pd.DataFrame, patients: pd.Index, pairs: pd.DataFrame, margin: float) -> dict[str, np.ndarray]:
+    """Return columns of ``compare`` by name, one value per row of ``pairs``, where the declared test is of methods.
 
     Statistic, p and interval are those of ``estimate``; ``above`` and ``below`` are the one-sided p against -margin and
     +margin (NaN without one). With one seed p is 1 and the note says so. The note also says where a checkpoint was left
@@ -202,26 +188,15 @@ def two_level(
     """
     own = model_blocks(rows, patients)
     whole = {str(model): _whole(part, own[str(model)]) for model, part in rows.groupby("model")}
-    found = [estimate(own[a], own[b], patient_differences(own[a], own[b]))[0] for a, b in pairs]
-    intervals = np.array([one.interval() for one in found])
-    none = np.full(len(found), np.nan)
-    return {
-        "difference": np.array([one.mean for one in found]),
-        "ci_low": intervals[:, 0],
-        "ci_high": intervals[:, 1],
-        "statistic": np.array([one.statistic for one in found]),
-        "p": np.array([one.p for one in found]),
-        "p_smallest": np.array([0.0 if one.seeds_df else 1.0 for one in found]),
-        "above": np.array([one.p_above(-margin) for one in found]) if margin > 0 else none,
-        "below": np.array([one.p_below(margin) for one in found]) if margin > 0 else none,
-        "note": np.array(
-            [
-                ONE_SEED if not one.seeds_df else "" if whole[a] and whole[b] else INCOMPLETE
-                for one, (a, b) in zip(found, pairs, strict=True)
-            ],
-            dtype=object,
-        ),
-    }
+    found = []
+    for a, b in pairs.itertuples(index=False):
+        one, _ = estimate(own[a], own[b])
+        low, high = one.interval()
+        row = {"difference": one.mean, "ci_low": low, "ci_high": high, "statistic": one.statistic, "p": one.p}
+        above, below = (one.p_above(-margin), one.p_below(margin)) if margin > 0 else (np.nan, np.nan)
+        row |= {"p_smallest": 0.0 if one.seeds_df else 1.0, "above": above, "below": below}
+        found.append(row | {"note": ONE_SEED if not one.seeds_df else "" if whole[a] and whole[b] else INCOMPLETE})
+    return {str(column): values.to_numpy() for column, values in pd.DataFrame(found).items()}
 
 
 def _whole(rows: pd.DataFrame, found: list[ScoreBlock]) -> bool:
@@ -239,22 +214,17 @@ def superiority(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool)
     patients won by chance alone; it then says nothing about seeds. The interval is NaN where ``estimate`` has none.
     """
     count = sum(len(block.places) for block in first)
-    wins = {side: [np.full(block.values.shape, np.nan) for block in own] for side, own in enumerate((first, second))}
+    sides = [
+        [ScoreBlock(block.places, np.full(block.values.shape, np.nan)) for block in own] for own in (first, second)
+    ]
     for i, a in enumerate(first):
         for j, b in enumerate(second):
             _, own, other = np.intersect1d(a.places, b.places, return_indices=True)
             if len(own) and a.values.size and b.values.size:
                 gap = a.values[own][:, :, None] - b.values[other][:, None, :]
                 won = ((np.sign(gap) if higher else -np.sign(gap)) + 1) / 2
-                wins[0][i][own], wins[1][j][other] = won.mean(axis=2), won.mean(axis=1)
-    sides = [
-        [ScoreBlock(block.places, values) for block, values in zip(own, wins[side], strict=True)]
-        for side, own in enumerate((first, second))
-    ]
-    shares = np.full(count, np.nan)
-    for block in sides[0]:
-        shares[block.places] = block.values.mean(axis=1) if block.values.size else np.nan
-    found, _ = _estimate(sides, shares)
+                sides[0][i].values[own], sides[1][j].values[other] = won.mean(axis=2), won.mean(axis=1)
+    found, _ = estimate_mean(sides, _patient_values(sides[0]))
     tail = (1 - CONFIDENCE) / 2
     if found.mean in (0.0, 1.0) and found.seeds_df:
         reach = tail ** (1 / count)
@@ -280,10 +250,8 @@ def _model_parts(found: list[ScoreBlock], count: int) -> _Parts:
     weight in the mean.
     """
     between, residual, left, df, per_block = 0.0, 0.0, 0, 0, 0.0
-    for block in found:
+    for block in (block for block in found if min(block.values.shape) > 1):
         patients, checkpoints = block.values.shape
-        if min(patients, checkpoints) < 2:
-            continue
         means = block.values.mean(axis=0)
         between += ((means - means.mean()) ** 2).sum()
         rest = block.values - means - block.values.mean(axis=1, keepdims=True) + block.values.mean()
@@ -294,11 +262,6 @@ def _model_parts(found: list[ScoreBlock], count: int) -> _Parts:
     sizes, nan = [(len(block.places), block.values.shape[1]) for block in found], float("nan")
     if not df or not all(checkpoints for _, checkpoints in sizes):
         return _Parts(nan, nan, 0, nan, nan, nan)
-    return _Parts(
-        between=between / df,
-        residual=residual / left,
-        df=df,
-        weight=sum((patients / count) ** 2 / checkpoints for patients, checkpoints in sizes),
-        per_patient=sum(patients / count / checkpoints for patients, checkpoints in sizes),
-        per_block=per_block / df,
-    )
+    weight = sum((patients / count) ** 2 / checkpoints for patients, checkpoints in sizes)
+    per_patient = sum(patients / count / checkpoints for patients, checkpoints in sizes)
+    return _Parts(between / df, residual / left, df, weight, per_patient, per_block / df)

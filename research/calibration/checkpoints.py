@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from candidates import two_level
 from drawing import modelled
 from promises import planted_shift
 from rates import ALPHA, LABELS, NEW_SEEDS, SHOWN, row, two_sides
 from sources import Seeds
 
-from benchmark.stats.power import POWER, method_sample_size
-from benchmark.stats.seeds import Components, ScoreBlock, estimate, patient_differences
+from benchmark.stats.power import PLAN, POWER, method_sample_size
+from benchmark.stats.seeds import Components, ScoreBlock, estimate
 
 PLANTED = {"dice WT": (0.02, 0.04, 0.08), "dice ET": (0.05, 0.1, 0.2)}
 """True mean differences of Dice between methods to find, by outcome."""
@@ -59,13 +60,13 @@ def missing_rows(real: Seeds, trials: int, random: np.random.Generator) -> Itera
             for trial in range(trials):
                 first, second = ([ScoreBlock(own, values[trial, own, name]) for own in folds] for name in (0, 1))
                 first[0] = ScoreBlock(folds[0], first[0].values[:, :1])
-                p[trial] = estimate(first, second, patient_differences(first, second))[0].p
+                p[trial] = estimate(first, second)[0].p
             yield row("shift_folds_gap", NEW_SEEDS, "two_level", outcome, (n, 2), p < ALPHA, ALPHA)
 
 
 def _planned(difference: float, parts: Components, folds: int, seeds: int) -> float:
-    each = (np.array([part]) for part in (difference, *parts))
-    return float(method_sample_size(*each, folds=np.array([folds]), checkpoints=np.array([seeds]), alpha=ALPHA)[0])
+    plan = pd.DataFrame([(difference, *parts, folds, seeds)], columns=PLAN)
+    return float(method_sample_size(plan, ALPHA)[0])
 
 
 def _components(real: Seeds, outcome: str, shift: np.ndarray) -> Components:
@@ -75,7 +76,7 @@ def _components(real: Seeds, outcome: str, shift: np.ndarray) -> Components:
     for _ in range(40):
         sides = _sides(real, random, 1, 400, 12, 1, shift, outcome)
         pair = [[ScoreBlock(np.arange(400), side[0])] for side in sides]
-        found.append(estimate(*pair, patient_differences(*pair))[1])
+        found.append(estimate(*pair)[1])
     return Components(*np.mean(found, axis=0))
 
 

@@ -16,8 +16,8 @@ from rates import ALPHA, LABELS, NEW_PATIENTS, NEW_SEEDS, SHOWN, row, two_sides
 from scipy import stats
 from sources import DICE, OUTCOMES, Seeds
 
-from benchmark.stats import TESTS, mean_interval
-from benchmark.stats.paired import tost
+from benchmark.stats.intervals import mean_interval
+from benchmark.stats.paired import TESTS, tost
 from benchmark.stats.power import POWER, sample_size
 from benchmark.stats.seeds import ScoreBlock, superiority
 

@@ -12,7 +12,8 @@ from several import friedman, holm, iman_davenport, nemenyi
 from sources import OUTCOMES
 from statsmodels.stats.proportion import proportion_confint
 
-from benchmark.stats import TESTS, paired
+from benchmark.stats import paired
+from benchmark.stats.paired import TESTS
 
 ALPHA = 0.05
 SURE = 0.01

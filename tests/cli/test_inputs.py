@@ -11,14 +11,14 @@ import pytest
 from helpers.project import write_study
 from helpers.synthetic_scores import rows, table, wide
 
-from benchmark import stats
 from benchmark.base.files import read_table
 from benchmark.base.records import InputError
 from benchmark.report.document import Cell, Key, Table
 from benchmark.results import page, publish
 from benchmark.results.results import Results
 from benchmark.scoring import score_table
-from benchmark.stats.patients import incomplete_runs
+from benchmark.stats.patients import incomplete_runs, shared_patients
+from benchmark.stats.power import sample_size
 from benchmark.studies import study
 
 PROVENANCE = {"gathered": "today", "cases_sha256": "1", "folds_sha256": {}, "versions": [], "code": [], "runs": {}}
@@ -178,7 +178,7 @@ def test_what_a_model_lacks_is_said_where_no_patient_is_left(change, sentence):
     parts = [scored(model, 0.5, CASES[:3], 1, metric=metric) for model in "ab" for metric in ("dice", "iou")]
     scores = change(table(*parts).assign(model=lambda t: t["bundle"]))
     with pytest.raises(InputError) as found:
-        stats.shared_patients(scores)
+        shared_patients(scores)
     assert str(found.value) == f"no patient was scored for all of a, b: expected at least one, found that {sentence}"
 
 
@@ -211,7 +211,7 @@ def test_the_rows_behind_the_table_of_power_are_written(made):
     assert set(power["of"]) == {"networks"}
     for row in power.itertuples():
         assert row.sd_difference == pytest.approx(spread[row.region], rel=1e-5)
-        assert row.patients == stats.sample_size(row.target / spread[row.region], 0.05, test="wilcoxon")
+        assert row.patients == sample_size(row.target / spread[row.region], 0.05, test="wilcoxon")
     score_table.write(made / "scores.csv", score_table.read(made / "scores.csv").query("bundle == 'unet'"))
     write_study("made", models=[{"bundle": "unet"}], compare=COMPARE)
     publish.publish(study.load("made"))

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from benchmark import stats
 from benchmark.report import Panel
 from benchmark.results.results import BETTER, Results
+from benchmark.stats.compare import compare
+from benchmark.stats.patients import with_models
 from helpers.project import declared
 from helpers.synthetic_scores import disc, histories, realistic
 
@@ -34,11 +35,11 @@ def panel(model="unet", rank="best", case="phantom_1"):
 
 def demo(study=STUDY, manifest=MANIFEST, scores=None, **given):
     """Results of a study in memory; its tables follow from ``scores``, and what has no file here is empty."""
-    scores = stats.with_models(realistic() if scores is None else scores)
+    scores = with_models(realistic() if scores is None else scores)
     usual = {
         "manifest": SimpleNamespace(**manifest), "scores": scores, "every": scores, "apart": scores.iloc[:0],
         "external": {}, "compared_models": list(pd.unique(scores["model"])), "lesions": pd.DataFrame(),
-        "comparisons": stats.compare(scores, study["compare"], BETTER),
+        "comparisons": compare(scores, study["compare"], BETTER),
         "histories": histories(epochs=4), "differences": {}, "missing": {}, "warnings": [], "paper": None,
         "panels": [panel(rank=rank) for rank in ("best", "median", "worst")],
         "folds": {"folds": [{"train": ["P00"], "validation": ["P01"], "test": ["P02"]}] * 3},

@@ -13,7 +13,6 @@ from helpers.project import declared
 from helpers.results import MANIFEST, demo
 from helpers.synthetic_scores import counted, histories, rows, table
 
-from benchmark import stats
 from benchmark.papers.figures import draw_all
 from benchmark.papers.published import FILE, load, parse
 from benchmark.papers.tables import native_of, paper_table, tracks
@@ -24,6 +23,8 @@ from benchmark.report.splits import SplitPair, split_pairs, split_table
 from benchmark.results.page import write
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import COUNTS, METRICS
+from benchmark.stats.compare import compare
+from benchmark.stats.patients import with_models
 from benchmark.studies.study import apart
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -53,7 +54,7 @@ def paper_of(name, why_not=""):
         parts.append(counted(classifiers, regions=("slice",), size=600, patients=8))
     scores = pd.concat(parts, ignore_index=True)
     own = scores[~scores["metric"].isin(COUNTS) & (scores["region"] != "slice")]
-    comparisons = stats.compare(own, COMPARE, BETTER)
+    comparisons = compare(own, COMPARE, BETTER)
     return Paper(load(REPORTS / name / FILE), scores, comparisons, {}, why_not), own
 
 
@@ -67,7 +68,7 @@ def results_of(name, **more):
         history = history.assign(train_accuracy=0.8, val_accuracy=0.7, val_iou=history["val_dice"] / 2)
         found[f"{model['bundle']}/{model['variant']}/fold0-seed1"] = history
     study = {"models": models, "name": name, "title": name, "data": "lgg", "compare": COMPARE}
-    scores = stats.with_models(paper.scores)
+    scores = with_models(paper.scores)
     rest = scores.drop(own.index)
     return demo(study, {**MANIFEST, "source": "lgg", "pictures": "private"}, own, every=scores, histories=found,
                 apart=rest[~rest["metric"].isin(COUNTS)], paper=replace(paper, histories=found), folds=None,

@@ -9,11 +9,13 @@ from helpers.papers import lines
 from helpers.synthetic_scores import realistic, rows, table
 from statsmodels.stats.power import TTestPower
 
-from benchmark import stats
 from benchmark.report.evidence import method_blocks, needed, power_table, ranking_blocks
 from benchmark.report.tables import in_unit, lesion_table
 from benchmark.scoring.metrics import LESION_COUNTS, METRICS
-from benchmark.stats import with_models
+from benchmark.stats.compare import compare_methods
+from benchmark.stats.patients import with_models
+from benchmark.stats.power import methods_needed
+from benchmark.stats.ranking import patient_ranks, rank_models
 
 COMPARE = {"metrics": ["dice"], "test": "paired_t", "alpha": 0.05}
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -55,7 +57,7 @@ def test_a_plan_for_methods_says_where_patients_are_no_help():
     scores["value"] += np.where(scores["seed"] == 1, 0.02, -0.02) * (scores["metric"] == "dice")
     found = power_of(scores, compare, family=None)
     assert found.header[2:] == ["These networks", *(f"Methods, {seeds} seeds" for seeds in (2, 3, 5))]
-    ours = stats.methods_needed(scores, ["dice"], list(combinations(pd.unique(scores["model"]), 2)))
+    ours = methods_needed(scores, ["dice"], list(combinations(pd.unique(scores["model"]), 2)))
     for row, target in zip(lines(found), (0.005, 0.01, 0.02), strict=True):
         medians = ours[ours["target"] == target].groupby("seeds")["patients"].median()
         expected = ["none" if np.isinf(count) else f"{count:.0f}" for count in medians]
@@ -103,7 +105,7 @@ def test_lesions_are_means_over_patients_not_over_runs_or_cases():
 
 
 def test_models_are_ranked_once_with_how_sure_the_order_is():
-    found = stats.rank_models(stats.patient_ranks(realistic(), ["dice"], BETTER))
+    found = rank_models(patient_ranks(realistic(), ["dice"], BETTER))
     heading, ranks = ranking_blocks(found, ["dice"], METRICS)
     assert heading.text == "Ranking" and [row[0] for row in lines(ranks)] == ["1", "2", "3"]
     assert ranks.rows[0][1] == "la_resunet" and "as trained here" in ranks.notes[0]
@@ -113,7 +115,7 @@ def test_models_are_ranked_once_with_how_sure_the_order_is():
 @pytest.mark.parametrize(("test", "columns"), [("wilcoxon", 11), ("two_level", 8)])
 def test_methods_have_one_verdict_in_a_report(test, columns):
     compare = {**COMPARE, "test": test}
-    found = stats.compare_methods(realistic(), compare, BETTER)
+    found = compare_methods(realistic(), compare, BETTER)
     _, shown = method_blocks(found, compare, METRICS)
     assert len(shown.header) == columns and ("Verdict" in shown.header) == (test == "wilcoxon")
     assert len(shown.rows) == 9

@@ -6,7 +6,6 @@ import pytest
 from helpers.results import panel
 from helpers.synthetic_scores import realistic, rows, table
 
-from benchmark import stats
 from benchmark.report import headline_table, tables
 from benchmark.report.document import (
     Bullets,
@@ -30,6 +29,8 @@ from benchmark.report.tables import (
     rules_table,
 )
 from benchmark.scoring.metrics import METRICS
+from benchmark.stats.compare import compare
+from benchmark.stats.patients import summarise
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
 COMPARE = {"metrics": ["dice", "hd95"], "pairs": "all", "test": "wilcoxon", "alpha": 0.05}
@@ -48,8 +49,8 @@ def hand_made():
 
 def made_comparison(pairs="all"):
     scores = hand_made()
-    comparisons = stats.compare(scores, {"metrics": ["dice", "hd95"], "pairs": pairs}, BETTER)
-    return comparison_table(stats.summarise(scores), comparisons, ["dice", "hd95"], METRICS)
+    comparisons = compare(scores, {"metrics": ["dice", "hd95"], "pairs": pairs}, BETTER)
+    return comparison_table(summarise(scores), comparisons, ["dice", "hd95"], METRICS)
 
 
 def key(model, metric="dice"):
@@ -70,8 +71,8 @@ def test_the_best_is_bold_where_higher_and_where_lower_is_better():
 
 def test_what_prints_like_the_best_is_bold_too():
     scores = table(rows("a", {"P0": 0.80001, "P1": 0.7}), rows("b", {"P0": 0.8, "P1": 0.7}))
-    comparisons = stats.compare(scores, {"metrics": ["dice"]}, BETTER)
-    found = comparison_table(stats.summarise(scores), comparisons, ["dice"], METRICS)
+    comparisons = compare(scores, {"metrics": ["dice"]}, BETTER)
+    found = comparison_table(summarise(scores), comparisons, ["dice"], METRICS)
     assert [row[1].bold for row in found.rows] == [True, True]
 
 
@@ -84,8 +85,8 @@ def test_a_pair_that_was_not_declared_is_marked_so():
 
 def test_metrics_that_were_not_declared_have_no_mark_and_say_so():
     scores = realistic()
-    comparisons = stats.compare(scores, {"metrics": ["dice"]}, BETTER)
-    found = comparison_table(stats.summarise(scores), comparisons, ["iou"], METRICS)
+    comparisons = compare(scores, {"metrics": ["dice"]}, BETTER)
+    found = comparison_table(summarise(scores), comparisons, ["iou"], METRICS)
     assert {cell.mark for row in found.rows for cell in row[1:]} == {""}
     assert "no difference here was tested" in found.notes[0]
 
@@ -108,11 +109,11 @@ def test_ids_that_differ_are_listed_by_value_without_wiring():
 
 def test_empty_masks_are_counted_with_their_rule():
     scores = realistic()
-    comparisons = stats.compare(scores, COMPARE, BETTER)
-    found = comparison_table(stats.summarise(scores), comparisons, ["dice", "hd95"], METRICS)
+    comparisons = compare(scores, COMPARE, BETTER)
+    found = comparison_table(summarise(scores), comparisons, ["dice", "hd95"], METRICS)
     assert "Of 18 cases" in found.notes[1]
     assert "WT 0, TC 0, ET 3" in found.notes[1]
-    said = empty_note(stats.summarise(scores), ["dice", "hd95"], METRICS)
+    said = empty_note(summarise(scores), ["dice", "hd95"], METRICS)
     assert said.partition(" Rules")[0] == found.notes[1].partition(" The rules")[0]
     assert "HD95 0 mm if both masks are empty, the volume's diagonal if one is" in said
     counts = notes_table(scores)
@@ -131,7 +132,7 @@ def test_declared_metrics_come_first_and_in_tables_of_their_own():
 
 
 def test_pairwise_table_names_the_winner():
-    found = pairwise_table(stats.compare(realistic(), COMPARE, BETTER), METRICS["dice"])
+    found = pairwise_table(compare(realistic(), COMPARE, BETTER), METRICS["dice"])
     assert len(found.rows) == 9
     by_pair = {tuple(row[:3]): row[-1].text for row in found.rows}
     assert by_pair["WT", "unet", "la_resunet"] == "la_resunet better"
@@ -209,7 +210,7 @@ def test_overlay_shows_labels_and_leaves_the_image_elsewhere():
 
 def test_headline_is_a_small_table_with_bold_and_source():
     scores = realistic()
-    text = headline_table(scores, stats.compare(scores, COMPARE, BETTER), METRICS, phantom=True)
+    text = headline_table(scores, compare(scores, COMPARE, BETTER), METRICS, phantom=True)
     assert text.startswith("*PHANTOM data, not patients. Dice by model and region, mean ± SD over 18 patients.*")
     assert "| Model | Dice ↑ WT | Dice ↑ TC | Dice ↑ ET |" in text
     (best,) = [line for line in text.splitlines() if line.startswith("| la_resunet")]

@@ -11,7 +11,6 @@ from helpers.synthetic_scores import rows, table, wide
 from matplotlib.cbook import boxplot_stats
 from sklearn.metrics import classification_report
 
-from benchmark import stats
 from benchmark.base.records import InputError
 from benchmark.data.manifest import manifest_of
 from benchmark.report import splits as reported
@@ -23,6 +22,7 @@ from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import POOLED_MEASURES, Counted, measure_of, report_cells
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS, mask_note, score_pair
+from benchmark.stats.power import sample_size
 from benchmark.studies import store, study
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -294,7 +294,7 @@ def test_a_pair_comes_with_its_row_of_methods_and_the_patients_it_would_need(dem
     assert pair.methods["p_superior"] == pytest.approx((0 + 0.5 + 0) / 3)
     assert pair.power.sd_difference == pytest.approx(np.std([-0.1, 0, -0.3], ddof=1))
     effect = np.array([row["target"] for row in pair.power.rows]) / pair.power.sd_difference
-    needed = stats.sample_size(effect, 0.05, test="wilcoxon")
+    needed = sample_size(effect, 0.05, test="wilcoxon")
     rows = [(row["these networks"], row["hardest"]) for row in pair.power.rows]
     assert rows == [(count, count) for count in needed]  # one comparison is declared
     # One pair in one region is its own median.

@@ -10,13 +10,13 @@ from helpers.results import MANIFEST, QUICK, STUDY, demo, panel
 from helpers.synthetic_scores import realistic
 from matplotlib.image import imread
 
-from benchmark import stats
 from benchmark.base import project
 from benchmark.data.manifest import load_manifest
 from benchmark.papers.published import load
 from benchmark.papers.values import Paper
 from benchmark.results.opening import cautions, deviations, in_words
 from benchmark.results.page import write
+from benchmark.stats.patients import with_models
 from benchmark.studies.study import apart
 
 MISSING = {"unet/default/fold2-seed2": "failed: out of memory"}
@@ -59,7 +59,7 @@ def test_tables_read_back_from_csv_give_the_same_report(tmp_path):
     for name in ("scores", "comparisons"):
         getattr(few, name).to_csv(tmp_path / f"{name}.csv", index=False)
     scores, comparisons = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("scores", "comparisons"))
-    scores = stats.with_models(scores.drop(columns="model"))
+    scores = with_models(scores.drop(columns="model"))
     again = demo(QUICK, scores=scores, comparisons=comparisons, histories={}, panels=())
     first, second = (write(results, tmp_path / str(i)).read_text() for i, results in enumerate((few, again)))
     assert first == second

@@ -5,8 +5,12 @@ from helpers.synthetic_scores import realistic, rows, table
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
-from benchmark import stats
 from benchmark.base.records import InputError
+from benchmark.stats.compare import COMPARISON_COLUMNS, compare, compare_methods
+from benchmark.stats.intervals import BOOTSTRAP_SEED, mean_interval
+from benchmark.stats.paired import TESTS, rank_biserial
+from benchmark.stats.patients import patient_table, shared_patients, summarise
+from benchmark.stats.power import patients_needed
 
 BETTER = {"dice": "higher", "hd95": "lower", "iou": "higher"}
 A = [0.91, 0.80, 0.77, 0.85, 0.90, 0.64, 0.88, 0.79]
@@ -30,11 +34,11 @@ def test_seeds_are_averaged_within_cases_and_cases_within_patients_over_pooled_f
         rows("unet", {"P1/a": 0.5}, seed=1, fold=1),
         rows("unet", {"P1/a": 0.7}, seed=2, fold=1),
     )
-    values = stats.patient_table(scores, "dice", "WT")
+    values = patient_table(scores, "dice", "WT")
     assert values.index.tolist() == ["P0", "P1"]
     assert values["unet"].tolist() == pytest.approx([0.6, 0.6])
     # Rows are not the unit: the plain mean of all eight would be 0.6125.
-    summary = stats.summarise(scores).iloc[0]
+    summary = summarise(scores).iloc[0]
     assert (summary["n_patients"], summary["n_cases"], summary["mean"]) == (2, 4, pytest.approx(0.6))
 
 
@@ -44,19 +48,19 @@ def test_seed_sd_is_that_of_the_means_over_patients():
         rows("unet", {"P0": 0.7, "P1": 0.9}, seed=2),
         rows("one_seed", {"P0": 0.7, "P1": 0.9}, seed=1),
     )
-    found = stats.summarise(scores).set_index("model")["seed_sd"]
+    found = summarise(scores).set_index("model")["seed_sd"]
     assert found["unet"] == pytest.approx(np.std([0.6, 0.8], ddof=1))
     assert np.isnan(found["one_seed"])
 
 
 def test_a_seed_that_did_not_run_on_every_patient_is_left_out_of_the_seed_sd():
     scores = table(rows("unet", {"P0": 0.5, "P1": 0.7}, seed=1), rows("unet", {"P0": 0.1}, seed=2))
-    assert np.isnan(stats.summarise(scores)["seed_sd"].iloc[0])
+    assert np.isnan(summarise(scores)["seed_sd"].iloc[0])
 
 
 def test_wilcoxon_holm_and_friedman_are_scipys_and_statsmodels():
-    found = stats.compare(models(a=A, b=B, c=C), {"metrics": ["dice"], "pairs": "all"}, BETTER)
-    assert tuple(found.columns) == stats.COMPARISON_COLUMNS
+    found = compare(models(a=A, b=B, c=C), {"metrics": ["dice"], "pairs": "all"}, BETTER)
+    assert tuple(found.columns) == COMPARISON_COLUMNS
     expected = [scipy_stats.wilcoxon(np.round(np.subtract(x, y), 12)) for x, y in ((A, B), (A, C), (B, C))]
     assert found["p"].tolist() == pytest.approx([test.pvalue for test in expected])
     assert found["statistic"].tolist() == pytest.approx([test.statistic for test in expected])
@@ -68,7 +72,7 @@ def test_wilcoxon_holm_and_friedman_are_scipys_and_statsmodels():
 
 
 def test_wilcoxon_p_of_eight_patients_that_all_gain_is_two_of_two_to_the_eight():
-    found = stats.compare(models(a=A, c=np.subtract(A, np.arange(1, 9) / 100)), {"metrics": ["dice"]}, BETTER).iloc[0]
+    found = compare(models(a=A, c=np.subtract(A, np.arange(1, 9) / 100)), {"metrics": ["dice"]}, BETTER).iloc[0]
     assert found["p"] == found["p_smallest"] == pytest.approx(2 / 2**8)
     assert found["verdict"] == "a better"
     assert found["effect_size"] == 1.0
@@ -76,51 +80,49 @@ def test_wilcoxon_p_of_eight_patients_that_all_gain_is_two_of_two_to_the_eight()
 
 
 def test_paired_t_is_scipys():
-    found = stats.compare(models(a=A, b=B), {"metrics": ["dice"], "test": "paired_t"}, BETTER).iloc[0]
+    found = compare(models(a=A, b=B), {"metrics": ["dice"], "test": "paired_t"}, BETTER).iloc[0]
     expected = scipy_stats.ttest_rel(A, B)
     assert (found["statistic"], found["p"]) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
 
 
-@pytest.mark.parametrize("test", [*stats.TESTS, "two_level"])
+@pytest.mark.parametrize("test", [*TESTS, "two_level"])
 def test_a_model_that_is_better_by_the_same_in_every_patient_is_called_so_by_every_test(test):
     scores = table(*(rows(m, patients([v] * 8), seed=s) for m, v in (("a", 0.75), ("b", 0.5)) for s in (1, 2)))
-    found = stats.compare(scores, {"metrics": ["dice"], "test": test}, BETTER).iloc[0]
+    found = compare(scores, {"metrics": ["dice"], "test": test}, BETTER).iloc[0]
     assert (found["p"], found["ci_low"], found["ci_high"]) == (pytest.approx(2 / 2**8), 0.25, 0.25)
     assert found["verdict"] == "a better"
-    few = stats.compare(scores[scores["patient_id"] < "P2"], {"metrics": ["dice"], "test": test}, BETTER).iloc[0]
+    few = compare(scores[scores["patient_id"] < "P2"], {"metrics": ["dice"], "test": test}, BETTER).iloc[0]
     assert (few["p"], few["verdict"]) == (pytest.approx(0.5), "no difference shown")
 
 
 def test_rank_biserial_of_a_hand_worked_example():
     # |d| = 1, 2, 3, 4 have ranks 1 to 4; positive 1 + 3 + 4 = 8, negative 2: (8 - 2) / 10.
-    assert stats.rank_biserial(np.array([1.0, -2.0, 3.0, 4.0, 0.0])) == pytest.approx(0.6)
+    assert rank_biserial(np.array([1.0, -2.0, 3.0, 4.0, 0.0])) == pytest.approx(0.6)
 
 
 def test_interval_is_scipys_bca_and_repeats():
     differences = np.subtract(A, B)
-    low, high = stats.mean_interval(differences)
+    low, high = mean_interval(differences)
     again = scipy_stats.bootstrap(
-        (differences,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng(stats.BOOTSTRAP_SEED)
+        (differences,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng(BOOTSTRAP_SEED)
     ).confidence_interval
     assert (low[0], high[0]) == pytest.approx((again.low, again.high))
-    assert stats.mean_interval(differences)[0][0] == low[0]
+    assert mean_interval(differences)[0][0] == low[0]
 
 
 def test_interval_of_a_row_does_not_depend_on_the_rows_beside_it():
     first, second = np.subtract(A, B), np.subtract(A, C)
-    together = stats.mean_interval(np.array([first, np.full(8, 0.25), second]))
-    assert together[0].tolist() == pytest.approx(
-        [stats.mean_interval(first)[0][0], 0.25, stats.mean_interval(second)[0][0]]
-    )
+    together = mean_interval(np.array([first, np.full(8, 0.25), second]))
+    assert together[0].tolist() == pytest.approx([mean_interval(first)[0][0], 0.25, mean_interval(second)[0][0]])
     assert together[1][1] == 0.25
-    assert np.isnan(stats.mean_interval(np.array([0.3]))[0][0])
+    assert np.isnan(mean_interval(np.array([0.3]))[0][0])
 
 
 def test_swapping_models_flips_signs_and_nothing_else():
     scores = realistic()
     pair, swapped = [["unet", "la_resunet/default"]], [["la_resunet", "unet"]]
-    one = stats.compare(scores, {"metrics": ["dice", "hd95"], "pairs": pair}, BETTER)
-    two = stats.compare(scores, {"metrics": ["dice", "hd95"], "pairs": swapped}, BETTER)
+    one = compare(scores, {"metrics": ["dice", "hd95"], "pairs": pair}, BETTER)
+    two = compare(scores, {"metrics": ["dice", "hd95"], "pairs": swapped}, BETTER)
     for column in ("difference", "effect_size"):
         assert one[column].tolist() == pytest.approx((-two[column]).tolist())
     assert one["ci_low"].tolist() == pytest.approx((-two["ci_high"]).tolist(), abs=2e-3, rel=0.05)
@@ -132,12 +134,12 @@ def test_swapping_models_flips_signs_and_nothing_else():
 def test_lower_hd95_is_better():
     near, far = [3.0, 4, 5, 6, 7, 8, 9, 10], [13.0, 15, 17, 19, 21, 23, 25, 27]
     scores = table(rows("near", patients(near), metric="hd95"), rows("far", patients(far), metric="hd95"))
-    found = stats.compare(scores, {"metrics": ["hd95"]}, BETTER).iloc[0]
+    found = compare(scores, {"metrics": ["hd95"]}, BETTER).iloc[0]
     assert (found["difference"] < 0, found["verdict"]) == (True, "a better")
 
 
 def test_a_model_against_itself_has_p_one_and_no_difference():
-    found = stats.compare(models(a=A, again=A), {"metrics": ["dice"]}, BETTER).iloc[0]
+    found = compare(models(a=A, again=A), {"metrics": ["dice"]}, BETTER).iloc[0]
     assert (found["p"], found["p_holm"], found["effect_size"], found["n_ties"]) == (1, 1, 0, 8)
     assert (found["ci_low"], found["ci_high"]) == (0, 0)
     assert (found["verdict"], found["note"]) == ("no difference shown", "all differences are zero")
@@ -146,12 +148,12 @@ def test_a_model_against_itself_has_p_one_and_no_difference():
 def test_averages_that_differ_by_floating_point_only_are_ties():
     scores = table(*(rows("a", patients([0.1]), seed=1), rows("a", patients([0.2]), seed=2)),
                    *(rows("b", patients([0.15]), seed=1), rows("b", patients([0.15]), seed=2)))  # fmt: skip
-    assert stats.compare(scores, {"metrics": ["dice"]}, BETTER)["n_ties"].iloc[0] == 1
+    assert compare(scores, {"metrics": ["dice"]}, BETTER)["n_ties"].iloc[0] == 1
 
 
 def test_zero_differences_are_dropped_and_counted():
     b = [*A[:3], *B[3:]]
-    found = stats.compare(models(a=A, b=b), {"metrics": ["dice"]}, BETTER).iloc[0]
+    found = compare(models(a=A, b=b), {"metrics": ["dice"]}, BETTER).iloc[0]
     expected = scipy_stats.wilcoxon(np.round(np.subtract(A[3:], B[3:]), 12))
     assert (found["n_ties"], found["p"]) == (3, pytest.approx(expected.pvalue))
     assert found["p_smallest"] == pytest.approx(2 / 2**5)
@@ -159,16 +161,16 @@ def test_zero_differences_are_dropped_and_counted():
 
 
 def test_too_few_patients_are_named_before_and_after_correction():
-    few = stats.compare(models(a=A[:4], b=C[:4]), {"metrics": ["dice"]}, BETTER).iloc[0]
+    few = compare(models(a=A[:4], b=C[:4]), {"metrics": ["dice"]}, BETTER).iloc[0]
     assert few["note"] == "n too small: smallest possible p is 0.125"
     better = {f"m{index}": np.subtract(A, np.arange(1, 9) * (index + 1) / 1000) for index in range(5)}
-    family = stats.compare(models(**better), {"metrics": ["dice"]}, BETTER)
+    family = compare(models(**better), {"metrics": ["dice"]}, BETTER)
     assert not family["significant"].any()
     assert family["note"].iloc[0] == "n too small: smallest possible p is 0.00781, 0.0781 after Holm over 10 tests"
 
 
 def test_the_family_is_regions_times_metrics_times_pairs():
-    found = stats.compare(realistic(), {"metrics": ["dice", "hd95"], "pairs": "all"}, BETTER)
+    found = compare(realistic(), {"metrics": ["dice", "hd95"], "pairs": "all"}, BETTER)
     assert len(found) == 3 * 2 * 3
     assert found["p_holm"].tolist() == pytest.approx(multipletests(found["p"], method="holm")[1])
     assert found["p_holm"].between(0, 1).all() and (found["p_holm"] >= found["p"]).all()
@@ -179,14 +181,14 @@ def test_the_family_is_regions_times_metrics_times_pairs():
 
 def test_ranks_and_mean_that_disagree_are_noted():
     b = np.subtract(A, [0.01, 0.011, 0.012, 0.013, 0.014, 0.015, 0.016, -0.9])
-    found = stats.compare(models(a=A, b=b), {"metrics": ["dice"], "alpha": 0.2}, BETTER).iloc[0]
+    found = compare(models(a=A, b=b), {"metrics": ["dice"], "alpha": 0.2}, BETTER).iloc[0]
     assert found["difference"] < 0 < found["effect_size"]
     assert (found["verdict"], found["note"]) == ("a better", "ranks and mean point in opposite directions")
 
 
 def test_a_declared_model_without_scores_stays_in_the_family():
-    compare = {"metrics": ["dice"], "pairs": [["a", "b"], ["a", "gone"]]}
-    found = stats.compare(models(a=A, b=B), compare, BETTER, models=["a", "b", "gone"])
+    declared = {"metrics": ["dice"], "pairs": [["a", "b"], ["a", "gone"]]}
+    found = compare(models(a=A, b=B), declared, BETTER, models=["a", "b", "gone"])
     assert found["note"].tolist()[1] == "no scores of gone"
     assert found["p_holm"].iloc[0] == pytest.approx(2 * found["p"].iloc[0])
     assert found["verdict"].tolist()[1] == "not tested"
@@ -194,17 +196,17 @@ def test_a_declared_model_without_scores_stays_in_the_family():
 
 def test_one_model_has_nothing_to_be_compared_with():
     for found in (
-        stats.compare(models(a=A), {"metrics": ["dice"], "margin": 0.01}, BETTER),
-        stats.patients_needed(stats.compare(models(a=A), {"metrics": ["dice"]}, BETTER)),
-        stats.compare_methods(models(a=A), {"metrics": ["dice"]}, BETTER),
+        compare(models(a=A), {"metrics": ["dice"], "margin": 0.01}, BETTER),
+        patients_needed(compare(models(a=A), {"metrics": ["dice"]}, BETTER)),
+        compare_methods(models(a=A), {"metrics": ["dice"]}, BETTER),
     ):
         assert len(found) == 0 and {"model_a", "model_b"} <= set(found.columns)
     with pytest.raises(InputError, match="names dise"):
-        stats.compare(models(a=A), {"metrics": ["dise"]}, BETTER)
+        compare(models(a=A), {"metrics": ["dise"]}, BETTER)
 
 
 def test_a_permutation_test_can_be_the_declared_one():
-    found = stats.compare(models(a=A, b=B), {"metrics": ["dice"], "test": "permutation"}, BETTER).iloc[0]
+    found = compare(models(a=A, b=B), {"metrics": ["dice"], "test": "permutation"}, BETTER).iloc[0]
     exact = scipy_stats.permutation_test(
         (np.subtract(A, B),), np.mean, permutation_type="samples", n_resamples=np.inf
     ).pvalue
@@ -216,13 +218,13 @@ def test_a_permutation_test_can_be_the_declared_one():
 def test_a_patient_absent_for_one_model_is_named():
     scores = table(rows("a", patients(A)), rows("b", patients(B[:-1])))
     with pytest.raises(InputError, match=r"b has no dice of WT for 1 of 8 cases \(patients P7\)"):
-        stats.patient_table(scores, "dice", "WT")
+        patient_table(scores, "dice", "WT")
     with pytest.raises(InputError, match="P7"):
-        stats.compare(scores, {"metrics": ["dice"]}, BETTER)
-    kept, warnings = stats.shared_patients(scores)
-    assert stats.patient_table(kept, "dice", "WT").index.tolist() == [f"P{index}" for index in range(7)]
+        compare(scores, {"metrics": ["dice"]}, BETTER)
+    kept, warnings = shared_patients(scores)
+    assert patient_table(kept, "dice", "WT").index.tolist() == [f"P{index}" for index in range(7)]
     assert warnings == ["b has no complete scores for 1 of 8 patients; they were left out for every model."]
-    assert stats.shared_patients(models(a=A, b=B))[1] == []
+    assert shared_patients(models(a=A, b=B))[1] == []
 
 
 @pytest.mark.parametrize(
@@ -237,11 +239,11 @@ def test_a_patient_absent_for_one_model_is_named():
 )
 def test_a_table_that_cannot_be_trusted_is_refused(change, message):
     with pytest.raises(InputError, match=message):
-        stats.summarise(change(models(a=A, b=B)))
+        summarise(change(models(a=A, b=B)))
 
 
 @pytest.mark.parametrize(
-    ("compare", "message"),
+    ("declared", "message"),
     [
         ({"metrics": ["dise"]}, "names dise"),
         ({"metrics": ["dice"], "test": "anova"}, "expected one of wilcoxon, paired_t, permutation, two_level"),
@@ -249,6 +251,6 @@ def test_a_table_that_cannot_be_trusted_is_refused(change, message):
         ({"metrics": ["dice"], "pairs": [["a", "a/default"]]}, "two different models"),
     ],
 )
-def test_a_comparison_that_cannot_be_made_is_refused(compare, message):
+def test_a_comparison_that_cannot_be_made_is_refused(declared, message):
     with pytest.raises(InputError, match=message):
-        stats.compare(models(a=A, b=B), compare, BETTER)
+        compare(models(a=A, b=B), declared, BETTER)

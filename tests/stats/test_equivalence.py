@@ -5,8 +5,8 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
 from benchmark.base.records import InputError
-from benchmark.stats import compare, holm_one_sided, tost
-from benchmark.stats.paired import OneSided
+from benchmark.stats.compare import compare
+from benchmark.stats.paired import OneSided, holm_one_sided, tost
 
 BETTER = {"dice": "higher", "hd95": "lower"}
 RANDOM = np.random.default_rng(21)

@@ -2,11 +2,9 @@ import numpy as np
 import pytest
 from helpers.synthetic_scores import rows, table
 
-from benchmark.scoring.counts import (
-    tversky,
-)
+from benchmark.scoring.counts import tversky
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats.pooled import estimate, patient_counts
+from benchmark.stats.estimates import patient_counts, pooled_interval
 
 
 def test_counts_average_seeds_and_add_up_cases():
@@ -19,20 +17,20 @@ def test_counts_average_seeds_and_add_up_cases():
 def test_the_interval_resamples_patients():
     random = np.random.default_rng(0)
     counts = random.integers(20, 200, (15, 4)).astype(float)
-    value, low, high = estimate(counts, tversky)
+    value, low, high = pooled_interval(counts, tversky)
     assert value == pytest.approx(float(tversky(counts.sum(axis=0))))
     one = np.random.default_rng(9)
     direct = [float(tversky(counts[one.integers(0, 15, 15)].sum(axis=0))) for _ in range(4000)]
     assert (low, high) == pytest.approx(np.quantile(direct, [0.025, 0.975]), abs=0.005)
-    assert estimate(counts, tversky) == (value, low, high)
+    assert pooled_interval(counts, tversky) == (value, low, high)
 
 
 def test_equal_patients_leave_no_doubt_and_one_patient_gives_no_interval():
     same = np.tile([8.0, 2.0, 2.0, 88.0], (5, 1))
-    assert estimate(same, tversky) == pytest.approx((0.8, 0.8, 0.8))
-    assert np.isnan(estimate(same[:1], tversky)[1:]).all()
+    assert pooled_interval(same, tversky) == pytest.approx((0.8, 0.8, 0.8))
+    assert np.isnan(pooled_interval(same[:1], tversky)[1:]).all()
 
 
 def test_regions_are_averaged_after_pooling():
     counts = np.array([[[8.0, 2, 2, 88], [4, 4, 4, 88]]] * 3)
-    assert estimate(counts, tversky)[0] == pytest.approx((0.8 + 0.5) / 2)
+    assert pooled_interval(counts, tversky)[0] == pytest.approx((0.8 + 0.5) / 2)

@@ -1,11 +1,13 @@
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.synthetic_scores import realistic
 from statsmodels.stats.power import TTestPower
 
-from benchmark.stats import compare, method_sample_size, methods_needed, patients_needed, sample_size, wilcoxon
-from benchmark.stats.power import TARGETS
-from benchmark.stats.seeds import ScoreBlock, estimate, patient_differences
+from benchmark.stats.compare import compare
+from benchmark.stats.paired import wilcoxon
+from benchmark.stats.power import PLAN, TARGETS, method_sample_size, methods_needed, patients_needed, sample_size
+from benchmark.stats.seeds import ScoreBlock, estimate
 
 BETTER = {"dice": "higher", "hd95": "lower"}
 
@@ -64,8 +66,8 @@ def test_a_pair_without_scores_has_no_plan():
 
 
 def methods_sample(target, patient, seed, patient_seed, folds, checkpoints):
-    parts = (np.array([float(part)]) for part in (target, patient, seed, patient_seed))
-    return float(method_sample_size(*parts, folds=np.array([folds]), checkpoints=np.array([checkpoints]))[0])
+    plan = pd.DataFrame([(target, patient, seed, patient_seed, folds, checkpoints)], columns=PLAN)
+    return float(method_sample_size(plan)[0])
 
 
 def test_without_luck_of_training_methods_need_what_the_t_test_needs():
@@ -100,7 +102,7 @@ def test_a_planted_difference_of_methods_is_found_with_the_promised_power(folds,
             ]
             for shift in (target, 0.0)
         ]  # fmt: skip
-        hits += estimate(*pair, patient_differences(*pair))[0].p < 0.05
+        hits += estimate(*pair)[0].p < 0.05
     # The SD of a share of 80% in 600 trials is 1.6%.
     assert hits / trials == pytest.approx(0.8, abs=0.05)
 

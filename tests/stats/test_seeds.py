@@ -7,8 +7,7 @@ from helpers.synthetic_scores import realistic, rows, table
 from scipy import stats as scipy_stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from benchmark.stats import compare, compare_methods
-from benchmark.stats.compare import METHOD_COLUMNS
+from benchmark.stats.compare import METHOD_COLUMNS, compare, compare_methods
 from benchmark.stats.seeds import Estimate, ScoreBlock, blocks, estimate, patient_differences, superiority
 
 BETTER = {"dice": "higher", "hd95": "lower"}
@@ -24,10 +23,6 @@ def model(random, patients, seeds, *, seed=0.01, noise=0.03, folds=1, shift=0.0)
         ScoreBlock(own, patients[own, None] + shift + random.normal(0, seed, seeds) + rest(len(own)))
         for own in np.array_split(np.arange(len(patients)), folds)
     ]
-
-
-def judged(first, second):
-    return estimate(first, second, patient_differences(first, second))
 
 
 def by_reml(block):
@@ -47,7 +42,7 @@ def test_variances_are_those_of_a_mixed_model():
     patients = random.normal(0.8, 0.1, 12)
     pair = [model(random, patients, 4, seed=0.05), model(random, patients, 3, seed=0.08)]
     expected = np.array([by_reml(own[0]) for own in pair]).sum(axis=0)
-    found = judged(*pair)[1]
+    found = estimate(*pair)[1]
     assert (found.seed, found.patient_seed) == pytest.approx(expected, rel=2e-3)
 
 
@@ -58,7 +53,7 @@ def test_an_estimate_of_a_hand_worked_example():
     b = [ScoreBlock(np.arange(3), np.array([[0.0, 0], [0, 2], [0, 1]]))]
     differences = patient_differences(a, b)
     assert differences.tolist() == [2, 3, 5.5]
-    found, parts = judged(a, b)
+    found, parts = estimate(a, b)
     assert found.mean == 3.5
     spread = np.var([2, 3, 5.5], ddof=1)
     assert found.patients == pytest.approx((spread - 0.5 / 2) / 3)
@@ -76,12 +71,12 @@ def test_a_missing_run_leaves_the_others_to_speak():
     rest = np.arange(3, 5)
     a = [ScoreBlock(np.arange(3), np.array([[1.0, 3], [3, 5], [5, 7]])), ScoreBlock(rest, np.array([[1.0], [1]]))]
     b = [ScoreBlock(np.arange(3), np.array([[0.0, 0], [0, 2], [0, 1]])), ScoreBlock(rest, np.zeros((2, 2)))]
-    found, parts = judged(a, b)
+    found, parts = estimate(a, b)
     assert found.mean == 2.5 and (found.patients_df, found.seeds_df) == (4, 3)
     assert found.seeds == pytest.approx(5 / 6 * (0.34 + 0.26))
     assert found.patients == pytest.approx((3.5 - 1 / 3 / 2) / 5) and parts.patient_seed == pytest.approx(1 / 3)
     alone = [ScoreBlock(block.places, block.values[:, :1]) for block in a]
-    assert np.isnan(judged(alone, b)[0].seeds) and judged(alone, b)[0].p == 1
+    assert np.isnan(estimate(alone, b)[0].seeds) and estimate(alone, b)[0].p == 1
 
 
 def test_p_and_interval_say_the_same():
@@ -106,7 +101,7 @@ def test_two_names_of_one_method_differ_in_no_more_than_one_of_twenty_trials(see
         patients = random.normal(0.8, 0.1, 60)
         pair = [model(random, patients, seeds, seed=spread, folds=folds) for _ in range(2)]
         pair[0] = [ScoreBlock(own.places, own.values[:, at < missing :]) for at, own in enumerate(pair[0])]
-        wrong[0] += judged(*pair)[0].p < 0.05
+        wrong[0] += estimate(*pair)[0].p < 0.05
         wrong[1] += scipy_stats.ttest_1samp(patient_differences(*pair), 0).pvalue < 0.05
     # The SD of 5% in 500 trials is 1%.
     assert wrong[0] / trials < 0.08
@@ -143,12 +138,12 @@ def test_swapping_models_flips_signs_and_the_order_of_patients_has_no_say():
     random = np.random.default_rng(5)
     patients = random.normal(0.8, 0.1, 20)
     a, b = model(random, patients, 3), model(random, patients, 2, shift=0.02)
-    one, two = judged(a, b)[0], judged(b, a)[0]
+    one, two = estimate(a, b)[0], estimate(b, a)[0]
     assert (one.mean, one.p) == (-two.mean, pytest.approx(two.p))
     assert superiority(a, b, True)[0] == pytest.approx(1 - superiority(b, a, True)[0])
     order = random.permutation(20)
     mixed = [[ScoreBlock(np.arange(20), own[0].values[order])] for own in (a, b)]
-    assert judged(*mixed)[0].p == pytest.approx(one.p)
+    assert estimate(*mixed)[0].p == pytest.approx(one.p)
 
 
 def scored(name, seeds=(1, 2), folds=3, fold_of=None, patients=12, gain=0.0):

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark import stats
 from benchmark.base.records import InputError
 from benchmark.papers.values import column_beside
-from benchmark.report.splits import NO_TUMOUR, OF_NEGATIVES, POOLED, SplitPair, report_cell, split_pairs
+from benchmark.report.splits import NO_TUMOUR, OF_NEGATIVES, POOLED, SplitPair, split_pairs
 from benchmark.report.tables import title
 from benchmark.results.explain.about import about, check_region, known_models, printed_beside, runs_used
 from benchmark.results.explain.answers import Computed, Derived
 from benchmark.results.explain.means import paired
 from benchmark.results.results import BETTER, Results
-from benchmark.scoring.counts import SLICE, measure_of, report_cells
+from benchmark.scoring.counts import SLICE, measure_of, report_cell, report_cells
 from benchmark.scoring.metrics import COUNTS
-from benchmark.stats import estimates, pooled
-from benchmark.stats.estimates import WATCHED, kept_epoch, patient_scores
+from benchmark.stats import estimates
+from benchmark.stats.estimates import WATCHED, kept_epoch, patient_scores, pooled_interval
+from benchmark.stats.ranking import patient_ranks
 
 RANK = "rank"
 ALL = "(tp + fp + fn + tn)"
@@ -67,7 +67,7 @@ def ranks(results: Results, model: str, against: str | None) -> Derived:
         )
     own = scores[scores["model"] == model]
     by_cell = {
-        f"{metric} {region}": stats.patient_ranks(rows[rows["region"] == region], [metric], BETTER)
+        f"{metric} {region}": patient_ranks(rows[rows["region"] == region], [metric], BETTER)
         for metric in study.compare["metrics"]
         for rows in [scores[scores["metric"] == metric]]
         for region in pd.unique(rows["region"])
@@ -130,7 +130,7 @@ def pooled_measure(results: Results, model: str, region: str | None, metric: str
             f"Study {results.study.name} has no counts of {model} in {region or 'any region'} to pool {metric} from: "
             f"expected rows with {', '.join(COUNTS)} in one of {', '.join(there)}."
         )
-    counts = {name: pooled.patient_counts(rows, model, name) for name in regions}
+    counts = {name: estimates.patient_counts(rows, model, name) for name in regions}
     totals = {name: dict(zip(COUNTS, map(plain, own.sum(axis=0)), strict=True)) for name, own in counts.items()}
     parts = case_counts(rows).map(plain).astype(object).reset_index()
     parts = parts.rename(columns={"patient_id": "patient", "case_id": "case"})
@@ -152,7 +152,7 @@ def _of_slices(counts: np.ndarray, measure: str, totals: dict[str, Any]) -> list
     results = []
     for cell in report_cells(counts.sum(axis=0)):
         if cell[1] == measure:
-            value, *ends = pooled.estimate(counts, partial(report_cell, cell=cell))
+            value, *ends = pooled_interval(counts, partial(report_cell, cell=cell))
             name, formula = " ".join(dict.fromkeys(cell)), filled(report_formula(*cell), totals)
             count = measure == "support"
             results.append(Computed(name, formula, plain(value) if count else value, *([] if count else ends)))
@@ -165,12 +165,12 @@ def _of_regions(
     measure = measure_of(metric, weights)
     shown = {"alpha": 0.5, "beta": 0.5, **weights} if metric == "Tversky" else {}
     results = [
-        Computed(region, filled(FORMULAS[metric], {**totals[region], **shown}), *pooled.estimate(own, measure))
+        Computed(region, filled(FORMULAS[metric], {**totals[region], **shown}), *pooled_interval(own, measure))
         for region, own in counts.items()
     ]
     if len(counts) > 1:
         every = np.stack(list(counts.values()), axis=1)
-        results.append(Computed("mean", "mean over these regions", *pooled.estimate(every, measure)))
+        results.append(Computed("mean", "mean over these regions", *pooled_interval(every, measure)))
     return results
 
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from benchmark import stats
 from benchmark.base.records import SCORE_COLUMNS, InputError
 from benchmark.report.tables import of_pair, title
 from benchmark.results.explain.about import about, check_region, known_models, printed
@@ -19,7 +18,9 @@ from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import POOLED_MEASURES, SLICE
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, Metric
-from benchmark.stats.patients import patient_means
+from benchmark.stats.intervals import mean_interval
+from benchmark.stats.paired import paired_differences
+from benchmark.stats.patients import patient_means, patient_table, summarise
 
 FENCE = 1.5
 OUTLIER_RULE = "a patient below Q1 - 1.5 (Q3 - Q1) or above Q3 + 1.5 (Q3 - Q1), as the report's box plots draw them"
@@ -40,7 +41,7 @@ def mean(results: Results, model: str, region: str, metric: str, against: str | 
     rows = pd.concat([value_rows(results, name, region, metric) for name in filter(None, (model, against))])
     own = rows[rows["model"] == model]
     shown = results.metrics[metric] if metric in results.metrics else count_metric(metric, region)
-    (summary,) = (row for row in stats.summarise(rows).to_dict("records") if row["model"] == model)
+    (summary,) = (row for row in summarise(rows).to_dict("records") if row["model"] == model)
     values = patient_means(own).droplevel("model")
     low, high = fences(values.to_numpy())
     of = about(results, model, metric, region, own, against)
@@ -158,9 +159,9 @@ def leave_one_out(differences: np.ndarray) -> np.ndarray:
 def paired(values: pd.DataFrame, row: Row = None, methods: Row = None, power: Power | None = None) -> Paired:
     """Pair two models on ``values`` (patients by models); a ``row`` of comparisons decides which of them is A."""
     first, second = (row["model_a"], row["model_b"]) if row else values.columns
-    differences = stats.paired_differences(values[first], values[second])
+    differences = paired_differences(values[first], values[second])
     array = differences.to_numpy()
-    low, high = stats.mean_interval(array)
+    low, high = mean_interval(array)
     table = pd.DataFrame({"a": values[first], "b": values[second], "difference": differences})
     table["without"] = leave_one_out(array)
     table["change"] = table["without"] - array.mean()
@@ -181,7 +182,7 @@ def _paired(results: Results, rows: pd.DataFrame, pair: Sequence[Any]) -> Paired
         next(iter(_pair_rows(table, metric, region, pair).to_dict("records")), None)
         for table in (results.comparisons, results.methods)
     )
-    values = stats.patient_table(rows, metric, region)
+    values = patient_table(rows, metric, region)
     return paired(values[list(pair)], tested, methods, _power(results, metric, region, pair))
 
 
