@@ -1,1 +1,1 @@
-"""Networks that MONAI does not have, one a module, named by bundle configs."""
+"""Define the networks that bundle configs name and MONAI lacks, one per module."""

@@ -1,4 +1,4 @@
-"""An axial slice to two logits, no tumour and tumour: ResNet-50 with the head of Deng et al., section 3.2."""
+"""Classify axial slices as with or without tumour: ResNet-50 with the head of Deng et al., section 3.2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from monai.networks.nets import ResNet
+from monai.networks.nets.resnet import ResNet
 from torch import nn
 
 from benchmark.base.records import InputError
@@ -81,7 +81,8 @@ class ResNet50Classifier(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map slices (N, in_channels, H, W) of any size from 32 to logits (N, 2)."""
-        return self.head(self.backbone(x))
+        logits: torch.Tensor = self.head(self.backbone(x))
+        return logits
 
 
 def _load(backbone: nn.Module, path: Path) -> str:

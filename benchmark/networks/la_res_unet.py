@@ -1,4 +1,4 @@
-"""A multimodal image to logits through the LA-ResUNet of Mandekar et al., sections 3.2 and 3.3."""
+"""Build the LA-ResUNet of Mandekar et al., sections 3.2 and 3.3."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class FusionBlock(nn.Module):
 class LAResUNet(nn.Module):
     """Residual U-Net with strided convolutions down, transposed convolutions up and progressive modality fusion.
 
-    Fusion is progressive: one stem a modality, then residual blocks that keep the modalities apart in their first
+    Fusion is progressive: one stem per modality, then residual blocks that keep the modalities apart in their first
     convolution and mix them in their second for the first ``fusion_levels`` resolutions; deeper levels are joint.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: number of modalities, one channel each.
-        out_channels: channels of the logits, one a region.
+        out_channels: channels of the logits, one per region.
         channels: feature channels from full resolution down. Where modalities are kept apart, a number of channels
             is rounded up to a multiple of ``in_channels``.
         residual: whether blocks have their shortcut (Table III, "+ Residual blocks").
@@ -120,4 +120,5 @@ class LAResUNet(nn.Module):
             x = block(down(x))
         for up, block in zip(self.up, self.decoder, strict=True):
             x = block(torch.cat([up(x), skips.pop()], dim=1))
-        return self.head(x)
+        logits: torch.Tensor = self.head(x)
+        return logits

@@ -1,4 +1,4 @@
-"""A network that returns several logits, from coarse to fine, to one that returns the last."""
+"""Return only the last of a network's several outputs."""
 
 from __future__ import annotations
 
@@ -24,4 +24,5 @@ class LastOutput(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, *spatial) to the last of the network's outputs, (N, K, *spatial)."""
-        return self.network(x)[-1]
+        last: torch.Tensor = self.network(x)[-1]
+        return last

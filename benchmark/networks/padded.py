@@ -1,4 +1,4 @@
-"""An image of any size to logits of that size, through a network that takes only some sizes."""
+"""Pad images to a size that a network can take, and crop its output back."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Padded(nn.Module):
             missing = max((size + self.divisor - 1) // self.divisor * self.divisor, self.least) - size
             sides += [missing // 2, missing - missing // 2]
         if max(sides) == 0:
-            return self.network(x)
-        y = self.network(nn.functional.pad(x, sides))
+            same: torch.Tensor = self.network(x)
+            return same
+        y: torch.Tensor = self.network(nn.functional.pad(x, sides))
         for axis in range(2, x.dim()):
             # From the end, since a deeply supervised network puts a stage axis before the channels.
             y = y.narrow(axis - x.dim(), sides[2 * (x.dim() - 1 - axis)], x.size(axis))

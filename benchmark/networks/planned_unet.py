@@ -1,4 +1,4 @@
-"""Slices or volumes to logits of every decoder stage: the plain U-Net of nnU-Net, with as many stages as planned.
+"""Build the plain U-Net of nnU-Net with as many stages as planned, and logits of every decoder stage.
 
 MONAI's ``DynUNet`` is the same network; with deep supervision it cannot be compiled to TorchScript, and a bundle must
 be. The blocks and the initialisation are MONAI's.
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import torch
 from monai.networks.blocks.dynunet_block import UnetBasicBlock, UnetOutBlock, UnetUpBlock
-from monai.networks.nets import DynUNet
+from monai.networks.nets.dynunet import DynUNet
 from torch import nn
 from torch.nn import functional
 
 
 class PlannedUNet(nn.Module):
-    """A U-Net with two convolutions a stage, each followed by instance normalisation and leaky ReLU (slope 0.01).
+    """A U-Net with two convolutions per stage, each followed by instance normalisation and leaky ReLU (slope 0.01).
 
     Strided convolutions lead down, transposed ones up; skips are concatenated.
 
@@ -77,7 +77,8 @@ class PlannedUNet(nn.Module):
             x = block(x, skips[len(skips) - 2 - index])
             features.append(x)
         if not self.training:
-            return self.heads[-1](x)
+            finest: torch.Tensor = self.heads[-1](x)
+            return finest
         size = x.shape[2:]
         logits: list[torch.Tensor] = []
         for index, head in enumerate(self.heads):

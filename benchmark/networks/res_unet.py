@@ -1,4 +1,4 @@
-"""An image to logits through the ResUNet of Deng et al., Table 2, with its layers in the table's order."""
+"""Build the ResUNet of Deng et al., Table 2, with its layers in the table's order."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ResUNet(nn.Module):
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
-        out_channels: channels of the logits, one a region.
+        out_channels: channels of the logits, one per region.
         channels: feature channels from full resolution down; the table's are 16, 32, 64, 128, 256.
 
     Example:
@@ -90,4 +90,5 @@ class ResUNet(nn.Module):
             x = block(self.pool(x))
         for block in self.decoder:
             x = block(torch.cat([self.upsample(x), skips.pop()], dim=1))
-        return self.head(x)
+        logits: torch.Tensor = self.head(x)
+        return logits

@@ -107,7 +107,9 @@ def _runs(results: Results) -> list[Block]:
     keys = [table[["bundle", "variant", "fold", "seed"]].drop_duplicates() for table in (scores, results.apart)]
     ran = len(pd.concat(keys).drop_duplicates())
     pairs = compare.get("pairs", "all")
-    declared = "all pairs of models" if pairs == "all" else f"{len(declared_pairs(results.models, compare))} pairs"
+    declared = (
+        "all pairs of models" if pairs == "all" else f"{len(declared_pairs(results.compared_models, compare))} pairs"
+    )
     test = tables.TEST_NAMES[compare["test"]]
     items = [
         f"Data: {results.manifest.title} ({study.data}), {scores['patient_id'].nunique()} patients and "

@@ -18,8 +18,8 @@ from benchmark.base.records import InputError, Run
 from benchmark.studies import trust
 
 CONFIGS = ("train", "inference")
-MACHINE_IDS = ("device", "num_workers")
-"""Ids that say where a run computes, not what; its fingerprint leaves them out."""
+MACHINE_IDS = ("device", "num_workers", "data_on_device", "cuda_graph", "overlap")
+"""Ids that say where and in what order a run computes, not what; its fingerprint leaves them out."""
 
 FIXED_IDS = (
     "bundle_root", "ckpt_dir", "output_dir", "manifest", "split", "fold", "seed", "run_seed", "part", "data",
@@ -135,7 +135,8 @@ def _composed(name: str, bundles: Path, *_: Any) -> str:
     for key, value in model.native.items():
         if "#" in key or "::" in key:
             raise InputError(f"{path}: native: expected ids of the top level, as MONAI joins files, found {key!r}.")
-        _check_free(trial, key)
+        # A recipe is a program: its sampler may take what a study decides, such as the run's seed.
+        _check_free({}, key)
         override(trial, key, value)
     return json.dumps({**composed, "native": model.native} if model.native else composed)
 
@@ -222,9 +223,11 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
     configs = {kind: composed[kind] for kind in (*CONFIGS, "metadata")}
     # One thread per run makes results the same whatever number of processors and jobs; runs are what is parallel.
     settings = {"bundle_root": f"runs/{run.study}/{run.id}", "manifest": dataset, "fold": run.fold, "seed": run.seed}
-    for key in run.overrides:
-        # The split is here by a field of the study, which may set nothing of its name.
-        if key != "split":
+    recipe = composed.get("native", {})
+    for key, value in run.overrides.items():
+        # The split is here by a field of the study, which may set nothing of its name; a bundle's own recipe may say
+        # how the patients that a study decides are shown.
+        if key != "split" and not (key in recipe and recipe[key] == value):
             _check_free(configs, key)
     for key, value in {**settings, "cpu_threads": 1, **run.overrides}.items():
         override(configs, key, value)
@@ -292,7 +295,7 @@ def _is_fixed(key: str, above: bool = True) -> bool:
 
 def _check_free(configs: Mapping[str, dict[str, Any]], key: str) -> None:
     """Refuse to set an id that a study decides, or one whose value is taken from such an id."""
-    texts = [text for kind in CONFIGS for _, text in trust.texts(_at(configs[kind], _path(key)))]
+    texts = [text for config in configs.values() for _, text in trust.texts(_at(config, _path(key)))]
     if _is_fixed(key) or any(_is_fixed(one, above=False) for text in texts for one in trust.REFERENCE.findall(text)):
         field = "give `split` as a field of the study or of a model" if "split" in key else "its own fields decide it"
         raise InputError(f"Id {key!r} cannot be set, as a study decides data, split and places for each run: {field}.")

@@ -105,7 +105,8 @@ def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
         write_label_map(store.folder(run) / "predictions" / f"{name}.nii.gz", labels, case.affine)
 
 
-def _workflow(folder: Path, kind: str, run_id: str) -> None:
+def _workflow(folder: Path, kind: str, run_id: str) -> dict[str, Any]:
+    """Run a config of a run's folder; return the precision that it computed in, which follows from the machine."""
     from monai.bundle.workflows import ConfigWorkflow
 
     workflow = ConfigWorkflow(config_file=str(folder / "configs" / f"{kind}.json"), workflow_type=None, run_id=run_id)
@@ -114,6 +115,8 @@ def _workflow(folder: Path, kind: str, run_id: str) -> None:
     _note(folder, patients={**recorded, **{side: _patients(workflow, id_) for side, id_ in DATASETS[kind].items()}})
     workflow.run()
     workflow.finalize()
+    amp, kind_of_number = (workflow.parser.get_parsed_content(name) for name in ("amp", "amp_dtype"))
+    return {"precision": str(kind_of_number if amp else "float32").removeprefix("torch.")}
 
 
 def _patients(workflow: Any, dataset: str) -> list[str] | None:
@@ -146,15 +149,15 @@ def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict
     return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scored]
 
 
-def _timed(folder: Path, stage: str, work: Callable[[], None]) -> None:
-    """Do a stage and add its time, memory, device and commit to ``run.json``."""
+def _timed(folder: Path, stage: str, work: Callable[[], dict[str, Any] | None]) -> None:
+    """Do a stage and add its time, memory, device, commit and what it returns to ``run.json``."""
     import torch
 
     print(f"--- {stage}", flush=True)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
-    work()
+    found = work() or {}
     usage: dict[str, Any] = {
         # Of this process: the epochs before a kill are in history.csv.
         "seconds": round(time.perf_counter() - started, 1),
@@ -162,6 +165,7 @@ def _timed(folder: Path, stage: str, work: Callable[[], None]) -> None:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu x{os.cpu_count()}",
         # A stage may be done again by later code, scores above all.
         "commit": store.commit(),
+        **found,
     }
     if torch.cuda.is_available():
         usage["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)

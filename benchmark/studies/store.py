@@ -40,12 +40,13 @@ DECIDES_BITS = (
 
 
 class Stage(Record):
-    """What a stage of a run took; ``commit`` is "" in the oldest records."""
+    """What a stage of a run took; ``commit`` is "" in the oldest records, ``precision`` where no network was used."""
 
     seconds: float
     peak_memory_mb: int | float
     device: str
     commit: str = ""
+    precision: str = ""
     peak_gpu_memory_mb: int | float | None = None
 
 

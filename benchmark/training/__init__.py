@@ -1,1 +1,1 @@
-"""Parts of training and inference that bundle configs name and that MONAI does not have."""
+"""Provide the parts of training and inference that bundle configs name and MONAI lacks."""

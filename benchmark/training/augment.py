@@ -1,4 +1,4 @@
-"""A batch of slices as stored to a batch of augmented images and region masks on the training device."""
+"""Augment whole batches of slices on the training device and turn label values into region masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol's batches and volumes to slices with a class, and a classifier's logits to a table of each case."""
+"""Give each slice its class for a classifier, and write the classifier's probabilities as one table per case."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from ignite.engine import Engine, Events
-from monai.inferers import Inferer
+from monai.inferers.inferer import Inferer
 
 from benchmark.base.files import write_text
 from benchmark.base.records import SLICE_COLUMNS
@@ -66,11 +66,11 @@ class InParts(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Return the network's outputs for the whole batch."""
-        return torch.cat([network(part, *args, **kwargs) for part in inputs.split(self.size)])
+        return torch.cat([network(part, *args, **kwargs) for part in torch.split(inputs, self.size)])
 
 
 class SliceTableWriter:
-    """Writes an evaluator's logits (slices, 2) as one CSV file a case: each slice's z, truth and probability of tumour.
+    """Writes an evaluator's logits (slices, 2) as one CSV file per case: z, truth and probability of tumour per slice.
 
     z counts along the third axis of the case's whole volume in RAS orientation. The truth is 1 where any region has a
     voxel in the slice, else 0, and empty where the publisher withholds the label.

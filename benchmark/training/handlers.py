@@ -1,4 +1,4 @@
-"""Events of a trainer or evaluator to files: a state to resume from, a history, the chosen weights, label maps."""
+"""Save, resume and record a training, and write the label maps of an evaluator."""
 
 from __future__ import annotations
 
@@ -60,15 +60,34 @@ class EpochSeed:
         torch.manual_seed(int(np.random.SeedSequence([self.seed, engine.state.epoch]).generate_state(1)[0]))
 
 
+class Validate:
+    """Runs an evaluator every ``interval`` epochs and after the last one; between them its metrics are NaN."""
+
+    def __init__(self, evaluator: Any, interval: int) -> None:
+        self.evaluator, self.interval = evaluator, interval
+
+    def attach(self, engine: Engine) -> None:
+        """Run after every epoch of a trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate, or forget what the last validation found."""
+        state = engine.state
+        if state.epoch % self.interval == 0 or state.epoch == state.max_epochs:
+            self.evaluator.run(state.epoch)
+        else:
+            self.evaluator.state.metrics = dict.fromkeys(self.evaluator.state.metrics, math.nan)
+
+
 class Resume:
     """Saves a training after every epoch, continues it where it was killed, and keeps the best epoch's weights.
 
     Everything that the next epoch depends on is one file, ``last.pt``, moved into place at once: weights, optimiser,
     gradient scaler, the other ``states`` (scheduler, early stopping), epoch, history and the best weights so far. So a
     kill at any moment costs at most one epoch and changes no number. ``history.csv`` shows every finished epoch with
-    each metric of training and validation, its seconds, and the learning rate as the schedule left it for the next
-    epoch; ``model.pt``, the weights of the epoch with the highest ``key``, appears
-    when training is complete.
+    its images and iterations, each metric of training and validation, its seconds, and the learning rate as the
+    schedule left it for the next epoch; ``model.pt``, the weights of the epoch with the highest ``key`` or of the last
+    epoch, appears when training is complete.
 
     Attach it to the trainer after validation, the scheduler and early stopping.
 
@@ -80,6 +99,8 @@ class Resume:
         evaluator: the evaluator whose metrics are recorded.
         settings: what a resumed training must share with the one that was begun.
         key: the evaluator's metric, higher is better, that chooses the epoch.
+        keep: "best" for the weights of the epoch that ``key`` chooses, "last" for those of the last one.
+        batch_size: images in an iteration.
     """
 
     def __init__(
@@ -91,10 +112,14 @@ class Resume:
         evaluator: Engine,
         settings: Mapping[str, Any],
         key: str = "val_dice",
+        keep: str = "best",
+        batch_size: int = 1,
     ) -> None:
         self.folder, self.network, self.states = Path(folder), network, dict(states)
-        self.evaluator, self.key = evaluator, key
-        self.settings = {**settings, "key": key, "network": _digest(network), "loss": _digest(loss)}
+        if keep not in ("best", "last"):
+            raise InputError(f"Weights to keep are {keep!r}: expected 'best' or 'last'.")
+        self.evaluator, self.key, self.keep, self.batch_size = evaluator, key, keep, batch_size
+        self.settings = {**settings, "key": key, "keep": keep, "network": _digest(network), "loss": _digest(loss)}
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {}
         self.best_value = -math.inf
@@ -143,6 +168,8 @@ class Resume:
         metrics = {**engine.state.metrics, **self.evaluator.state.metrics}
         row = {
             "epoch": engine.state.epoch,
+            "images": engine.state.epoch_length * self.batch_size,
+            "iterations": engine.state.epoch_length,
             **{name: float(value) for name, value in metrics.items()},
             "learning_rate": float(engine.optimizer.param_groups[0]["lr"]),
             "seconds": time.perf_counter() - self.started,
@@ -150,7 +177,7 @@ class Resume:
         if not np.isfinite(row["train_loss"]):
             raise InputError(f"{self.folder}: training loss of epoch {engine.state.epoch} is {row['train_loss']}.")
         self.history.append(row)
-        if row[self.key] > self.best_value:
+        if row.get(self.key, math.nan) > self.best_value and self.keep == "best":
             self.best_value = row[self.key]
             self.best = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
         self.write(engine, stopped=bool(engine.should_terminate))
@@ -172,11 +199,13 @@ class Resume:
                 "settings": self.settings,
             },
         )
-        write_text(self.folder / "history.csv", pd.DataFrame(self.history).to_csv(index=False))
+        # An epoch without validation has fewer columns.
+        columns = max((list(row) for row in self.history), key=lambda row: len(row))
+        write_text(self.folder / "history.csv", pd.DataFrame(self.history, columns=columns).to_csv(index=False))
 
     def complete(self, engine: Engine) -> None:
         """Write ``model.pt``, which says that training is complete."""
-        save(self.folder / "model.pt", self.best)
+        save(self.folder / "model.pt", self.best if self.keep == "best" else self.network.state_dict())
 
 
 class Weights:

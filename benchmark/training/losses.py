@@ -1,4 +1,4 @@
-"""Logits and region masks to the losses that MONAI lacks: focal Tversky, and a weighted sum of losses.
+"""Compute the losses that MONAI lacks: focal Tversky, and a weighted sum of losses.
 
 What papers of this benchmark use and MONAI has under another name is configured in the bundles and not written again.
 The poster's focal loss (Fozzati and Assinck), alpha (1 - exp(-BCE))^gamma BCE for each pixel, is alpha times MONAI's
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.losses import TverskyLoss
+from monai.losses.tversky import TverskyLoss
 from torch import nn
 
 from benchmark.base.records import InputError
@@ -63,7 +63,7 @@ class WeightedSum(nn.Module):
 
     Args:
         losses: modules that map logits and masks to a number.
-        weights: one a loss.
+        weights: one per loss.
 
     Raises:
         InputError: if there are not as many weights as losses.
@@ -76,7 +76,7 @@ class WeightedSum(nn.Module):
     def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
         super().__init__()
         if len(losses) != len(weights):
-            raise InputError(f"There are {len(weights)} weights for {len(losses)} losses: expected one a loss.")
+            raise InputError(f"There are {len(weights)} weights for {len(losses)} losses: expected one per loss.")
         self.losses = nn.ModuleList(losses)
         self.weights = tuple(float(weight) for weight in weights)
 

@@ -1,4 +1,4 @@
-"""An inferer to one that sees an image in all its mirror images and averages the logits."""
+"""Average the logits of an image and of its mirror images at test time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import chain, combinations
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
+from monai.inferers.inferer import Inferer
 
 
 class Mirrored(Inferer):
@@ -26,7 +26,7 @@ class Mirrored(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Return the mean logits, of the shape that the inferer gives."""
-        total = self.inferer(inputs, network, *args, **kwargs)
+        total: torch.Tensor = self.inferer(inputs, network, *args, **kwargs)
         for flip in self.flips[1:]:
             total = total + self.inferer(inputs.flip(flip), network, *args, **kwargs).flip(flip)
         return total / len(self.flips)

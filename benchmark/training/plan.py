@@ -1,4 +1,4 @@
-"""The training cases' shapes and spacings to a plan by nnU-Net's 2D rules: patch, batch and the network's topology.
+"""Plan patch, batch and network topology from the training cases' shapes and spacings by nnU-Net's 2D rules.
 
 The rules are those of nnU-Net v2's ``ExperimentPlanner`` (Isensee et al., Nature Methods 2021) for 8 GB of memory.
 """
@@ -20,7 +20,7 @@ MIN_EDGE = 4
 """No feature map has a shorter edge, pixels."""
 
 CONVOLUTIONS = 2
-"""Convolutions a stage, in the encoder and in the decoder."""
+"""Convolutions per stage, in the encoder and in the decoder."""
 
 BASE_WIDTH, MAX_WIDTH = 32, 512
 """Channels of the first stage and the most of any, in the planner's estimate of memory."""

@@ -196,7 +196,7 @@ def test_slices_and_volumes_of_a_restricted_case_are_read_alike(project, kaggle)
     cases = DataSet("lgg", "slice").part(0, "train")
     data = SliceDataset(pickle.loads(pickle.dumps(cases)), (16, 12))
     assert len(data) == 10 and len(data.foreground) == sum(len(case.header["foreground"]) for case in cases)
-    batch = data.__getitems__([(index, np.zeros(1, np.float32)) for index in range(10)])
+    batch = data.__getitems__([(index, data.corners[index], np.zeros(1, np.float32)) for index in range(10)])
     np.testing.assert_array_equal(batch["image"].numpy(), np.concatenate([case.image for case in cases]))
     np.testing.assert_array_equal(batch["label"].numpy(), np.concatenate([case.label for case in cases]))
     item = VolumeDataset(cases)[0]

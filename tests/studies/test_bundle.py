@@ -168,7 +168,7 @@ def test_a_mistyped_id_is_refused_and_changes_nothing(project, key):
         ("max_epochs", None),
         ("learning_rate", "fast"),
         ("learning_rate", [0.1]),
-        ("amp", 1),
+        ("deterministic", 1),
         ("manifest", 5),
         ("spatial_size", 240),
         ("augmentation", 0),
@@ -426,8 +426,13 @@ def test_folds_of_one_seed_are_trainings_of_their_own(read_only):
         config = parser(name)
         config.update({"fold": fold, "seed": seed})
         starts.setdefault((fold, seed), set()).add(config.get_parsed_content("run_seed"))
-        assert "set_determinism(seed=@run_seed" in config["initialize"][-1]
-        assert config["train"]["sampler"]["seed"] == config["train"]["handlers"][0]["seed"] == "@run_seed"
+        assert config["initialize"][-1]["_target_"].endswith(".set_up")
+        assert (
+            config["initialize"][-1]["seed"]
+            == config["sampler"]["seed"]
+            == config["train"]["handlers"][0]["seed"]
+            == "@run_seed"
+        )
     assert all(len(found) == 1 for found in starts.values())
     assert len(set.union(*starts.values())) == 4
 

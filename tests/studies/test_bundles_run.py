@@ -14,14 +14,14 @@ from helpers.trainings import assert_same_training, last
 
 from benchmark.data.manifest import data_folder
 from benchmark.data.prepare import DataSet
-from benchmark.data.slices import SliceDataset
+from benchmark.data.slices import EpochSampler, PatchSampler
 from benchmark.scoring import detection
 from benchmark.studies import bundle
 from benchmark.training import handlers
 
 SMALL = {"channels": CHANNELS, "spatial_size": [32, 32], "cpu_threads": 1}
-SHORT = {"max_epochs": 2, "epoch_images": 16, "num_workers": 0}
-"""One or two batches an epoch; every other number of a recipe is its own."""
+SHORT = {"max_epochs": 2, "epoch_images": 16, "val_interval": 1, "num_workers": 0}
+"""One or two batches per epoch, each epoch validated; every other number of a recipe is its own."""
 
 UNTRAINED = {"unetpp": {f"network.final_conv_0_{node}.weight" for node in (1, 2, 3)}}
 """Kernels that no recipe trains: MONAI's U-Net++ has an output at each node of its first level; the last is used."""
@@ -55,22 +55,23 @@ def run(request, template, tmp_path_factory):
     """Two epochs of a recipe in one go, and again from what a kill after the first would have left; both folders."""
     name, recipe, changes = request.param
     straight, killed = tmp_path_factory.mktemp("straight"), tmp_path_factory.mktemp("killed")
-    real, read, drawn = handlers.Resume.start_clock, SliceDataset.__getitems__, []
+    real, draw, drawn = handlers.Resume.start_clock, {kind: kind.draw for kind in (EpochSampler, PatchSampler)}, []
 
     def start_clock(resume, engine):
         if engine.state.epoch == 2 and resume.folder.parent == straight:
             shutil.copytree(resume.folder, killed / "models")
-        drawn.append([])
         real(resume, engine)
 
-    def getitems(dataset, items):
-        drawn[-1] += [(int(index), row.tolist()) for index, row in items]
-        return read(dataset, items)
+    def drawing(sampler):
+        found = draw[type(sampler)](sampler)
+        drawn.append([column.tolist() for column in found])
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(template)
         patch.setattr(handlers.Resume, "start_clock", start_clock)
-        patch.setattr(SliceDataset, "__getitems__", getitems)
+        for kind in draw:
+            patch.setattr(kind, "draw", drawing)
         # A canvas that a recipe plans is part of it; inference has no loss.
         planned = bundle.compose(name).get("native", {}) if recipe == "native" else {}
         small = {key: value for key, value in SMALL.items() if key not in planned}

@@ -201,7 +201,8 @@ def test_it_learns_one_batch_by_heart(project):
     prepare_batch, dataset = (config.get_parsed_content(f"train#{key}") for key in ("prepare_batch", "dataset"))
     prepare_batch.augmentation = None
     chosen = [*dataset.foreground[:4], *dataset.background[:4]]
-    image, truth = prepare_batch(dataset.__getitems__([(i, np.zeros(1)) for i in chosen]), torch.device("cpu"))
+    items = [(i, dataset.corners[i], np.zeros(1)) for i in chosen]
+    image, truth = prepare_batch(dataset.__getitems__(items), config.get_parsed_content("device"))
     assert truth.tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
     for _ in range(60):
         optimizer.zero_grad()

@@ -124,7 +124,11 @@ def test_the_network_is_planned_for_the_canvas_and_supervises_every_stage_but_th
     stack = network.train()(image)
     assert stack.shape == (2, 2, 3, 32, 32)  # four stages have three decoder outputs, the coarsest left out
     total = loss(stack, truth)
-    first, second = (float(loss(stack[:, stage], truth).detach()) for stage in range(2))
+    # The second stage's logits are 16x16, each repeated four times; masks are shrunk to them.
+    coarse = stack[:, 1, :, 1::2, 1::2]
+    assert torch.equal(coarse.repeat_interleave(2, 2).repeat_interleave(2, 3), stack[:, 1])
+    shrunk = torch.nn.functional.interpolate(truth, (16, 16), mode="nearest-exact")
+    first, second = (float(loss(*pair).detach()) for pair in ((stack[:, 0], truth), (coarse, shrunk)))
     assert float(total.detach()) == pytest.approx((2 * first + second) / 3)
     total.backward()
     assert all(value.grad is not None for value in network.parameters())

@@ -31,7 +31,7 @@ from benchmark.studies import run as running
 from benchmark.studies import store, study
 from benchmark.training import handlers
 
-COLUMNS = ["epoch", "train_loss", "val_dice", "val_loss", "val_iou", "learning_rate", "seconds"]
+COLUMNS = ["epoch", "images", "iterations", "train_loss", "val_dice", "val_loss", "val_iou", "learning_rate", "seconds"]
 SETTINGS = {**TINY["set"], "cpu_threads": 1, "num_workers": 0}
 
 
@@ -79,6 +79,7 @@ def test_a_training_leaves_its_history_state_and_best_weights(straight):
     history = pd.read_csv(straight / "models" / "history.csv")
     assert list(history.columns) == COLUMNS
     assert history["epoch"].tolist() == [1, 2, 3]
+    assert history["images"].tolist() == [32] * 3 and history["iterations"].tolist() == [4] * 3
     assert history["val_dice"].between(0, 1).all() and history["learning_rate"].tolist() == [0.001] * 3
     assert (history[["train_loss", "val_loss", "seconds"]] > 0).all(axis=None)
     assert history["train_loss"].is_monotonic_decreasing
@@ -151,7 +152,7 @@ def test_a_longer_training_goes_on_from_a_finished_one_and_a_finished_one_stays(
 def test_workers_change_no_bit_and_another_seed_does(project, straight, tmp_path):
     # Persistent workers would be ended by the garbage collector, in the middle of some other test, after a long wait.
     ending = {"train#dataloader#persistent_workers": False}
-    workflow(tmp_path / "workers", max_epochs=3, num_workers=2, **ending)
+    workflow(tmp_path / "workers", max_epochs=3, num_workers=2, data_on_device=False, **ending)
     assert_same_training(tmp_path / "workers", straight)
     workflow(tmp_path / "seed", max_epochs=1, seed=2)
     assert not same(last(tmp_path / "seed")["network"], last(straight)["network"])
@@ -164,6 +165,7 @@ def test_workers_change_no_bit_and_another_seed_does(project, straight, tmp_path
         ({"seed": 2, "batch_size": 4}, "seed, batch_size"),
         ({"channels": [4, 8, 16, 32, 128]}, "network"),
         ({"augmentation#rotation": 10.0}, "augmentation"),
+        ({"keep": "last", "val_interval": 2, "clip_norm": 1.0}, "clip_norm, val_interval, keep"),
     ],
 )
 def test_other_settings_in_the_same_folder_are_refused(project, straight, change, named):
@@ -171,6 +173,41 @@ def test_other_settings_in_the_same_folder_are_refused(project, straight, change
     with refused(f"last.pt is a training with other settings ({named})"):
         workflow(straight, max_epochs=4, **change)
     assert {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()} == before
+
+
+def test_slices_held_on_the_device_change_no_bit(project, straight, tmp_path):
+    workflow(tmp_path / "held", max_epochs=3, data_on_device=True)
+    assert_same_training(tmp_path / "held", straight)
+
+
+def test_validation_at_an_interval_changes_only_what_is_recorded(project, straight, tmp_path):
+    """Without a validation there is no metric; the last epoch is always validated; the last weights can be kept."""
+    workflow(tmp_path / "run", max_epochs=3, val_interval=2, keep="last")
+    history, every = (pd.read_csv(folder / "models" / "history.csv") for folder in (tmp_path / "run", straight))
+    assert list(history.columns) == COLUMNS
+    assert history[["val_dice", "val_loss"]].isna().all(axis=1).tolist() == [True, False, False]
+    assert history["train_loss"].tolist() == every["train_loss"].tolist()
+    assert history["val_loss"].tolist()[1:] == every["val_loss"].tolist()[1:]
+    network = last(straight)["network"]
+    assert same(last(tmp_path / "run")["network"], network)
+    assert same(handlers.load(tmp_path / "run" / "models" / "model.pt"), network)
+
+
+def test_an_epoch_is_as_long_as_it_says(project, tmp_path):
+    workflow(tmp_path / "run", max_epochs=1, epoch_images=300)
+    history = pd.read_csv(tmp_path / "run" / "models" / "history.csv")
+    assert history[["images", "iterations"]].to_numpy().tolist() == [[296, 37]]
+
+
+def test_gradients_are_clipped_to_a_norm(project, straight, tmp_path):
+    workflow(tmp_path / "wide", max_epochs=3, clip_norm=1e9)
+    assert_same_training(tmp_path / "wide", straight)
+    workflow(tmp_path / "clipped", max_epochs=1, clip_norm=1e-12, **{"optimizer#eps": 1.0, "weight_decay": 0.0})
+    workflow(tmp_path / "free", max_epochs=1, **{"optimizer#eps": 1.0, "weight_decay": 0.0})
+    moved = [
+        float((last(tmp_path / name)["optimizer"]["state"][0]["exp_avg"]).abs().max()) for name in ("clipped", "free")
+    ]
+    assert moved[0] < 1e-12 < moved[1]
 
 
 def test_early_stopping_stops_and_stays_stopped(project, tmp_path):

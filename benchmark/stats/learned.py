@@ -1,0 +1,59 @@
+"""Judge from a training's history, or a classifier's counts, whether a network has learned what it can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from benchmark.stats.estimates import WATCHED
+
+TOLERANCE = 0.01
+"""Change of the validation score between two fifths of the epochs up to which a training is on its plateau."""
+
+LEAST_EPOCHS = 10
+"""Fewer epochs have no plateau: two fifths of them would be single epochs."""
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Whether a training was on its plateau when it ended, and what shows it."""
+
+    reached: bool
+    reason: str
+
+
+def plateau(history: pd.DataFrame, max_epochs: int) -> Plateau:
+    """Judge a complete training by its history, one row per epoch as in ``history.csv``.
+
+    It was on its plateau where early stopping ended it, where its learning rate had decayed to zero when it ended, or
+    where the mean validation score of the last fifth of the epochs is within ``TOLERANCE`` of that of the fifth before.
+    """
+    count = len(history)
+    if 0 < count < max_epochs:
+        return Plateau(True, f"early stopping after {count} of {max_epochs} epochs")
+    if count and float(history["learning_rate"].iloc[-1]) == 0:
+        return Plateau(True, f"the learning rate reached zero after {count} epochs")
+    if count < LEAST_EPOCHS:
+        return Plateau(False, f"{count} epochs; at least {LEAST_EPOCHS} are needed to see a plateau")
+    watched = next((name for name in WATCHED if name in history and history[name].notna().any()), None)
+    if watched is None:
+        return Plateau(False, "no validation score was recorded")
+    fifth = count // 5
+    # Epochs between two validations have no score.
+    last, before = (history[watched].iloc[count - end : count - end + fifth].mean() for end in (fifth, 2 * fifth))
+    if np.isnan(last) or np.isnan(before):
+        return Plateau(False, f"no {watched} in one of the last two fifths of {count} epochs")
+    change = float(last - before)
+    reached = abs(change) <= TOLERANCE
+    return Plateau(reached, f"{watched} changed by {change:+.3f} from the fifth of the epochs before to the last")
+
+
+def beats_majority(counts: np.ndarray) -> bool:
+    """Return whether a classifier is right more often than always saying the more frequent class would be.
+
+    ``counts`` are tp, fp, fn and tn of all slices.
+    """
+    tp, fp, fn, tn = (float(value) for value in counts)
+    return tp + tn > max(tp + fn, fp + tn)
