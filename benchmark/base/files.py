@@ -59,6 +59,22 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder within ``folder``, and move its files to the same places there when the block ends well.
+
+    Raises:
+        InputError: if the disk is full or the place cannot be written.
+    """
+    with _beside(folder / "files") as temporary:
+        temporary.mkdir()
+        yield temporary
+        for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+            target = folder / path.relative_to(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+
+
+@contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """Give a free path beside ``path``, remove what is left there in the end, and say in words what went wrong."""
     owner = f".{os.getpid()}-{socket.gethostname()}"

@@ -44,11 +44,14 @@ def verify(
     name: Name,
     folder: Annotated[Path | None, typer.Option(help="Another folder than the one that was scanned.")] = None,
 ) -> None:
-    """Read the files again and compare them with the case list; exit code 1 if anything differs."""
+    """Read the files and what is prepared of them again and compare; exit code 1 if anything differs."""
+    from benchmark.data.prepare import damaged
     from benchmark.data.scan import verify as run
 
     with reporting("verifying") as progress:
         problems = run(name, folder, progress=progress)
+    with reporting("reading what is prepared") as progress:
+        problems += damaged(name, progress)
     for problem in problems:
         typer.echo(problem)
     typer.echo(f"{name}: {len(problems)} problems found" if problems else f"{name}: every file is as it was scanned")

@@ -57,7 +57,7 @@ def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
     # A spreadsheet would run a label that begins like a formula, as the row "+ Dice loss only" of a paper does.
     cells[labels] = cells[labels].replace("^(?=[=+@-])", "'", regex=True)
     write_text(folder / "cells.csv", cells.to_csv(index=False, lineterminator="\n"))
-    write_json(folder / "report.json", {"made_from": results.files()})
+    write_json(folder / "report.json", {"made_from": results.files(folder)})
 
 
 def build(results: Results, drawn: Sequence[Figure], of_paper: Sequence[Block] = ()) -> list[Block]:

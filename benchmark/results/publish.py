@@ -11,18 +11,15 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.base import project
-from benchmark.base.files import write_json, write_text
+from benchmark.base.files import replacing_files, write_json, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.results import check as checking
 from benchmark.results import page
-from benchmark.results.results import BETTER, OUTPUTS, Results
+from benchmark.results.results import BETTER, GATHERED, OUTPUTS, Results
 from benchmark.scoring import score_table
 from benchmark.stats.compare import declared_pairs
 from benchmark.studies import provenance, store
 from benchmark.studies.study import Study
-
-TABLES = ("scores.csv", "histories.csv", "provenance.json")
-"""What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
 
 
 def publish(study: Study) -> Path:
@@ -41,13 +38,17 @@ def publish(study: Study) -> Path:
     for name in (*OUTPUTS, "warnings", "origin", "paper", "panels"):
         # All is read and computed before anything is written: no table is newer than the report beside it.
         getattr(results, name)
-    for name in OUTPUTS:
-        rows, path = getattr(results, name), study.folder / f"{name}.csv"
-        if rows is None:
-            path.unlink(missing_ok=True)
-        else:
-            write_text(path, rows.to_csv(index=False))
-    return page.write(results, study.folder, project.runs() / study.name / "figures")
+    with replacing_files(study.folder) as whole:
+        if (study.folder / "figures").is_dir():
+            # Pictures that were drawn from run folders stay where these are gone.
+            shutil.copytree(study.folder / "figures", whole / "figures")
+        made = {name: rows for name in OUTPUTS if (rows := getattr(results, name)) is not None}
+        for name, rows in made.items():
+            write_text(whole / f"{name}.csv", rows.to_csv(index=False))
+        page.write(results, whole, project.runs() / study.name / "figures")
+    for name in set(OUTPUTS) - set(made):
+        (study.folder / f"{name}.csv").unlink(missing_ok=True)
+    return study.folder / "report.md"
 
 
 def check_pairs(study: Study) -> None:
@@ -102,7 +103,7 @@ def _gather(study: Study, done: Sequence[Run]) -> None:
     """Write the three tables from run folders, after a copy of what they replace."""
     records = {run.id: store.read_record(store.folder(run)) for run in done}
     histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
-    for name in TABLES:
+    for name in GATHERED:
         _supersede(study, study.folder / name)
     before = study.folder / "provenance.json"
     lost = set(provenance.read(study).runs) - set(records) if before.exists() else set()

@@ -35,6 +35,9 @@ from benchmark.studies import bundle, provenance, store
 from benchmark.studies.study import Study, apart, split_of
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
+GATHERED = ("scores.csv", "histories.csv", "provenance.json")
+"""What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
+
 OUTPUTS = ("comparisons", "methods", "ranking", "power")
 """Tables that are computed from the scores and written beside the report, each as a CSV file of that name."""
 
@@ -142,7 +145,7 @@ class Results:
             InputError: if a model there is named like one of the study's, or is in two files; seeds would be mixed.
         """
         tables: dict[str, External] = {}
-        for path in sorted((self.study.folder / "external").glob("*.csv")):
+        for path in _external_files(self.study.folder):
             raw = score_table.read(path)
             for name, rows in raw.groupby(score_table.model_names(raw)):
                 if name in (*self.models, *tables):
@@ -346,17 +349,27 @@ class Results:
         found = read_table(path, "a list of a report's cells", CELL_COLUMNS, dtype=str, keep_default_na=False)
         return found.replace("^'(?=[=+@-])", "", regex=True)
 
-    def files(self) -> dict[str, str]:
-        """Hashes of the files that the report is made from and of the tables beside it, by their path in reports/."""
-        names = ("scores.csv", "histories.csv", "provenance.json", *(f"{name}.csv" for name in OUTPUTS))
-        paths = [*_declarations(self.study.folder / "study.json"), *(self.study.folder / name for name in names)]
-        paths += sorted((self.study.folder / "external").glob("*.csv"))
-        if paper := printed.find(self.study.folder):
+    def files(self, beside: Path | None = None) -> dict[str, str]:
+        """Hashes of the files that the report is made from and of the tables beside it, by their path in reports/.
+
+        ``beside`` holds these tables while they are not yet in the study's folder.
+        """
+        place = self.study.folder
+        paths = [*_declarations(place / "study.json"), *(place / name for name in GATHERED), *_external_files(place)]
+        if paper := printed.find(place):
             paths.append(paper)
+        there = {path: path for path in paths}
+        there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {
-            path.relative_to(project.reports()).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in paths if path.exists()
-        }  # fmt: skip
+            path.relative_to(project.reports()).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
+            for path, now in there.items()
+            if now.exists()
+        }
+
+
+def _external_files(folder: Path) -> list[Path]:
+    """Tables of other tools' scores in a study's folder."""
+    return sorted(path for path in (folder / "external").glob("*") if path.suffix.lower() == ".csv")
 
 
 def _at(config: Any, key: str) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.base import files
-from benchmark.base.files import read_json, replacing, replacing_folder, write_json, write_text
+from benchmark.base.files import read_json, replacing, replacing_files, replacing_folder, write_json, write_text
 from benchmark.base.records import InputError
 
 
@@ -150,6 +150,22 @@ def test_a_name_that_is_not_utf_8_is_said_and_leaves_the_old_file(tmp_path):
     with pytest.raises(InputError, match=r"a was not written: expected names in UTF-8, found '\\udcff'"):
         write_text(tmp_path / "a", "case \udcff")
     assert (tmp_path / "a").read_text(encoding="utf-8") == "old" and everything(tmp_path) == ["a"]
+
+
+def test_files_of_one_report_appear_together_or_not_at_all(tmp_path):
+    (tmp_path / "study.json").write_text("declared", encoding="utf-8")
+    (tmp_path / "report.md").write_text("old", encoding="utf-8")
+    with pytest.raises(ValueError, match="no"), replacing_files(tmp_path) as temporary:
+        (temporary / "report.md").write_text("new", encoding="utf-8")
+        raise ValueError("no")
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == "old"
+    with replacing_files(tmp_path) as temporary:
+        (temporary / "figures").mkdir()
+        (temporary / "figures" / "a.png").write_text("x", encoding="utf-8")
+        (temporary / "report.md").write_text("new", encoding="utf-8")
+        assert (tmp_path / "report.md").read_text(encoding="utf-8") == "old"
+    assert everything(tmp_path) == ["figures", "figures/a.png", "report.md", "study.json"]
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == "new"
 
 
 def test_a_missing_file_is_named(tmp_path):

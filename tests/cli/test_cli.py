@@ -598,7 +598,7 @@ def test_an_external_model_joins_under_a_name_of_its_own_only(finished, command)
     rows.to_csv(path, index=False)
     assert command("report", "tiny")[0] == 0
     report = Path("reports/tiny/report.md").read_text(encoding="utf-8")
-    assert "other_tool: label maps that another tool made" in report
+    assert "other_tool: label maps of another tool" in report
     rows.assign(bundle="unet").to_csv(path, index=False)
     code, _, err = command("report", "tiny")
     assert code == 2 and "holds scores of 'unet': expected a name that no other model here has" in err

@@ -171,13 +171,13 @@ def test_no_report_says_that_patients_stay_apart_where_nobody_knows_them():
 
 
 def test_a_system_of_two_stages_is_of_its_segmenters_split():
-    parts = [{"bundle": name, "variant": "by_slice", "set": {"split": "slice"}} for name in ("gate", "net")]
+    parts = [{"bundle": name, "variant": "by_slice", "split": "slice"} for name in ("gate", "net")]
     leaky = {"bundle": "net", "variant": "both_by_slice", "stages": ["gate/by_slice", "net/by_slice"]}
     honest = {"bundle": "net", "variant": "both", "stages": ["gate", "net"]}
     models = [leaky, honest, *parts, {"bundle": "gate"}, {"bundle": "net"}]
     assert apart(declared(*models)) == ["net/both_by_slice", "gate/by_slice", "net/by_slice"]
-    native = [{"bundle": "net"}, {"bundle": "net", "variant": "native", "track": "native"}]
-    assert apart(declared(*native, set_native={"split": "slice"})) == ["net/native"]
+    native = [{"bundle": "net"}, {"bundle": "net", "variant": "native", "track": "native", "split": "slice"}]
+    assert apart(declared(*native)) == ["net/native"]
 
 
 def test_figures_are_drawn_small_and_named_in_both_reports(folder):

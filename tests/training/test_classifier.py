@@ -411,8 +411,14 @@ def test_a_part_that_was_made_anew_with_other_settings_makes_the_system_stale(st
         ),
         ({"stages": ["unet", "resnet50_classifier"]}, "found \\['segmentation', 'classification'\\]"),
         ({"stages": ["unet", "unet"]}, "expected bundles for classification and segmentation"),
-        ({"stages": ["resnet50_classifier", "unet"], "bundle": "la_resunet"}, "expected bundle 'unet' and no settings"),
-        ({"stages": ["resnet50_classifier", "unet"], "set": {"seed": 2}}, "expected bundle 'unet' and no settings"),
+        (
+            {"stages": ["resnet50_classifier", "unet"], "bundle": "la_resunet"},
+            "must name its segmenter's bundle 'unet' and may not use set or track",
+        ),
+        (
+            {"stages": ["resnet50_classifier", "unet"], "set": {"seed": 2}},
+            "must name its segmenter's bundle 'unet' and may not use set or track",
+        ),
         ({"stages": ["unet"]}, r"models/2/stages: "),
     ],
 )
