@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.base.records import patient_known
+from benchmark.base.records import model_name, patient_known
 from benchmark.report import tables
 from benchmark.report.tables import short
 from benchmark.results.results import Results
+from benchmark.scoring.counts import SLICE
 from benchmark.stats.compare import NOT_TESTED
+from benchmark.stats.estimates import patient_counts
+from benchmark.stats.learned import beats_majority, plateau
 from benchmark.stats.seeds import TWO_LEVEL
 from benchmark.studies.study import Study
 
@@ -27,6 +30,7 @@ def cautions(results: Results) -> list[str]:
     found, study, scores = [], results.study, results.scores
     if results.phantom:
         found.append("The data are a phantom: no number here may be quoted as a result on brain tumours.")
+    found += _unlearned(results)
     if results.missing:
         total = len(study.seeds) * sum(len(model.folds or study.folds) for model in study.models)
         found.append(f"Runs without scores: {len(results.missing)} of {total} (listed under Data and runs).")
@@ -56,6 +60,29 @@ def cautions(results: Results) -> list[str]:
         )
     found += _fold_cautions(results)
     return [*found, *dict.fromkeys([*results.manifest.warnings, *results.warnings])]
+
+
+def _unlearned(results: Results) -> list[str]:
+    """Sentences on networks that had not learned what they can when their training ended, and on useless classifiers."""
+    reached: dict[str, list[bool]] = {}
+    for run, history in results.histories.items():
+        name = model_name(*run.split("/")[:2])
+        epochs = results.configs.get(name, {}).get("max_epochs")
+        if isinstance(epochs, int):
+            reached.setdefault(name, []).append(plateau(history, epochs).reached)
+    found = []
+    if still := [
+        f"{name} ({runs.count(False)} of {len(runs)} runs)" for name, runs in reached.items() if not all(runs)
+    ]:
+        found.append(
+            f"Not trained to a plateau: {', '.join(still)}. A comparison of networks that were still learning says how "
+            "fast they learn, not how good they become."
+        )
+    for name in results.models:
+        counts = patient_counts(results.rows(name), name, SLICE).sum(axis=0)
+        if counts.any() and not beats_majority(counts):
+            found.append(f"{name} has not learned: always naming the more frequent class is right at least as often.")
+    return found
 
 
 def _too_few(comparisons: pd.DataFrame) -> list[str]:

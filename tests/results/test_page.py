@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers.project import declared
 from helpers.results import MANIFEST, QUICK, STUDY, demo, panel
-from helpers.synthetic_scores import realistic
+from helpers.synthetic_scores import histories, realistic, rows, table
 from matplotlib.image import imread
 
 from benchmark.base import project
@@ -16,6 +16,8 @@ from benchmark.papers.published import load
 from benchmark.papers.values import Paper
 from benchmark.results.opening import cautions, deviations, in_words
 from benchmark.results.page import write
+from benchmark.scoring.counts import SLICE
+from benchmark.scoring.metrics import COUNTS
 from benchmark.stats.patients import with_models
 from benchmark.studies.study import apart
 
@@ -168,6 +170,18 @@ def test_no_report_says_that_patients_stay_apart_where_nobody_knows_them():
     for known in (demo(manifest=manifest, scores=named), demo(scores=pictures)):
         text = " ".join(cautions(known))
         assert "No patient is on two sides of a fold" in text and "cannot be known" not in text
+
+
+def test_networks_that_were_still_learning_and_classifiers_that_learned_nothing_are_named():
+    (said,) = (text for text in cautions(demo()) if text.startswith("Not trained to a plateau"))
+    assert "unet (6 of 6 runs), resunet_tversky (2 of 6 runs), la_resunet (4 of 6 runs)" in said
+    epochs = {name: {"max_epochs": 300} for name in ("unet", "resunet_tversky", "la_resunet")}
+    assert not any("plateau" in text for text in cautions(demo(configs=epochs, histories=histories(epochs=20))))
+    for right, named in ((40, True), (41, False)):
+        counts = zip(COUNTS, (right - 40, 0, 60 - right, 40), strict=True)
+        slices = table(*(rows("unet", {"P1/a": value}, metric=name, region=SLICE) for name, value in counts))
+        every = pd.concat([with_models(realistic()), with_models(slices)], ignore_index=True)
+        assert any("unet has not learned" in text for text in cautions(demo(every=every))) == named
 
 
 def test_a_system_of_two_stages_is_of_its_segmenters_split():
