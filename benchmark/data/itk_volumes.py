@@ -94,7 +94,8 @@ def _fields(stream: IO[bytes], ending: str) -> dict[str, str]:
             continue
         name, _, value = (part.strip() for part in line.partition("=" if meta else ":"))
         name = name if meta else name.replace(" ", "").lower()
-        if not value or not re.fullmatch(r"\w{1,50}", name, re.ASCII):
+        # ITK copies what a NIfTI header said into a MetaImage one, such as "dim[0] = 3" and "descrip = ".
+        if not (meta or value) or not re.fullmatch(r"[\w\[\]. -]{1,50}" if meta else r"\w{1,50}", name, re.ASCII):
             raise ValueError(f"its header has a line that begins with {line[:50]!r}")
         if name in fields:
             raise ValueError(f"its header gives {name} twice")

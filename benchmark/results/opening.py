@@ -63,7 +63,7 @@ def cautions(results: Results) -> list[str]:
 
 
 def _unlearned(results: Results) -> list[str]:
-    """Sentences on networks that had not learned what they can when their training ended, and on useless classifiers."""
+    """Sentences on networks that were still learning when their training ended, and on useless classifiers."""
     reached: dict[str, list[bool]] = {}
     for run, history in results.histories.items():
         name = model_name(*run.split("/")[:2])
