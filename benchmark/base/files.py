@@ -104,7 +104,7 @@ def _remove(path: Path) -> None:
 @lru_cache(maxsize=1024)
 def _remove_leftovers(folder: Path) -> None:
     """Remove what killed processes of this machine were writing in a folder."""
-    pattern = re.compile(rf"\.(\d{{1,9}})-{re.escape(socket.gethostname())}-.*", re.DOTALL)
+    pattern = re.compile(rf"\.(\d{{1,9}})-{re.escape(socket.gethostname())}-[0-9a-f]{{8}}-.*", re.DOTALL)
     for path in folder.glob(".*"):
         match = pattern.fullmatch(path.name)
         if match and not _runs(int(match[1])):

@@ -170,6 +170,8 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
     if not inside.any():
         raise InputError(f"Case {case.case_id} is empty: expected a brain, found only zeros in {folder}.")
     box = bounding_box(inside if label is None else inside | (label > 0))
+    if _whole(target):  # by another process, meanwhile
+        return PreparedCase(case, target)
     # What is there is from a version that kept no checksums, or was changed; replacing_folder would keep it.
     shutil.rmtree(target, ignore_errors=True)
     _mapped.cache_clear()

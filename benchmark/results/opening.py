@@ -67,7 +67,8 @@ def _unlearned(results: Results) -> list[str]:
     reached: dict[str, list[bool]] = {}
     for run, history in results.histories.items():
         name = model_name(*run.split("/")[:2])
-        epochs = results.configs.get(name, {}).get("max_epochs")
+        made = results.provenance.runs.get(run)
+        epochs = (made.overrides if made else {}).get("max_epochs", results.configs.get(name, {}).get("max_epochs"))
         if isinstance(epochs, int):
             reached.setdefault(name, []).append(plateau(history, epochs).reached)
     found = []

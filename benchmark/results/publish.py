@@ -36,7 +36,7 @@ def publish(study: Study) -> Path:
     elif not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
     for name in (*OUTPUTS, "warnings", "origin", "paper", "panels"):
-        # All is read and computed before anything is written: no table is newer than the report beside it.
+        # All is computed before any of it is written.
         getattr(results, name)
     with replacing_files(study.folder) as whole:
         if (study.folder / "figures").is_dir():

@@ -429,6 +429,9 @@ def _of_runs(results: Results) -> list[str]:
         )
     if recorded.mixed:
         found.append("The runs were made with different library versions or different code (provenance.json).")
+    trained = [stage for run in recorded.runs.values() for kind, stage in (run.stages or {}).items() if kind == "train"]
+    if len({(stage.device, stage.precision) for stage in trained}) > 1:
+        found.append("The runs were trained on different devices or in different precision (provenance.json).")
     if any(run.commit.endswith("-dirty") or run.commit == "unknown" for run in recorded.runs.values()):
         found.append("Some runs were made from a working tree with uncommitted changes.")
     declared = {run.id: run.overrides for run in results.runs}

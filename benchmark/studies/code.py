@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 
 import benchmark
 
-OUTSIDE = ("base", "data.folds", "data.manifest", "data.scan", "data.sources")
+OUTSIDE = (
+    "base.declared",
+    "base.files",
+    "base.progress",
+    "base.project",
+    "base.records",
+    "data.folds",
+    "data.manifest",
+    "data.scan",
+    "data.sources",
+)
 """Modules that are not followed: what they give a run, its manifest, folds and files, is in its fingerprint anyway."""
 
 OURS = re.compile(r"\bbenchmark((?:\.[A-Za-z_]\w*)+)")

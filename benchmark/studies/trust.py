@@ -93,6 +93,16 @@ def _is_arithmetic(expression: str) -> bool:
     )
 
 
+HARMLESS = (
+    "benchmark.data.", "benchmark.networks.", "benchmark.training.", "monai.inferers.", "monai.losses.",
+    "monai.metrics.", "monai.networks.", "monai.optimizers.",
+)  # fmt: skip
+"""Where classes only compute; others, such as monai.transforms.LoadImage, import what an argument names."""
+
+NAMES_CODE = ("PatchInferer", "PerceptualLoss")
+"""Classes there that import what an argument names, or download."""
+
+
 def _known(target: str) -> bool:
     """Whether a ``_target_`` is a class of ours, of MONAI, or a network, loss, optimizer or scheduler of torch."""
     # To look elsewhere would import it, which runs its code.
@@ -104,10 +114,9 @@ def _known(target: str) -> bool:
         return False
     if not inspect.isclass(found):
         return found is None or inspect.ismodule(found)  # nothing that could run
-    # A path may lead through a module to what that imports: where a class is defined decides. Those of monai.bundle
-    # and monai.apps read configs, download and start programs.
+    # A path may lead through a module to what that imports: where a class is defined decides.
     module = f"{found.__module__}."
     if module.startswith(("benchmark.", "monai.")):
-        return not module.startswith(("monai.bundle.", "monai.apps."))
+        return module.startswith(HARMLESS) and found.__name__ not in NAMES_CODE
     bases = {f"{base.__module__}.{base.__qualname__}" for base in found.__mro__}
     return module.startswith("torch.") and not bases.isdisjoint(TORCH)

@@ -12,6 +12,8 @@ from monai.utils.misc import set_determinism
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from benchmark.base.records import InputError
+
 WARM_UPS = 3
 """Passes before a graph is captured, in which libraries choose algorithms and allocate what they keep."""
 
@@ -69,6 +71,8 @@ class Trainer(SupervisedTrainer):
     def run(self) -> None:  # type: ignore[override]
         """Train, from the state that handlers restore."""
         scaled = self.amp and self.amp_kwargs.get("dtype") == torch.float16
+        if scaled and self.clip_norm:
+            raise InputError("clip_norm: expected bfloat16 or float32, whose gradients are not scaled, found float16.")
         self.scaler = torch.cuda.amp.GradScaler() if scaled else None
         if self.ahead is not None and hasattr(self.data_loader, "stream"):
             self.data_loader.stream = self.ahead.stream

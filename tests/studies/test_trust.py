@@ -22,6 +22,10 @@ CODE = [
     {"a": {"_target_": "monai.bundle.ConfigWorkflow"}},
     {"a": {"_target_": "monai.bundle.run"}},
     {"a": {"_target_": "mine.Network"}},
+    {"a": {"_target_": "monai.transforms.LoadImage", "reader": "subprocess.Popen", "args": ["true"]}},
+    {"a": {"_target_": "monai.inferers.PatchInferer", "merger_cls": "reports.mine.Merger"}},
+    {"a": {"_target_": "monai.data.CacheDataset"}},
+    {"a": {"_target_": "monai.losses.PerceptualLoss"}},
     {"a": {"_target_": "torch.nn.ReLU", "_mode_": "debug"}},
     {"a": "%../elsewhere/train.json::network"},
 ]
