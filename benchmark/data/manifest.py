@@ -55,7 +55,7 @@ def _whole_label(label: str) -> str:
 
 def _fits(path: str) -> bool:
     """Say whether a path is short enough for a file system."""
-    return len(path) <= 4000 and all(len(part.encode("utf-8", "replace")) <= 255 for part in Path(path).parts)
+    return len(path) <= 4000 and all(len(part.encode("utf-8", "replace")) <= 255 for part in path.split("/"))
 
 
 def _can_be(path: str) -> str:
@@ -248,7 +248,8 @@ def _check_files(path: Path, manifest: Manifest, cases: Sequence[Case]) -> None:
             file = parse_path(relpath).file
             if file not in case.sha256:
                 raise InputError(f"{who}: expected the sha256 of {file}, found none.")
-            if Path(file).is_absolute() or ".." in Path(file).parts or not _fits(file):
+            path_of_file = Path(file)
+            if path_of_file.is_absolute() or ".." in path_of_file.parts or not _fits(file):
                 raise InputError(f"{who}: expected files inside the folder of the set, found {file[:250]}.")
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from benchmark.base import declared, project
 from benchmark.base.declared import Record
-from benchmark.base.files import read_json, write_text
+from benchmark.base.files import read_json, stamp, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.studies import trust
 
@@ -106,7 +106,8 @@ def compose(name: str) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: for an unknown bundle, and for a value for an id that the protocol does not have.
     """
-    found: dict[str, dict[str, Any]] = json.loads(_composed(name, project.bundles(), *_stamps(name)))
+    bundles = project.bundles()
+    found: dict[str, dict[str, Any]] = json.loads(_composed(name, bundles, *_stamps(bundles, name)))
     return found
 
 
@@ -178,8 +179,10 @@ def read(name: str) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: for an unknown bundle, or one whose files are not what ``compose`` makes.
     """
-    composed = compose(name)
-    _check_files(name, project.bundles(), *_stamps(name))
+    bundles = project.bundles()
+    stamps = _stamps(bundles, name)
+    composed: dict[str, dict[str, Any]] = json.loads(_composed(name, bundles, *stamps))
+    _check_files(name, bundles, *stamps)
     return composed
 
 
@@ -271,10 +274,10 @@ def _model(name: str) -> _Model:
     return model
 
 
-def _stamps(name: str) -> tuple[Any, ...]:
+def _stamps(bundles: Path, name: str) -> tuple[Any, ...]:
     """Size and time of change of all files that a bundle's configs are made from: runs share what is unchanged."""
-    files = [*(project.bundles() / "protocol").glob("*.json"), *(project.bundles() / name / "configs").glob("*.json")]
-    return tuple((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for path in files for stat in [path.stat()])
+    files = [*(bundles / "protocol").glob("*.json"), *(bundles / name / "configs").glob("*.json")]
+    return tuple((path.name, *stamp(path)) for path in files)
 
 
 def _path(key: str) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import copy
 import hashlib
 import json
+import pickle
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -144,7 +144,9 @@ def _names(node: ast.AST) -> Iterator[str]:
 def _text(package: Path, module: str, name: str) -> tuple[str, list[Place]]:
     """Source of a definition without what does not count, and the definitions that it refers to, in order."""
     plain = _Plain(package, module)
-    nodes = [plain.visit(copy.deepcopy(node)) for node in _module(package, module).defined[name]]
+    # Its copy takes a quarter of the time of copy.deepcopy.
+    nodes = pickle.loads(pickle.dumps(_module(package, module).defined[name]))
+    nodes = [plain.visit(node) for node in nodes]
     return "\n".join(map(ast.unparse, nodes)), plain.reached
 
 

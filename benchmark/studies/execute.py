@@ -53,9 +53,12 @@ def check_declared(runs: Sequence[Run], dataset: str) -> None:
         InputError: for the first.
     """
     manifest_of(dataset)
+    # Runs of one model differ in fold and seed only, which any config takes.
+    first = {run.model: run for run in reversed(runs)}
+    splits = {model: bundle.frozen(run, dataset)["train"]["split"] for model, run in reversed(first.items())}
     largest: dict[str, int] = {}
     for run in runs:
-        split = bundle.frozen(run, dataset)["train"]["split"]
+        split = splits[run.model]
         largest[split] = max(run.fold, largest.get(split, 0))
     for split, fold in largest.items():
         # Before a set is scanned it has no folds.

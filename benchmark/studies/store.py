@@ -16,7 +16,7 @@ from typing import Any, Literal, Required
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import declared, project
@@ -50,12 +50,28 @@ class Stage(Record):
     peak_gpu_memory_mb: int | float | None = None
 
 
+class Sides(TypedDict, total=False):
+    """What is on each side of a fold: ids of what it is ``by``, patients if it says nothing, or a hash of slices."""
+
+    by: str
+    train: list[Any] | str
+    validation: list[Any] | str
+    test: list[Any] | str
+
+
+class Described(TypedDict, total=False):
+    """What a run follows from its set's manifest."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    regions: dict[str, Any]
+
+
 class Identity(TypedDict, total=False):
     """Everything a run's numbers follow from."""
 
     config: Required[dict[str, dict[str, Any]]]
-    manifest: Required[dict[str, Any]]
-    fold: Required[dict[str, Any]]
+    manifest: Required[Described]
+    fold: Required[Sides]
     cases: Required[dict[str, str]]
     versions: Required[dict[str, str]]
     code: Required[Any]
@@ -203,10 +219,10 @@ def read_record(place: Path) -> RunRecord:
 def differing(recorded: RunRecord, what: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """What differs between the identity that a run was recorded with and another: key, old value and new value."""
     before = {**recorded.identity, "code": code.at_the_moves(recorded.identity["code"], what["code"])}
-    # Thousands of cases, in which no module is named, are compared as they are.
-    old, new = ({**side, "cases": {}} for side in (before, what))
-    rows = _differing(code.without_modules(old), code.without_modules(new))
-    return rows + _differing(before["cases"], what["cases"], "cases")
+    # Most is equal, and thousands of cases are compared faster than rewritten.
+    keys = [key for key in dict.fromkeys([*before, *what]) if before.get(key) != what.get(key)]
+    old, new = ({key: side.get(key) for key in keys} for side in (before, what))
+    return _differing(code.without_modules(old), code.without_modules(new))
 
 
 def machine(device: str = "") -> dict[str, Any]:

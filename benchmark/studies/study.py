@@ -12,9 +12,8 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import project
-from benchmark.base.declared import FileName, Names, Numbers, Record
+from benchmark.base.declared import FileName, Names, Numbers, Record, read
 from benchmark.base.declared import check as checked
-from benchmark.base.files import read_json
 from benchmark.base.records import InputError, Run, model_name
 from benchmark.studies import bundle, trust
 
@@ -213,8 +212,7 @@ def load(name: str) -> Study:
         InputError: for an unknown study, a missing or mistyped entry, a model without a bundle or named twice.
     """
     path = project.reports() / name / "study.json"
-    content = _content(name)
-    found = checked(path, {"name": name, **content} if isinstance(content, dict) else content, Study)
+    found = checked(path, {"name": name, **_content(name)}, Study)
     if found.name != name:
         raise InputError(f"{path}: name: expected no such entry, as the folder names the study; found {found.name!r}.")
     _check_metrics(path, "compare", found.compare)
@@ -258,13 +256,13 @@ def _check_stages(path: Path, study: Study) -> None:
             raise InputError(f"{where}: expected two models of one split, found {' and '.join(splits)}.")
 
 
-def _content(name: str, extending: tuple[str, ...] = ()) -> Any:
+def _content(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a study's file, and for what it lacks the one that it extends; ``extending`` are those that led here."""
     if name not in names():
         raise InputError(f"There is no study {name!r}: expected one of {', '.join(names())} (folders of reports/).")
     path = project.reports() / name / "study.json"
-    content = read_json(path, "a study")
-    if not isinstance(content, dict) or "extends" not in content:
+    content = read(path, dict[str, Any], "a study")
+    if "extends" not in content:
         return content
     parent = content.pop("extends")
     if parent not in names() or parent in (name, *extending):

@@ -19,9 +19,9 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
@@ -40,6 +40,8 @@ VALUES = [
     *("\ud800", [], {}, [[]], [None], {"": None}, 3.5, "0", "[", "(?P<patient>", "(?P<patient>.*)", "*", "a*b.tif"),
 ]
 """What may take the place of an entry."""
+SLOW, LARGE = 5, 2048
+"""Seconds of the processor and MB that no reader may take."""
 
 COCO = {
     "images": [{"id": 1, "file_name": "a.jpg", "width": 30, "height": 20}],
@@ -48,15 +50,23 @@ COCO = {
 }
 
 
-def declared_files() -> dict[str, tuple[Any, Callable[[Path], object]]]:
-    """Content of each declared file, and what reads it."""
+class Target(NamedTuple):
+    """A file as it should be, what changes it, and what reads it."""
+
+    content: bytes
+    change: Callable[[bytes, random.Random], bytes]
+    read: Callable[[Path], object]
+
+
+def declared_files() -> dict[str, Target]:
+    """Each declared file of a data set."""
 
     def committed(name: str) -> Any:
         return json.loads((ROOT / "data_manifests" / name).read_text(encoding="utf-8"))
 
     cases = committed("phantom.cases.json")
     cases["cases"] = cases["cases"][:3]
-    return {
+    files: dict[str, tuple[Any, Callable[[Path], object]]] = {
         **{f"data_manifests/{name}.json": (committed(f"{name}.json"), lambda path: load_manifest(path.stem))
            for name in ("brats2018", "lgg", "msd_brain", "phantom", "tumor2146")},
         "data_manifests/phantom.cases.json": (cases, lambda path: load_cases("phantom")),
@@ -67,9 +77,10 @@ def declared_files() -> dict[str, tuple[Any, Callable[[Path], object]]]:
         "coco.json": (COCO, lambda path: (outlines.read_coco_file(path), outlines.read_label_map(path, 1, None))),
         "outlines.json": ({"1": [[1, 1], [5, 1], [5, 5]]}, lambda path: outlines.read_label_map(path, 1, (30, 20))),
     }  # fmt: skip
+    return {name: Target(json.dumps(content).encode(), changed_json, read) for name, (content, read) in files.items()}
 
 
-def image_files() -> dict[str, bytes]:
+def image_files() -> dict[str, Target]:
     """A small image of each kind that is read."""
     voxels = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
     image = nibabel.Nifti1Image(voxels, np.diag([1.0, 2.0, 3.0, 1.0])).to_bytes()
@@ -92,7 +103,10 @@ def image_files() -> dict[str, bytes]:
         stream = io.BytesIO()
         picture.save(stream, kind, exif=exif)
         files[name] = stream.getvalue()
-    return files
+    return {
+        name: Target(content, shuffled if name in ("a.mha", "a.nrrd") else spoiled, read_image)
+        for name, content in files.items()
+    }
 
 
 def changed(content: Any, draw: random.Random) -> Any:
@@ -110,6 +124,12 @@ def changed(content: Any, draw: random.Random) -> Any:
     else:
         content[key] = changed(content[key], draw)
     return content
+
+
+def changed_json(content: bytes, draw: random.Random) -> bytes:
+    """Change one entry of a JSON file, and now and then its bytes too."""
+    text = json.dumps(changed(json.loads(content), draw)).encode("utf-8", "surrogatepass")
+    return spoiled(text, draw) if draw.random() < 0.1 else text
 
 
 def spoiled(content: bytes, draw: random.Random) -> bytes:
@@ -131,6 +151,7 @@ def spoiled(content: bytes, draw: random.Random) -> bytes:
 
 def answer(read: Callable[[Path], object], path: Path) -> str:
     """Read a file, and say what is wrong with the answer, if anything is."""
+    started, memory = time.process_time(), most_memory()
     try:
         read(path)
     except InputError as error:
@@ -140,7 +161,14 @@ def answer(read: Callable[[Path], object], path: Path) -> str:
             f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]
         )
         return f"{type(error).__name__} at {' '.join(places)}: {str(error)[:200]}"
-    return ""
+    if (took := time.process_time() - started) > SLOW:
+        return f"slow: {took:.1f} s"
+    return f"large: {most_memory()} MB" if most_memory() > max(LARGE, memory) else ""
+
+
+def most_memory() -> int:
+    """The most memory that this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def read_image(path: Path) -> None:
@@ -152,7 +180,9 @@ def read_image(path: Path) -> None:
 
 
 def shuffled(content: bytes, draw: random.Random) -> bytes:
-    """Lose, double, move or mix the lines and words of a header, but keep what follows it."""
+    """Lose, double, move or mix the lines and words of a header, but keep what follows it; or change bytes."""
+    if draw.random() < 0.4:
+        return spoiled(content, draw)
     lines, place = content.split(b"\n"), draw.randrange(1, 12)
     words, other = lines[place].split(b" "), draw.choice(lines[:12]).split(b" ")
     word = draw.choice([b"-1", b"0", b"1e999", b"nan", b"99999999999", b"none", b"", b"%s" * 50, b"(", *words, *other])
@@ -164,48 +194,44 @@ def shuffled(content: bytes, draw: random.Random) -> bytes:
     return b"\n".join(lines)
 
 
-def search(seconds: float, draw: random.Random, only: list[str]) -> int:
+def search(targets: Mapping[str, Target], seconds: float, draw: random.Random, only: Sequence[str]) -> int:
     """Try changed files for so long; print what is found, once per place, and return how many these are."""
-    declared, images, found, tries = declared_files(), image_files(), set[str](), 0
-    Path("bundles").mkdir()
-    for name, (content, _) in declared.items():
+    found, tries = set[str](), 0
+    for name, target in targets.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(json.dumps(content), encoding="utf-8")
+        Path(name).write_bytes(target.content)
+    for name in only or targets:
+        if wrong := answer(targets[name].read, Path(name)):
+            print(f"{name}, unchanged: {wrong}")
+            found.add(name)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         tries += 1
-        name = draw.choice(only or [*declared, *images])
-        if name in declared:
-            content, read = declared[name]
-            text = json.dumps(changed(content, draw)).encode("utf-8", "surrogatepass")
-            text = spoiled(text, draw) if draw.random() < 0.1 else text
-        else:
-            change = shuffled if name in ("a.mha", "a.nrrd") and draw.random() < 0.6 else spoiled
-            text, read = change(images[name], draw), read_image
-        path = Path(name)
+        path = Path(draw.choice(only or [*targets]))
+        name, (content, change, read) = str(path), targets[str(path)]
+        text = change(content, draw)
         path.write_bytes(text)
         wrong = answer(read, path)
         if wrong and (key := f"{name} {wrong.split(':')[0]}") not in found:
             found.add(key)
             print(f"{name}: {wrong}\n    {text[:300]!r}", flush=True)
-        if name in declared:
-            path.write_text(json.dumps(declared[name][0]), encoding="utf-8")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(f"{tries} files, {len(found)} wrong answers, {memory} MB at most")
+        path.write_bytes(content)
+    print(f"{tries} files, {len(found)} wrong answers, {most_memory()} MB at most")
     return len(found)
 
 
-def main() -> None:
+def main(about: str | None, targets: Callable[[], Mapping[str, Target]]) -> None:
     """Search for as long as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="files to try, of those in this script")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        sys.exit(1 if search(options.seconds, random.Random(options.seed), options.only) else 0)
+        Path("bundles").mkdir()  # which makes this a project
+        sys.exit(1 if search(targets(), options.seconds, random.Random(options.seed), options.only) else 0)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, lambda: {**declared_files(), **image_files()})

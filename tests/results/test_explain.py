@@ -187,6 +187,10 @@ def test_without_a_report_a_number_is_followed_all_the_same(demo):
     place = demo.folder / "report.json"
     said = f"{place} does not exist: run `benchmark report demo` to see where its report prints a number."
     assert found.warnings == [said]
+    for content in ("[]", "{}", '{"made_from": 1}', '{"made_from": ["scores.csv"]}'):
+        place.write_text(content)
+        with pytest.raises(InputError, match=r"report\.json: .*expected .*, found"):
+            explain(demo, "unet", "WT")
 
 
 def test_leaving_one_out_of_one_leaves_nothing():

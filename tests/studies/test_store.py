@@ -231,6 +231,22 @@ def test_scores_of_another_run_or_of_others_are_refused(project, given, sentence
     assert "scores.csv is not what its run wrote" in str(found.value)
 
 
+@pytest.mark.parametrize(
+    ("part", "wrong", "sentence"),
+    [
+        ("fold", {"by": []}, r"identity/fold/by: expected a valid string, found \[\]"),
+        ("fold", {"test": 5}, "identity/fold/test: expected a valid array, found 5"),
+        ("manifest", {"regions": 1}, "identity/manifest/regions: expected an object, found 1"),
+    ],
+)
+def test_a_record_of_another_form_is_refused_where_it_is_read(project, part, wrong, sentence):
+    write_scores(RUN, wide(table(rows("unet", {"P1/a": 0.5}))))
+    recorded = json.loads((store.folder(RUN) / "run.json").read_text())["identity"]
+    rewrite(identity={**recorded, part: {**recorded[part], **wrong}})
+    with pytest.raises(InputError, match=rf"run\.json: {sentence}"):
+        store.scores(RUN)
+
+
 def test_scores_that_were_changed_are_known_by_their_checksum(project):
     scores = wide(table(rows("unet", {"P1/a": 0.5, "P1/b": 0.25})))
     write_scores(RUN, scores)

@@ -177,6 +177,9 @@ def test_a_study_that_extends_another_takes_what_it_does_not_say(project):
     assert (small.seeds, small.set, small.models) == ((7,), {"max_epochs": 1}, whole.models)
     assert small.folder == project / "reports" / "tiny" / "small"
     assert small.runs()[0].study == "tiny/small"
+    (project / "reports/tiny/study.json").write_text("[]")
+    with pytest.raises(InputError, match=r"tiny/study\.json: expected an object, found \[\]\.$"):
+        study.load("tiny/small")
     path.write_text(json.dumps({"extends": "tini", "seeds": [7]}))
     with pytest.raises(InputError, match=r"tiny/small/study\.json: extends: expected another study, found 'tini'"):
         study.load("tiny/small")

@@ -6,11 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.base.files import read_json
+from benchmark.base import declared
+from benchmark.base.declared import Record
 from benchmark.base.records import InputError, Run
 from benchmark.results.explain.answers import Printed, RunUsed
 from benchmark.results.results import Results
 from benchmark.studies import provenance, store
+
+
+class _Report(Record):
+    """A ``report.json``: the hash of each file that the report is made from."""
+
+    made_from: dict[str, str]
 
 
 def about(
@@ -83,7 +90,8 @@ def _warnings(results: Results) -> list[str]:
     path, again = results.study.folder / "report.json", f"run `benchmark report {results.study.name}`"
     if not path.exists():
         return [f"{path} does not exist: {again} to see where its report prints a number."]
-    made, now = read_json(path, "the files that a report is made from")["made_from"], results.files()
+    made = declared.read(path, _Report, "the files that a report is made from").made_from
+    now = results.files()
     other = sorted(file for file in {*made, *now} if made.get(file) != now.get(file))
     return [f"The report was made from other files than are there now ({', '.join(other)}): {again}."] if other else []
 
