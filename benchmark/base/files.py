@@ -75,6 +75,22 @@ def replacing_files(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def unless_error(paths: Sequence[Path]) -> Iterator[None]:
+    """Put files back as they were when the block ends with an error."""
+    before = {path: path.read_bytes() if path.exists() else None for path in paths}
+    try:
+        yield
+    except BaseException:
+        for path, content in before.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                with replacing(path) as temporary:
+                    temporary.write_bytes(content)
+        raise
+
+
+@contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """Give a free path beside ``path``, remove what is left there in the end, and say in words what went wrong."""
     owner = f".{os.getpid()}-{socket.gethostname()}"

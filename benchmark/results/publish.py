@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.base import project
-from benchmark.base.files import replacing_files, write_json, write_text
+from benchmark.base.files import replacing_files, unless_error, write_json, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.results import check as checking
 from benchmark.results import page
@@ -31,10 +31,17 @@ def publish(study: Study) -> Path:
         InputError: if there is neither a finished run nor a table of scores.
     """
     results = Results(study)
-    if results.done:
-        _gather(study, results.done)
-    elif not (study.folder / "scores.csv").exists():
+    if not results.done and not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
+    with unless_error([study.folder / name for name in GATHERED]):
+        if results.done:
+            _gather(study, results.done)
+        return _write(results)
+
+
+def _write(results: Results) -> Path:
+    """Compute the tables that follow from the gathered ones, and write them with the report, all or nothing."""
+    study = results.study
     for name in (*OUTPUTS, "warnings", "origin", "paper", "panels"):
         # All is computed before any of it is written.
         getattr(results, name)

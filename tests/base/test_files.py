@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from benchmark.base import files
-from benchmark.base.files import read_json, replacing, replacing_files, replacing_folder, write_json, write_text
+from benchmark.base.files import (
+    read_json,
+    replacing,
+    replacing_files,
+    replacing_folder,
+    unless_error,
+    write_json,
+    write_text,
+)
 from benchmark.base.records import InputError
 
 
@@ -166,6 +174,16 @@ def test_files_of_one_report_appear_together_or_not_at_all(tmp_path):
         assert (tmp_path / "report.md").read_text(encoding="utf-8") == "old"
     assert everything(tmp_path) == ["figures", "figures/a.png", "report.md", "study.json"]
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == "new"
+
+
+def test_files_are_as_they_were_after_an_error(tmp_path):
+    old, new = tmp_path / "scores.csv", tmp_path / "histories.csv"
+    old.write_text("old", encoding="utf-8")
+    with pytest.raises(ValueError, match="no"), unless_error([old, new]):
+        old.write_text("other", encoding="utf-8")
+        new.write_text("other", encoding="utf-8")
+        raise ValueError("no")
+    assert old.read_text(encoding="utf-8") == "old" and not new.exists()
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -600,8 +600,11 @@ def test_an_external_model_joins_under_a_name_of_its_own_only(finished, command)
     report = Path("reports/tiny/report.md").read_text(encoding="utf-8")
     assert "other_tool: label maps of another tool" in report
     rows.assign(bundle="unet").to_csv(path, index=False)
+    history = Path("reports/tiny/histories.csv")
+    history.write_text("as it was", encoding="utf-8")
     code, _, err = command("report", "tiny")
     assert code == 2 and "holds scores of 'unet': expected a name that no other model here has" in err
+    assert history.read_text(encoding="utf-8") == "as it was", "no table is newer than the report"
 
 
 def test_runs_from_before_a_change_are_named(finished, command):
