@@ -217,7 +217,9 @@ def read_table(
         if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
             known = pd.to_numeric(table[name].astype(str), errors="coerce").notna()
             wrong = table[name][~known & table[name].notna()]
-            raise InputError(f"{path}: expected numbers in the column {name}, found {wrong.iloc[0]!r}.")
+            # Values such as a whole number of thirty digits are numbers, and yet no column of them.
+            shown = wrong if len(wrong) else table[name].dropna()
+            raise InputError(f"{path}: expected numbers in the column {name}, found {shown.iloc[0]!r}.")
     return table
 
 

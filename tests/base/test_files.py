@@ -11,6 +11,7 @@ import pytest
 from benchmark.base import files
 from benchmark.base.files import (
     read_json,
+    read_table,
     replacing,
     replacing_files,
     replacing_folder,
@@ -184,6 +185,13 @@ def test_files_are_as_they_were_after_an_error(tmp_path):
         new.write_text("other", encoding="utf-8")
         raise ValueError("no")
     assert old.read_text(encoding="utf-8") == "old" and not new.exists()
+
+
+def test_a_number_that_no_column_can_hold_is_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"fold\n{'9' * 30}\n1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"expected numbers in the column fold, found '?9{30}"):
+        read_table(path, "a table", numbers=["fold"])
 
 
 def test_a_missing_file_is_named(tmp_path):
