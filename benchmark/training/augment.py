@@ -67,10 +67,14 @@ class Augmentation:
         self, image: torch.Tensor, label: torch.Tensor, random: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Resample images (N, C, H, W) bilinearly and label values (N, H, W) to the nearest voxel; zero outside."""
-        grid = self.grid(random, image.shape[2:])
-        image = functional.grid_sample(image, grid, mode="bilinear", align_corners=False)
-        moved = functional.grid_sample(label[:, None].to(image.dtype), grid, mode="nearest", align_corners=False)
-        return image, moved[:, 0].to(label.dtype)
+        return resample(image, label, self.grid(random, image.shape[2:]))
+
+
+def resample(image: torch.Tensor, label: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take images bilinearly and label values from the nearest voxel at the positions of ``grid``; zero outside."""
+    image = functional.grid_sample(image, grid, mode="bilinear", align_corners=False)
+    moved = functional.grid_sample(label[:, None].to(image.dtype), grid, mode="nearest", align_corners=False)
+    return image, moved[:, 0].to(label.dtype)
 
 
 class PrepareBatch:

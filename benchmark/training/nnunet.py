@@ -10,6 +10,8 @@ from functools import lru_cache
 import torch
 from torch.nn import functional
 
+from benchmark.training.augment import resample
+
 BLUR_REACH = 3
 """Pixels that the widest blur (sigma 1, cut at six sigma as nnU-Net cuts it) reaches either way."""
 
@@ -83,9 +85,7 @@ class NnunetAugmentation:
         """Turn canvases (N, C, H, W) and labels (N, H, W) into augmented patches of ``spatial_size``."""
         one = [random[:, column] for column in range(16)]
         each = random[:, 16:].view(-1, 9, self.channels).unbind(1)
-        grid = self.grid(random[:, :6], image.shape[2:])
-        image = functional.grid_sample(image, grid, mode="bilinear", align_corners=False)
-        moved = functional.grid_sample(label[:, None].to(image.dtype), grid, mode="nearest", align_corners=False)
+        image, label = resample(image, label, self.grid(random[:, :6], image.shape[2:]))
         image = _where(one[6] < self.noise_probability, image, _noisy, self.noise * one[7], one[8], one[9])
         sigma = [torch.where(each[0] < self.channel_probability, _between(self.blur, u), 0.0) for u in each[1:3]]
         image = _where(one[10] < self.blur_probability, image, _blurred, *sigma)
@@ -96,7 +96,7 @@ class NnunetAugmentation:
         inverted, plain = (_around_one(self.gamma, u) for u in each[7:9])
         image = _where(one[14] < self.inverted_gamma_probability, image, lambda x, g: -_gamma(-x, g), inverted)
         image = _where(one[15] < self.gamma_probability, image, _gamma, plain)
-        return image, moved[:, 0].to(label.dtype)
+        return image, label
 
     def grid(self, random: torch.Tensor, canvas: Sequence[int]) -> torch.Tensor:
         """Return sampling positions (N, H, W, 2) on the canvas for a patch in its middle.
