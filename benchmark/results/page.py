@@ -105,7 +105,7 @@ def _marked(results: Results, blocks: Sequence[Block]) -> list[Block]:
 
 def _partitions(study: Study) -> str:
     if len(study.splits_of(study.split)) > 1:
-        return "Each seed deals the patients into folds anew and tests each patient in one of them."
+        return "Each seed deals the patients into folds anew; patients are pooled over folds and seeds."
     return "Each patient is tested in one fold; patients are pooled over folds."
 
 
