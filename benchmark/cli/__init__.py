@@ -111,6 +111,7 @@ def run_all(
 ) -> None:
     """Do every unfinished run of a study, then write its report; repeat the command to resume."""
     from benchmark.base.progress import console, reporting
+    from benchmark.data.folds import write_partitions
     from benchmark.data.prepare import prepare
     from benchmark.results import publish
     from benchmark.studies import execute, study
@@ -131,6 +132,8 @@ def run_all(
     publish.check_pairs(declared)
     with reporting("preparing") as progress:
         prepare(declared.data, progress=progress)
+    for path in write_partitions(declared.data, declared.splits):
+        typer.echo(f"{path}: the folds of one seed (written)")
     execute.check(runs, declared.data)
     with Watch(runs, declared.data, console()) as watch:
         at_once = jobs or len(chosen_gpus) or os.cpu_count() or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,10 @@ from benchmark.data.volumes import read_image
 SIDES = ("train", "validation", "test")
 
 SPLITS = {"patient": "patient", "slice": "slice", "published": "case"}
-"""What each split deals out: whole patients, single slices as many papers do, or cases as their publisher did."""
+"""What each split deals out: whole patients, single slices as many papers do, or cases as their publisher did.
+
+``patient-2`` is the second partition of the patients: the same scheme dealt with the next seed, and so on.
+"""
 
 
 class Sides(Record):
@@ -150,10 +154,27 @@ def make(units: Iterable[str], scheme: dict[str, Any], by: str = "patient") -> l
         raise InputError(f"folds: expected {expected}, found {scheme}.") from error
 
 
-def folds_path(name: str, split: str = "patient") -> Path:
-    """Path of a set's folds; InputError if ``split`` is none of ``SPLITS``."""
-    if split not in SPLITS:
+def partition(split: str, number: int) -> str:
+    """Return the name of a split's partition of that number; the first has the name of the split, and the publisher's
+    split is one for all numbers."""
+    return split if number == 1 or split == "published" else f"{split}-{number}"
+
+
+def of_partition(split: str) -> tuple[str, int]:
+    """Return the split and the number that ``partition`` made a name of; InputError if it is none."""
+    base, dash, number = split.partition("-")
+    if (
+        base not in SPLITS
+        or (dash and not re.fullmatch("0|[2-9]|[1-9][0-9]+", number))
+        or (dash and base == "published")
+    ):
         raise InputError(f"split: expected one of {', '.join(SPLITS)}, found {split}.")
+    return base, int(number) if dash else 1
+
+
+def folds_path(name: str, split: str = "patient") -> Path:
+    """Path of a set's folds; InputError if ``split`` is none of ``SPLITS`` nor a partition of one."""
+    of_partition(split)
     return project.manifests() / (f"{name}.folds.json" if split == "patient" else f"{name}.{split}.folds.json")
 
 
@@ -163,7 +184,7 @@ def write_folds(name: str, folds: list[Fold], scheme: dict[str, Any], split: str
     The scheme that made them stands with them, and in a split that is not by patient what it deals out (``by``).
     """
     path = folds_path(name, split)
-    head = {"by": SPLITS[split]} if split != "patient" else {}
+    head = {"by": SPLITS[of_partition(split)[0]]} if split != "patient" else {}
     head |= {key: scheme[key] for key in scheme if key == "seed"}
     rest = {key: scheme[key] for key in scheme if key != "seed"}
     sides = [{side: getattr(fold, side) for side in SIDES} for fold in folds]
@@ -172,12 +193,50 @@ def write_folds(name: str, folds: list[Fold], scheme: dict[str, Any], split: str
 
 
 def read_folds(name: str, split: str = "patient") -> list[Fold]:
-    """Read a set's folds as they are, without its cases. InputError if there is no such file, it is not a list of
-    folds, or a unit is on two sides."""
-    path = folds_path(name, split)
+    """Read a set's folds as they are, without its cases; those of a partition that no file holds yet are made.
+
+    InputError if there is no such file, it is not a list of folds, a unit is on two sides, or a file of a partition
+    holds other folds than the first partition's scheme makes.
+    """
+    (base, number), path = of_partition(split), folds_path(name, split)
+    if number == 1:
+        return _read(path, name, split)
+    made = _make_partition(name, base, number)[0]
+    if path.exists() and _read(path, name, split) != made:
+        first = folds_path(name, base).name
+        raise InputError(
+            f"{path}: expected partition {number} of the folds in {first}, found others; run: {_command(name, base)} "
+            "--replace"
+        )
+    return made
+
+
+def write_partitions(name: str, splits: Iterable[str]) -> list[Path]:
+    """Write the folds of each partition that has no file yet; return the files written. InputError as read_folds."""
+    written = []
+    for split in splits:
+        base, number = of_partition(split)
+        if number != 1 and not folds_path(name, split).exists():
+            written.append(write_folds(name, *_make_partition(name, base, number), split))
+    return written
+
+
+def _make_partition(name: str, base: str, number: int) -> tuple[list[Fold], dict[str, Any]]:
+    """Deal the units of a split's first partition anew, by its scheme with another seed."""
+    path = folds_path(name, base)
+    first = read_sides(path, f"the folds that `{_command(name, base)}` writes")
+    if first.seed is None:
+        expected = "a seed and a scheme, from which more partitions of the patients are made"
+        raise InputError(f'{path}: expected {expected}, found none; declare "partitions": "shared" in the study.')
+    scheme = {**first.scheme, "seed": first.seed + number - 1}
+    units = (unit for fold in first.folds for side in SIDES for unit in getattr(fold, side))
+    return make(units, scheme, SPLITS[base]), scheme
+
+
+def _read(path: Path, name: str, split: str) -> list[Fold]:
     found = read_sides(path, f"the folds that `{_command(name, split)}` writes")
     try:
-        return [Fold(fold.train, fold.validation, fold.test, by=SPLITS[split]) for fold in found.folds]
+        return [Fold(fold.train, fold.validation, fold.test, SPLITS[of_partition(split)[0]]) for fold in found.folds]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -193,10 +252,10 @@ def load_folds(name: str, split: str = "patient") -> list[Fold]:
     folds = read_folds(name, split)
     missing = missing_units(folds, load_cases(name))
     if missing:
-        of = "patient" if split == "patient" else "case"
+        of = "patient" if folds[0].by == "patient" else "case"
         raise InputError(
             f"{folds_path(name, split)}: expected every {of} of {name} in every fold, found {len(missing)} that are "
-            f"not, {missing[0]} first; run: {_command(name, split)} --replace"
+            f"not, {missing[0]} first; run: {_command(name, of_partition(split)[0])} --replace"
         )
     return folds
 
@@ -212,8 +271,11 @@ def remake(
 ) -> tuple[Path, list[Fold], str]:
     """Make and write a scanned set's folds; what is None comes from the manifest. Return the file, the folds, and
     "written" or "unchanged".
+    Files of more partitions follow the first.
     InputError for a scheme that cannot be, and if other folds are there and ``replace`` is not set.
     """
+    if split not in SPLITS:
+        raise InputError(f"split: expected one of {', '.join(SPLITS)}, found {split}.")
     listed = load_cases(name)
     path = folds_path(name, split)
     options = {"k": k, "validation": validation, "seed": seed}
@@ -229,7 +291,11 @@ def remake(
         if read_folds(name, split) == made:
             return path, made, "unchanged"
         raise InputError(f"{path}: expected no folds or these ones, found others; use --replace to write it anew.")
-    return write_folds(name, made, scheme, split), made, "written"
+    write_folds(name, made, scheme, split)
+    for other in project.manifests().glob(f"{name}.{split}-*.folds.json"):
+        number = of_partition(other.name.removeprefix(f"{name}.").removesuffix(".folds.json"))[1]
+        write_folds(name, *_make_partition(name, split, number), partition(split, number))
+    return path, made, "written"
 
 
 def units_of(listed: CaseList, by: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmark.base.records import model_name, patient_known
+from benchmark.data.folds import SIDES, SPLITS
 from benchmark.report import tables
 from benchmark.report.tables import short
 from benchmark.results.results import Results
@@ -100,18 +101,16 @@ def _too_few(comparisons: pd.DataFrame) -> list[str]:
 
 def _fold_cautions(results: Results) -> list[str]:
     """Sentences on whether patients are on two sides of a fold, and on what was tested."""
-    content, study = results.folds, results.study
-    if not content:
-        return []
-    folds = content["folds"]
-    if (unit := content.get("by", "patient")) != "patient":
+    partitions, study = results.folds, results.study
+    if (unit := SPLITS[study.split]) != "patient":
         return [
             f"LEAK: the folds deal out {unit}s, so one patient may be on two sides; no score here is of new patients."
         ]
     shared = sum(
-        len(set(fold.get(a, ())) & set(fold.get(b, ())))
+        len(set(getattr(fold, a)) & set(getattr(fold, b)))
+        for folds in partitions
         for fold in folds
-        for a, b in combinations(("train", "validation", "test"), 2)
+        for a, b in combinations(SIDES, 2)
     )
     if shared:
         return [f"LEAK: {shared} patients are on two sides of a fold; no score of this report can be trusted."]
@@ -124,8 +123,9 @@ def _fold_cautions(results: Results) -> list[str]:
             "Whether a patient is on two sides of a fold cannot be known: nothing says whose each picture is. Each "
             "picture counts as a patient, so intervals may be too narrow and p values too small."
         ]
-    if len(study.folds) < len(folds):
-        found.append(f"Only {len(study.folds)} of {len(folds)} folds were run: not every patient was tested.")
+    if len(study.folds) < (of := len(partitions[0])):
+        tested = "not every patient was tested" if len(partitions) == 1 else "not every patient was tested by each seed"
+        found.append(f"Only {len(study.folds)} of {of} folds were run: {tested}.")
     for name in results.apart_models:
         found.append(f"{name} follows another split, with patients on both sides: its scores stand apart.")
     return found

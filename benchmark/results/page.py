@@ -32,6 +32,7 @@ from benchmark.results.opening import cautions, deviations, findings
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
+from benchmark.studies.study import Study
 
 MOST_PAIRS = 40
 """Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
@@ -102,6 +103,12 @@ def _marked(results: Results, blocks: Sequence[Block]) -> list[Block]:
     ]  # fmt: skip
 
 
+def _partitions(study: Study) -> str:
+    if len(study.splits_of(study.split)) > 1:
+        return "Each seed deals the patients into folds anew; patients are pooled over folds and seeds."
+    return "Each patient is tested in one fold; patients are pooled over folds."
+
+
 def _runs(results: Results) -> list[Block]:
     study, scores, compare = results.study, results.scores, results.study.compare
     keys = [table[["bundle", "variant", "fold", "seed"]].drop_duplicates() for table in (scores, results.apart)]
@@ -115,7 +122,7 @@ def _runs(results: Results) -> list[Block]:
         f"Data: {results.manifest.title} ({study.data}), {scores['patient_id'].nunique()} patients and "
         f"{scores['case_id'].nunique()} cases tested.",
         f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
-        f"{_listed(study.seeds)}. Each patient is tested in one fold; patients are pooled over folds.",
+        f"{_listed(study.seeds)}. {_partitions(study)}",
         f"Declared in study.json: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
         f"{compare.get('alpha', 0.05)}, Holm's correction over {len(results.comparisons)} comparisons. "
         f"{compare['metrics'][0]} is the primary metric.",

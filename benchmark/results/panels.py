@@ -17,24 +17,25 @@ from benchmark.studies import store
 
 
 def panels(done: Sequence[Run], cases: CaseList, scores: pd.DataFrame) -> list[Panel]:
-    """The best, median and worst case of every model by Dice, mean over regions and seeds; the first seed is shown.
+    """The best, median and worst case of every model by Dice, mean over regions and seeds.
 
-    ``scores`` are the rows of ``score_table.tidy`` of these runs, and perhaps of others.
+    Of the runs that tested a case the first is shown. ``scores`` are the rows of ``score_table.tidy`` of these runs,
+    and perhaps of others.
     """
     shown_cases = []
     known = {case.case_id: case for case in cases.cases}
     for name in dict.fromkeys(run.model for run in done):
         runs = [run for run in done if run.model == name]
-        shown = {run.fold: run for run in reversed(runs)}
         own = scores[(scores["model"] == name) & (scores["metric"] == "dice")]
-        dice = own.groupby(["case_id", "fold"])["value"].mean().sort_values()
+        dice = own.groupby("case_id")["value"].mean().sort_values()
         for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
-            case_id, fold = dice.index[position]
+            case_id = dice.index[position]
             prepared = PreparedCase(
                 known[case_id], store_folder() / case_key(known[case_id], cases.manifest.modalities)
             )
-            path = store.folder(shown[fold]) / "predictions" / f"{case_id}.nii.gz"
-            if prepared.folder.is_dir() and path.exists():
+            paths = (store.folder(run) / "predictions" / f"{case_id}.nii.gz" for run in runs)
+            path = next((path for path in paths if path.exists()), None)
+            if prepared.folder.is_dir() and path:
                 shown_cases.append(_panel(prepared, path, rank, float(dice.iloc[position]), name, cases))
     return shown_cases
 

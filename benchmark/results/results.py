@@ -15,7 +15,7 @@ import pandas as pd
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
 from benchmark.base.records import InputError, Run
-from benchmark.data.folds import folds_path
+from benchmark.data.folds import Fold, Sides, folds_path, read_folds, read_sides
 from benchmark.data.manifest import CaseList, Manifest, load_cases, manifest_of
 from benchmark.data.prepare import DataSet
 from benchmark.papers import published as printed
@@ -115,11 +115,13 @@ class Results:
         return in_unit(METRICS, str(self.manifest.unit))
 
     @cached_property
-    def folds(self) -> Mapping[str, Any] | None:
-        """The folds file of the study's split."""
-        path = folds_path(self.study.data, self.study.split)
-        found: Mapping[str, Any] | None = read_json(path, "folds")
-        return found
+    def folds(self) -> list[tuple[Sides | Fold, ...]]:
+        """The folds of every partition of the study's own split, unchecked where they are in a file."""
+        paths = {split: folds_path(self.study.data, split) for split in self.study.splits_of(self.study.split)}
+        return [
+            read_sides(path).folds if path.exists() else tuple(read_folds(self.study.data, split))
+            for split, path in paths.items()
+        ]
 
     @cached_property
     def raw(self) -> pd.DataFrame:
@@ -198,7 +200,10 @@ class Results:
     @cached_property
     def left_out(self) -> list[str]:
         """Sentences on who is missing in ``scores``, and on runs that lack what others have."""
-        return self._shared[1] + incomplete_runs(self.scores)
+        shared = len(self.study.splits_of(self.study.split)) == 1
+        # Another tool's fold and seed say nothing of whom it was tested on.
+        known = self.scores if shared else self.scores[~self.scores["model"].isin(self.external)]
+        return self._shared[1] + incomplete_runs(known, shared)
 
     @cached_property
     def lesions(self) -> pd.DataFrame:

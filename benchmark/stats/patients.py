@@ -137,19 +137,24 @@ def _lacking(there: pd.Series) -> str:
     return f"{there.name} lacks {len(lost)} of {len(whole)} patients ({some(lost)})"
 
 
-def incomplete_runs(scores: pd.DataFrame) -> list[str]:
-    """Name each run that lacks scores which another seed of its model and fold has, for example of a lost case."""
+def incomplete_runs(scores: pd.DataFrame, shared: bool = True) -> list[str]:
+    """Name each run that lacks scores which another run of the same test patients has, for example of a lost case.
+
+    Where the seeds share a partition these are the other seeds of its model and fold, else the other models under its
+    fold and seed.
+    """
     found, keys = [], ["case_id", "region", "metric"]
-    for (model, fold), rows in with_models(scores).groupby(["model", "fold"], sort=False):
-        if rows["seed"].nunique() < 2:
-            continue
-        there = rows.groupby([*keys, "seed"], sort=False).size().unstack("seed").notna()
-        for seed in there.columns[~there.all()]:
-            lost = there.index[~there[seed]]
+    same, other = (["model", "fold"], "seed") if shared else (["fold", "seed"], "model")
+    for who, rows in with_models(scores).groupby(same, sort=False):
+        there = rows.groupby([*keys, other], sort=False).size().unstack(other).notna()
+        for name in there.columns[~there.all()]:
+            lost = there.index[~there[name]]
             cases = lost.unique("case_id")
+            run = dict(zip(same, who, strict=True)) | {other: name}
             found.append(
-                f"{model}, fold {fold}, seed {seed} lacks {len(lost)} of {len(there)} scores that other seeds have, of "
-                f"{len(cases)} case{'s' if len(cases) > 1 else ''} ({some(cases)}): means are over what is there."
+                f"{run['model']}, fold {run['fold']}, seed {run['seed']} lacks {len(lost)} of {len(there)} scores that "
+                f"other {other}s have, of {len(cases)} case{'s' if len(cases) > 1 else ''} ({some(cases)}): means are "
+                "over what is there."
             )
     return found
 

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from benchmark.base.records import InputError, Run
-from benchmark.data.folds import folds_path, read_folds
+from benchmark.data.folds import folds_path, of_partition, read_folds
 from benchmark.data.manifest import manifest_of
 from benchmark.studies import bundle, store
 
@@ -53,16 +53,16 @@ def check_declared(runs: Sequence[Run], dataset: str) -> None:
         InputError: for the first.
     """
     manifest_of(dataset)
-    # Runs of one model differ in fold and seed only, which any config takes.
-    first = {run.model: run for run in reversed(runs)}
-    splits = {model: bundle.frozen(run, dataset)["train"]["split"] for model, run in reversed(first.items())}
+    # Runs of one model differ in fold, seed and partition only, which any config takes.
+    for run in {run.model: run for run in reversed(runs)}.values():
+        bundle.frozen(run, dataset)
     largest: dict[str, int] = {}
     for run in runs:
-        split = splits[run.model]
+        split = run.overrides.get("split", "patient")
         largest[split] = max(run.fold, largest.get(split, 0))
     for split, fold in largest.items():
         # Before a set is scanned it has no folds.
-        if folds_path(dataset, split).exists():
+        if folds_path(dataset, of_partition(split)[0]).exists():
             store.check_fold(fold, len(read_folds(dataset, split)), dataset)
 
 

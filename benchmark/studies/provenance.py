@@ -18,7 +18,7 @@ from benchmark.data.manifest import cases_path
 from benchmark.data.volumes import sha256_file
 from benchmark.studies import code
 from benchmark.studies.store import RunRecord, Stage
-from benchmark.studies.study import Study, split_of
+from benchmark.studies.study import Study
 
 
 class Ran(Record):
@@ -71,13 +71,12 @@ class Provenance(Record):
 
 def of_runs(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
     """Make the content of ``provenance.json`` from each run's ``run.json``."""
-    splits = sorted({split_of(study, model) for model in study.models})
     identities = [record.identity for record in records.values()]
     return {
         "version": 2,
         "gathered": time.strftime("%Y-%m-%d"),
         "cases_sha256": sha256_file(cases_path(study.data)),
-        "folds_sha256": {split: sha256_file(folds_path(study.data, split)) for split in splits},
+        "folds_sha256": {split: sha256_file(folds_path(study.data, split)) for split in study.splits},
         "versions": [dict(t) for t in {tuple(identity["versions"].items()) for identity in identities}],
         "code": _codes(identities),
         "runs": {run: _kept(record) for run, record in records.items()},

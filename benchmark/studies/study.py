@@ -15,6 +15,7 @@ from benchmark.base import project
 from benchmark.base.declared import FileName, Names, Numbers, Record, read
 from benchmark.base.declared import check as checked
 from benchmark.base.records import InputError, Run, model_name
+from benchmark.data.folds import partition
 from benchmark.studies import bundle, trust
 
 SELECTORS = ("bundle", "variant", "fold", "seed")
@@ -76,11 +77,13 @@ class Check(TypedDict, total=False):
 class Study(Record):
     """What ``reports/<name>/study.json`` declares before anything is run.
 
-    ``split`` is "patient" but to show what another is worth. ``set`` holds the declared deviations from the protocol
-    for every model of the track ``identical``, ``set_native`` for those of the track ``native``, and ``deviations``
-    says why. The test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` says
-    why no number here is a verdict on a paper. A ``study.json`` that ``extends`` another study takes from it each entry
-    that it does not have. ``version`` is that of the file's format.
+    ``split`` is "patient" but to show what another is worth. With ``partitions`` "per_seed" the patients are dealt into
+    folds anew for each seed, so that training sets are sampled as often as random numbers; seed 1 has the set's own
+    folds. With "shared" all seeds have these. The publisher's split is always shared. ``set`` holds the declared
+    deviations from the protocol for every model of the track ``identical``, ``set_native`` for those of the track
+    ``native``, and ``deviations`` says why. The test is by default ``two_level`` with several seeds and ``wilcoxon``
+    with one. ``not_comparable`` says why no number here is a verdict on a paper. A ``study.json`` that ``extends``
+    another study takes from it each entry that it does not have. ``version`` is that of the file's format.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
@@ -91,6 +94,7 @@ class Study(Record):
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     compare: Compare
     split: Split = "patient"
+    partitions: Literal["per_seed", "shared"] = "per_seed"
     set: dict[str, Any] = Field(default_factory=dict)
     set_native: dict[str, Any] = Field(default_factory=dict)
     deviations: str = ""
@@ -136,7 +140,9 @@ class Study(Record):
             stages, overrides = self.stages(model), self._settings([model, *self.stages(model)][-1])
             for fold, seed in itertools.product(model.folds or self.folds, self.seeds):
                 joined = tuple(Run(self.name, stage.bundle, stage.variant, fold, seed).id for stage in stages)
-                changed = {**overrides, **by_bundle[model.bundle]}
+                split = self._split_of_seed(split_of(self, model), seed)
+                moved = {} if split == "patient" else {"split": split}
+                changed = {**moved, **overrides, **by_bundle[model.bundle]}
                 found.append(Run(self.name, model.bundle, model.variant, fold, seed, changed, joined))
         return found
 
@@ -145,11 +151,22 @@ class Study(Record):
         known = {other.name: other for other in self.models}
         return [known[name] for name in model.stages]
 
+    @property
+    def splits(self) -> list[str]:
+        """Every partition of every split that its runs are on, as the id ``split`` names it, sorted."""
+        return sorted({split for model in self.models for split in self.splits_of(split_of(self, model))})
+
+    def splits_of(self, split: str) -> list[str]:
+        """The partition of a split for each seed, each once."""
+        return list(dict.fromkeys(self._split_of_seed(split, seed) for seed in self.seeds))
+
+    def _split_of_seed(self, split: str, seed: int) -> str:
+        return partition(split, seed if self.partitions == "per_seed" else 1)
+
     def _settings(self, model: Model) -> dict[str, Any]:
         native = model.track == "native"
         own = {**bundle.compose(model.bundle).get("native", {}), **self.set_native} if native else {}
-        split = split_of(self, model)
-        return {**({} if split == "patient" else {"split": split}), **self.set, **own, **model.set}
+        return {**self.set, **own, **model.set}
 
 
 def split_of(study: Study, model: Model) -> str:

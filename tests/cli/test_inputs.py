@@ -195,6 +195,15 @@ def test_a_case_that_one_run_lost_is_said():
     ]
 
 
+def test_a_case_that_one_run_lost_is_said_where_each_seed_tests_other_patients():
+    runs = [(model, seed) for model in ("unet", "la_resunet") for seed in (1, 2)]
+    whole = table(*(scored(model, 0.5, CASES[:4] if seed == 1 else CASES[2:6], seed) for model, seed in runs))
+    assert incomplete_runs(whole, shared=False) == []
+    lost = (whole["seed"] == 2) & (whole["bundle"] == "unet") & (whole["case_id"] == CASES[3])
+    (sentence,) = incomplete_runs(whole[~lost], shared=False)
+    assert sentence.startswith("unet, fold 0, seed 2 lacks 2 of ") and f"of 1 case ({CASES[3]})" in sentence
+
+
 def test_a_report_says_which_run_lost_a_case(made):
     scores = score_table.read(made / "scores.csv")
     again = scores[(scores["bundle"] == "unet") & (scores["case_id"] != "P3/a")].assign(seed=2)

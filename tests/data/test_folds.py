@@ -5,7 +5,16 @@ import random
 import pytest
 
 from benchmark.base.records import InputError
-from benchmark.data.folds import Fold, load_folds, make, make_folds, make_fractions, read_folds, remake
+from benchmark.data.folds import (
+    Fold,
+    load_folds,
+    make,
+    make_folds,
+    make_fractions,
+    read_folds,
+    remake,
+    write_partitions,
+)
 
 PATIENTS = [f"P{number:03d}" for number in range(43)]
 
@@ -178,3 +187,41 @@ def test_folds_that_were_edited_by_hand(scanned):
     path.unlink()
     with pytest.raises(InputError, match=r"toy\.folds\.json.*benchmark data folds toy"):
         read_folds("toy")
+
+
+def test_more_partitions_deal_the_same_patients_by_the_same_scheme(scanned):
+    first = remake("toy", k=3)[1]
+    second = load_folds("toy", "patient-2")
+    assert second == make_folds(range_names(10), seed=2, k=3) != first
+    assert not (scanned / "toy.patient-2.folds.json").exists()
+    assert write_partitions("toy", ["patient", "patient-2"]) == [scanned / "toy.patient-2.folds.json"]
+    assert write_partitions("toy", ["patient", "patient-2"]) == []
+    assert load_folds("toy", "patient-2") == second
+    assert json.loads((scanned / "toy.patient-2.folds.json").read_text())["seed"] == 2
+
+
+def test_a_partition_of_other_folds_is_refused_until_the_first_is_made_anew(scanned):
+    remake("toy", k=3)
+    write_partitions("toy", ["patient-2"])
+    path = scanned / "toy.folds.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "scheme": {"k": 5, "validation": 0.125}}))
+    with pytest.raises(
+        InputError, match=r"toy\.patient-2\.folds\.json: expected partition 2 of the folds in toy\.folds"
+    ):
+        load_folds("toy", "patient-2")
+    remake("toy", k=4, replace=True)
+    assert load_folds("toy", "patient-2") == make_folds(range_names(10), seed=2, k=4)
+    assert len(json.loads((scanned / "toy.patient-2.folds.json").read_text())["folds"]) == 4
+
+
+def test_folds_without_a_scheme_have_one_partition(scanned):
+    path = remake("toy")[0]
+    path.write_text(json.dumps({"folds": json.loads(path.read_text())["folds"]}))
+    with pytest.raises(InputError, match=r'toy\.folds\.json: expected a seed and a scheme.*"partitions": "shared"'):
+        load_folds("toy", "patient-2")
+
+
+@pytest.mark.parametrize("split", ["patient-1", "patient-02", "patient-x", "patient-", "published-2", "random", ""])
+def test_a_split_that_is_none_is_refused(scanned, split):
+    with pytest.raises(InputError, match=f"split: expected one of patient, slice, published, found {split}"):
+        read_folds("toy", split)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from benchmark.data.folds import Sides
 from benchmark.report import Panel
 from benchmark.results.results import BETTER, Results
 from benchmark.stats.compare import compare
@@ -44,7 +45,7 @@ def demo(study=STUDY, manifest=MANIFEST, scores=None, **given):
         "provenance": SimpleNamespace(runs={}),
         "configs": {model["bundle"]: {"max_epochs": 4} for model in study["models"]},
         "panels": [panel(rank=rank) for rank in ("best", "median", "worst")],
-        "folds": {"folds": [{"train": ["P00"], "validation": ["P01"], "test": ["P02"]}] * 3},
+        "folds": [(Sides(train=("P00",), validation=("P01",), test=("P02",)),) * 3],
         "origin": {"commit": "9f" * 20, "versions": {"torch": "2.8"}},
     }  # fmt: skip
     return Results(declared(**study), **{**usual, **given})

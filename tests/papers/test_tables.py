@@ -71,7 +71,7 @@ def results_of(name, **more):
     scores = with_models(paper.scores)
     rest = scores.drop(own.index)
     return demo(study, {**MANIFEST, "source": "lgg", "pictures": "private"}, own, every=scores, histories=found,
-                apart=rest[~rest["metric"].isin(COUNTS)], paper=replace(paper, histories=found), folds=None,
+                apart=rest[~rest["metric"].isin(COUNTS)], paper=replace(paper, histories=found), folds=[()],
                 panels=(), origin={})  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def write_cells():
     """List the cells of the study's report, as a report does, without scanned data and figures."""
     declared = study.load("demo")
     cases = SimpleNamespace(manifest=manifest_of(declared.data), warnings=())
-    results = Results(declared, cases=cases, panels=(), folds=None, differences={}, warnings=[], origin={})
+    results = Results(declared, cases=cases, panels=(), folds=[()], differences={}, warnings=[], origin={})
     beside = page.beside_paper(results, declared.folder, None)
     page.record(results, page.build(results, [], beside), declared.folder)
 

@@ -11,6 +11,7 @@ from helpers.synthetic_scores import histories, realistic, rows, table
 from matplotlib.image import imread
 
 from benchmark.base import project
+from benchmark.data.folds import Sides
 from benchmark.data.manifest import load_manifest
 from benchmark.papers.published import load
 from benchmark.papers.values import Paper
@@ -147,16 +148,28 @@ def test_the_sequences_of_a_subject_are_drawn_where_pictures_may_be(tmp_path, pi
     assert ("runs/demo/figures/paper_fig_1.png" in text) == (pictures == "private")
 
 
+def sides(train, test):
+    return Sides(train=(train,), validation=(), test=(test,))
+
+
 def test_few_patients_one_seed_and_leaks_are_said():
     study, scores = {**STUDY, "seeds": [1], "folds": [0]}, realistic(patients=4, seeds=(1,))
-    small = demo(study, scores=scores, folds={"folds": [{"train": ["P1"], "validation": ["P2"], "test": ["P1"]}, {}]})
+    small = demo(study, scores=scores, folds=[(sides("P1", "P1"), sides("P1", "P2"))])
     text = " ".join(cautions(small))
     assert "4 patients are too few for any comparison to come out significant" in text
     assert "smallest possible p is 0.125" in text
     assert "One seed only" in text
     assert "LEAK: 1 patients" in text
-    honest = demo(study, scores=scores, folds={"folds": [{"train": ["P1"], "test": ["P2"]}, {}]})
-    assert "Only 1 of 2 folds were run" in " ".join(cautions(honest))
+    honest = demo(study, scores=scores, folds=[(sides("P1", "P2"), sides("P2", "P1"))])
+    assert "Only 1 of 2 folds were run: not every patient was tested." in " ".join(cautions(honest))
+
+
+def test_a_patient_on_two_sides_of_any_partition_is_a_leak():
+    clean, leaking = (sides("P1", "P2"), sides("P2", "P1")), (sides("P1", "P2"), sides("P2", "P2"))
+    text = " ".join(cautions(demo({**STUDY, "folds": [0]}, folds=[clean, leaking])))
+    assert "LEAK: 1 patients are on two sides of a fold" in text
+    text = " ".join(cautions(demo({**STUDY, "folds": [0]}, folds=[clean, clean])))
+    assert "Only 1 of 2 folds were run: not every patient was tested by each seed." in text
 
 
 def test_no_report_says_that_patients_stay_apart_where_nobody_knows_them():

@@ -40,7 +40,7 @@ def test_runs_are_models_by_folds_by_seeds_with_their_overrides(project):
     ]
     # What is said for one model wins over what is said for all, and the command line over both.
     assert runs[0].overrides == {"max_epochs": 9, "amp": False}
-    assert runs[-1].overrides == {"max_epochs": 9, "amp": True, "fusion": False}
+    assert runs[-1].overrides == {"max_epochs": 9, "amp": True, "fusion": False, "split": "patient-5"}
     assert {run.study for run in runs} == {"sweep"}
     assert study.load("sweep").folder == project / "reports" / "sweep"
 
@@ -304,3 +304,23 @@ def test_a_split_reaches_the_runs_and_a_models_own_wins(project):
     configs = [bundle.frozen(run, "phantom") for run in loaded.runs()]
     assert [config["train"]["split"] for config in configs] == ["slice", "patient"]
     assert [config["inference"]["split"] for config in configs] == ["slice", "patient"]
+
+
+def test_each_seed_has_a_partition_of_its_own_unless_they_share_one(project):
+    write_study("repeated", seeds=[1, 2, 3])
+    write_study("shared", seeds=[1, 2, 3], partitions="shared")
+    write_study("published", seeds=[1, 2], split="published")
+    loaded = [study.load(name) for name in ("repeated", "shared", "published")]
+    assert [one.splits for one in loaded] == [["patient", "patient-2", "patient-3"], ["patient"], ["published"]]
+    configs = [bundle.frozen(run, "phantom")["train"] for run in loaded[0].runs() if run.fold == 0]
+    assert {(config["seed"], config["split"]) for config in configs} == {
+        (1, "patient"), (2, "patient-2"), (3, "patient-3")
+    }  # fmt: skip
+    assert {run.overrides["split"] for run in loaded[2].runs()} == {"published"}
+
+
+def test_both_stages_of_a_system_are_on_the_partition_of_their_seed(project):
+    models = [{"bundle": "resnet50_classifier", "variant": "gate"}, {"bundle": "unet"}]
+    joined = {"bundle": "unet", "variant": "two_stage", "stages": ["resnet50_classifier/gate", "unet"]}
+    write_study("staged", seeds=[2], models=[*models, joined])
+    assert {run.overrides["split"] for run in study.load("staged").runs()} == {"patient-2"}
