@@ -3,7 +3,7 @@
 From the repository's root, with the package and its libraries importable and brats_small scanned and prepared (or
 ``--manifest phantom``, which needs nothing): ``python research/gpu.py PART [PART ...]``, or ``all``. Every part is a
 process with its own time limit; one that fails or takes too long is reported and the next begins. Without a GPU the
-parts run with small numbers on the processor, so that the script itself can be tried.
+parts run with small numbers on the processor, with five times the limit, so that the script itself can be tried.
 
 Parts:
     variants:BUNDLE      a bare loop under each technique (graph, layout, compiler, algorithms): speed, kernels, bits
@@ -430,28 +430,43 @@ def bits(recipes: str, manifest: str, others: bool = True) -> Iterator[dict[str,
 
 
 def once(recipe: str, manifest: str) -> Iterator[dict[str, Any]]:
-    """Train a few epochs, timed from within; for ``jobs``."""
+    """Train a few epochs, timed from within; for ``jobs``.
+
+    On a GPU ``reserved_mb`` is what torch held and ``used_mb`` what the driver calls used, by all processes there.
+    """
     parser = config(recipe, manifest, max_epochs=4, epoch_images=480 if GPU else 16, spatial_size=SIZE)
+    if not GPU:
+        small = {"max_epochs": 1, "validate#dataset#cases": "$@data.part(@fold, 'validation')[:1]"}
+        parser.update(small | ({"channels": [4, 8, 16, 32, 64]} if "channels" in parser.config else {}))
     parser.get_parsed_content("initialize")
     trainer = parser.get_parsed_content("train#trainer")
     started = time.perf_counter()
     parser.get_parsed_content("training")
     synchronise()
-    yield {"recipe": recipe, "seconds": round(time.perf_counter() - started, 2), "epochs": trainer.state.epoch}
+    row = {"recipe": recipe, "seconds": round(time.perf_counter() - started, 2), "epochs": trainer.state.epoch}
+    if GPU:
+        free, total = torch.cuda.mem_get_info()
+        row |= {"reserved_mb": torch.cuda.max_memory_reserved() >> 20, "used_mb": (total - free) >> 20}
+    yield row
 
 
 def jobs(recipe: str, manifest: str) -> Iterator[dict[str, Any]]:
-    """Run one, two and four trainings at once."""
+    """Run one, two and four trainings at once; ``gain`` is the time of as many one after another over theirs."""
+    alone = 0.0
     for count in (1, 2, 4):
         started = time.perf_counter()
         command = [sys.executable, __file__, f"once:{recipe}", "--manifest", manifest, "--here"]
         running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
-        inside = [json.loads(process.communicate()[0].splitlines()[-1])["seconds"] for process in running]
+        inside = [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
+        longest = max(row["seconds"] for row in inside)
+        alone = alone or longest
         yield {
             "recipe": recipe,
             "at_once": count,
             "seconds": round(time.perf_counter() - started, 1),
-            "seconds_of_training": max(inside),
+            "seconds_of_training": longest,
+            "gain": round(count * alone / longest, 2),
+            **{key: max(row[key] for row in inside) for key in ("reserved_mb", "used_mb") if key in inside[0]},
         }
 
 
@@ -503,7 +518,8 @@ def run_parts(parts: list[str], manifest: str, together: int, out: Path | None) 
             )
             for part, file in zip(group, files, strict=True)
         ]
-        limits = [LIMITS[part.partition(":")[0]] for part in group]
+        # Time on a GPU is dear; a processor may be busy with something else.
+        limits = [LIMITS[part.partition(":")[0]] * (1 if GPU else 5) for part in group]
         for part, process, file in zip(group, running, files, strict=True):
             limit = (sum(limits) if part.startswith(TIMED) else max(limits)) - (time.monotonic() - started)
             try:

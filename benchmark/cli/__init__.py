@@ -104,7 +104,8 @@ def run_all(
     select: Select = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
     jobs: Annotated[
-        int | None, typer.Option(help="Runs at once; by default one per GPU, or one per processor.")
+        int | None,
+        typer.Option(help="Runs at once; by default as many as fit in the GPUs' free memory, or one per processor."),
     ] = None,
     gpus: Annotated[str | None, typer.Option(help="GPUs to use, such as 0,1; by default all.")] = None,
     allow_code: AllowCode = False,
@@ -136,8 +137,7 @@ def run_all(
         typer.echo(f"{path}: the folds of one seed (written)")
     execute.check(runs, declared.data)
     with Watch(runs, declared.data, console()) as watch:
-        at_once = jobs or len(chosen_gpus) or os.cpu_count() or 1
-        outcomes = execute.execute(runs, changes, min(at_once, len(runs)), chosen_gpus, watch, allow_code)
+        outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     for outcome in failed:
         print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)

@@ -129,6 +129,15 @@ class Claim(TypedDict):
     same_as: NotRequired[Name]
 
 
+class Overhead(TypedDict):
+    """What a paper says in words that a part of a network costs: our ``model`` has the part, ``against`` lacks it."""
+
+    states: Name
+    where: Name
+    model: Name
+    against: Name
+
+
 class About(TypedDict):
     """The paper."""
 
@@ -285,6 +294,7 @@ class Published(Record):
     tables: tuple[PrintedTable, ...]
     figures: tuple[PrintedFigure, ...] = ()
     claims: tuple[Claim, ...] = ()
+    overheads: tuple[Overhead, ...] = ()
     relations: tuple[Relation, ...] = ()
 
     @property

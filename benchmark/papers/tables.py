@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pandas as pd
 from benchmark.papers.implied import VERDICTS, Finding, summary
 from benchmark.papers.published import cell, role
 from benchmark.papers.values import WIDEST, Ours, Paper, Place, declared_tests, difference, ours, places, verdict
+from benchmark.report.costs import SCALE, SHOWN, number
 from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text, cells_of
 from benchmark.report.tables import NONE, gap_cells, p_value, short
 from benchmark.scoring.counts import SLICE
@@ -49,7 +51,7 @@ def sections(paper: Paper, figures: Sequence[Block], findings: Sequence[Finding]
     blocks += [
         _layers(table) if table["kind"] == "layers" else paper_table(paper, table) for table in paper.published.tables
     ]
-    blocks += tracks(paper, study)
+    blocks += [*tracks(paper, study), *overheads(paper)]
     if figures:
         blocks += [Heading("The paper's figures"), *figures]
     return [*blocks, Heading("What the printed numbers imply"), *implied_blocks(findings)]
@@ -233,6 +235,46 @@ def _tested_pair(tests: pd.DataFrame, native: str) -> tuple[str, str]:
     if len(words) == 1:
         return p, f"{next(iter(words))} in all regions"
     return p, "; ".join(f"{word} in {', '.join(regions)}" for word, regions in words.items())
+
+
+def overheads(paper: Paper) -> list[Block]:
+    """What the paper says in words of the cost of a part, each beside ours without it, with it, and their ratio.
+
+    Costs that were not recorded of both are left out.
+    """
+    found: list[Block] = []
+    for said in paper.published.overheads:
+        pair = (said["against"], said["model"])
+        without, with_it = _costs_of(paper, pair)
+        rows = [
+            [title, *(number(cost.get(name), SCALE.get(name, 1)) for cost in (without, with_it)),
+             f"{with_it[name] / without[name]:.3f}"]
+            for name, title in SHOWN.items()
+            if name != "epochs" and not pd.isna([cost.get(name) for cost in (without, with_it)]).any()
+        ]  # fmt: skip
+        caption = f"{said['where'].capitalize()}: {said['states']}. The paper prints no number for it; "
+        if not rows:
+            found.append(Text(caption + "of ours none is recorded."))
+            continue
+        caption += "ours:"
+        note = (
+            "The numbers are those of the section Cost. Parameters and multiply-adds follow from the networks alone, "
+            "times also from what else ran on the machine."
+        )
+        found.append(Table(caption, ["Cost", *pair, "Ratio"], rows, notes=[note], name=f"Cost, {said['where']}"))
+    return found
+
+
+def _costs_of(paper: Paper, pair: tuple[str, str]) -> list[dict[Any, Any]]:
+    """Rows of ``costs.csv`` of two models on one device in one precision, empty where there are none."""
+    if paper.costs is None:
+        return [{}, {}]
+    place = ["device", "precision"]
+    first, second = (paper.costs[paper.costs["model"] == model].dropna(subset="device") for model in pair)
+    for row, other in product(first.to_dict("records"), second.to_dict("records")):
+        if all(row[key] == other[key] for key in place):
+            return [row, other]
+    return [{}, {}]
 
 
 class Reasons:

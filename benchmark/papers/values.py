@@ -29,7 +29,7 @@ class Paper:
     """What a report sets beside its own numbers: what the paper printed, and all scores that the study has.
 
     ``scores`` holds every row, counts and slices included; ``comparisons`` is the study's. ``settings`` maps a model
-    to its configs' values by id, ``histories`` maps a run's id to its training history.
+    to its configs' values by id, ``histories`` maps a run's id to its training history, ``costs`` is ``costs.csv``.
     ``why_not`` is the study's reason why no number is a verdict on the paper, empty where there is none.
     """
 
@@ -39,6 +39,7 @@ class Paper:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     why_not: str = ""
     histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    costs: pd.DataFrame | None = None
 
     @cached_property
     def rows(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from benchmark.base.files import write_json, write_text
 from benchmark.papers import figures as paper_figures
 from benchmark.papers import implied
 from benchmark.papers import tables as papers
-from benchmark.report import evidence, figures, tables
+from benchmark.report import costs, evidence, figures, tables
 from benchmark.report.document import (
     CELL_COLUMNS,
     Block,
@@ -83,6 +83,7 @@ def build(results: Results, drawn: Sequence[Figure], of_paper: Sequence[Block] =
     of_scores += _spread(results)
     if lesions := tables.lesion_table(results.lesions):
         of_scores += [Heading("Lesions"), lesions]
+    of_scores += costs.blocks(results.costs)
     there = set(pd.unique(results.scores["metric"]))
     rules = tables.rules_table([name for name in metrics if name in there], metrics)
     known = tables.notes_table(results.scores) or Text(

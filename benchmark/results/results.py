@@ -21,6 +21,7 @@ from benchmark.data.prepare import DataSet
 from benchmark.papers import published as printed
 from benchmark.papers.values import Paper
 from benchmark.report import evidence
+from benchmark.report.costs import costs
 from benchmark.report.document import CELL_COLUMNS
 from benchmark.report.figures import Panel
 from benchmark.report.tables import Metrics, in_unit
@@ -38,8 +39,8 @@ BETTER = {name: metric.better for name, metric in METRICS.items()}
 GATHERED = ("scores.csv", "histories.csv", "provenance.json")
 """What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
 
-OUTPUTS = ("comparisons", "methods", "ranking", "power")
-"""Tables that are computed from the scores and written beside the report, each as a CSV file of that name."""
+OUTPUTS = ("comparisons", "methods", "ranking", "power", "costs")
+"""Tables that follow from what is gathered and are written beside the report, each as a CSV file of that name."""
 
 
 class External(NamedTuple):
@@ -292,6 +293,19 @@ class Results:
         return provenance.read(self.study)
 
     @cached_property
+    def costs(self) -> pd.DataFrame | None:
+        """What each model cost, as ``costs.csv`` has it; None where no run is on record."""
+        tested = self.raw.groupby(["bundle", "variant", "fold", "seed"])["case_id"].nunique()
+        keys = tested.index.to_list()
+        cases = {Run("", *key).id: int(count) for key, count in zip(keys, tested, strict=True)}
+        models = {
+            model.name: f"joins {' and '.join(model.stages)} and costs what they do together" if model.stages else ""
+            for model in self.study.models
+        }
+        models |= dict.fromkeys(self.external, "made by another tool, at a cost that is not known")
+        return costs(self.provenance, self.histories, cases, models)
+
+    @cached_property
     def origin(self) -> dict[str, Any]:
         """What the report prints of where the scores are from."""
         return provenance.summary(self.provenance, self.histories)
@@ -343,7 +357,8 @@ class Results:
                 keys = [row["config"] for row in table["rows"] if "config" in row]
                 settings[name] = {key: _at(self.configs[name], key) for key in keys}
                 settings[name]["modalities"] = ", ".join(self.cases.manifest.modalities)
-        return Paper(self.published, self.every, self.comparisons, settings, self.study.not_comparable, self.histories)
+        why_not = self.study.not_comparable
+        return Paper(self.published, self.every, self.comparisons, settings, why_not, self.histories, self.costs)
 
     @cached_property
     def cells(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Do a list of runs, each in a subprocess of its own, as many at once as there are processors or GPUs."""
+"""Do a list of runs, each in a subprocess of its own, as many at once as processors or a GPU's memory allow."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ from benchmark.studies import bundle, store
 
 LEASH = "BENCHMARK_LEASH"
 """Environment variable that tells a run's process to end when its standard input does: its parent is gone."""
+
+AT_ONCE = "BENCHMARK_AT_ONCE"
+"""Environment variable that tells a run's process how many runs may share its device, to be recorded."""
+
+FREE_SHARE = 0.9
+"""Share of a GPU's free memory that runs may fill together."""
+
+CONTEXT_MB = 1024
+"""Memory of a GPU that a process is taken to need beside what torch holds, for the driver and its libraries."""
 
 
 @dataclass(frozen=True)
@@ -81,44 +90,103 @@ def check_stages(runs: Sequence[Run]) -> None:
 def execute(
     runs: Sequence[Run],
     changes: Mapping[str, Any],
-    jobs: int,
+    jobs: int | None,
     gpus: Sequence[str],
     on_change: Callable[[Run, str], None],
     allow_code: bool = False,
 ) -> list[Outcome]:
     """Run what is not done, ``jobs`` at once, spread over ``gpus`` where there are any; return how each run ended.
 
-    Runs that join others start when all those have ended.
+    With None it is one run per processor, and on GPUs ``fitting``, once each model has a run that measured its memory:
+    until then one per GPU. Runs that join others start when all those have ended.
     A run is a subprocess, so that one that is killed takes no other with it; threads only wait for them. An
     interrupt (Ctrl-C) ends the running ones and starts no more.
     """
-    places: queue.Queue[str] = queue.Queue()
+    words = partial(command, changes=changes, allow_code=allow_code)
+    trained, joined = ([run for run in runs if bool(run.stages) == joins] for joins in (False, True))
+    alone = _to_be_measured(trained) if gpus and jobs is None else []
+    outcomes = _at_once(alone, len(gpus), gpus, words, on_change)
+    at_once = jobs or (fitting(trained, gpus) if gpus else os.cpu_count() or 1)
+    for several in ([run for run in trained if run not in alone], joined):
+        outcomes += _at_once(several, at_once, gpus, words, on_change)
+    return sorted(outcomes, key=lambda outcome: runs.index(outcome.run))
+
+
+def fitting(
+    runs: Sequence[Run], gpus: Sequence[str], free: Callable[[str], float] | None = None, processors: int | None = None
+) -> int:
+    """How many of these runs fit on all GPUs at once: by memory, and no more than there are processors.
+
+    Each is taken to need as much as the one of them that needed most, with a margin; ``free`` gives a GPU's free
+    memory in MiB. One per GPU where a model has no run that says what it needed. That several at once are faster than
+    one after another has not been measured.
+    """
+    needs = {model: _needed(runs, model) for model in {run.model for run in runs if store.state(run) != "done"}}
+    if not all(needs.values()):
+        return len(gpus)
+    most = max(needs.values(), default=0) + CONTEXT_MB
+    room = min(int(FREE_SHARE * (free or free_memory)(gpu) // most) for gpu in gpus)
+    by_processors = (processors or os.cpu_count() or 1) // len(gpus)
+    return len(gpus) * max(1, min(room, by_processors))
+
+
+def _needed(runs: Sequence[Run], model: str) -> float:
+    """Most memory of a GPU in MiB that torch held in a training of a model; 0 where no run of it says so."""
+    found = [0.0]
+    for run in runs:
+        if run.model == model and (store.folder(run) / "run.json").exists():
+            stages = store.read_record(store.folder(run)).stages or {}
+            # What predicts can need more than what trains, so that both must have ended.
+            if {"train", "predict"} <= set(stages):
+                found += [stage.reserved_gpu_memory_mb or 0 for stage in stages.values()]
+    return max(found)
+
+
+def _to_be_measured(runs: Sequence[Run]) -> list[Run]:
+    """The first run that is not done of each model of which no run says how much memory it needs."""
+    left = {run.model: run for run in reversed(runs) if store.state(run) != "done"}
+    return [run for model, run in reversed(left.items()) if not _needed(runs, model)]
+
+
+def _at_once(
+    runs: Sequence[Run],
+    jobs: int,
+    gpus: Sequence[str],
+    words: Callable[[Run], list[str]],
+    on_change: Callable[[Run, str], None],
+) -> list[Outcome]:
+    jobs, places = min(jobs, sum(store.state(run) != "done" for run in runs)) or 1, queue.Queue[str]()
     for job in range(jobs):
         places.put(gpus[job % len(gpus)] if gpus else "")
-    stop, words = threading.Event(), partial(command, changes=changes, allow_code=allow_code)
+    stop, sharing = threading.Event(), -(-jobs // max(len(gpus), 1))
 
     def work(run: Run) -> Outcome:
         if store.state(run) != "done" and not stop.is_set():
             gpu = places.get()
             try:
                 on_change(run, "running")
-                _run_process(run, words(run), gpu, stop)
+                _run_process(run, words(run), _environment(gpu, sharing), stop)
             finally:
                 places.put(gpu)
         outcome = _outcome(run, words(run))
         on_change(run, outcome.state)
         return outcome
 
-    with ThreadPoolExecutor(max_workers=places.qsize()) as pool:
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
-            outcomes = []
-            for joins in (False, True):
-                futures = [pool.submit(work, run) for run in runs if bool(run.stages) == joins]
-                outcomes += [future.result() for future in futures]
-            return outcomes
+            return [future.result() for future in [pool.submit(work, run) for run in runs]]
         except BaseException:
             stop.set()
             raise
+
+
+def free_memory(gpu: str) -> float:
+    """Free memory of a GPU in MiB as the driver says it; 0 where it does not."""
+    words = ["nvidia-smi", "-i", gpu, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return 0.0
 
 
 def visible_gpus() -> list[str]:
@@ -153,7 +221,7 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _run_process(run: Run, words: Sequence[str], gpu: str, stop: threading.Event) -> None:
+def _run_process(run: Run, words: Sequence[str], environment: Mapping[str, str], stop: threading.Event) -> None:
     folder = store.folder(run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +229,7 @@ def _run_process(run: Run, words: Sequence[str], gpu: str, stop: threading.Event
         with (folder / "run.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *words],
-                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=_environment(gpu),
+                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment,
             )  # fmt: skip
             while process.poll() is None:
                 if stop.wait(timeout=0.2):
@@ -173,9 +241,11 @@ def _run_process(run: Run, words: Sequence[str], gpu: str, stop: threading.Event
         raise InputError(f"{folder} cannot be run: {error.strerror or error}.") from error
 
 
-def _environment(gpu: str) -> dict[str, str]:
+def _environment(gpu: str, sharing: int) -> dict[str, str]:
     # One thread per process in numpy and BLAS as well: runs side by side must not fight for processors.
-    environment = {**os.environ, LEASH: "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ, LEASH: "1", AT_ONCE: str(sharing), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"
+    }  # fmt: skip
     return {**environment, "CUDA_VISIBLE_DEVICES": gpu} if gpu else environment
 
 

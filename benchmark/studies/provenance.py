@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from benchmark.base import declared
 from benchmark.base.declared import Record
@@ -17,7 +17,7 @@ from benchmark.data.folds import folds_path
 from benchmark.data.manifest import cases_path
 from benchmark.data.volumes import sha256_file
 from benchmark.studies import code
-from benchmark.studies.store import RunRecord, Stage
+from benchmark.studies.store import Network, RunRecord, Stage
 from benchmark.studies.study import Study
 
 
@@ -33,6 +33,7 @@ class Ran(Record):
     overrides: dict[str, Any]
     started: str
     stages: dict[str, Stage] | None
+    network: Network | None = None
     on_two_sides: int | None = None
 
     @model_validator(mode="after")
@@ -51,7 +52,8 @@ class Ran(Record):
 class Provenance(Record):
     """A study's ``provenance.json``: ``runs`` by their ids, ``code`` the hashes of each name that their configs reach.
 
-    In version 1, which says none, ``code`` is a list of hashes of all our code.
+    ``networks`` are by model, counted by ``research/networks.py`` from what runs recorded as set, where the runs
+    themselves did not count. In version 1, which says none, ``code`` is a list of hashes of all our code.
     """
 
     gathered: str
@@ -60,6 +62,7 @@ class Provenance(Record):
     versions: tuple[dict[str, Any], ...]
     code: dict[str, tuple[str, ...]] | tuple[str, ...]
     runs: dict[str, Ran]
+    networks: dict[str, Network] = Field(default_factory=dict)
     version: Literal[1, 2] = 1
 
     @property
@@ -85,7 +88,7 @@ def of_runs(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
 
 def _kept(record: RunRecord) -> dict[str, Any]:
     content = record.model_dump(exclude_unset=True)
-    kept = {key: content.get(key) for key in Ran.model_fields if key != "on_two_sides"}
+    kept = {key: content.get(key) for key in Ran.model_fields if key in content or Ran.model_fields[key].is_required()}
     test, train, validation = (record.patients.get(side) for side in ("test", "train", "validation"))
     if test is None or train is None or validation is None:
         return kept

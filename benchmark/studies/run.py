@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from benchmark.data.prepare import DataSet, PreparedCase
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.scoring import detection, score_table
 from benchmark.scoring.metrics import score_case
-from benchmark.studies import bundle, store
+from benchmark.studies import bundle, cost, store
+from benchmark.studies.execute import AT_ONCE
 
 # How long a new process waits for one that is being killed to let go of a run's folder.
 PATIENCE_S = 10
@@ -49,6 +51,8 @@ def run(run: Run, dataset: str) -> None:
         return
     folder, device = store.folder(run), _device()
     folder.mkdir(parents=True, exist_ok=True)
+    if not run.stages:
+        what.update(_precision(configs))
     store.check(run, what, device)
     try:
         with FileLock(folder / ".lock", timeout=PATIENCE_S):
@@ -106,7 +110,7 @@ def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
 
 
 def _workflow(folder: Path, kind: str, run_id: str) -> dict[str, Any]:
-    """Run a config of a run's folder; return the precision that it computed in, which follows from the machine."""
+    """Run a config of a run's folder; return the precision that it computed in, and note the size of its network."""
     from monai.bundle.workflows import ConfigWorkflow
 
     workflow = ConfigWorkflow(config_file=str(folder / "configs" / f"{kind}.json"), workflow_type=None, run_id=run_id)
@@ -115,8 +119,28 @@ def _workflow(folder: Path, kind: str, run_id: str) -> dict[str, Any]:
     _note(folder, patients={**recorded, **{side: _patients(workflow, id_) for side, id_ in DATASETS[kind].items()}})
     workflow.run()
     workflow.finalize()
-    amp, kind_of_number = (workflow.parser.get_parsed_content(name) for name in ("amp", "amp_dtype"))
-    return {"precision": str(kind_of_number if amp else "float32").removeprefix("torch.")}
+    if kind == "train":
+        _note_network(folder, workflow.parser)
+    return {"precision": cost.precision(workflow.parser)}
+
+
+def _precision(configs: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """Precision in which a run's training and inference compute on this machine, as an entry of its identity."""
+    from monai.bundle import ConfigParser
+
+    try:
+        found = [cost.precision(ConfigParser(copy.deepcopy(configs[kind]))) for kind in bundle.CONFIGS]
+    except Exception:
+        return {}  # the run fails of the same, and writes down why
+    return {"precision": ", ".join(dict.fromkeys(found))}
+
+
+def _note_network(folder: Path, parser: Any) -> None:
+    try:
+        _note(folder, network=cost.count(parser))
+    except Exception as error:
+        # Nothing that was trained is lost for a number that a report can do without.
+        print(f"The network's size was not counted: {sentence(error)}", flush=True)
 
 
 def _patients(workflow: Any, dataset: str) -> list[str] | None:
@@ -156,11 +180,12 @@ def _timed(folder: Path, stage: str, work: Callable[[], dict[str, Any] | None]) 
     print(f"--- {stage}", flush=True)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), _processor_seconds()
     found = work() or {}
     usage: dict[str, Any] = {
         # Of this process: the epochs before a kill are in history.csv.
         "seconds": round(time.perf_counter() - started, 1),
+        "processor_seconds": round(_processor_seconds() - processor, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu x{os.cpu_count()}",
         # A stage may be done again by later code, scores above all.
@@ -169,8 +194,17 @@ def _timed(folder: Path, stage: str, work: Callable[[], dict[str, Any] | None]) 
     }
     if torch.cuda.is_available():
         usage["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
+        usage["reserved_gpu_memory_mb"] = round(torch.cuda.max_memory_reserved() / 2**20)
+    if AT_ONCE in os.environ:
+        usage["at_once"] = int(os.environ[AT_ONCE])
     stages = store.read_record(folder).model_dump(exclude_unset=True).get("stages") or {}
     _note(folder, stages={**stages, stage: usage})
+
+
+def _processor_seconds() -> float:
+    """Seconds of all threads of this process, and of its children that ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def _note(folder: Path, **entries: Any) -> None:

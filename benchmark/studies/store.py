@@ -40,14 +40,30 @@ DECIDES_BITS = (
 
 
 class Stage(Record):
-    """What a stage of a run took; ``commit`` is "" in the oldest records, ``precision`` where no network was used."""
+    """What a stage of a run took; ``commit`` is "" in the oldest records, ``precision`` where no network was used.
+
+    ``processor_seconds`` are of all threads and of the processes that it started and that ended. ``at_once`` is how
+    many runs the command that started it allowed on its device, None where it was started alone. Of a GPU's memory,
+    ``peak`` is what tensors took and ``reserved`` what torch held for them. Old records have fewer entries.
+    """
 
     seconds: float
     peak_memory_mb: int | float
     device: str
     commit: str = ""
     precision: str = ""
+    processor_seconds: float | None = None
+    at_once: int | None = None
     peak_gpu_memory_mb: int | float | None = None
+    reserved_gpu_memory_mb: int | float | None = None
+
+
+class Network(Record):
+    """Size of a run's network, as ``studies.cost`` counts it for an input of this shape (channels, *spatial)."""
+
+    parameters: int
+    multiply_adds: int
+    input: tuple[int, ...]
 
 
 class Sides(TypedDict, total=False):
@@ -77,13 +93,15 @@ class Identity(TypedDict, total=False):
     code: Required[Any]
     stages: dict[str, str | None]
     threshold: float
+    precision: str
 
 
 class RunRecord(Record):
     """A run's ``run.json``. Version 1, which says none, hashed all files of networks and training as one text.
 
     ``machine`` is what decides bits besides the identity, ``patients`` who was on each side in training and testing,
-    None where a dataset does not say it, and ``scores_sha256`` the checksum of ``scores.csv``; old records have none.
+    None where a dataset does not say it, and ``scores_sha256`` the checksum of ``scores.csv``; old records have none,
+    nor the size of the ``network`` and the identity's ``precision``.
     """
 
     study: str
@@ -101,6 +119,7 @@ class RunRecord(Record):
     machine: dict[str, Any] = Field(default_factory=dict)
     patients: dict[str, tuple[str, ...] | None] = Field(default_factory=dict)
     scores_sha256: str = ""
+    network: Network | None = None
     stages: dict[str, Stage] | None = None
     version: Literal[1, 2] = 1
 
@@ -217,10 +236,15 @@ def read_record(place: Path) -> RunRecord:
 
 
 def differing(recorded: RunRecord, what: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """What differs between the identity that a run was recorded with and another: key, old value and new value."""
+    """What differs between the identity that a run was recorded with and another: key, old value and new value.
+
+    The precision is no difference where one of them does not say it: it follows from a machine, and only a run that
+    computes there asks for it.
+    """
     before = {**recorded.identity, "code": code.at_the_moves(recorded.identity["code"], what["code"])}
     # Most is equal, and thousands of cases are compared faster than rewritten.
     keys = [key for key in dict.fromkeys([*before, *what]) if before.get(key) != what.get(key)]
+    keys = [key for key in keys if key != "precision" or (key in before and key in what)]
     old, new = ({key: side.get(key) for key in keys} for side in (before, what))
     return _differing(code.without_modules(old), code.without_modules(new))
 

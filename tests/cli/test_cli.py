@@ -73,6 +73,11 @@ def test_what_the_study_leaves_behind(unbroken):
     assert {"unet", "resunet_tversky", "la_resunet"} <= set(comparisons.astype(str).to_numpy().ravel())
     report = (reports / "report.md").read_text(encoding="utf-8")
     assert "PHANTOM" in report.upper() and TINY["deviations"] in report
+    costs = pd.read_csv(reports / "costs.csv").set_index("model")
+    assert list(costs.index) == [name.partition("/")[0] for name in IDS] and costs.loc["unet", "input"] == "4 x 32 x 32"
+    told = costs[["parameters", "multiply_adds", "epoch_seconds", "processor_hours", "host_memory_mb", "at_once"]]
+    assert (told > 0).all(axis=None) and (costs["epochs"] == TINY["set"]["max_epochs"]).all()
+    assert (costs["inference_case_seconds"] > 0).all() and "## Cost" in report
     assert "\\begin{tabular}" in (reports / "report.tex").read_text(encoding="utf-8")
     figures = {path.name: path.read_bytes()[:8] for path in (reports / "figures").iterdir()}
     expected = {"training_curves.png", "boxplot_dice.png", *(f"panels_{name.partition('/')[0]}.png" for name in IDS)}
@@ -93,7 +98,9 @@ def test_a_run_folder_is_a_bundle_with_its_record_and_predictions(unbroken):
     record = json.loads((folder / "run.json").read_text())
     assert {"fingerprint", "identity", "commit", "platform", "command", "started", "stages", "machine"} <= set(record)
     for stage in ("train", "predict"):
-        assert {"seconds", "peak_memory_mb", "device"} <= set(record["stages"][stage])
+        assert {"seconds", "processor_seconds", "peak_memory_mb", "device"} <= set(record["stages"][stage])
+        assert record["stages"][stage]["precision"] in record["identity"]["precision"].split(", ")
+        assert record["stages"][stage]["at_once"] == 1
     assert record["patients"] == {side: sorted(record["identity"]["fold"][side]) for side in record["patients"]}
     assert set(record["patients"]) == {"train", "validation", "test"}
     assert record["scores_sha256"] == hashlib.sha256((folder / "scores.csv").read_bytes()).hexdigest()

@@ -42,7 +42,7 @@ def demo(study=STUDY, manifest=MANIFEST, scores=None, **given):
         "external": {}, "compared_models": list(pd.unique(scores["model"])), "lesions": pd.DataFrame(),
         "comparisons": compare(scores, study["compare"], BETTER),
         "histories": histories(epochs=4), "differences": {}, "missing": {}, "warnings": [], "paper": None,
-        "provenance": SimpleNamespace(runs={}),
+        "provenance": SimpleNamespace(runs={}), "costs": None,
         "configs": {model["bundle"]: {"max_epochs": 4} for model in study["models"]},
         "panels": [panel(rank=rank) for rank in ("best", "median", "worst")],
         "folds": [(Sides(train=("P00",), validation=("P01",), test=("P02",)),) * 3],

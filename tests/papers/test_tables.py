@@ -15,7 +15,7 @@ from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark.papers.figures import draw_all
 from benchmark.papers.published import FILE, load, parse
-from benchmark.papers.tables import native_of, paper_table, tracks
+from benchmark.papers.tables import native_of, overheads, paper_table, tracks
 from benchmark.papers.values import Ours, Paper, difference, ours, verdict
 from benchmark.report.document import Figure, Key, Text
 from benchmark.report.figures import Panel
@@ -259,6 +259,24 @@ def test_both_tracks_stand_side_by_side():
     assert first[:2] == ["U-Net", "DSC"] and first[3:6] == ["0.540", "0.640", "+0.100"]
     assert first[-2:] == ["not declared", "native higher (interval only)"]
     assert second[-1] == "not comparable: not run"
+
+
+def test_what_a_paper_says_of_cost_stands_beside_ours_on_one_device():
+    paper = paper_of("mandekar2025")[0]
+    claim = "Section 3.6: residual connections introduce negligible computational overhead. "
+    assert overheads(paper) == [Text(claim + "The paper prints no number for it; of ours none is recorded.")]
+    # Runs on two devices are never set beside each other.
+    costs = pd.DataFrame({
+        "model": ["la_resunet/plain", "la_resunet/residual", "la_resunet/residual", "la_resunet/plain"],
+        "device": ["cpu", "card", "cpu", None], "precision": ["", "", "", None],
+        "parameters": [2e6, 3e6, 3e6, 9e6], "epoch_seconds": [10.0, 2.0, 8.0, None],
+    })  # fmt: skip
+    (shown,) = overheads(replace(paper, costs=costs))
+    found = {title: rest for title, *rest in lines(shown)}
+    assert found["Parameters, M"] == ["2", "3", "1.500"] and found["s per epoch"] == ["10", "8", "0.800"]
+    assert len(found) == 2 and shown.caption.startswith(claim)
+    assert shown.header == ["Cost", "la_resunet/plain", "la_resunet/residual", "Ratio"]
+    assert overheads(paper_of("deng2024")[0]) == []
 
 
 def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_interval():
