@@ -61,6 +61,11 @@ class Results:
         vars(self).update(given)
 
     @cached_property
+    def tables(self) -> Path:
+        """Folder with the tables that were gathered: the study's, but while a report is being written."""
+        return self.study.folder
+
+    @cached_property
     def runs(self) -> list[Run]:
         """Every declared run."""
         return self.study.runs()
@@ -126,7 +131,7 @@ class Results:
     @cached_property
     def raw(self) -> pd.DataFrame:
         """``scores.csv`` as it is."""
-        return score_table.read(self.study.folder / "scores.csv")
+        return score_table.read(self.tables / "scores.csv")
 
     @cached_property
     def merged(self) -> pd.DataFrame:
@@ -279,7 +284,7 @@ class Results:
     @cached_property
     def histories(self) -> dict[str, pd.DataFrame]:
         """Training histories by the id of their run; none where the study has no table of them."""
-        path = self.study.folder / "histories.csv"
+        path = self.tables / "histories.csv"
         if not path.exists():
             return {}
         rows = read_table(path, "a table of training histories", ["run"], ["epoch", "seconds"])
@@ -289,7 +294,7 @@ class Results:
     @cached_property
     def provenance(self) -> provenance.Provenance:
         """``provenance.json``."""
-        return provenance.read(self.study)
+        return provenance.read(self.tables)
 
     @cached_property
     def origin(self) -> dict[str, Any]:
@@ -363,12 +368,12 @@ class Results:
         paths = [*_declarations(place / "study.json"), *(place / name for name in GATHERED), *_external_files(place)]
         if paper := printed.find(place):
             paths.append(paper)
-        there = {path: path for path in paths}
+        there = {path: self.tables / path.name if path.name in GATHERED else path for path in paths}
         there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {
             path.relative_to(project.reports()).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
             for path, now in there.items()
-            if now.exists()
+            if now.exists() and now.stat().st_size
         }
 
 
