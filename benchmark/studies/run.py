@@ -71,19 +71,27 @@ def run(run: Run, dataset: str) -> None:
 
 
 def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) -> None:
-    cases = data.part(run.fold, "test")
-    if not run.stages and not (folder / "models" / "model.pt").exists():
-        _timed(folder, "train", lambda: _workflow(folder, "train", "training"))
+    cases, weights = data.part(run.fold, "test"), folder / "models" / "model.pt"
+    if not run.stages:
+        again = weights.exists()
+        if not again:
+            _timed(folder, "train", lambda: _workflow(folder, "train", "training"))
+        if again and store.read_record(folder).trained:
+            store.check_trained(folder)
+        else:
+            _check_finite(weights)
+            _note(folder, trained=store.trained(folder))
     ending = ".csv" if classifies else ".nii.gz"
     predictions = {case.case.case_id: folder / "predictions" / f"{case.case.case_id}{ending}" for case in cases}
     if not all(path.exists() for path in predictions.values()):
-        if not run.stages:
-            _check_weights(folder / "models" / "model.pt")
         predict = partial(_join, run, cases) if run.stages else partial(_workflow, folder, "inference", "inference")
+        _note(folder, predictions_sha256="")
         _timed(folder, "predict", predict)
     lost = [str(path) for path in predictions.values() if not path.exists()]
     if lost:
         raise InputError(f"{lost[0]} does not exist after inference: expected a prediction of every test case.")
+    store.check_predictions(folder)
+    _note(folder, predictions_sha256=store.predictions_sha256(folder))
     rows: list[dict[str, Any]] = []
 
     def score() -> None:
@@ -98,7 +106,9 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) 
 
 def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
     """Write the segmenter's label maps with nothing in the slices in which the classifier sees no tumour."""
-    gate, segmenter = (folder / "predictions" for folder in store.stage_folders(run))
+    for place in store.stage_folders(run):
+        store.check_predictions(place)
+    gate, segmenter = (place / "predictions" for place in store.stage_folders(run))
     for case in cases:
         name = case.case.case_id
         labels = detection.gated(case, read_volume(segmenter / f"{name}.nii.gz")[0], gate / f"{name}.csv")
@@ -127,16 +137,16 @@ def _patients(workflow: Any, dataset: str) -> list[str] | None:
     return sorted({case.case.patient_id for case in cases})
 
 
-def _check_weights(path: Path) -> None:
+def _check_finite(path: Path) -> None:
     """Refuse weights that are not finite: whatever they predict, scores would be given for it."""
     import torch
 
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:
-        return  # what reads them next says what is wrong with the file
+    except Exception as error:
+        raise InputError(f"{path} cannot be read: expected weights, found {type(error).__name__}.") from error
     for name, values in weights.items():
-        if values.is_floating_point() and not values.isfinite().all():
+        if not torch.isfinite(values).all():
             raise InputError(f"{path}: expected finite weights, found others in {name}; move the run's folder away.")
 
 
