@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import resource
 import sys
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nibabel
 from filelock import FileLock, Timeout
 
 from benchmark.base import project
@@ -21,6 +23,7 @@ from benchmark.base.records import InputError, Run, first_cause, sentence
 from benchmark.data.prepare import DataSet, PreparedCase
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.scoring import detection, score_table
+from benchmark.scoring.counts import of_slices
 from benchmark.scoring.metrics import score_case
 from benchmark.studies import bundle, store
 
@@ -156,6 +159,11 @@ def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict
         scored = detection.score_slices(path)
     else:
         scored = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions)
+        if case.slices is not None:
+            shape = case.header["shape"]
+            depth = shape[nibabel.orientations.io_orientation(case.affine)[:, 0].tolist().index(2)]
+            left_out = math.prod(shape) // depth * (depth - len(case.slices))
+            scored = [of_slices(row, left_out) for row in scored]
     return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scored]
 
 
