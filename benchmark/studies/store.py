@@ -162,26 +162,33 @@ def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[st
     Raises:
         InputError: for a run that cannot be: unknown ids, values, bundle, data set or fold.
     """
+    of_set: dict[str, Any] = {}
     shared: dict[str, dict[str, Any]] = {}
     for run in runs:
         configs = bundle.frozen(run, dataset)
         split = configs["train"]["split"]
         if split not in shared:
-            shared[split] = _shared(DataSet(dataset, split))
+            data = DataSet(dataset, split)
+            # Each seed may have a partition of its own.
+            of_set = of_set or _of_set(data)
+            shared[split] = {**of_set, "fold": _folds_of(data)}
         yield run, _identity(run, configs, shared[split])
 
 
 def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Return everything a run's numbers follow from, as ``identities`` does."""
-    return _identity(run, configs, _shared(data))
+    return _identity(run, configs, {**_of_set(data), "fold": _folds_of(data)})
 
 
-def _shared(data: DataSet) -> dict[str, Any]:
-    """What the identities of all runs of one split have in common; ``fold`` are all folds."""
+def _folds_of(data: DataSet) -> list[dict[str, Any]]:
+    return [_units(fold) for fold in load_folds(data.name, data.split)]
+
+
+def _of_set(data: DataSet) -> dict[str, Any]:
+    """What the identities of all runs on a data set have in common."""
     keys, modalities = ("modalities", "labels", "regions", "regions_class_order"), data.manifest.modalities
     return {
         "manifest": {key: getattr(data.manifest, key) for key in keys},
-        "fold": [_units(fold) for fold in load_folds(data.name, data.split)],
         "cases": {case.case_id: case_key(case, modalities) for case in data.cases.cases},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
     }
