@@ -110,6 +110,8 @@ class Study(Record):
         models = {(model.bundle.casefold(), model.variant.casefold()) for model in self.models}
         if len(models) < len(self.models):
             raise ValueError("expected models that differ in bundle or variant")
+        if self.set_native and all(model.track != "native" for model in self.models):
+            raise ValueError("expected a model of the track native, as set_native holds for no other")
         for settings in (self.set, self.set_native, *(model.set for model in self.models)):
             if "split" in settings:
                 raise ValueError("expected `split` as a field of the study or of a model, found it in a set")

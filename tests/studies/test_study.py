@@ -92,6 +92,7 @@ def test_a_missing_entry_is_named(project, entry):
         ({"folds": []}, r"folds: expected at least 1 item, found \[\]"),
         ({"seeds": []}, r"seeds: expected at least 1 item, found \[\]"),
         ({"seeds": ["1"]}, 'seeds/0: expected a valid integer, found "1"'),
+        ({"set_native": {"max_epochs": 2}}, "expected a model of the track native, as set_native holds for no other"),
         ({"seeds": [2**32]}, "seeds/0: expected a number less than 4294967296, found 4294967296"),
         ({"seeds": [1, 1]}, r"seeds: expected each only once, found \[1, 1\]"),
         ({"models": [{"bundle": "unet", "set": ["amp"]}]}, r"models/0/set: expected an object, found \["),
