@@ -69,8 +69,8 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]
 """At least one text, each only once."""
 
-Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_distinct)]
-"""At least one whole number from 0 up, each only once."""
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1), AfterValidator(_distinct)]
+"""At least one whole number from 0 up that numpy takes as a seed, each only once."""
 
 
 def _place(where: Sequence[int | str], content: Any) -> list[int | str]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Read = TypeVar("Read")
 
+WHOLE = ".whole"
+"""Folder with whole files that are to be moved to the folder that it is in."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -62,32 +65,41 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def replacing_files(folder: Path) -> Iterator[Path]:
     """Give a temporary folder within ``folder``, and move its files to the same places there when the block ends well.
 
+    An empty file removes the one in its place. All files are moved or none, also by a process that is killed: once the
+    temporary folder is renamed they count, and ``complete_files`` moves what is left.
+
     Raises:
         InputError: if the disk is full or the place cannot be written.
     """
+    complete_files(folder)
     with _beside(folder / "files") as temporary:
         temporary.mkdir()
-        yield temporary
-        for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
-            target = folder / path.relative_to(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+        try:
+            yield temporary
+        except InputError as error:
+            # What stands in such a file would have stood there.
+            raise InputError(str(error).replace(str(temporary), str(folder))) from error
+        temporary.rename(folder / WHOLE)
+        complete_files(folder)
 
 
-@contextmanager
-def unless_error(paths: Sequence[Path]) -> Iterator[None]:
-    """Put files back as they were when the block ends with an error."""
-    before = {path: path.read_bytes() if path.exists() else None for path in paths}
-    try:
-        yield
-    except BaseException:
-        for path, content in before.items():
-            if content is None:
-                path.unlink(missing_ok=True)
+def complete_files(folder: Path) -> None:
+    """Move the files that a killed ``replacing_files`` had made whole; another process may do the same meanwhile."""
+    whole = folder / WHOLE
+    made = sorted(whole.rglob("*"), reverse=True)
+    for path in (path for path in made if not path.is_dir()):
+        target = folder / path.relative_to(whole)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size:
+                path.replace(target)
             else:
-                with replacing(path) as temporary:
-                    temporary.write_bytes(content)
-        raise
+                target.unlink(missing_ok=True)
+                path.unlink()
+    for path in (*made, whole):
+        # Only what is empty: another process may have put its own there.
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 @contextmanager
@@ -206,6 +218,8 @@ def read_table(
         table: pd.DataFrame = pd.read_csv(path, **options)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: expected {what}.") from error
+    except OverflowError as error:
+        raise InputError(f"{path} is not {what}: it has a number that is too large.") from error
     except (ValueError, OSError) as error:  # those of a parser and of a codec too
         raise InputError(f"{path} is not {what}: {str(error).strip().rstrip('.')}.") from error
     needed = [*columns, *(numbers if len(table) else ())]

@@ -245,11 +245,11 @@ def _check_files(path: Path, manifest: Manifest, cases: Sequence[Case]) -> None:
         if not all(0 < size < math.inf for size in (*case.shape, *case.spacing)):
             raise InputError(f"{who}: expected a shape and spacing above 0, found {case.shape} and {case.spacing}.")
         for relpath in (*case.images.values(), *([case.label] if case.label else [])):
-            file = parse_path(relpath).file
+            # Most name a file alone, and there are thousands.
+            file = parse_path(relpath).file if relpath.endswith(("]", ")")) else relpath
             if file not in case.sha256:
                 raise InputError(f"{who}: expected the sha256 of {file}, found none.")
-            path_of_file = Path(file)
-            if path_of_file.is_absolute() or ".." in path_of_file.parts or not _fits(file):
+            if file.startswith("/") or ".." in file.split("/") or not _fits(file):
                 raise InputError(f"{who}: expected files inside the folder of the set, found {file[:250]}.")
 
 

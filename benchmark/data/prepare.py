@@ -157,7 +157,7 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
     InputError if a file is missing, is not the one that was scanned, or holds nothing but zeros.
     """
     target = store / case_key(case, cases.manifest.modalities)
-    if _whole(target):
+    if _whole(target, case):
         return PreparedCase(case, target)
     folder = cases.folder
     for path, expected in case.sha256.items():
@@ -170,7 +170,7 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
     if not inside.any():
         raise InputError(f"Case {case.case_id} is empty: expected a brain, found only zeros in {folder}.")
     box = bounding_box(inside if label is None else inside | (label > 0))
-    if _whole(target):  # by another process, meanwhile
+    if _whole(target, case):  # by another process, meanwhile
         return PreparedCase(case, target)
     # What is there is from a version that kept no checksums, or was changed; replacing_folder would keep it.
     shutil.rmtree(target, ignore_errors=True)
@@ -200,7 +200,7 @@ def damaged(name: str, progress: Progress | None = None) -> list[str]:
 
     def changed(case: Case) -> list[str]:
         folder = store / case_key(case, listed.manifest.modalities)
-        files = _stored_files(folder) if folder.is_dir() else {}
+        files = _stored_files(folder, case) if folder.is_dir() else {}
         others = [name for name, (digest, *_) in files.items() if _digest(folder / name) != digest]
         return [f"{folder / name}: {_changed(case, folder)}." for name in others]
 
@@ -330,13 +330,13 @@ def _zscore(volume: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def _stored_files(folder: Path) -> dict[str, list[Any]]:
+def _stored_files(folder: Path, case: Case) -> dict[str, list[Any]]:
     """Return digest, size and time of change of each array of a prepared case when it was written; none of an older
-    version or where the header is broken."""
+    version, of another case, or where the header is broken."""
     try:
         header = read_json(folder / "case.json", "a prepared case's header")
         files: dict[str, list[Any]] = header["files"]
-        return files if header.pop("checksum") == _checksum(header) else {}
+        return files if header.pop("checksum") == _checksum(header) and header["sha256"] == case.sha256 else {}
     except (InputError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -345,10 +345,10 @@ def _checksum(header: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
 
 
-def _whole(folder: Path) -> bool:
+def _whole(folder: Path, case: Case) -> bool:
     """Say whether a prepared case is as it was written, by size and time of each array, and by its bytes where these
     differ, as they do in a copy."""
-    files = _stored_files(folder)
+    files = _stored_files(folder, case)
     try:
         return "image.npy" in files and all(
             [*stamp(folder / name)[:2]] == written or _unchanged(folder / name, digest, *stamp(folder / name))

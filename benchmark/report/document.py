@@ -183,4 +183,5 @@ def escape(text: str) -> str:
     """Escape what Markdown would read as a mark; underscores within words are none to GitHub."""
     for mark in "\\|*`<":
         text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
+    # What is in brackets before a parenthesis would be a link or a picture.
+    return " ".join(text.replace("](", "]\\(").split())

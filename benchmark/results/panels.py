@@ -36,6 +36,7 @@ def panels(done: Sequence[Run], cases: CaseList, scores: pd.DataFrame) -> list[P
             paths = (store.folder(run) / "predictions" / f"{case_id}.nii.gz" for run in runs)
             path = next((path for path in paths if path.exists()), None)
             if prepared.folder.is_dir() and path:
+                store.check_predictions(path.parents[1])
                 shown_cases.append(_panel(prepared, path, rank, float(dice.iloc[position]), name, cases))
     return shown_cases
 

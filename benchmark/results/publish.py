@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.base import project
-from benchmark.base.files import replacing_files, unless_error, write_json, write_text
+from benchmark.base.files import replacing, replacing_files, write_json, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.results import check as checking
 from benchmark.results import page
@@ -30,32 +30,26 @@ def publish(study: Study) -> Path:
     Raises:
         InputError: if there is neither a finished run nor a table of scores.
     """
-    results = Results(study)
-    if not results.done and not (study.folder / "scores.csv").exists():
+    done = Results(study).done
+    if not done and not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
-    with unless_error([study.folder / name for name in GATHERED]):
-        if results.done:
-            _gather(study, results.done)
-        return _write(results)
-
-
-def _write(results: Results) -> Path:
-    """Compute the tables that follow from the gathered ones, and write them with the report, all or nothing."""
-    study = results.study
-    for name in (*OUTPUTS, "warnings", "origin", "paper", "panels"):
-        # All is computed before any of it is written.
-        getattr(results, name)
     with replacing_files(study.folder) as whole:
-        if (study.folder / "figures").is_dir():
-            # Pictures that were drawn from run folders stay where these are gone.
-            shutil.copytree(study.folder / "figures", whole / "figures")
-        made = {name: rows for name in OUTPUTS if (rows := getattr(results, name)) is not None}
-        for name, rows in made.items():
-            write_text(whole / f"{name}.csv", rows.to_csv(index=False))
-        page.write(results, whole, project.runs() / study.name / "figures")
-    for name in set(OUTPUTS) - set(made):
-        (study.folder / f"{name}.csv").unlink(missing_ok=True)
+        if done:
+            _gather(study, done, whole)
+        _write(Results(study, done=done, tables=whole if done else study.folder), whole)
     return study.folder / "report.md"
+
+
+def _write(results: Results, whole: Path) -> None:
+    """Write the tables that follow from the gathered ones, and the report, into a folder."""
+    if (results.study.folder / "figures").is_dir():
+        # Pictures that were drawn from run folders stay where these are gone.
+        shutil.copytree(results.study.folder / "figures", whole / "figures")
+    for name in OUTPUTS:
+        rows = getattr(results, name)
+        # An empty file removes that of an earlier report.
+        write_text(whole / f"{name}.csv", "" if rows is None else rows.to_csv(index=False))
+    page.write(results, whole, project.runs() / results.study.name / "figures")
 
 
 def check_pairs(study: Study) -> None:
@@ -102,27 +96,28 @@ def _accept(study: Study, scores: pd.DataFrame, baseline: Path, first: Path) -> 
         )
     _supersede(study, baseline)
     if baseline.exists() and not first.exists():
-        shutil.copy2(baseline, first)
+        with replacing(first) as temporary:
+            shutil.copy2(baseline, temporary)
     score_table.write(baseline, scores[[*score_table.HEAD, *kept]].dropna(subset=kept, how="all"))
 
 
-def _gather(study: Study, done: Sequence[Run]) -> None:
-    """Write the three tables from run folders, after a copy of what they replace."""
+def _gather(study: Study, done: Sequence[Run], whole: Path) -> None:
+    """Write the three tables from run folders into a folder, after a copy of what they replace."""
     records = {run.id: store.read_record(store.folder(run)) for run in done}
     histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
     for name in GATHERED:
         _supersede(study, study.folder / name)
     before = study.folder / "provenance.json"
-    lost = set(provenance.read(study).runs) - set(records) if before.exists() else set()
+    lost = set(provenance.read(study.folder).runs) - set(records) if before.exists() else set()
     if lost:
         print(
             f"{study.folder / 'scores.csv'} had {len(lost)} runs that are not finished here; the tables with them are "
             f"kept in {project.runs() / study.name / 'superseded'}.",
             file=sys.stderr,
         )
-    score_table.write(study.folder / "scores.csv", store.collect(done))
-    write_text(study.folder / "histories.csv", histories.round(6).to_csv(index=False))
-    write_json(study.folder / "provenance.json", provenance.of_runs(study, records))
+    score_table.write(whole / "scores.csv", store.collect(done))
+    write_text(whole / "histories.csv", histories.round(6).to_csv(index=False))
+    write_json(whole / "provenance.json", provenance.of_runs(study, records))
 
 
 def _supersede(study: Study, path: Path) -> None:
@@ -132,5 +127,5 @@ def _supersede(study: Study, path: Path) -> None:
     name = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}{path.suffix}"
     target = project.runs() / study.name / "superseded" / name
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, target)
+        with replacing(target) as temporary:
+            shutil.copy2(path, temporary)

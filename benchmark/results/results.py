@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
 from benchmark.base.records import InputError, Run
-from benchmark.data.folds import Fold, Sides, folds_path, read_folds, read_sides
+from benchmark.data.folds import Fold, Sides, folds_path, load_folds, read_folds, read_sides
 from benchmark.data.manifest import CaseList, Manifest, load_cases, manifest_of
 from benchmark.data.prepare import DataSet
 from benchmark.papers import published as printed
@@ -60,6 +63,11 @@ class Results:
     def __init__(self, study: Study, **given: Any) -> None:
         self.study = study
         vars(self).update(given)
+
+    @cached_property
+    def tables(self) -> Path:
+        """Folder with the tables that were gathered: the study's, but while a report is being written."""
+        return self.study.folder
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -126,8 +134,21 @@ class Results:
 
     @cached_property
     def raw(self) -> pd.DataFrame:
-        """``scores.csv`` as it is."""
-        return score_table.read(self.study.folder / "scores.csv")
+        """``scores.csv`` as it is.
+
+        Raises:
+            InputError: if it has a run that the study does not declare, or of a split by slice what no fold tests.
+        """
+        path = self.tables / "scores.csv"
+        found = score_table.read(path)
+        keys = found[["bundle", "variant", "fold", "seed"]].drop_duplicates()
+        declared = {run.id for run in self.runs}
+        for more in {Run("", *key).id for key in keys.itertuples(index=False, name=None)} - declared:
+            raise InputError(
+                f"{path}: expected runs that study.json declares, found {more}; declare it or remove its rows."
+            )
+        _check_slices(self, found, path)
+        return found
 
     @cached_property
     def merged(self) -> pd.DataFrame:
@@ -280,7 +301,7 @@ class Results:
     @cached_property
     def histories(self) -> dict[str, pd.DataFrame]:
         """Training histories by the id of their run; none where the study has no table of them."""
-        path = self.study.folder / "histories.csv"
+        path = self.tables / "histories.csv"
         if not path.exists():
             return {}
         rows = read_table(path, "a table of training histories", ["run"], ["epoch", "seconds"])
@@ -290,7 +311,7 @@ class Results:
     @cached_property
     def provenance(self) -> provenance.Provenance:
         """``provenance.json``."""
-        return provenance.read(self.study)
+        return provenance.read(self.tables)
 
     @cached_property
     def costs(self) -> pd.DataFrame | None:
@@ -378,13 +399,50 @@ class Results:
         paths = [*_declarations(place / "study.json"), *(place / name for name in GATHERED), *_external_files(place)]
         if paper := printed.find(place):
             paths.append(paper)
-        there = {path: path for path in paths}
+        there = {path: self.tables / path.name if path.name in GATHERED else path for path in paths}
         there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {
             path.relative_to(project.reports()).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
             for path, now in there.items()
-            if now.exists()
+            if now.exists() and now.stat().st_size
         }
+
+
+def _check_slices(results: Results, scores: pd.DataFrame, path: Path) -> None:
+    """Refuse scores of slices that a fold does not test: of a case repeated in another fold, or of the whole volume.
+
+    Each row's voxels must be those of its slices, as far as the folds, the case list and the counts are there to tell.
+
+    Raises:
+        InputError: naming the first row.
+    """
+    columns = ("bundle", "variant", "fold", "seed")
+    split_of_run = {tuple(getattr(run, key) for key in columns): run.overrides.get("split", "") for run in results.runs}
+    splits = [split_of_run[key] for key in scores[[*columns]].itertuples(index=False, name=None)]
+    data, slices = results.study.data, dict[tuple[str, int], tuple[Counter[str], Counter[str]]]()
+    for split in {one for one in splits if one.startswith("slice") and folds_path(data, one).exists()}:
+        for number, fold in enumerate(load_folds(data, split)):
+            test, every = (Counter(unit.rpartition("/")[0] for unit in part) for part in (fold.test, fold.units))
+            slices[split, number] = test, every
+    if not slices or not {*COUNTS} <= {*scores}:
+        return
+    sizes = {case.case_id: math.prod(case.shape) for case in results.cases.cases}
+    told = scores[[*COUNTS]].notna().all(axis="columns") & (scores["region"] != SLICE) & scores["case_id"].isin(sizes)
+    voxels, folds, cases = (
+        scores[[*COUNTS]].sum(axis="columns").tolist(),
+        scores["fold"].tolist(),
+        list(scores["case_id"]),
+    )
+    for index in np.flatnonzero(told):
+        split, fold, case = splits[index], folds[index], cases[index]
+        if (split, fold) not in slices:
+            continue
+        test, every = slices[split, fold]
+        if voxels[index] != (expected := sizes[case] * test[case] // max(every[case], 1)):
+            raise InputError(
+                f"{path}: expected {expected} voxels of case {case} in fold {fold}, those of the slices that it tests, "
+                f"found {voxels[index]:.0f}; run and score it again."
+            )
 
 
 def _external_files(folder: Path) -> list[Path]:

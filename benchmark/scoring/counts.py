@@ -75,6 +75,16 @@ def _merged(rows: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
+def of_slices(row: Mapping[str, Any], left_out: int) -> dict[str, Any]:
+    """Return a row of ``metrics.score_case`` of some slices of a case, whose other ``left_out`` voxels are not tested.
+
+    They are 0 in both masks, and no true negatives: what needs counts only follows from the rest.
+    """
+    pair: Any = Counted(row["tp"], row["fp"], row["fn"], row["tn"] - left_out)
+    metrics = [metric for metric in METRICS.values() if metric.needs == "counts"]
+    return {**row, "tn": pair.tn, "note": mask_note(pair), **{one.name: score_pair(one, pair) for one in metrics}}
+
+
 def report_cells(counts: np.ndarray) -> dict[ReportCell, np.ndarray]:
     """Return every cell of a binary classification report, as scikit-learn's ``classification_report`` defines it.
 

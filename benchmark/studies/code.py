@@ -114,7 +114,9 @@ def _file(package: Path, module: str) -> Path | None:
 def _module(package: Path, module: str) -> _Module:
     file, found = _file(package, module), _Module({}, {})
     tree = ast.parse(file.read_text(encoding="utf-8") if file else "")
-    for node in ast.walk(tree):
+    nodes: list[ast.AST] = [tree]
+    for node in nodes:  # which grows on the way
+        nodes += _statements(node)
         if isinstance(node, ast.ImportFrom):
             found.imported.update((one.asname or one.name, f"{node.module}.{one.name}") for one in node.names)
         elif isinstance(node, ast.Import):
@@ -128,6 +130,16 @@ def _module(package: Path, module: str) -> _Module:
     return found
 
 
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Statements directly within a node; expressions, most of a tree, hold none."""
+    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for part in getattr(node, name, ()):
+            if isinstance(part, ast.stmt):
+                yield part
+            else:
+                yield from _statements(part)
+
+
 def _names(node: ast.AST) -> Iterator[str]:
     """Names that a statement of a module defines, in each of its branches."""
     if isinstance(node, DEFINITIONS):
@@ -136,7 +148,7 @@ def _names(node: ast.AST) -> Iterator[str]:
     if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         yield from (part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
-    for part in ast.iter_child_nodes(node):
+    for part in _statements(node):
         yield from _names(part)
 
 

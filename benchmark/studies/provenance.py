@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -105,13 +106,13 @@ def _codes(identities: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {name: sorted(several) for name, several in sorted(found.items())}
 
 
-def read(study: Study) -> Provenance:
-    """Read a study's ``provenance.json``.
+def read(folder: Path) -> Provenance:
+    """Read the ``provenance.json`` of a folder.
 
     Raises:
         InputError: if the file is missing or holds something else.
     """
-    return declared.read(study.folder / "provenance.json", Provenance, "where the scores come from")
+    return declared.read(folder / "provenance.json", Provenance, "where the scores come from")
 
 
 def leaks(found: Provenance) -> list[str]:

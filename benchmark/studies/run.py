@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import os
 import resource
 import sys
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nibabel
 from filelock import FileLock, Timeout
 
 from benchmark.base import project
@@ -22,6 +24,7 @@ from benchmark.base.records import InputError, Run, first_cause, sentence
 from benchmark.data.prepare import DataSet, PreparedCase
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.scoring import detection, score_table
+from benchmark.scoring.counts import of_slices
 from benchmark.scoring.metrics import score_case
 from benchmark.studies import bundle, cost, store
 from benchmark.studies.execute import AT_ONCE
@@ -75,19 +78,27 @@ def run(run: Run, dataset: str) -> None:
 
 
 def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) -> None:
-    cases = data.part(run.fold, "test")
-    if not run.stages and not (folder / "models" / "model.pt").exists():
-        _timed(folder, "train", lambda: _workflow(folder, "train", "training"))
+    cases, weights = data.part(run.fold, "test"), folder / "models" / "model.pt"
+    if not run.stages:
+        again = weights.exists()
+        if not again:
+            _timed(folder, "train", lambda: _workflow(folder, "train", "training"))
+        if again and store.read_record(folder).trained:
+            store.check_trained(folder)
+        else:
+            _check_finite(weights)
+            _note(folder, trained=store.trained(folder))
     ending = ".csv" if classifies else ".nii.gz"
     predictions = {case.case.case_id: folder / "predictions" / f"{case.case.case_id}{ending}" for case in cases}
     if not all(path.exists() for path in predictions.values()):
-        if not run.stages:
-            _check_weights(folder / "models" / "model.pt")
         predict = partial(_join, run, cases) if run.stages else partial(_workflow, folder, "inference", "inference")
+        _note(folder, predictions_sha256="")
         _timed(folder, "predict", predict)
     lost = [str(path) for path in predictions.values() if not path.exists()]
     if lost:
         raise InputError(f"{lost[0]} does not exist after inference: expected a prediction of every test case.")
+    store.check_predictions(folder)
+    _note(folder, predictions_sha256=store.predictions_sha256(folder))
     rows: list[dict[str, Any]] = []
 
     def score() -> None:
@@ -102,7 +113,9 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) 
 
 def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
     """Write the segmenter's label maps with nothing in the slices in which the classifier sees no tumour."""
-    gate, segmenter = (folder / "predictions" for folder in store.stage_folders(run))
+    for place in store.stage_folders(run):
+        store.check_predictions(place)
+    gate, segmenter = (place / "predictions" for place in store.stage_folders(run))
     for case in cases:
         name = case.case.case_id
         labels = detection.gated(case, read_volume(segmenter / f"{name}.nii.gz")[0], gate / f"{name}.csv")
@@ -151,16 +164,16 @@ def _patients(workflow: Any, dataset: str) -> list[str] | None:
     return sorted({case.case.patient_id for case in cases})
 
 
-def _check_weights(path: Path) -> None:
+def _check_finite(path: Path) -> None:
     """Refuse weights that are not finite: whatever they predict, scores would be given for it."""
     import torch
 
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:
-        return  # what reads them next says what is wrong with the file
+    except Exception as error:
+        raise InputError(f"{path} cannot be read: expected weights, found {type(error).__name__}.") from error
     for name, values in weights.items():
-        if values.is_floating_point() and not values.isfinite().all():
+        if not torch.isfinite(values).all():
             raise InputError(f"{path}: expected finite weights, found others in {name}; move the run's folder away.")
 
 
@@ -170,6 +183,11 @@ def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict
         scored = detection.score_slices(path)
     else:
         scored = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions)
+        if case.slices is not None:
+            shape = case.header["shape"]
+            depth = shape[nibabel.orientations.io_orientation(case.affine)[:, 0].tolist().index(2)]
+            left_out = math.prod(shape) // depth * (depth - len(case.slices))
+            scored = [of_slices(row, left_out) for row in scored]
     return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scored]
 
 

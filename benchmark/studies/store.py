@@ -21,9 +21,10 @@ from typing_extensions import TypedDict  # that of typing from Python 3.12 on on
 
 from benchmark.base import declared, project
 from benchmark.base.declared import FileName, Record
-from benchmark.base.files import read_table, write_json
+from benchmark.base.files import read_table, stamp, write_json
 from benchmark.base.records import InputError, Run
 from benchmark.data.folds import SIDES, Fold, load_folds
+from benchmark.data.manifest import cases_path, load_cases
 from benchmark.data.prepare import DataSet, case_key
 from benchmark.data.volumes import sha256_file
 from benchmark.scoring import detection, score_table
@@ -100,8 +101,9 @@ class RunRecord(Record):
     """A run's ``run.json``. Version 1, which says none, hashed all files of networks and training as one text.
 
     ``machine`` is what decides bits besides the identity, ``patients`` who was on each side in training and testing,
-    None where a dataset does not say it, and ``scores_sha256`` the checksum of ``scores.csv``; old records have none,
-    nor the size of the ``network`` and the identity's ``precision``.
+    None where a dataset does not say it. ``trained`` has the checksum, size and time of change of the weights and the
+    history, by name; ``predictions_sha256`` and ``scores_sha256`` are checksums of all predictions and of
+    ``scores.csv``. Old records have none of these, nor the size of the ``network`` and the identity's ``precision``.
     """
 
     study: str
@@ -118,6 +120,8 @@ class RunRecord(Record):
     started: str
     machine: dict[str, Any] = Field(default_factory=dict)
     patients: dict[str, tuple[str, ...] | None] = Field(default_factory=dict)
+    trained: dict[str, tuple[str, int, int]] = Field(default_factory=dict)
+    predictions_sha256: str = ""
     scores_sha256: str = ""
     network: Network | None = None
     stages: dict[str, Stage] | None = None
@@ -176,26 +180,33 @@ def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[st
     Raises:
         InputError: for a run that cannot be: unknown ids, values, bundle, data set or fold.
     """
+    of_set: dict[str, Any] = {}
     shared: dict[str, dict[str, Any]] = {}
     for run in runs:
         configs = bundle.frozen(run, dataset)
         split = configs["train"]["split"]
         if split not in shared:
-            shared[split] = _shared(DataSet(dataset, split))
+            data = DataSet(dataset, split)
+            # Each seed may have a partition of its own.
+            of_set = of_set or _of_set(data)
+            shared[split] = {**of_set, "fold": _folds_of(data)}
         yield run, _identity(run, configs, shared[split])
 
 
 def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Return everything a run's numbers follow from, as ``identities`` does."""
-    return _identity(run, configs, _shared(data))
+    return _identity(run, configs, {**_of_set(data), "fold": _folds_of(data)})
 
 
-def _shared(data: DataSet) -> dict[str, Any]:
-    """What the identities of all runs of one split have in common; ``fold`` are all folds."""
+def _folds_of(data: DataSet) -> list[dict[str, Any]]:
+    return [_units(fold) for fold in load_folds(data.name, data.split)]
+
+
+def _of_set(data: DataSet) -> dict[str, Any]:
+    """What the identities of all runs on a data set have in common."""
     keys, modalities = ("modalities", "labels", "regions", "regions_class_order"), data.manifest.modalities
     return {
         "manifest": {key: getattr(data.manifest, key) for key in keys},
-        "fold": [_units(fold) for fold in load_folds(data.name, data.split)],
         "cases": {case.case_id: case_key(case, modalities) for case in data.cases.cases},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
     }
@@ -331,7 +342,7 @@ def scores(run: Run) -> pd.DataFrame:
 
     Raises:
         InputError: if the table is not the one that the run's record says was written: whose it is, which patients,
-            cases and regions it has, and its checksum.
+            cases and regions it has, and its checksum; or if the weights are no longer those that it was made with.
     """
     path, recorded = folder(run) / "scores.csv", read_record(folder(run))
     table = score_table.read(path)
@@ -344,6 +355,8 @@ def scores(run: Run) -> pd.DataFrame:
         _check_same(path, f"the {unit} of the test side", what["fold"].get("test", []), table[unit])
     for unknown in sorted(set(table["case_id"]) - set(what["cases"])):
         raise _changed(path, "cases of the data set only", unknown)
+    for lost in sorted(_cases_of(what) - set(table["case_id"])):
+        raise _changed(path, f"every session of the patients of the test side, {lost} too", "none of it")
     classifies = what["config"].get("inference", {}).get("task") == "classification"
     regions = [SLICE] if classifies else [*what["manifest"].get("regions", {})]
     for case, rows in table.groupby("case_id", sort=False):
@@ -351,7 +364,55 @@ def scores(run: Run) -> pd.DataFrame:
     # Last, as it does not say what is wrong.
     if recorded.scores_sha256 and (found := sha256_file(path)) != recorded.scores_sha256:
         raise _changed(path, f"sha256 {recorded.scores_sha256[:12]}…", f"{found[:12]}…")
+    check_trained(folder(run))
     return table
+
+
+def trained(place: Path) -> dict[str, tuple[str, int, int]]:
+    """What tells the weights and the history in a run's folder from others, as a run's record has it."""
+    paths = [place / "models" / name for name in ("model.pt", "history.csv")]
+    return {path.name: (sha256_file(path), *stamp(path)[:2]) for path in paths}
+
+
+def check_trained(place: Path) -> None:
+    """Refuse weights or a history that are not those that a run's training left; weights may be gone.
+
+    Raises:
+        InputError: naming the file.
+    """
+    for name, (digest, *written) in read_record(place).trained.items():
+        path = place / "models" / name
+        if name == "model.pt" and not path.exists():
+            continue
+        if [*stamp(path)[:2]] != written and (found := sha256_file(path)) != digest:
+            raise _changed(path, f"sha256 {digest[:12]}…", f"{found[:12]}…", "move its folder away and train anew")
+
+
+def predictions_sha256(place: Path) -> str:
+    """Hash of the names and bytes of the predictions in a run's folder."""
+    lines = [f"{sha256_file(path)}  {path.name}\n" for path in sorted((place / "predictions").glob("[!.]*"))]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def check_predictions(place: Path) -> None:
+    """Refuse predictions that are not those that a run made.
+
+    Raises:
+        InputError: naming their folder.
+    """
+    expected, path = read_record(place).predictions_sha256, place / "predictions"
+    if expected and (found := predictions_sha256(place)) != expected:
+        again = "remove the folder and its scores.csv, and run the study again to predict anew"
+        raise _changed(path, f"sha256 {expected[:12]}… of all files", f"{found[:12]}…", again)
+
+
+def _cases_of(what: Identity) -> set[str]:
+    """Cases of the patients that a run was tested on, as far as the data set's case list is here to tell."""
+    name = what["config"].get("train", {}).get("manifest", "")
+    if what["fold"].get("by") or not cases_path(name).is_file():
+        return set()
+    tested = set(what["fold"].get("test", []))
+    return {case.case_id for case in load_cases(name).cases if case.patient_id in tested} & set(what["cases"])
 
 
 def _check_same(path: Path, what: str, expected: Sequence[Any], found: Iterable[Any]) -> None:
@@ -361,11 +422,9 @@ def _check_same(path: Path, what: str, expected: Sequence[Any], found: Iterable[
         raise _changed(path, f"{what} as run.json has them", few)
 
 
-def _changed(path: Path, expected: str, found: str) -> InputError:
-    return InputError(
-        f"{path} is not what its run wrote: expected {expected}, found {found}; remove the file and run the study "
-        "again to score anew."
-    )
+def _changed(path: Path, expected: str, found: str, again: str = "") -> InputError:
+    again = again or "remove the file and run the study again to score anew"
+    return InputError(f"{path} is not what its run wrote: expected {expected}, found {found}; {again}.")
 
 
 def _units(fold: Fold) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict  # that of typing from Python 3.12 on on
 from benchmark.base import project
 from benchmark.base.declared import FileName, Names, Numbers, Record, read
 from benchmark.base.declared import check as checked
+from benchmark.base.files import complete_files
 from benchmark.base.records import InputError, Run, model_name
 from benchmark.data.folds import partition
 from benchmark.studies import bundle, trust
@@ -109,6 +110,8 @@ class Study(Record):
         models = {(model.bundle.casefold(), model.variant.casefold()) for model in self.models}
         if len(models) < len(self.models):
             raise ValueError("expected models that differ in bundle or variant")
+        if self.set_native and all(model.track != "native" for model in self.models):
+            raise ValueError("expected a model of the track native, as set_native holds for no other")
         for settings in (self.set, self.set_native, *(model.set for model in self.models)):
             if "split" in settings:
                 raise ValueError("expected `split` as a field of the study or of a model, found it in a set")
@@ -218,7 +221,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Study:
-    """Read a study.
+    """Read a study, after what a killed command left to be moved in its folder.
 
     >>> import benchmark
     >>> study = benchmark.read_study("quickstart")
@@ -229,7 +232,9 @@ def load(name: str) -> Study:
         InputError: for an unknown study, a missing or mistyped entry, a model without a bundle or named twice.
     """
     path = project.reports() / name / "study.json"
-    found = checked(path, {"name": name, **_content(name)}, Study)
+    content = _content(name)
+    complete_files(path.parent)
+    found = checked(path, {"name": name, **content}, Study)
     if found.name != name:
         raise InputError(f"{path}: name: expected no such entry, as the folder names the study; found {found.name!r}.")
     _check_metrics(path, "compare", found.compare)

@@ -44,6 +44,17 @@ def load(path: Path, device: torch.device | str = "cpu") -> Any:
         raise InputError(f"{path} cannot be read: expected a checkpoint, found {type(error).__name__}.") from error
 
 
+def check_finite(weights: Mapping[str, torch.Tensor], what: str) -> None:
+    """Refuse weights that are not finite: whatever they predict, scores would be given for it.
+
+    Raises:
+        InputError: naming the first array that holds NaN or an infinite number; ``what`` says whose.
+    """
+    for name, values in weights.items():
+        if not torch.isfinite(values).all():
+            raise InputError(f"{what} are no numbers in {name}: expected finite ones.")
+
+
 class EpochSeed:
     """Makes all random numbers of an epoch depend on (seed, epoch) alone: data, augmentation, dropout."""
 
@@ -176,6 +187,7 @@ class Resume:
         }
         if not np.isfinite(row["train_loss"]):
             raise InputError(f"{self.folder}: training loss of epoch {engine.state.epoch} is {row['train_loss']}.")
+        check_finite(self.network.state_dict(), f"{self.folder}: the weights after epoch {engine.state.epoch}")
         self.history.append(row)
         if row.get(self.key, math.nan) > self.best_value and self.keep == "best":
             self.best_value = row[self.key]
@@ -222,14 +234,16 @@ class Weights:
         """Load the weights.
 
         Raises:
-            InputError: if there is no such file or it holds another network's weights.
+            InputError: if there is no such file, or it holds another network's weights or some that are not finite.
         """
         if not self.path.exists():
             raise InputError(f"{self.path} does not exist: expected trained weights; run `training` first.")
+        weights = load(self.path, next(self.network.parameters()).device)
         try:
-            self.network.load_state_dict(load(self.path, next(self.network.parameters()).device))
+            self.network.load_state_dict(weights)
         except RuntimeError as error:
             raise InputError(f"{self.path} holds another network's weights: {str(error).splitlines()[0]}.") from error
+        check_finite(weights, f"{self.path}: the weights")
 
 
 class LabelMapWriter:

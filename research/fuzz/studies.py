@@ -16,6 +16,7 @@ from pathlib import Path
 
 from readers import ROOT, VALUES, Target, changed_json, main, spoiled
 
+from benchmark.base.files import write_json
 from benchmark.base.records import InputError, Run
 from benchmark.papers import implied, published
 from benchmark.results import check
@@ -45,6 +46,10 @@ def project() -> dict[str, Target]:
     score_table.write(folder / "scores.csv", own)
     (folder / "models").mkdir()
     shutil.copy(STUDY / "histories.csv", folder / "models" / "history.csv")
+    (folder / "models" / "model.pt").write_bytes(b"weights")
+    recorded = json.loads((folder / "run.json").read_text())
+    made = {"trained": store.trained(folder), "predictions_sha256": store.predictions_sha256(folder)}
+    write_json(folder / "run.json", {**recorded, **made})
     (folder / "error.txt").write_text("Traceback (most recent call last):\nValueError: of what was trained\n")
     score_table.write(STUDY / "external" / "tool.csv", own.assign(bundle="tool"))
     jsons = {
@@ -139,6 +144,7 @@ def read_run(path: Path) -> None:
     run = next(run for run in found.runs() if run.id == RUN.id)
     record = store.read_record(store.folder(run))
     store.scores(run)
+    store.check_predictions(store.folder(run))
     json.dumps(provenance.of_runs(found, {run.id: record}))
     [(run, what)] = store.identities([run], found.data)
     store.check(run, what)

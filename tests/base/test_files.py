@@ -1,6 +1,8 @@
 """Whole files or nothing: what is left behind when writing fails, and what a reader is told."""
 
 import errno
+import os
+import signal
 import stat
 import subprocess
 import sys
@@ -10,12 +12,12 @@ import pytest
 
 from benchmark.base import files
 from benchmark.base.files import (
+    complete_files,
     read_json,
     read_table,
     replacing,
     replacing_files,
     replacing_folder,
-    unless_error,
     write_json,
     write_text,
 )
@@ -177,14 +179,72 @@ def test_files_of_one_report_appear_together_or_not_at_all(tmp_path):
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == "new"
 
 
-def test_files_are_as_they_were_after_an_error(tmp_path):
-    old, new = tmp_path / "scores.csv", tmp_path / "histories.csv"
-    old.write_text("old", encoding="utf-8")
-    with pytest.raises(ValueError, match="no"), unless_error([old, new]):
-        old.write_text("other", encoding="utf-8")
-        new.write_text("other", encoding="utf-8")
-        raise ValueError("no")
-    assert old.read_text(encoding="utf-8") == "old" and not new.exists()
+OLD = {"report.md": "old", "scores.csv": "old", "methods.csv": "old", "study.json": "mine", "external/a.csv": "mine"}
+NEW = {"report.md": "new", "scores.csv": "new", "figures/a.png": "new", "study.json": "mine", "external/a.csv": "mine"}
+
+
+def seen(folder):
+    """Texts of the files that are no hidden ones, and of those in no hidden folder."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {str(name): (folder / name).read_text() for name in names if not str(name).startswith(".")}
+
+
+def write_new(folder):
+    with replacing_files(folder) as whole:
+        (whole / "figures").mkdir()
+        for name in ("figures/a.png", "report.md", "scores.csv"):
+            (whole / name).write_text("new")
+        (whole / "methods.csv").touch()
+
+
+def killed(work, folder, last):
+    """Whether a process that does ``work(folder)`` was killed before its end: as it begins its step ``last`` there."""
+    process = os.fork()
+    if process:
+        return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+    steps = 0
+
+    def count(event, arguments):
+        nonlocal steps
+        if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") and str(folder) in str(arguments[0]):
+            steps += 1
+            if steps == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        sys.addaudithook(count)
+        work(folder)
+    finally:
+        os._exit(0)
+
+
+def test_a_kill_at_any_step_leaves_all_files_old_or_all_new(tmp_path):
+    found, more = [], True
+    while more:
+        folder = tmp_path / str(len(found))
+        for name, text in OLD.items():
+            write_text(folder / name, text)
+        more = killed(write_new, folder, len(found) + 1)
+        # Who completes it may be killed too.
+        for step in (1, 2, 3):
+            killed(complete_files, folder, step)
+        complete_files(folder)
+        found.append(seen(folder))
+        files._remove_leftovers.cache_clear()
+        write_text(folder / "study.json", "mine")
+        figures = ["figures"] if "figures/a.png" in found[-1] else []
+        assert everything(folder) == sorted([*found[-1], *figures, "external"])
+    committed = found.index(NEW)
+    assert found == [OLD] * committed + [NEW] * (len(found) - committed)
+    assert committed > 5 and len(found) - committed > 5
+
+
+def test_a_sentence_names_the_place_where_a_file_would_have_stood(tmp_path):
+    with pytest.raises(InputError) as found, replacing_files(tmp_path) as whole:
+        (whole / "a.json").write_text("[")
+        read_json(whole / "a.json", "a study")
+    assert str(found.value).startswith(f"{tmp_path}/a.json is not JSON")
+    assert everything(tmp_path) == []
 
 
 def test_a_number_that_no_column_can_hold_is_named(tmp_path):
@@ -192,6 +252,8 @@ def test_a_number_that_no_column_can_hold_is_named(tmp_path):
     path.write_text(f"fold\n{'9' * 30}\n1\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"expected numbers in the column fold, found '?9{30}"):
         read_table(path, "a table", numbers=["fold"])
+    with pytest.raises(InputError, match=r"a\.csv is not a table: it has a number that is too large"):
+        read_table(path, "a table", dtype={"fold": int})
 
 
 def test_a_missing_file_is_named(tmp_path):

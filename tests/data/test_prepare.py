@@ -347,3 +347,16 @@ def test_the_case_list_is_read_once_however_many_cases_there_are(project, monkey
     prepare("phantom")
     assert len(load_cases("phantom").cases) == 9
     assert read.count("phantom.cases.json") <= 4
+
+
+def test_what_is_prepared_of_another_case_is_prepared_anew(project):
+    """Both folders are whole; only their names say that they were swapped."""
+    first, second = prepare("phantom")[:2]
+    before = np.array(first.label)
+    first.folder.rename(store_folder() / "aside")
+    second.folder.rename(first.folder)
+    (store_folder() / "aside").rename(second.folder)
+    module._mapped.cache_clear()
+    again = prepare("phantom")[0]
+    assert again.header["case_id"] == first.case.case_id
+    np.testing.assert_array_equal(again.label, before)

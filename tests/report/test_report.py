@@ -225,3 +225,8 @@ def test_statistics_and_reports_load_without_torch_and_without_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_markdown_makes_no_link_or_picture_of_a_name():
+    text = to_markdown([Text("[a](javascript:x) ![b](http://example.org/b.png) <img> [c][d]")])
+    assert text == "[a]\\(javascript:x) ![b]\\(http://example.org/b.png) \\<img> [c][d]\n"

@@ -9,11 +9,12 @@ from benchmark.scoring.counts import (
     mean_iou,
     measure_of,
     merge_parts,
+    of_slices,
     report_cells,
     tversky,
     weighted_iou,
 )
-from benchmark.scoring.metrics import COUNTS
+from benchmark.scoring.metrics import COUNTS, METRICS, score_case
 from benchmark.scoring.score_table import tidy
 
 
@@ -110,3 +111,18 @@ def test_parts_without_counts_are_refused():
 
 def test_counts_stand_for_masks():
     assert Counted(1, 2, 3, 4).shape == (10,)
+
+
+def test_slices_that_no_fold_tests_are_no_true_negatives():
+    """Scores of some slices in an else empty volume are those of these slices alone."""
+    truth, guess = (np.random.default_rng(seed).integers(0, 2, (6, 7, 5)) for seed in (1, 2))
+    tested = [1, 3]
+    for volume in (truth, guess):
+        volume[..., [0, 2, 4]] = 0
+    (whole,) = score_case(truth, guess, (1.0, 1.0, 1.0), {"WT": [1]})
+    (alone,) = score_case(truth[..., tested], guess[..., tested], (1.0, 1.0, 1.0), {"WT": [1]})
+    found = of_slices(whole, 6 * 7 * 3)
+    names = [*COUNTS, *(name for name, metric in METRICS.items() if metric.needs == "counts"), "note"]
+    assert {name: found[name] for name in names} == {name: alone[name] for name in names}
+    assert found["accuracy"] < whole["accuracy"] and found["specificity"] < whole["specificity"]
+    assert found["hd95"] == whole["hd95"]

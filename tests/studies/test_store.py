@@ -247,6 +247,20 @@ def test_a_record_of_another_form_is_refused_where_it_is_read(project, part, wro
         store.scores(RUN)
 
 
+def test_a_lost_session_is_noticed_without_a_checksum(project):
+    """Patient Phantom_004 has two sessions; a record from before checksums names patients only."""
+    fold, keys = {"train": [], "validation": [], "test": ["Phantom_004"]}, identity()["cases"]
+    cases = {case.case_id: 0.5 for case in DataSet("phantom").cases.cases if case.patient_id == "Phantom_004"}
+    assert len(cases) == 2
+    store.record(RUN, {**identity(), "fold": fold, "cases": keys, "manifest": {"regions": {"WT": [1]}}}, "command")
+    both = wide(table(rows("unet", cases, region="WT"))).assign(patient_id="Phantom_004")
+    score_table.write(store.folder(RUN) / "scores.csv", both)
+    assert len(store.scores(RUN)) == 2
+    score_table.write(store.folder(RUN) / "scores.csv", both.iloc[:1])
+    with pytest.raises(InputError, match="expected every session of the patients of the test side, Phantom_004_2 too"):
+        store.scores(RUN)
+
+
 def test_scores_that_were_changed_are_known_by_their_checksum(project):
     scores = wide(table(rows("unet", {"P1/a": 0.5, "P1/b": 0.25})))
     write_scores(RUN, scores)

@@ -1,10 +1,12 @@
 """A study's declaration to runs and a selection of them; what is mistyped is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 from helpers.project import TINY, declared, write_study
 
+from benchmark.base.files import WHOLE
 from benchmark.base.records import InputError, Run, model_name
 from benchmark.studies import bundle, study
 
@@ -90,6 +92,8 @@ def test_a_missing_entry_is_named(project, entry):
         ({"folds": []}, r"folds: expected at least 1 item, found \[\]"),
         ({"seeds": []}, r"seeds: expected at least 1 item, found \[\]"),
         ({"seeds": ["1"]}, 'seeds/0: expected a valid integer, found "1"'),
+        ({"set_native": {"max_epochs": 2}}, "expected a model of the track native, as set_native holds for no other"),
+        ({"seeds": [2**32]}, "seeds/0: expected a number less than 4294967296, found 4294967296"),
         ({"seeds": [1, 1]}, r"seeds: expected each only once, found \[1, 1\]"),
         ({"models": [{"bundle": "unet", "set": ["amp"]}]}, r"models/0/set: expected an object, found \["),
         (
@@ -324,3 +328,11 @@ def test_both_stages_of_a_system_are_on_the_partition_of_their_seed(project):
     joined = {"bundle": "unet", "variant": "two_stage", "stages": ["resnet50_classifier/gate", "unet"]}
     write_study("staged", seeds=[2], models=[*models, joined])
     assert {run.overrides["split"] for run in study.load("staged").runs()} == {"patient-2"}
+
+
+def test_reading_a_study_completes_a_report_that_a_kill_left_half_moved(project):
+    whole = Path("reports/tiny") / WHOLE
+    whole.mkdir()
+    (whole / "report.md").write_text("new")
+    assert study.load("tiny").title == "Tiny"
+    assert Path("reports/tiny/report.md").read_text() == "new" and not whole.exists()

@@ -50,7 +50,12 @@ def test_values_references_and_known_classes_are_data(content):
 
 
 @pytest.mark.parametrize(
-    "place", [{"set": CODE[0]}, {"set_native": CODE[0]}, {"models": [{"bundle": "unet", "set": CODE[0]}]}]
+    "place",
+    [
+        {"set": CODE[0]},
+        {"set_native": CODE[0], "models": [{"bundle": "nnunet", "track": "native"}]},
+        {"models": [{"bundle": "unet", "set": CODE[0]}]},
+    ],
 )
 def test_every_set_of_a_study_is_looked_through(project, place):
     write_study("tiny", **place)

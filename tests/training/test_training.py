@@ -250,8 +250,8 @@ def test_the_plateau_schedule_follows_the_validation_loss(project, tmp_path):
     assert rates.tolist() == pytest.approx([0.001, 0.0005, 0.00025])
 
 
-def scripted(folder, dices, losses=None, scaler=None):
-    """Train a one-weight network whose weight is the epoch and whose validation Dice is scripted."""
+def scripted(folder, dices, losses=None, scaler=None, weights=None):
+    """Train a one-weight network whose weight is the epoch, or scripted, and whose validation Dice is scripted."""
     network = torch.nn.Linear(1, 1, bias=False)
     evaluator, trainer = Engine(lambda *_: None), Engine(lambda *_: None)
     evaluator.state.metrics = {}
@@ -264,7 +264,7 @@ def scripted(folder, dices, losses=None, scaler=None):
     @trainer.on(Events.EPOCH_COMPLETED)
     def epoch(engine):
         with torch.no_grad():
-            network.weight.fill_(engine.state.epoch)
+            network.weight.fill_(weights[engine.state.epoch - 1] if weights else engine.state.epoch)
         engine.state.metrics["train_loss"] = (losses or [1.0] * len(dices))[engine.state.epoch - 1]
         evaluator.state.metrics.update(val_dice=dices[engine.state.epoch - 1], val_loss=0.5)
 
@@ -308,6 +308,36 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, loss):
     with pytest.raises(InputError, match=f"training loss of epoch 2 is {loss}"):
         scripted(tmp_path, [0.1, 0.2, 0.3], [1.0, loss, 1.0])
     assert handlers.load(tmp_path / "last.pt")["epoch"] == 1 and not (tmp_path / "model.pt").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_end_the_training(tmp_path, value):
+    """The loss of an epoch is the mean before its last step, which may spoil the weights."""
+    with pytest.raises(InputError, match="the weights after epoch 2 are no numbers in weight: expected finite ones"):
+        scripted(tmp_path, [0.1, 0.2], weights=[1.0, value])
+    assert handlers.load(tmp_path / "last.pt")["epoch"] == 1 and not (tmp_path / "model.pt").exists()
+
+
+@pytest.mark.parametrize("kind", ["training", "inference"])
+def test_monais_own_command_ends_with_the_sentence(project, straight, tmp_path, kind):
+    folder = tmp_path / "run"
+    settings = {**SETTINGS, "bundle_root": str(folder), "batch_size": 64}
+    if kind == "inference":
+        weights = handlers.load(straight / "models" / "model.pt")
+        handlers.save(folder / "models" / "model.pt", {name: values * float("nan") for name, values in weights.items()})
+        settings = {key: settings[key] for key in ("spatial_size", "channels", "cpu_threads", "bundle_root")}
+    config = f"bundles/unet/configs/{'train' if kind == 'training' else kind}.json"
+    words = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
+    done = subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", kind, "--config_file", config, *words],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    sentence = {
+        "training": "An epoch has 32 slices: expected at least one batch of 64.",
+        "inference": f"{folder}/models/model.pt: the weights are no numbers in ",
+    }[kind]
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(f"Error: {sentence}")
+    assert not (folder / "predictions").exists()
 
 
 class Code:
