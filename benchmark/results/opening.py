@@ -16,7 +16,7 @@ from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.estimates import patient_counts
-from benchmark.stats.learned import beats_majority, plateau
+from benchmark.stats.learned import RISING, beats_majority, plateau
 from benchmark.stats.seeds import TWO_LEVEL
 from benchmark.studies.study import Study
 
@@ -63,28 +63,38 @@ def cautions(results: Results) -> list[str]:
     return [*found, *dict.fromkeys([*results.manifest.warnings, *results.warnings])]
 
 
-def _unlearned(results: Results) -> list[str]:
-    """Sentences on networks that were still learning when their training ended, and on useless classifiers."""
-    reached: dict[str, list[bool]] = {}
+def plateaus(results: Results) -> dict[str, list[str]]:
+    """By which rule each run of a model ended on its plateau, an empty text where none held, by the model's name."""
+    kinds: dict[str, list[str]] = {}
     for run, history in results.histories.items():
         name = model_name(*run.split("/")[:2])
         made = results.provenance.runs.get(run)
         epochs = (made.overrides if made else {}).get("max_epochs", results.configs.get(name, {}).get("max_epochs"))
         if isinstance(epochs, int):
-            reached.setdefault(name, []).append(plateau(history, epochs).reached)
-    found = []
-    if still := [
-        f"{name} ({runs.count(False)} of {len(runs)} runs)" for name, runs in reached.items() if not all(runs)
-    ]:
+            kinds.setdefault(name, []).append(plateau(history, epochs).kind)
+    return kinds
+
+
+def _unlearned(results: Results) -> list[str]:
+    """Sentences on networks that were still learning when their training ended, and on useless classifiers."""
+    found, kinds = [], plateaus(results)
+    if still := _runs_of(kinds, ""):
         found.append(
-            f"Not trained to a plateau: {', '.join(still)}. A comparison of networks that were still learning says how "
+            f"Not trained to a plateau: {still}. A comparison of networks that were still learning says how "
             "fast they learn, not how good they become."
         )
+    if rising := _runs_of(kinds, RISING):
+        found.append(f"{RISING[0].upper()}{RISING[1:]}: {rising}. A longer training might have been better.")
     for name in results.models:
         counts = patient_counts(results.rows(name), name, SLICE).sum(axis=0)
         if counts.any() and not beats_majority(counts):
             found.append(f"{name} has not learned: always naming the more frequent class is right at least as often.")
     return found
+
+
+def _runs_of(kinds: Mapping[str, Sequence[str]], kind: str) -> str:
+    runs = [f"{name} ({own.count(kind)} of {len(own)} runs)" for name, own in kinds.items() if kind in own]
+    return ", ".join(runs)
 
 
 def _too_few(comparisons: pd.DataFrame) -> list[str]:

@@ -28,7 +28,7 @@ from benchmark.report.document import (
 )
 from benchmark.report.latex import to_latex
 from benchmark.report.splits import split_blocks
-from benchmark.results.opening import cautions, deviations, findings
+from benchmark.results.opening import cautions, deviations, findings, plateaus
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
@@ -128,6 +128,8 @@ def _runs(results: Results) -> list[Block]:
         f"{compare.get('alpha', 0.05)}, Holm's correction over {len(results.comparisons)} comparisons. "
         f"{compare['metrics'][0]} is the primary metric.",
     ]
+    if kinds := plateaus(results):
+        items.append(f"How trainings ended: {'; '.join(f'{name}, {_endings(own)}' for name, own in kinds.items())}.")
     blocks: list[Block] = [Heading("Data and runs"), Bullets(items)]
     if rows := [one[:3] for one in deviations(study, results.differences)]:
         blocks.append(Table("Deviations from the protocol.", ["Model", "Id", "Value"], rows, wrap=True))
@@ -136,6 +138,11 @@ def _runs(results: Results) -> list[Block]:
     if results.missing:
         blocks.append(Table("Runs without scores.", ["Run", "Why"], list(results.missing.items()), wrap=True))
     return blocks
+
+
+def _endings(kinds: Sequence[str]) -> str:
+    runs = [f"{kind or 'no plateau'} in {kinds.count(kind)}" for kind in dict.fromkeys(kinds)]
+    return f"{', '.join(runs)} of {len(kinds)} runs"
 
 
 def _comparison(results: Results) -> list[Block]:

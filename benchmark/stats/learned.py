@@ -16,38 +16,59 @@ LEAST_EPOCHS = 10
 """Fewer epochs have no plateau: two fifths of them would be single epochs."""
 
 
+RISING = "the schedule ended while validation Dice was still rising"
+"""The rule by which such a training counts: its schedule's end alone."""
+
+
 @dataclass(frozen=True)
 class Plateau:
-    """Whether a training was on its plateau when it ended, and what shows it."""
+    """Whether a training was on its plateau when it ended, by which of the rules (``kind``), and what shows it.
 
-    reached: bool
+    ``kind`` is "early stopping", "flat curve", "schedule ended", ``RISING``, or empty where none holds.
+    """
+
+    kind: str
     reason: str
+
+    @property
+    def reached(self) -> bool:
+        """Whether one of the rules holds."""
+        return bool(self.kind)
 
 
 def plateau(history: pd.DataFrame, max_epochs: int) -> Plateau:
     """Judge a complete training by its history, one row per epoch as in ``history.csv``.
 
-    It was on its plateau where early stopping ended it, where its learning rate had decayed to zero when it ended, or
-    where the mean validation score of the last fifth of the epochs is within ``TOLERANCE`` of that of the fifth before.
+    It was on its plateau where early stopping ended it, where the mean validation score of the last fifth of the epochs
+    is within ``TOLERANCE`` of that of the fifth before, or where its learning rate had decayed to zero when it ended.
     """
     count = len(history)
     if 0 < count < max_epochs:
-        return Plateau(True, f"early stopping after {count} of {max_epochs} epochs")
+        return Plateau("early stopping", f"early stopping after {count} of {max_epochs} epochs")
+    change, shown = _change(history)
+    if count >= LEAST_EPOCHS and abs(change) <= TOLERANCE:
+        return Plateau("flat curve", shown)
     if count and float(history["learning_rate"].iloc[-1]) == 0:
-        return Plateau(True, f"the learning rate reached zero after {count} epochs")
+        kind = RISING if "val_dice" in history and change > TOLERANCE else "schedule ended"
+        return Plateau(kind, f"the learning rate reached zero after {count} epochs; {shown}")
     if count < LEAST_EPOCHS:
-        return Plateau(False, f"{count} epochs; at least {LEAST_EPOCHS} are needed to see a plateau")
+        return Plateau("", f"{count} epochs; at least {LEAST_EPOCHS} are needed to see a plateau")
+    return Plateau("", shown)
+
+
+def _change(history: pd.DataFrame) -> tuple[float, str]:
+    """Change of the mean validation score from the last fifth but one to the last, NaN where unknown, and in words."""
     watched = next((name for name in WATCHED if name in history and history[name].notna().any()), None)
     if watched is None:
-        return Plateau(False, "no validation score was recorded")
+        return np.nan, "no validation score was recorded"
+    count = len(history)
     fifth = count // 5
     # Epochs between two validations have no score.
     last, before = (history[watched].iloc[count - end : count - end + fifth].mean() for end in (fifth, 2 * fifth))
     if np.isnan(last) or np.isnan(before):
-        return Plateau(False, f"no {watched} in one of the last two fifths of {count} epochs")
+        return np.nan, f"no {watched} in one of the last two fifths of {count} epochs"
     change = float(last - before)
-    reached = abs(change) <= TOLERANCE
-    return Plateau(reached, f"{watched} changed by {change:+.3f} from the fifth of the epochs before to the last")
+    return change, f"{watched} changed by {change:+.3f} from the fifth of the epochs before to the last"
 
 
 def beats_majority(counts: np.ndarray) -> bool:

@@ -11,11 +11,14 @@ from monai.inferers.inferer import Inferer
 
 
 class Mirrored(Inferer):
-    """Averages another inferer's logits over every combination of flips, each flipped back (as nnU-Net does).
+    """Averages the logits of each window over every combination of flips, each flipped back, as nnU-Net does.
+
+    A window is flipped, not the image: an image is padded to whole windows, unevenly where an odd number of pixels is
+    missing, and a network with strides would see the mirror image of an image on another grid.
 
     Args:
-        inferer: what infers one mirror image.
-        axes: axes of the image tensor that are flipped; of a volume (N, C, slices, x, y), -2 is left-right.
+        inferer: what cuts the image into windows.
+        axes: axes of a window that are flipped; of slices (x, y), -2 is left-right.
     """
 
     def __init__(self, inferer: Inferer, axes: Sequence[int]) -> None:
@@ -26,7 +29,12 @@ class Mirrored(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Return the mean logits, of the shape that the inferer gives."""
-        total: torch.Tensor = self.inferer(inputs, network, *args, **kwargs)
-        for flip in self.flips[1:]:
-            total = total + self.inferer(inputs.flip(flip), network, *args, **kwargs).flip(flip)
-        return total / len(self.flips)
+
+        def mirrored(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            total = network(window, *args, **kwargs)
+            for flip in self.flips[1:]:
+                total = total + network(window.flip(flip), *args, **kwargs).flip(flip)
+            return total / len(self.flips)
+
+        logits: torch.Tensor = self.inferer(inputs, mirrored, *args, **kwargs)
+        return logits

@@ -10,8 +10,6 @@ from functools import lru_cache
 import torch
 from torch.nn import functional
 
-from benchmark.training.augment import resample
-
 BLUR_REACH = 3
 """Pixels that the widest blur (sigma 1, cut at six sigma as nnU-Net cuts it) reaches either way."""
 
@@ -40,12 +38,14 @@ class NnunetAugmentation:
     """nnU-Net v2's spatial and intensity augmentation of 2D patches, with its probabilities and ranges.
 
     In its order: rotation, scaling (one resampling with mirroring), noise, blur, brightness, contrast, low resolution,
-    gamma of the inverted image, gamma. Every number that is drawn comes from a sample's own row of random numbers, the
-    noise through a hash of it, so that neither batch nor worker decides it.
+    gamma of the inverted image, gamma; last, what lies outside the brain is set to zero again. Every number that is
+    drawn comes from a sample's own row of random numbers, the noise through a hash of it, so that neither batch nor
+    worker decides it.
 
     Args:
         channels: modalities.
         spatial_size: size of the patch that is left of the canvas.
+        labels: label values but for the background's.
         rotation: largest angle either way, degrees; nnU-Net: 15 where one side is more than 1.5 times the other.
         scaling: smallest and largest factor; above 1 makes what is seen smaller.
         noise: largest standard deviation.
@@ -57,6 +57,7 @@ class NnunetAugmentation:
 
     channels: int
     spatial_size: Sequence[int]
+    labels: Sequence[int]
     rotation: float = 180.0
     scaling: tuple[float, float] = (0.7, 1.4)
     noise: float = 0.1
@@ -85,7 +86,7 @@ class NnunetAugmentation:
         """Turn canvases (N, C, H, W) and labels (N, H, W) into augmented patches of ``spatial_size``."""
         one = [random[:, column] for column in range(16)]
         each = random[:, 16:].view(-1, 9, self.channels).unbind(1)
-        image, label = resample(image, label, self.grid(random[:, :6], image.shape[2:]))
+        image, label, inside = self.resample(image, label, self.grid(random[:, :6], image.shape[2:]))
         image = _where(one[6] < self.noise_probability, image, _noisy, self.noise * one[7], one[8], one[9])
         sigma = [torch.where(each[0] < self.channel_probability, _between(self.blur, u), 0.0) for u in each[1:3]]
         image = _where(one[10] < self.blur_probability, image, _blurred, *sigma)
@@ -96,7 +97,25 @@ class NnunetAugmentation:
         inverted, plain = (_around_one(self.gamma, u) for u in each[7:9])
         image = _where(one[14] < self.inverted_gamma_probability, image, lambda x, g: -_gamma(-x, g), inverted)
         image = _where(one[15] < self.gamma_probability, image, _gamma, plain)
-        return image, label
+        return torch.where(inside[:, None], image, 0.0), label
+
+    def resample(
+        self, image: torch.Tensor, label: torch.Tensor, grid: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return images, labels, and what lies inside the brain (N, H, W), at the positions of ``grid``.
+
+        Images are interpolated bilinearly. So is, for each label, where it is; the highest score gives the label. A
+        pixel that is zero in every modality and without a label is outside, as is what lies beyond the canvas.
+        """
+        tumour = [label == value for value in self.labels]
+        brain = (image != 0).any(1) & (label == 0)
+        scores = torch.stack([brain, *tumour], dim=1).to(image.dtype)
+        both = functional.grid_sample(torch.cat([image, scores], dim=1), grid, mode="bilinear", align_corners=False)
+        image, scores = both[:, : self.channels], both[:, self.channels :]
+        # All scores add up to 1; the first is that of the outside, which wins where two are equal.
+        best = torch.cat([1 - scores.sum(1, keepdim=True), scores], dim=1).argmax(1)
+        values = sum(value * (best == place) for place, value in enumerate(self.labels, start=2))
+        return image, torch.as_tensor(values).to(label.dtype), best > 0
 
     def grid(self, random: torch.Tensor, canvas: Sequence[int]) -> torch.Tensor:
         """Return sampling positions (N, H, W, 2) on the canvas for a patch in its middle.
@@ -211,7 +230,9 @@ def _coarse_matrices(share: torch.Tensor, size: int) -> torch.Tensor:
     low = position.floor()
     high = torch.minimum(low + 1, coarse - 1)
     weight = (position - low)[..., None]
-    low, high = (torch.floor((at + 0.5) * size / coarse)[..., None] == place for at in (low, high))
+    # Divided and multiplied in this order, which is torch's own, ties fall to the same pixel.
+    step = torch.full_like(coarse, size) / coarse
+    low, high = (torch.floor((at + 0.5) * step)[..., None] == place for at in (low, high))
     return (1 - weight) * low + weight * high
 
 

@@ -185,11 +185,22 @@ def test_no_report_says_that_patients_stay_apart_where_nobody_knows_them():
         assert "No patient is on two sides of a fold" in text and "cannot be known" not in text
 
 
-def test_networks_that_were_still_learning_and_classifiers_that_learned_nothing_are_named():
+def test_networks_that_were_still_learning_and_classifiers_that_learned_nothing_are_named(tmp_path):
     (said,) = (text for text in cautions(demo()) if text.startswith("Not trained to a plateau"))
     assert "unet (6 of 6 runs), resunet_tversky (2 of 6 runs), la_resunet (4 of 6 runs)" in said
     epochs = {name: {"max_epochs": 300} for name in ("unet", "resunet_tversky", "la_resunet")}
     assert not any("plateau" in text for text in cautions(demo(configs=epochs, histories=histories(epochs=20))))
+    ended = {run: each.assign(learning_rate=0.0) for run, each in histories(epochs=10).items()}
+    rising = demo(configs={name: {"max_epochs": 10} for name in epochs}, histories=ended)
+    (said,) = (text for text in cautions(rising) if "still rising" in text)
+    assert said.startswith("The schedule ended while validation Dice was still rising: unet (6 of 6 runs)")
+    page = write(rising, tmp_path).read_text()
+    assert (
+        "How trainings ended: unet, the schedule ended while validation Dice was still rising in 6 of 6 runs; " in page
+    )
+    assert (
+        "resunet_tversky, the schedule ended while validation Dice was still rising in 2, early stopping in 4" in page
+    )
     for right, named in ((40, True), (41, False)):
         counts = zip(COUNTS, (right - 40, 0, 60 - right, 40), strict=True)
         slices = table(*(rows("unet", {"P1/a": value}, metric=name, region=SLICE) for name, value in counts))

@@ -30,10 +30,17 @@ def test_a_plateau_is_early_stopping_or_two_equal_fifths(scores, max_epochs, rea
     assert plateau(history(scores, name="val_accuracy"), max_epochs).reached is reached
 
 
-def test_a_schedule_that_ended_at_zero_counts_and_says_why():
+def test_a_schedule_that_ended_at_zero_counts_and_says_whether_the_score_still_rose():
     rates = [0.01 * (1 - epoch / 5) ** 0.9 for epoch in range(1, 6)]
-    ended = plateau(history([0.1, 0.2, 0.3, 0.4, 0.5], rates), 5)
-    assert ended.reached and ended.reason == "the learning rate reached zero after 5 epochs"
+    ended = plateau(history([0.1, 0.2, 0.3, 0.4, 0.41], rates), 5)
+    assert ended.reached and ended.kind == "schedule ended"
+    assert ended.reason.startswith("the learning rate reached zero after 5 epochs; val_dice changed by +0.010")
+    rising = plateau(history([0.1, 0.2, 0.3, 0.4, 0.411], rates), 5)
+    assert rising.reached and rising.kind == "the schedule ended while validation Dice was still rising"
+    assert plateau(history([0.1, 0.2, 0.3, 0.4, 0.2], rates), 5).kind == "schedule ended"
+    assert plateau(history([0.1, 0.2, np.nan, 0.4, np.nan], rates), 5).kind == "schedule ended"
+    flat = plateau(history([0.0] * 6 + [0.5, 0.6, 0.56, 0.558], [0.01] * 9 + [0]), 10)
+    assert flat.kind == "flat curve" and flat.reason.startswith("val_dice changed by +0.009")
     assert plateau(history([0.1] * 5, rates), 6).reason == "early stopping after 5 of 6 epochs"
     assert "changed by +0.015" in plateau(history([0.0] * 6 + [0.5, 0.6, 0.57, 0.56]), 10).reason
 

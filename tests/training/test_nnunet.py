@@ -9,7 +9,8 @@ from benchmark.training import nnunet
 from benchmark.training.nnunet import NnunetAugmentation, canvas_size
 
 PATCH, CANVAS = (10, 14), (18, 18)
-AUGMENTATION = NnunetAugmentation(2, PATCH)
+LABELS = [1, 2, 4]
+AUGMENTATION = NnunetAugmentation(2, PATCH, LABELS)
 
 
 def drawn(n=2, **chosen):
@@ -53,14 +54,14 @@ def test_a_half_turn_is_exact_and_a_factor_of_one_half_enlarges():
     found, labels = AUGMENTATION(image, label, drawn(rotate=0, angle=1.0))
     torch.testing.assert_close(found, image[:, :, 4:14, 2:16].flip([-2, -1]), rtol=0, atol=1e-4)
     assert torch.equal(labels, label[:, 4:14, 2:16].flip([-2, -1]))
-    grid = NnunetAugmentation(2, PATCH, scaling=(0.5, 0.5)).grid(drawn(scale=0)[:, :6], CANVAS)
+    grid = NnunetAugmentation(2, PATCH, LABELS, scaling=(0.5, 0.5)).grid(drawn(scale=0)[:, :6], CANVAS)
     still = AUGMENTATION.grid(drawn()[:, :6], CANVAS)
     torch.testing.assert_close(grid, still / 2)
 
 
 def test_a_quarter_turn_brings_in_what_the_canvas_holds_beyond_the_patch():
     image, label = canvases()
-    quarter = NnunetAugmentation(2, PATCH, rotation=90.0)
+    quarter = NnunetAugmentation(2, PATCH, LABELS, rotation=90.0)
     _, labels = quarter(image, label, drawn(rotate=0, angle=1.0))
     turned = [torch.rot90(label, k, (1, 2))[:, 4:14, 2:16] for k in (1, 3)]
     assert any(torch.equal(labels, each) for each in turned)
@@ -102,6 +103,29 @@ def test_contrast_stays_in_the_channels_range_and_gamma_keeps_its_mean_and_devia
     torch.testing.assert_close(nnunet._gamma(flat, torch.full((1, 2), 0.7)), flat)
 
 
+def test_what_lies_outside_the_brain_stays_zero_whatever_is_changed_inside():
+    image, label = (part.repeat(100, *[1] * (part.ndim - 1)) for part in canvases())
+    outside = torch.zeros(CANVAS, dtype=torch.bool)
+    outside[:, :5] = outside[12:] = True
+    image[..., outside], label[..., outside] = 0.0, 0
+    image[:, 0, 8, 8] = 0.0  # in one modality only
+    random = torch.rand(len(image), AUGMENTATION.numbers, generator=torch.Generator().manual_seed(5))
+    random[:, :2], random[:, 4:6], random[:, 11] = 0.9999, 0.9999, 0.0  # brightness for all, none turned or mirrored
+    found, _ = AUGMENTATION(image, label, random)
+    assert (found[..., outside[4:14, 2:16]] == 0).all()
+    assert (found[..., ~outside[4:14, 2:16]] != 0).float().mean() > 0.99
+
+
+def test_a_turned_pixel_has_the_label_with_the_highest_score():
+    """Where four pixels of labels 1, 1, 2 and 4 meet, between them and nearer to the last."""
+    image, label = torch.ones(1, 2, 2, 2), torch.tensor([[[1, 1], [2, 4]]], dtype=torch.uint8)
+    at = torch.tensor([[[[0.1, 0.1], [0.3, 0.3], [0.3, -0.1], [3.0, 3.0]]]])
+    found, labels, inside = AUGMENTATION.resample(image, label, at)
+    # Weights of the last pixel 0.36, 0.64, 0.32: of label 1 together 0.40, 0.20, 0.60.
+    assert labels.tolist() == [[[1, 4, 1, 0]]] and inside.tolist() == [[[True, True, True, False]]]
+    assert found[0, 0, 0].tolist() == pytest.approx([1, 1, 1, 0])
+
+
 def test_noise_is_normal_and_follows_from_a_samples_keys():
     keys = torch.rand(2, 500, generator=torch.Generator().manual_seed(0))
     numbers = nnunet.normal(list(keys), 2001)
@@ -131,11 +155,11 @@ def test_probabilities_are_kept():
     random = torch.rand(2000, AUGMENTATION.numbers, generator=torch.Generator().manual_seed(4))
     names = ("spatial", "noise", "blur", "brightness", "contrast", "resolution", "inverted_gamma", "gamma")
     off = {f"{name}_probability": 0.0 for name in names}
-    still, _ = NnunetAugmentation(2, PATCH, **off)(image, label, random)
+    still, _ = NnunetAugmentation(2, PATCH, LABELS, **off)(image, label, random)
     shares = {}
     for name in names[1:]:
         on = {**off, f"{name}_probability": getattr(AUGMENTATION, f"{name}_probability")}
-        changed = NnunetAugmentation(2, PATCH, **on)(image, label, random)[0] != still
+        changed = NnunetAugmentation(2, PATCH, LABELS, **on)(image, label, random)[0] != still
         shares[name] = float(changed.flatten(1).any(1).float().mean())
     # Blur and low resolution change a channel with probability 1/2, so one of four samples chosen stays as it is.
     expected = {"noise": 0.1, "blur": 0.15, "brightness": 0.15, "contrast": 0.15, "resolution": 0.1875}
