@@ -57,8 +57,8 @@ def cautions(results: Results) -> list[str]:
         )
     elif results.methods is not None and share_folds(results.methods):
         found.append(
-            f"Seeds share their folds: methods are compared by {results.methods['n_sets'].max():.0f} means of folds, which "
-            "show large differences only. A partition of the patients for every seed shows more."
+            f"Seeds share their folds: methods are compared by {results.methods['n_sets'].max():.0f} means of folds, "
+            "and only large differences can be shown. A partition of the patients for every seed shows more."
         )
     if deviating := deviations(study, results.differences):
         why = study.deviations.strip().rstrip(".")

@@ -1,7 +1,8 @@
-"""Compute p values of two methods by each test that was considered, for many simulated studies in one call.
+"""Compare two methods by each test that was considered, for many simulated studies in one call.
 
-Every function takes ``first`` and ``second`` of shape (rows, patients, seeds) and ``folds`` (seeds, patients), the fold
-of each patient under each seed: equal rows where seeds share their folds. Folds count from 0 and none is empty.
+Every test returns a ``Found``, of which ``p_values`` makes p. It takes ``first`` and ``second`` of shape (rows,
+patients, seeds) and ``folds`` (seeds, patients), the fold of each patient under each seed: equal rows where seeds share
+their folds. Folds count from 0 and none is empty.
 """
 
 from __future__ import annotations
@@ -11,6 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import special, stats
+
+
+class Found(NamedTuple):
+    """Mean difference, one value per row, and the variances with degrees of freedom that a test sets it against.
+
+    Adding a number to all scores of the first method adds it to the mean and leaves the variances.
+    """
+
+    mean: np.ndarray
+    variances: tuple[tuple[np.ndarray, float], ...]
 
 
 class Parts(NamedTuple):
@@ -23,83 +34,105 @@ class Parts(NamedTuple):
     runs_df: int
 
 
+NORMAL = 1e9
+"""Degrees of freedom at which Student's t is normal."""
+
+
+def p_values(found: Found) -> np.ndarray:
+    """P at which the squared mean is the sum of the variances times their own squared t quantiles; 1 without any."""
+    if len(found.variances) == 1:
+        ((variance, df),) = found.variances
+        with np.errstate(invalid="ignore", divide="ignore"):
+            p = 2 * stats.t.sf(np.abs(found.mean) / np.sqrt(variance), df)
+        return np.where(np.isfinite(p), p, 1.0)
+    low, high = np.zeros(len(found.mean)), np.ones(len(found.mean))
+    for _ in range(24):
+        middle = (low + high) / 2
+        reached = found.mean**2 > sum(special.stdtrit(df, middle / 2) ** 2 * part for part, df in found.variances)
+        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+    return high
+
+
+def reject(found: Found, alpha: float, shift: float = 0.0) -> np.ndarray:
+    """Say which p are below ``alpha``, were the first method better by ``shift``."""
+    wide = sum(special.stdtrit(df, alpha / 2) ** 2 * variance for variance, df in found.variances)
+    return np.asarray((found.mean + shift) ** 2 > wide)
+
+
 def is_shared(folds: np.ndarray) -> bool:
     """Say whether all seeds have the same folds."""
     return len(folds) < 2 or bool((folds == folds[0]).all())
 
 
 def two_level(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Do as ``benchmark.stats.seeds`` does: over patients and training sets, or over folds where seeds share them."""
+    """P values as of ``benchmark.stats.seeds``: over patients and training sets, or folds where seeds share them."""
     if folds.max() == 0:
         return np.ones(len(first))
-    return fold_means(first, second, folds) if is_shared(folds) else by_runs(first, second, folds)
+    return p_values((fold_means if is_shared(folds) else by_runs)(first, second, folds))
 
 
-def by_runs(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def by_runs(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Test over patients and runs, on differences of the runs with one fold and seed."""
     return _two_parts(parts([first - second], folds))
 
 
-def unpaired(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def unpaired(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Test over patients and runs, without pairs of runs: the suite's before training sets were seen to matter."""
     return _two_parts(parts([first, second], folds))
 
 
-def satterthwaite(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def satterthwaite(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Student's t on the variance of ``by_runs``, with degrees of freedom after Satterthwaite."""
     found = parts([first - second], folds)
     total = found.patients + found.runs
-    with np.errstate(invalid="ignore", divide="ignore"):
-        df = total**2 / (found.runs**2 / found.runs_df + found.patients**2 / found.patients_df)
-    return _t(found.mean, total, df)
+    df = total**2 / (found.runs**2 / found.runs_df + found.patients**2 / found.patients_df)
+    return Found(found.mean, ((total, df),))
 
 
-def fold_means(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def fold_means(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Student's t on the means of shared folds, each with the weight of its patients."""
     means, weights = run_means(first - second, folds).mean(axis=1), np.bincount(folds[0]) / folds.shape[1]
     mean = means @ weights
     share = (weights**2).sum()
     variance = ((means - mean[:, None]) ** 2 @ weights) * share / (1 - share)
-    return _t(mean, variance, len(weights) - 1)
+    return Found(mean, ((variance, len(weights) - 1),))
 
 
-def fold_part(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def fold_part(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """``by_runs`` with a third part, by what the means of shared folds vary more than the other two explain."""
     found = parts([first - second], folds)
     means = run_means(first - second, folds).mean(axis=1)
     k = means.shape[1]
     between = np.maximum(means.var(axis=1, ddof=1) / k - found.runs - found.patients, 0)
-    return joined(
-        found.mean, [(found.runs, found.runs_df), (found.patients, found.patients_df), (between, k - 1)]
-    )  # fmt: skip
+    return Found(found.mean, (*_two_parts(found).variances, (between, k - 1)))
 
 
-def resampled_t(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def resampled_t(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Corrected resampled t over runs, or over folds where seeds share them (Nadeau and Bengio 2003)."""
     means = run_means(first - second, folds)
     means = means.mean(axis=1) if is_shared(folds) else means.reshape(len(means), -1)
     count, k = means.shape[1], int(folds.max()) + 1
-    return _t(means.mean(axis=1), means.var(axis=1, ddof=1) * (1 / count + 1 / (k - 1)), count - 1)
+    return Found(means.mean(axis=1), ((means.var(axis=1, ddof=1) * (1 / count + 1 / (k - 1)), count - 1),))
 
 
-def overlap_t(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def overlap_t(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Student's t on shared folds' means, taken to be correlated by the patients they train on, (k - 2) / (k - 1)."""
     means = run_means(first - second, folds).mean(axis=1)
     k = means.shape[1]
-    return _t(means.mean(axis=1), means.var(axis=1, ddof=1) * (1 / k + k - 2), k - 1)
+    return Found(means.mean(axis=1), ((means.var(axis=1, ddof=1) * (1 / k + k - 2), k - 1),))
 
 
-def seed_means(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def seed_means(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Student's t on the means of seeds."""
     return _one_sample((first - second).mean(axis=1))
 
 
-def patient_means(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def patient_means(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Student's t on the means of patients."""
     return _one_sample((first - second).mean(axis=2))
 
 
-def mixed_shared(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def mixed_shared(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Wald's z of a mixed model with fold, seed in fold and patient in fold, by restricted likelihood.
 
     For equally large folds the likelihood needs four mean squares only. It is the highest on a grid of variances.
@@ -124,10 +157,10 @@ def mixed_shared(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np
                 minus = free.sum() * np.log(scale) + (free * np.log(terms)).sum()
                 better = minus < best
                 best, variance = np.where(better, minus, best), np.where(better, scale * terms[3] / (n * s), variance)
-    return np.asarray(2 * stats.norm.sf(np.abs(own.mean(axis=1)) / np.sqrt(variance)))
+    return Found(own.mean(axis=1), ((variance, NORMAL),))
 
 
-def mixed_crossed(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def mixed_crossed(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> Found:
     """Wald's z of a mixed model with patients and runs crossed, by restricted likelihood on a grid of variances."""
     values = first - second
     rows, n, s = values.shape
@@ -152,13 +185,13 @@ def mixed_crossed(first: np.ndarray, second: np.ndarray, folds: np.ndarray) -> n
             better = minus < best
             best, mean = np.where(better, minus, best), np.where(better, found, mean)
             variance = np.where(better, scale / weight, variance)
-    return np.asarray(2 * stats.norm.sf(np.abs(mean) / np.sqrt(variance)))
+    return Found(mean, ((variance, NORMAL),))
 
 
 GRID = np.concatenate([[0], np.geomspace(3e-3, 30, 16)])
 """Variances over that of noise that the mixed models try."""
 
-Test = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Test = Callable[[np.ndarray, np.ndarray, np.ndarray], Found]
 SHARED: tuple[Test, ...] = (
     *(unpaired, by_runs, fold_part, fold_means, resampled_t, overlap_t, mixed_shared, patient_means),
 )
@@ -196,16 +229,6 @@ def parts(sides: list[np.ndarray], folds: np.ndarray) -> Parts:
     return Parts(mean, np.maximum(left, 0) / n, n - groups, luck * weight, rank * len(sides))
 
 
-def joined(mean: np.ndarray, variances: list[tuple[np.ndarray, int]]) -> np.ndarray:
-    """P at which the squared mean is the sum of the variances times their own squared t quantiles."""
-    low, high = np.zeros(len(mean)), np.ones(len(mean))
-    for _ in range(24):
-        middle = (low + high) / 2
-        wide = sum(special.stdtrit(df, middle / 2) ** 2 * variance for variance, df in variances)
-        low, high = np.where(mean**2 > wide, low, middle), np.where(mean**2 > wide, middle, high)
-    return high
-
-
 def run_means(values: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Mean over the patients of each run, (rows, seeds, folds)."""
     hot, member = _incidence(folds)
@@ -222,15 +245,10 @@ def _incidence(folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return hot, hot.reshape(n, s, -1).sum(axis=1)
 
 
-def _two_parts(found: Parts) -> np.ndarray:
-    return joined(found.mean, [(found.runs, found.runs_df), (found.patients, found.patients_df)])
+def _two_parts(found: Parts) -> Found:
+    return Found(found.mean, ((found.runs, found.runs_df), (found.patients, found.patients_df)))
 
 
-def _one_sample(values: np.ndarray) -> np.ndarray:
-    return _t(values.mean(axis=1), values.var(axis=1, ddof=1) / values.shape[1], values.shape[1] - 1)
-
-
-def _t(mean: np.ndarray, variance: np.ndarray, df: np.ndarray | int) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * stats.t.sf(np.abs(mean) / np.sqrt(variance), df)
-    return np.where(np.isfinite(p), p, 1.0)
+def _one_sample(values: np.ndarray) -> Found:
+    count = values.shape[1]
+    return Found(values.mean(axis=1), ((values.var(axis=1, ddof=1) / count, count - 1),))

@@ -31,7 +31,7 @@ import pandas as pd
 from drawing import modelled, partitions
 from rates import ALPHA, LABELS, two_sides
 from several import holm
-from simulate import SMALL, provenance
+from simulate import DESIGNS, SMALL, provenance
 from sources import DICE, OUTCOMES, Seeds, two_seeds
 
 from benchmark.base.files import read_json, write_json, write_text
@@ -118,8 +118,9 @@ def normal_rows(study: Study, trials: int) -> Iterator[dict[str, Any]]:
             for test in tests:
                 slow = test.__name__.startswith("mixed")
                 if not slow or ((n, k, s) in MIXED and done < trials / 5):
+                    result = test(first, second, folds)
                     hits[test.__name__].append(
-                        np.stack([test(first + shift, second, folds) < ALPHA for shift in (0, gain)])
+                        np.stack([candidates.reject(result, ALPHA, shift) for shift in (0, gain)])
                     )
         for name, found in hits.items():
             if found:
@@ -148,7 +149,7 @@ def real_rows(real: Seeds, study: Study, trials: int) -> Iterator[dict[str, Any]
             for place, shift in enumerate((None, planted)):
                 drawn = modelled(random, real, real.rho, part, n, 3, s, folds, study.fold, shift, methods=True)
                 for test in own:
-                    p = test(*two_sides(drawn), folds).reshape(part, 3, len(OUTCOMES))
+                    p = candidates.p_values(test(*two_sides(drawn), folds)).reshape(part, 3, len(OUTCOMES))
                     found = {f"real {name}": p[:, 0, LABELS.index(name)] for name in ("dice WT", "dice ET")}
                     # The first two pairs hold the planted difference.
                     found["real family"] = (
@@ -214,7 +215,7 @@ def main() -> None:
     made = provenance(real, chosen.trials, time.process_time() - begun)
     made["command"] = f"PYTHONPATH=. python research/calibration/designs.py --trials {chosen.trials}"
     known = read_json(record, "what the rates were made from") if record.exists() else {}
-    write_json(record, known | {"compared designs": made})
+    write_json(record, known | {DESIGNS: made})
     print(text)
 
 

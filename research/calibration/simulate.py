@@ -44,6 +44,8 @@ PARTS = (
     *("nulls", "partial", "power", "pilot", "seeds", "equivalence", "equivalent_methods", "superiority"),
     *("intervals", "methods_power", "missing", "check"),
 )
+DESIGNS = "compared designs"
+"""What designs.py calls itself in provenance.json."""
 STRESSED = (18, 250)
 """Patients in the designs that go beyond what the two seeds say."""
 SEED = 20264
@@ -173,13 +175,14 @@ def write(folder: Path, table: pd.DataFrame, made: dict[str, Any]) -> None:
     name = str(table["part"].iloc[0])
     path, record = folder / "rates.csv", folder / "provenance.json"
     before = pd.read_csv(path) if path.exists() else table.iloc[:0]
+    before = before[before["part"].isin(PARTS)]
     # An index of its own: by one that parts share, the table of worst rates took rows of another part.
     rates = pd.concat([before[before["part"] != name], table], ignore_index=True) if len(before) else table
     rates = rates.sort_values("part", key=lambda parts: parts.map(PARTS.index), kind="stable")
     known = read_json(record, "what the rates were made from") if record.exists() else {}
     write_text(path, rates.to_csv(index=False))
     write_text(folder / "rates.md", markdown(rates))
-    write_json(record, known | {name: made})
+    write_json(record, {part: known[part] for part in known if part in (*PARTS, DESIGNS)} | {name: made})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import candidates
 import numpy as np
 import pandas as pd
 import pytest
-from candidates import by_runs, fold_means, mixed_crossed, mixed_shared, parts, two_level
+from candidates import by_runs, fold_means, mixed_crossed, mixed_shared, p_values, parts, reject, two_level
 from drawing import by_run, modelled, partitions, shuffled
 from scipy import stats
 from several import friedman, holm, iman_davenport, nemenyi
@@ -46,7 +46,10 @@ def test_two_level_is_the_packages(shared):
     package = pytest.importorskip("benchmark.stats.seeds")
     first, second = scores(10, 11, 3)
     folds = partitions(RANDOM, 11, 3, 3, shared)
-    found, over_runs = two_level(first, second, folds), by_runs(first, second, folds)
+    found, over_runs = two_level(first, second, folds), p_values(by_runs(first, second, folds))
+    assert (reject(by_runs(first, second, folds), 0.3) == (over_runs < 0.3)).all()
+    shifted = p_values(by_runs(first + 0.2, second, folds))
+    assert (reject(by_runs(first, second, folds), 0.3, 0.2) == (shifted < 0.3)).all()
     for row in range(len(first)):
         own = package.pair_runs(by_run(first[row], folds), by_run(second[row], folds))
         assert found[row] == pytest.approx(package.estimate(own.differences()).p, abs=1e-6)
@@ -62,7 +65,7 @@ def test_shared_folds_of_one_size_are_compared_by_scipys_t():
     first, second = scores(5, 12, 2)
     folds = partitions(RANDOM, 12, 3, 2, shared=True)
     means = np.stack([(first - second)[:, folds[0] == fold].mean(axis=(1, 2)) for fold in range(3)], axis=1)
-    assert fold_means(first, second, folds) == pytest.approx(stats.ttest_1samp(means, 0, axis=1).pvalue)
+    assert p_values(fold_means(first, second, folds)) == pytest.approx(stats.ttest_1samp(means, 0, axis=1).pvalue)
 
 
 @pytest.mark.slow(reason="statsmodels takes seconds to fit crossed effects")
@@ -82,7 +85,8 @@ def test_mixed_models_are_statsmodels_on_a_finer_grid(test, shared, monkeypatch)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             fit = MixedLM.from_formula("value ~ 1", groups="all", re_formula="0", vc_formula=parts, data=own).fit()
-        assert test(values[None], 0 * values[None], folds)[0] == pytest.approx(fit.pvalues["Intercept"], abs=0.03)
+        found = p_values(test(values[None], 0 * values[None], folds))[0]
+        assert found == pytest.approx(fit.pvalues["Intercept"], abs=0.03)
 
 
 def test_two_methods_that_are_not_paired_have_both_their_variances():
