@@ -287,10 +287,10 @@ def compare_methods(
 
 
 def _method_row(own: Pair, higher: bool) -> dict[str, Any]:
-    found, parts, sets = estimate(own.differences()), components(own), set_means(own)
+    found, parts, sets = estimate(own.differences(), own.runs()), components(own), set_means(own)
     low, high = found.interval()
     share, share_low, share_high = superiority(own, higher)
-    total, error, count = sum(parts), found.patients + found.sets, len(own.first)
+    total, error, count = sum(parts), found.variance, len(own.first)
     shares = [part / total if total > 0 else float("nan") for part in parts]
     return {
         "n_patients": count, "n_checkpoints_a": own.first.shape[1], "n_checkpoints_b": own.second.shape[1],

@@ -12,7 +12,8 @@ run. Both models are trained on the same sets, so that what is analysed is the d
 Where every seed has a partition of the patients of its own, k folds and s seeds give k s training sets, and each
 patient is tested by s of them. Where seeds share their folds there are k sets, however many seeds: what a fold's
 training patients do to a difference cannot be told from what its test patients do, and the test is Student's t on the
-k means of folds. A run's training set is known by its fold's number and the patients that it tested.
+k means of folds, or that over patients and runs if it says less, as where a few means are alike by chance. A run's
+training set is known by its fold's number and the patients that it tested.
 
 The answer holds for methods trained anew on sets drawn from these patients, and used on new patients. What all sets
 drawn from these patients have in common, because the patients are these, no test on one data set can see (Bengio and
@@ -42,7 +43,8 @@ class Estimate:
     """A mean over patients and training sets with its uncertainty in two parts, as variances of that mean.
 
     ``patients`` is the part that more patients would shrink and ``sets`` the part that more training sets would, with
-    their degrees of freedom. Where folds are shared ``sets`` is the whole. NaN where there are not two sets.
+    their degrees of freedom. Where folds are shared ``sets`` is the whole, and ``runs`` what patients and single runs
+    say; the wider of the two holds. NaN where there are not two sets.
     """
 
     mean: float
@@ -50,11 +52,13 @@ class Estimate:
     patients_df: int
     sets: float
     sets_df: int
+    runs: Estimate | None = None
 
     def half_width(self, tail: float) -> float:
         """Return half the width of the interval that leaves ``tail`` on either side."""
         t = [special.stdtrit(df, tail) for df in (self.patients_df, self.sets_df)]
-        return float(np.sqrt(self.patients * t[0] ** 2 + self.sets * t[1] ** 2))
+        half = float(np.sqrt(self.patients * t[0] ** 2 + self.sets * t[1] ** 2))
+        return max(half, self.runs.half_width(tail)) if self.runs else half
 
     def interval(self) -> tuple[float, float]:
         """Return the 95% interval of the mean.
@@ -81,11 +85,10 @@ class Estimate:
 
     def _tail(self, away: float) -> float:
         """Return the tail at which the interval's bound is ``away`` from the mean: the one-sided p."""
-        variance = self.patients + self.sets
-        if np.isnan(variance):
+        if np.isnan(self.variance):
             return 1.0
         # Rounding is no variance: what is left are the signs of the patients, as in ``paired.tost``.
-        if variance <= 1e-24:
+        if self.variance <= 1e-24:
             return 0.5 ** (self.patients_df + 1) if away > 0 else 1.0
         low, high = np.log(1e-300), np.log(0.5)
         # The half width falls as the tail grows: halve the range of its logarithm until it is the distance.
@@ -96,9 +99,14 @@ class Estimate:
         return tail if away > 0 else 1 - tail
 
     @property
+    def variance(self) -> float:
+        """Variance of the mean."""
+        return max(self.patients + self.sets, self.runs.variance if self.runs else 0.0)
+
+    @property
     def statistic(self) -> float:
         """The mean in standard errors."""
-        error = np.sqrt(self.patients + self.sets)
+        error = np.sqrt(self.variance)
         return float(self.mean / error) if error > 0 else float("nan")
 
 
@@ -172,12 +180,13 @@ def pair_runs(first: pd.DataFrame, second: pd.DataFrame) -> Pair:
     return Pair(first, second, pd.Series(pd.factorize(pd.Series(keys))[0], index=columns))
 
 
-def estimate(differences: np.ndarray) -> Estimate:
+def estimate(differences: np.ndarray, runs: np.ndarray | None = None) -> Estimate:
     """Estimate the mean over patients and training sets of ``differences`` (patients, sets), NaN where not tested.
 
     Where patients connect all sets: ``estimate_runs``. Where they do not, as with folds that all seeds share, the sets
     that are connected make a group, and groups share no patient: Student's t on their means, each with the weight of
-    its patients. With one set in all, everything but the mean is NaN.
+    its patients, and by ``runs`` (patients, runs) ``estimate_runs`` too. With one set in all, everything but the mean
+    is NaN.
     """
     found = _analyse(differences)
     if found.groups < 2:
@@ -186,7 +195,10 @@ def estimate(differences: np.ndarray) -> Estimate:
     means = np.bincount(found.group, found.means) / np.bincount(found.group)
     mean = float(found.means.mean())
     variance = (weights * (means - mean) ** 2).sum() / (1 - (weights**2).sum())
-    return Estimate(mean, 0.0, len(found.means) - 1, float(variance * (weights**2).sum()), found.groups - 1)
+    error = float(variance * (weights**2).sum())
+    over_runs = None if runs is None else estimate_runs(runs)
+    own = over_runs if over_runs and over_runs.sets_df else None
+    return Estimate(mean, 0.0, len(found.means) - 1, error, found.groups - 1, own)
 
 
 def estimate_runs(values: np.ndarray) -> Estimate:
@@ -296,7 +308,7 @@ def two_level(rows: pd.DataFrame, patients: pd.Index, pairs: pd.DataFrame, margi
     runs, found = model_runs(rows, patients), []
     for a, b in pairs.itertuples(index=False):
         own = pair_runs(runs[a], runs[b])
-        one = estimate(own.differences())
+        one = estimate(own.differences(), own.runs())
         low, high = one.interval()
         mean = one.mean if one.sets_df else float(np.nanmean(runs[a].mean(axis=1) - runs[b].mean(axis=1)))
         row = {"difference": mean, "ci_low": low, "ci_high": high, "statistic": one.statistic, "p": one.p}

@@ -122,6 +122,8 @@ def normal_rows(study: Study, trials: int) -> Iterator[dict[str, Any]]:
                     hits[test.__name__].append(
                         np.stack([candidates.reject(result, ALPHA, shift) for shift in (0, gain)])
                     )
+        if design == "shared":
+            hits["fold_means and by_runs"] = [a & b for a, b in zip(hits["fold_means"], hits["by_runs"], strict=True)]
         for name, found in hits.items():
             if found:
                 rates = np.concatenate(found, axis=1)
@@ -137,8 +139,8 @@ def real_rows(real: Seeds, study: Study, trials: int) -> Iterator[dict[str, Any]
     planted = np.zeros((3, len(OUTCOMES)))
     planted[0] = np.where(DICE, PLANTED, -PLANTED)
     tests = {
-        "shared": (candidates.unpaired, candidates.fold_means, candidates.resampled_t),
-        "new": (candidates.unpaired, candidates.by_runs, candidates.resampled_t),
+        "shared": (candidates.unpaired, candidates.two_level, candidates.resampled_t),
+        "new": (candidates.unpaired, candidates.two_level, candidates.resampled_t),
     }
     for design, own in tests.items():
         random = np.random.default_rng([20266, n, k, s, design == "new"])
@@ -149,7 +151,9 @@ def real_rows(real: Seeds, study: Study, trials: int) -> Iterator[dict[str, Any]
             for place, shift in enumerate((None, planted)):
                 drawn = modelled(random, real, real.rho, part, n, 3, s, folds, study.fold, shift, methods=True)
                 for test in own:
-                    p = candidates.p_values(test(*two_sides(drawn), folds)).reshape(part, 3, len(OUTCOMES))
+                    result = test(*two_sides(drawn), folds)
+                    p = result if isinstance(result, np.ndarray) else candidates.p_values(result)
+                    p = p.reshape(part, 3, len(OUTCOMES))
                     found = {f"real {name}": p[:, 0, LABELS.index(name)] for name in ("dice WT", "dice ET")}
                     # The first two pairs hold the planted difference.
                     found["real family"] = (

@@ -52,7 +52,7 @@ def test_two_level_is_the_packages(shared):
     assert (reject(by_runs(first, second, folds), 0.3, 0.2) == (shifted < 0.3)).all()
     for row in range(len(first)):
         own = package.pair_runs(by_run(first[row], folds), by_run(second[row], folds))
-        assert found[row] == pytest.approx(package.estimate(own.differences()).p, abs=1e-6)
+        assert found[row] == pytest.approx(package.estimate(own.differences(), own.runs()).p, abs=1e-6)
         assert over_runs[row] == pytest.approx(package.estimate_runs(own.runs()).p, abs=1e-6)
 
 

@@ -119,6 +119,20 @@ def test_folds_that_seeds_share_are_compared_by_student_t_on_their_means():
     assert (found.mean, found.sets_df) == (4, 2)
     assert (found.statistic, found.p) == pytest.approx((expected.statistic, expected.pvalue))
     assert found.interval() == pytest.approx(tuple(expected.confidence_interval()))
+    assert estimate(own.differences(), own.runs()).p == found.p
+
+
+def test_folds_with_like_means_say_no_more_than_patients_and_runs():
+    values = np.random.default_rng(8).normal(0.5, 1, (12, 2))
+    places = np.repeat(np.arange(3), 4)[:, None] + np.zeros((1, 2), dtype=int)
+    means = np.array([values[places[:, 0] == fold].mean() for fold in range(3)])
+    values += (0.5 + np.array([0.0, 1e-3, -1e-3]) - means)[places]
+    own = pair_runs(runs(values, places), runs(values * 0, places))
+    alone, both, over = estimate(own.differences()), estimate(own.differences(), own.runs()), estimate_runs(own.runs())
+    assert alone.p < 1e-4 < 0.01 < over.p == pytest.approx(both.p)
+    assert both.interval() == pytest.approx(over.interval())
+    # Far in the tail two degrees of freedom are the wider all the same.
+    assert both.half_width(1e-13) == alone.half_width(1e-13) > over.half_width(1e-13)
 
 
 def test_what_a_shared_fold_adds_is_luck_of_training():
@@ -173,8 +187,9 @@ def test_two_names_of_one_method_differ_in_no_more_than_one_of_twenty_trials(sha
     random, wrong, trials = np.random.default_rng(9), [0, 0], 400
     for _ in range(trials):
         first, second, places = study(random, patients, folds, seeds, shared, sets=sets)
-        wrong[0] += estimate(by_set(first - second, places, shared)).p < 0.05
-        wrong[1] += estimate_runs(by_run(first - second, places)).p < 0.05
+        every = by_run(first - second, places)
+        wrong[0] += estimate(by_set(first - second, places, shared), every).p < 0.05
+        wrong[1] += estimate_runs(every).p < 0.05
     # The SD of 5% in 400 trials is 1.1%.
     assert wrong[0] / trials < 0.085
     if shared and patients == 150:
