@@ -31,8 +31,8 @@ METHODS_NOTE = (
 )
 SHARED_NOTE = (
     "Seeds share their folds here: all runs of a fold were trained on the same patients, so that p is Student's t on "
-    "the means of folds, or over patients and runs where that is larger, and more seeds add little. Folds of its own for "
-    "every seed show more."
+    "the means of folds, or over patients and runs where that is larger, and more seeds add little. Folds of its own "
+    "for every seed show more."
 )
 TWO_LEVEL_NOTE = (
     "As trained here: p (Holm) of Wilcoxon's test over patients, which is of these trained networks and says nothing "
