@@ -230,13 +230,15 @@ def methods() -> str:
         superior = f"{row['p_superior']:.2f} ({row['p_superior_low']:.2f} to {row['p_superior_high']:.2f})"
         rows.append(
             [f"`{row['model_a']}`", f"`{row['model_b']}`", f"{row['difference']:+.3f}", _interval(row),
-             p_value(row["p_holm"]), row["verdict"], *shares, f"{100 * row['share_of_error']:.0f} %", superior]
+             f"{row['set_low']:+.3f} to {row['set_high']:+.3f}", p_value(row["p_holm"]), row["verdict"], *shares,
+             f"{100 * row['share_of_error']:.0f} %", superior]
         )  # fmt: skip
-    header = ["A", "B", "A - B", "95% CI", "p (Holm)", "Verdict", "Patients", "Seeds", "Patient x seed"]
-    header += ["Seeds' part of the error", "P(A beats B)"]
+    header = ["A", "B", "A - B", "95% CI", "By set", "p (Holm)", "Verdict", "Patients", "Seeds", "Patient x seed"]
+    header += ["Trainings' part of the error", "P(A beats B)"]
     return (
         f"{table(header, rows, 2)}\n\n{METRICS[primary].title} of ET, "
-        f"{FEW}, {found['seed'].nunique()} seeds, Holm over {len(every)} comparisons."
+        f"{FEW}, {found['seed'].nunique()} seeds with the same {found['fold'].nunique()} folds, Holm over {len(every)} "
+        "comparisons."
     )
 
 

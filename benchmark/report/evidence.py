@@ -22,10 +22,17 @@ MOST_PATIENTS = 10_000
 
 
 METHODS_NOTE = (
-    "Seeds: share of the variance of one run's difference on one patient that comes from training anew. Error: share "
-    "of the mean difference's variance that more seeds would lower (more patients lower some of it too). A beats B: "
-    "probability that A is better on a new patient, both trained anew, with an approximate 95% interval. All rows are "
-    "in methods.csv."
+    "Methods trained anew on sets drawn from these patients, on new patients; what all such sets have in common is not "
+    "in it. By set: lowest and highest mean difference over the patients that one training set tested; df: degrees of "
+    "freedom of training sets. Seeds: share of the variance of one run's difference on one patient that comes from "
+    "training anew. Error: share of the mean difference's variance that more training sets would lower (more patients "
+    "lower some of it too). A beats B: probability that A is better on a new patient, both trained anew, with an "
+    "approximate 95% interval. All rows are in methods.csv."
+)
+SHARED_NOTE = (
+    "Seeds share their folds here: all runs of a fold were trained on the same patients, so that p is Student's t on "
+    "the means of folds, or over patients and runs where that is larger, and more seeds add little. Folds of its own "
+    "for every seed show more."
 )
 TWO_LEVEL_NOTE = (
     "As trained here: p (Holm) of Wilcoxon's test over patients, which is of these trained networks and says nothing "
@@ -104,8 +111,8 @@ def _power_note(family: int | None, networks: pd.DataFrame, methods: pd.DataFram
         keys = ["metric", "region", "model_a", "model_b"]
         some, every = (len(rows[keys].drop_duplicates()) for rows in (methods, networks))
         said += (
-            " Methods: trained anew with that many seeds in the folds of this study, one pair tested alone by the "
-            "two-level test"
+            " Methods: trained anew with that many seeds, each with as many folds as here of its own, one pair tested "
+            "alone by the two-level test"
             + (f" (the {some} of {every} pairs and regions with two seeds of both)" if some < every else "")
             + ". None: with so few seeds, no number of patients is enough."
         )
@@ -162,15 +169,23 @@ def method_blocks(found: pd.DataFrame | None, compare: Mapping[str, Any], metric
         ours = {"ci": interval(row["ci_low"], row["ci_high"], metric), "p": p_value(row["p"]),
                 "p_holm": p_value(row["p_holm"]), "verdict": verdict(row)}  # fmt: skip
         test = {"p_patients_holm": p_value(row["p_patients_holm"])} if tested else ours
-        texts = {"difference": number(row["difference"], metric, True), **test,
+        by_set = interval(row["set_low"], row["set_high"], metric)
+        texts = {"difference": number(row["difference"], metric, True), "by_set": by_set, "df": str(row["df"]), **test,
                  "share_seed": _percent(row["share_seed"]), "share_of_error": _percent(row["share_of_error"]),
                  "p_superior": f"{share} ({low} to {high})"}  # fmt: skip
         rows.append(pair_row(row, texts))
-    note = TWO_LEVEL_NOTE if tested else NETWORKS_NOTE
+    notes = [METHODS_NOTE, TWO_LEVEL_NOTE if tested else NETWORKS_NOTE]
+    notes += [SHARED_NOTE] if share_folds(found) else []
     test_header = ["As trained here"] if tested else ["95% CI", "p", "p (Holm)", "Verdict"]
-    header = ["Region", "A", "B", "A - B", *test_header, "Seeds", "Error", "A beats B"]
-    caption = f"{title(metric, arrow=False)}: the methods, over patients and seeds."
-    return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=[METHODS_NOTE, note])]
+    header = ["Region", "A", "B", "A - B", "By set", "df", *test_header, "Seeds", "Error", "A beats B"]
+    caption = f"{title(metric, arrow=False)}: the methods, over patients and trainings."
+    return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=notes)]
+
+
+def share_folds(methods: pd.DataFrame) -> bool:
+    """Say whether ``stats.compare_methods`` compared models whose runs of one fold share their training set."""
+    runs = methods[["n_checkpoints_a", "n_checkpoints_b"]].min(axis=1)
+    return bool((methods["n_sets"].between(1, runs - 1)).any())
 
 
 def _percent(share: float) -> str:

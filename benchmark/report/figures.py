@@ -16,8 +16,9 @@ from benchmark.base.files import replacing
 from benchmark.base.records import model_name
 from benchmark.report.tables import title
 from benchmark.scoring.metrics import Metric
-from benchmark.stats.patients import patient_means, patient_table, with_models
+from benchmark.stats.patients import outcomes, patient_means, patient_table, with_models
 from benchmark.stats.ranking import CriticalDifference, nemenyi
+from benchmark.stats.seeds import model_runs, pair_runs
 
 LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
 MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6E6E6E", "#B8A900")
@@ -202,9 +203,8 @@ def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
             axis.plot(row["difference"], place, "o", color=MODEL_COLOURS[0], markerfacecolor=face, markersize=5.5)
         axis.grid(visible=False, axis="y")
         axis.locator_params(axis="x", nbins=5)
-        sides = ("B better", "A better") if metric.better == "higher" else ("A better", "B better")
         axis.set_title(region)
-        axis.set_xlabel(f"← {sides[0]}   {sides[1]} →", fontsize=8)
+        axis.set_xlabel(_sides(metric), fontsize=8)
     axes[0, 0].set_yticks(range(len(pairs)), [f"A: {a}\nB: {b}" for a, b in pairs], fontsize=8)
     axes[0, 0].set_ylim(len(pairs) - 0.5, -0.5)
     axes[0, 0].plot([], [], "o-", color=MODEL_COLOURS[0], label="difference shown (Holm)")
@@ -213,6 +213,49 @@ def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
     figure.suptitle(heading, fontsize=9)
     figure.legend(loc="outside lower center", ncols=2)
     return save(figure, path)
+
+
+@styled
+def training_sets(path: Path, scores: pd.DataFrame, pairs: Sequence[tuple[str, str]], metric: Metric) -> Path:
+    """Draw the mean difference of each run of two models over the patients it tested, per region, and their mean.
+
+    Runs that share their training set have one colour: those of a fold where seeds share folds, else those of a seed.
+    """
+    regions = {region: rows for name, region, rows, _ in outcomes(scores, [metric.name])}
+    figure, axes = new_figure(1.9 + 2.0 * len(regions), 1.35 + 0.42 * len(pairs), 1, len(regions), sharey=True)
+    seen: dict[str, str] = {}
+    for axis, (region, rows) in zip(axes[0], regions.items(), strict=True):
+        runs = model_runs(rows, pd.Index(pd.unique(rows["patient_id"])))
+        axis.axvline(0, color="#333333", linewidth=0.9)
+        for place, (a, b) in enumerate(pairs):
+            if not {a, b} <= set(runs):
+                continue
+            own = pair_runs(runs[a], runs[b])
+            shared = own.sets.nunique() < len(own.sets)
+            found = (runs[a] - runs[b]).mean().dropna().sort_index(level=["fold", "seed"])
+            for row, (run, value) in enumerate(zip(found.index, found, strict=True)):
+                group = f"fold {run[0]}" if shared else f"seed {run[1]}"
+                colour = seen.setdefault(group, MODEL_COLOURS[len(seen) % len(MODEL_COLOURS)])
+                height = place + 0.5 * ((row + 0.5) / len(found) - 0.5)
+                axis.plot(value, height, "o", color=colour, markersize=3.6, markeredgewidth=0)
+            mean = float(np.nanmean(own.differences()))
+            axis.plot([mean, mean], [place - 0.34, place + 0.34], color="#333333", linewidth=1.6)
+        axis.grid(visible=False, axis="y")
+        axis.locator_params(axis="x", nbins=5)
+        axis.set_title(region)
+        axis.set_xlabel(_sides(metric), fontsize=8)
+    axes[0, 0].set_yticks(range(len(pairs)), [f"A: {a}\nB: {b}" for a, b in pairs], fontsize=8)
+    axes[0, 0].set_ylim(len(pairs) - 0.5, -0.5)
+    for group, colour in seen.items():
+        axes[0, 0].plot([], [], "o", color=colour, label=group)
+    figure.suptitle(f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B of each run, and their mean", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=min(8, max(1, len(seen))))
+    return save(figure, path)
+
+
+def _sides(metric: Metric) -> str:
+    worse, better = ("B better", "A better") if metric.better == "higher" else ("A better", "B better")
+    return f"← {worse}   {better} →"
 
 
 @styled

@@ -21,7 +21,7 @@ TEST_NAMES = {
     "wilcoxon": "Wilcoxon signed-rank test",
     "paired_t": "paired t test",
     "permutation": "paired permutation test",
-    "two_level": "two-level t test over patients and seeds",
+    "two_level": "two-level t test over patients and trainings",
 }
 PHANTOM = "PHANTOM data, not patients. "
 NONE = "none"
@@ -248,7 +248,7 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
         }  # fmt: skip
         rows.append(pair_row(row, texts))
     two_level = own and own[0]["test"] == TWO_LEVEL
-    spread = "over patients and seeds, like the test" if two_level else "bootstrap over patients, BCa"
+    spread = "over patients and trainings, like the test" if two_level else "bootstrap over patients, BCa"
     said = dict.fromkeys(row["note"] for row in own if row["note"] and pd.notna(row["note"]))
     notes = [
         f"A - B: mean paired difference over patients, with its 95% interval ({spread}). Effect: matched-pairs "

@@ -43,7 +43,7 @@ from benchmark.scoring.score_table import read_tidy
 from benchmark.stats.intervals import CONFIDENCE
 from benchmark.stats.paired import margin_of, paired_differences, tost
 from benchmark.stats.patients import patient_means, some, with_models
-from benchmark.stats.seeds import ScoreBlock, blocks, estimate_mean
+from benchmark.stats.seeds import estimate_runs, model_runs
 
 FEWEST = 3
 """Patients below which an interval says nothing and the mean alone decides."""
@@ -205,9 +205,9 @@ def _loss(now: pd.DataFrame, before: pd.DataFrame, place: Place, margin: float, 
     sign = -1 if better == "higher" else 1
     patients = sign * paired_differences(new.reindex(old.index).to_numpy(), old.to_numpy())
     both = both.assign(value=sign * paired_differences(both["value_new"], both["value_old"]))
-    changes = blocks(both, old.index) if len(both) else []
-    every = np.concatenate([block.values.ravel() for block in changes]) if changes else patients
-    failed = _failed(both, place[2]) if changes else ""
+    changes = model_runs(both, old.index)[place[0]].to_numpy() if len(both) else None
+    every = patients if changes is None else changes[~np.isnan(changes)]
+    failed = "" if changes is None else _failed(both, place[2])
     return _Loss(place, better, margin, old.mean(), new.mean(), patients, every, failed, *_interval(patients, changes))
 
 
@@ -239,15 +239,16 @@ def fewest_failed(patients: int) -> int:
     return min(patients // 2 + 1, 2 + math.ceil(patients / 8))
 
 
-def _interval(patients: np.ndarray, changes: list[ScoreBlock]) -> tuple[float, float, float]:
+def _interval(patients: np.ndarray, changes: np.ndarray | None) -> tuple[float, float, float]:
     """95% interval of the mean loss and one-sided p of none; the one value where all are equal, NaN below ``FEWEST``.
 
-    Over patients and runs where ``changes`` has enough runs (``seeds.estimate_mean``), else over patients.
+    Over patients and runs where ``changes`` (patients, runs) has enough runs (``seeds.estimate_runs``), else over
+    patients.
     """
     if len(patients) < FEWEST:
         return math.nan, math.nan, 1.0
-    found = estimate_mean([changes], patients)[0] if changes else None
-    if found and found.seeds_df >= FEWEST_FREE:
+    found = None if changes is None else estimate_runs(changes)
+    if found and found.sets_df >= FEWEST_FREE:
         return *found.interval(), found.p_above(0.0)
     mean, error = float(patients.mean()), stats.sem(patients) if np.ptp(patients) else 0.0
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(patients) - 1) * error)

@@ -11,6 +11,7 @@ import pandas as pd
 from benchmark.base.records import model_name, patient_known
 from benchmark.data.folds import SIDES, SPLITS
 from benchmark.report import tables
+from benchmark.report.evidence import share_folds
 from benchmark.report.tables import short
 from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
@@ -53,6 +54,11 @@ def cautions(results: Results) -> list[str]:
         found.append(
             "The declared test is over patients alone: a difference that is shown is between these trained networks "
             "and may be chance in their training (research/calibration). The test two_level compares the methods."
+        )
+    elif results.methods is not None and share_folds(results.methods):
+        found.append(
+            f"Seeds share their folds: methods are compared by {results.methods['n_sets'].max():.0f} means of folds, "
+            'and only large differences can be shown. `"partitions": "per_seed"` shows more with as many runs.'
         )
     if deviating := deviations(study, results.differences):
         why = study.deviations.strip().rstrip(".")

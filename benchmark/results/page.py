@@ -218,6 +218,12 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
         if len(pairs) <= MOST_PAIRS and results.comparisons["difference"].notna().any():
             path = figures.differences(folder / f"differences_{metric.name}.png", results.comparisons, metric)
             drawn.append(Figure(f"figures/{path.name}", f"{metric.title}: paired differences with 95% intervals."))
+    asked = declared_pairs(results.compared_models, results.study.compare)
+    if results.methods is not None and 0 < len(asked) <= MOST_PAIRS:
+        metric = results.metrics[declared[0]]
+        path = figures.training_sets(folder / f"training_sets_{metric.name}.png", scores, asked, metric)
+        caption = f"{metric.title}: difference of each run (a fold with a seed) over the patients that it tested."
+        drawn.append(Figure(f"figures/{path.name}", caption))
     if len(models) > 2 and scores["patient_id"].nunique() > 1:
         metric, alpha = results.metrics[declared[0]], float(results.study.compare.get("alpha", 0.05))
         path = folder / f"critical_differences_{metric.name}.png"

@@ -255,7 +255,7 @@ class Results:
 
     @cached_property
     def methods(self) -> pd.DataFrame | None:
-        """Declared pairs over patients and seeds, as ``methods.csv`` has them; None where no model has two seeds."""
+        """Declared pairs as methods, as ``methods.csv`` has them; None where no model has two seeds."""
         if len(self.compared_models) < 2 or self.scores.groupby("model")["seed"].nunique().max() < 2:
             return None
         return compare_methods(self.scores, self.study.compare, BETTER, self.compared_models)

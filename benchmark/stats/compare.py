@@ -32,11 +32,15 @@ from benchmark.stats.patients import check_metrics, outcomes, seed_sd, with_mode
 from benchmark.stats.power import NEEDED
 from benchmark.stats.ranking import friedman
 from benchmark.stats.seeds import (
-    ONE_SEED,
+    INCOMPLETE,
+    ONE_SET,
     TWO_LEVEL,
-    ScoreBlock,
+    Pair,
+    components,
     estimate,
-    model_blocks,
+    model_runs,
+    pair_runs,
+    set_means,
     superiority,
     two_level,
 )
@@ -51,9 +55,10 @@ COMPARISON_COLUMNS = (
 """Columns of every ``comparisons.csv``, in order. Differences and effect sizes are model a minus model b."""
 
 METHOD_COLUMNS = (
-    *("metric", "region", "model_a", "model_b", "n_patients", "n_checkpoints_a", "n_checkpoints_b", "difference"),
-    *("ci_low", "ci_high", "statistic", "p", "p_holm", "share_patient", "share_seed", "share_patient_seed"),
-    *("share_of_error", "p_superior", "p_superior_low", "p_superior_high", "p_patients_holm", "verdict", "note"),
+    *("metric", "region", "model_a", "model_b", "n_patients", "n_checkpoints_a", "n_checkpoints_b", "n_sets", "df"),
+    *("difference", "set_low", "set_high", "ci_low", "ci_high", "statistic", "p", "p_holm", "share_patient"),
+    *("share_seed", "share_patient_seed", "share_of_error", "p_superior", "p_superior_low", "p_superior_high"),
+    *("p_patients_holm", "verdict", "note"),
 )
 """Columns of every ``methods.csv``, in order."""
 
@@ -250,25 +255,28 @@ def compare_methods(
     """Test every declared pair as methods, newly trained on such data and used on new patients, as METHOD_COLUMNS.
 
     Arguments are those of ``compare``. ``difference`` is a minus b with its 95% interval and p over patients and
-    checkpoints (``seeds.estimate``), Holm's over the whole family. ``share_patient``, ``share_seed`` and
+    training sets (``seeds.estimate``), Holm's over the whole family; ``n_sets`` training sets are shared by both
+    models, ``df`` are the degrees of freedom of their part of the error, and ``set_low`` and ``set_high`` the lowest
+    and highest mean difference of those that one of them tested. ``share_patient``, ``share_seed`` and
     ``share_patient_seed`` split the variance of the difference of one run each on one patient: differences between
     patients, the luck of training shared by all patients, and that on single patients; ``share_of_error`` is the part
-    of the mean difference's variance that more seeds would lower (more patients lower some of it too). ``p_superior``
-    is the probability that a beats b on a new patient, both newly trained. ``p_patients_holm`` is Holm's p of the
-    declared test over patients alone, or of Wilcoxon's where the declared one is ``two_level``: it is about these
-    checkpoints. With one seed all but that, the difference and the share of wins is NaN, as ``note`` says, and p counts
-    as 1.
+    of the mean difference's variance that more trainings on sets of their own would lower. ``p_superior`` is the
+    probability that a beats b on a new patient, both newly trained. ``p_patients_holm`` is Holm's p of the declared
+    test over patients alone, or of Wilcoxon's where the declared one is ``two_level``: it is about these networks. With
+    one training set all but that, the difference and the share of wins is NaN, as ``note`` says, and p counts as 1.
     """
     alpha = float(declared.get("alpha", 0.05))
     table = with_models(scores)
     pairs = declared_pairs(list(models or pd.unique(table["model"])), declared)
     found: list[dict[str, Any]] = []
     for metric, region, rows, values in outcomes(table, declared["metrics"]):
-        own = model_blocks(rows, values.index)
+        own = model_runs(rows, values.index)
         for a, b in pairs:
             row = {"metric": metric, "region": region, "model_a": a, "model_b": b, "p": 1.0}
             row["note"] = _absent((a, b), own)
-            found.append(row if row["note"] else row | _method_row(own[a], own[b], better[metric] == "higher"))
+            found.append(
+                row if row["note"] else row | _method_row(pair_runs(own[a], own[b]), better[metric] == "higher")
+            )
     result = pd.DataFrame(found).reindex(columns=[*METHOD_COLUMNS])
     result["p_holm"] = multipletests(result["p"], alpha=alpha, method="holm")[1] if len(result) else np.nan
     test = "wilcoxon" if declared.get("test") == TWO_LEVEL else declared.get("test", "wilcoxon")
@@ -278,20 +286,21 @@ def compare_methods(
     return result
 
 
-def _method_row(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool) -> dict[str, Any]:
-    found, parts = estimate(first, second)
+def _method_row(own: Pair, higher: bool) -> dict[str, Any]:
+    found, parts, sets = estimate(own.differences(), own.runs()), components(own), set_means(own)
     low, high = found.interval()
-    share, share_low, share_high = superiority(first, second, higher)
-    checkpoints = [sum(block.values.shape[1] for block in own) for own in (first, second)]
-    total, error = sum(parts), found.patients + found.seeds
+    share, share_low, share_high = superiority(own, higher)
+    total, error, count = sum(parts), found.variance, len(own.first)
     shares = [part / total if total > 0 else float("nan") for part in parts]
     return {
-        "n_patients": found.patients_df + 1, "n_checkpoints_a": checkpoints[0], "n_checkpoints_b": checkpoints[1],
+        "n_patients": count, "n_checkpoints_a": own.first.shape[1], "n_checkpoints_b": own.second.shape[1],
+        "n_sets": len(sets), "df": found.sets_df,
+        "set_low": min(sets, default=np.nan), "set_high": max(sets, default=np.nan),
         "difference": found.mean, "ci_low": low, "ci_high": high, "statistic": found.statistic, "p": found.p,
         "share_patient": shares[0], "share_seed": shares[1], "share_patient_seed": shares[2],
-        "share_of_error": found.seeds / error if error > 0 else float("nan"),
+        "share_of_error": max(0.0, 1 - parts.patient / count / error) if error > 0 else float("nan"),
         "p_superior": share, "p_superior_low": share_low, "p_superior_high": share_high,
-        "note": "" if found.seeds_df else ONE_SEED,
+        "note": ONE_SET if not found.sets_df else "" if own.whole else INCOMPLETE,
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from statsmodels.stats.power import TTestPower
 
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.patients import outcomes
-from benchmark.stats.seeds import ScoreBlock, estimate, model_blocks
+from benchmark.stats.seeds import Pair, components, model_runs, pair_runs
 
 TARGETS: dict[str, tuple[float, ...]] = {"": (0.005, 0.01, 0.02), "mm": (0.5, 1.0, 2.0), "ml": (0.5, 1.0, 2.0)}
 """Differences to plan for, by a metric's unit: half a Dice point, one and two; or millimetres, or millilitres."""
@@ -134,19 +134,20 @@ def methods_needed(
 
     One row per metric, region, pair, number of seeds and target: metric, region, model_a, model_b, n_patients,
     n_folds (folds whose patients were tested apart), seeds, patient, seed, patient_seed (variances by
-    ``seeds.estimate``), target, power, alpha, patients. ``patients`` is infinite where no number of patients is
-    enough with so few seeds, and the row is absent where a pair's variances cannot be estimated. Folds are those of the
-    study. Variances from a few seeds are rough: with 6 degrees of freedom, that of checkpoints is off by a factor of 2
-    or more in one case of four.
+    ``seeds.components``), target, power, alpha, patients. ``patients`` is infinite where no number of patients is
+    enough with so few seeds, and the row is absent where a pair's variances cannot be estimated. The plan is of as many
+    folds as the study has, in a partition of its own for each seed. Variances from a few seeds are rough: with 5
+    degrees of freedom, that of trainings is off by a factor of 2 or more in one case of four.
     """
     parts: list[dict[str, Any]] = []
     for metric, region, rows, values in outcomes(scores, metrics):
-        found = model_blocks(rows, values.index)
+        found = model_runs(rows, values.index)
         seeds = rows.groupby("model")["seed"].nunique()
         for a, b in pairs:
             if a in found and b in found:
                 base = {"metric": metric, "region": region, "model_a": a, "model_b": b}
-                parts += _plans(found[a], found[b], int(max(seeds[a], seeds[b])), targets_of(metric, targets), base)
+                own = pair_runs(found[a], found[b])
+                parts += _plans(own, int(max(seeds[a], seeds[b])), targets_of(metric, targets), base)
     columns = ("metric", "region", "model_a", "model_b", "n_patients", "n_folds", "seeds", "patient", "seed")
     table = pd.DataFrame(parts, columns=[*columns, "patient_seed", "target", "checkpoints"])
     size = method_sample_size(table, alpha, power)
@@ -156,8 +157,8 @@ def methods_needed(
 def method_sample_size(plans: pd.DataFrame, alpha: float = 0.05, power: float = POWER) -> np.ndarray:
     """Return the smallest number of patients with which the two-level test has ``power``, per row; infinite if none.
 
-    ``plans`` has the columns target; patient, seed and patient_seed (``seeds.Components``); and checkpoints, those of
-    a model in each of n_folds blocks of equally many patients.
+    ``plans`` has the columns target; patient, seed and patient_seed (``seeds.Components``); and checkpoints, the runs
+    of a model that test each patient, one in each of as many partitions of the patients into n_folds.
     """
     spread = plans[["patient", "seed", "patient_seed"]].sum(axis=1).to_numpy(float)
     # Without any spread what is left are the signs, as in ``seeds.Estimate``.
@@ -173,27 +174,33 @@ def method_sample_size(plans: pd.DataFrame, alpha: float = 0.05, power: float = 
 def method_power(plans: pd.DataFrame, patients: np.ndarray, alpha: float) -> np.ndarray:
     """Return the chance that the two-level test shows the true target on the right side, for normal scores.
 
-    With k checkpoints of a model in a fold of n / folds patients the mean difference has the variance
-    patient / n + 2 V / (folds k), where 2 V = seed + patient_seed folds / n. The test requires it to exceed the square
-    root of max(0, S - M / k) t(n - 1)^2 / n + 2 V t(2 folds (k - 1))^2 / (folds k), as in ``seeds.estimate``: S is
-    estimated from n patients, M from their 2 (n - folds) (k - 1) residuals and V from the checkpoints, each times
-    chi-squared over its degrees of freedom. The chance is averaged over all three.
+    With s runs of a model on each of n patients, and k folds of each seed, the mean difference has the variance
+    patient / n + seed / (k s) + patient_seed / (n s). The test requires it to exceed the square root of
+    max(0, S - q (V - r M) - n r M / (k s)) t(n - 1)^2 / n + V t(k s - 1)^2 / (k s), as in ``seeds.estimate``: S, whose
+    mean is patient + q seed + patient_seed / s, is estimated from n patients, M, whose mean is patient_seed, from
+    n (s - 1) - (k s - 1) residuals, and V, whose mean is seed + r patient_seed, from k s training sets, each times
+    chi-squared over its degrees of freedom, over which the chance is averaged (V in S has its mean).
     """
     target, patient, seed, patient_seed, folds, checkpoints = (plans[name].to_numpy(float) for name in PLAN)
-    few, residuals = 2 * folds * (checkpoints - 1), 2 * (patients - folds) * (checkpoints - 1)
-    rest = patient_seed / checkpoints
-    luck = (seed + patient_seed * folds / patients) / (folds * checkpoints)
+    runs = folds * checkpoints
+    few, free = runs - 1, patients * (checkpoints - 1)
+    extra = few / free
+    mixed = patients / (patients - 1) * (1 / checkpoints - 1 / runs) * seed
+    rest = patient_seed * extra * patients / runs
     spread, of_spread = _chi_squared(patients - 1, 7)
-    noise, of_noise = _chi_squared(residuals, 3)
-    a = (patient + rest)[:, None, None] * spread[:, :, None] - rest[:, None, None] * noise[:, None, :]
-    a = np.maximum(a, 0) * (special.stdtrit(patients - 1, alpha / 2) ** 2 / patients)[:, None, None]
+    noise, of_noise = _chi_squared(np.maximum(1, free - few), 3)
+    a = (patient + mixed + patient_seed / checkpoints)[:, None, None] * spread[:, :, None]
+    a = np.maximum(a - mixed[:, None, None] - rest[:, None, None] * noise[:, None, :], 0)
+    a *= (special.stdtrit(patients - 1, alpha / 2) ** 2 / patients)[:, None, None]
     # Quantiles where a normal approximation would not do.
     degrees, which = np.unique(few, return_inverse=True)
     quantiles = 2 * special.gammaincinv(degrees[:, None] / 2, (np.arange(15) + 0.5) / 15) / degrees[:, None]
+    luck = (seed + patient_seed * extra) / runs
     b = quantiles[which] * (luck * special.stdtrit(few, alpha / 2) ** 2)[:, None]
     needed = np.sqrt(a[..., None] + b[:, None, None, :])
+    error = np.sqrt(patient / patients + seed / runs + patient_seed / (patients * checkpoints))
     with np.errstate(divide="ignore", invalid="ignore"):
-        away = (target[:, None, None, None] - needed) / np.sqrt(patient / patients + luck)[:, None, None, None]
+        away = (target[:, None, None, None] - needed) / error[:, None, None, None]
     return np.asarray(np.einsum("rsn,s,n->r", special.ndtr(away).mean(axis=3), of_spread, of_noise))
 
 
@@ -204,17 +211,17 @@ def _chi_squared(degrees: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarra
     return np.maximum(1 - share + z * np.sqrt(share), 0) ** 3, weights / weights.sum()
 
 
-def _plans(
-    first: list[ScoreBlock], second: list[ScoreBlock], seeds: int, targets: Sequence[float], base: dict[str, Any]
-) -> list[dict[str, Any]]:
+def _plans(own: Pair, seeds: int, targets: Sequence[float], base: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of one pair before sizes are planned; none where its variances cannot be estimated."""
-    found, parts = estimate(first, second)
-    if not found.seeds_df:
+    parts = components(own)
+    if np.isnan(parts.seed):
         return []
-    most = max(block.values.shape[1] for block in (*first, *second))
-    base |= {"n_patients": found.patients_df + 1, "n_folds": len(first), **parts._asdict()}
+    # A patient is tested once under each seed, or by every fold where all folds test the same patients.
+    tests = np.round(own.first.notna().sum(axis=1).mean())
+    folds = max(1, round(own.first.shape[1] / tests))
+    base |= {"n_patients": len(own.first), "n_folds": folds, **parts._asdict()}
     return [
-        {**base, "seeds": count, "checkpoints": round(most / seeds * count), "target": target}
+        {**base, "seeds": count, "checkpoints": max(2, round(tests / seeds * count)), "target": target}
         for count in [count for count in SEEDS if count >= seeds][:PLANS]
         for target in targets
     ]

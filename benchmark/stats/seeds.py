@@ -1,17 +1,23 @@
-"""Compare methods, not only the checkpoints that were trained, from scores under several seeds.
+"""Compare methods, not only the networks that were trained, from scores of several trainings.
 
-A test over patients asks whether these checkpoints differ on new patients. With enough patients two checkpoints of one
-method do differ: the luck of a training run is shared by all its patients, and no number of them averages it out. The
-question about methods has two samples, patients and checkpoints, and is answered here by an analysis of variance.
+A test over patients asks whether these networks differ on new patients. With enough patients two networks of one
+method do differ: the luck of a training is shared by all its patients, and no number of them averages it out. The
+question about methods has two samples, patients and trainings, and is answered here by an analysis of variance.
 
-The unit of training is a checkpoint, one fold with one seed. Within a model y(patient i, checkpoint c) = mean +
-patient(i) + checkpoint(c) + patient x checkpoint(i, c). Patients scored by the same folds make a block: the patients
-of one fold of a cross-validation under its seeds, or all patients of a fixed test set under every fold and seed. Each
-fold of one seed is another checkpoint, so five folds with two seeds say more about the luck of training (5 degrees of
-freedom per model) than one fold with two seeds (1). What all checkpoints of a fold share, their training patients, is
-not separated: the answer holds for methods trained on sets such as these.
+The unit of training is a training set: the patients that a fold of one seed trains on, with the random numbers of that
+run. Both models are trained on the same sets, so that what is analysed is the difference of their runs on one set,
 
-Checkpoints of two models are not paired: seed 1 of one model has nothing in common with seed 1 of another.
+    d(patient i, set c) = difference + patient(i) + set(c) + patient x set(i, c).
+
+Where every seed has a partition of the patients of its own, k folds and s seeds give k s training sets, and each
+patient is tested by s of them. Where seeds share their folds there are k sets, however many seeds: what a fold's
+training patients do to a difference cannot be told from what its test patients do, and the test is Student's t on the
+k means of folds, or that over patients and runs if it says less, as where a few means are alike by chance. A run's
+training set is known by its fold's number and the patients that it tested.
+
+The answer holds for methods trained anew on sets drawn from these patients, and used on new patients. What all sets
+drawn from these patients have in common, because the patients are these, no test on one data set can see (Bengio and
+Grandvalet 2004); research/calibration says how far that reaches.
 """
 
 from __future__ import annotations
@@ -22,49 +28,44 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import special
+from scipy.sparse import csgraph
 
 from benchmark.stats.intervals import CONFIDENCE
 
 TWO_LEVEL = "two_level"
 """Name of the test in study.json, beside those of ``paired.TESTS``, which are over patients alone."""
-INCOMPLETE = "a run that lacks scores of some patients is left out, so that the difference is not that of the means"
-ONE_SEED = "a model has no fold with two seeds and two patients: what differs may be these checkpoints, not the methods"
-
-
-class ScoreBlock(NamedTuple):
-    """Scores of the patients (rows, by place in the table) that the same checkpoints (columns) scored."""
-
-    places: np.ndarray
-    values: np.ndarray
+INCOMPLETE = "what only one of the two models was trained or tested on is left out: the difference is not of the means"
+ONE_SET = "the models share fewer than two training sets: what differs may be these networks, not the methods"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over patients and checkpoints with its uncertainty in two parts, as variances of that mean.
+    """A mean over patients and training sets with its uncertainty in two parts, as variances of that mean.
 
-    ``patients`` is the part that more patients would shrink and ``seeds`` the part that more checkpoints would, with
-    their degrees of freedom.
+    ``patients`` is the part that more patients would shrink and ``sets`` the part that more training sets would, with
+    their degrees of freedom. Where folds are shared ``sets`` is the whole, and ``runs`` what patients and single runs
+    say; the wider of the two holds. NaN where there are not two sets.
     """
 
     mean: float
     patients: float
     patients_df: int
-    seeds: float
-    seeds_df: int
+    sets: float
+    sets_df: int
+    runs: Estimate | None = None
 
     def half_width(self, tail: float) -> float:
         """Return half the width of the interval that leaves ``tail`` on either side."""
-        t = [special.stdtrit(df, tail) for df in (self.patients_df, self.seeds_df)]
-        return float(np.sqrt(self.patients * t[0] ** 2 + self.seeds * t[1] ** 2))
+        t = [special.stdtrit(df, tail) for df in (self.patients_df, self.sets_df)]
+        half = float(np.sqrt(self.patients * t[0] ** 2 + self.sets * t[1] ** 2))
+        return max(half, self.runs.half_width(tail)) if self.runs else half
 
     def interval(self) -> tuple[float, float]:
         """Return the 95% interval of the mean.
 
         The two parts' own t intervals, joined in quadrature (Zou and Donner 2008), since no single t distribution
-        holds when the parts have 200 and 2 degrees of freedom. In simulations with 20 to 250 patients and 2 to 5 seeds
-        of either model it missed the mean in 2.5% to 5% of trials, whatever the size of the seeds' part. A bootstrap
-        that resamples 2 seeds sees half of their variance, and a mixed model's z interval takes the variance of 2 seeds
-        as known.
+        holds when the parts have 200 and 5 degrees of freedom. A bootstrap that resamples a few trainings sees a part
+        of their variance only, and a mixed model's z interval takes the variances as known.
         """
         half = self.half_width((1 - CONFIDENCE) / 2)
         return self.mean - half, self.mean + half
@@ -84,11 +85,10 @@ class Estimate:
 
     def _tail(self, away: float) -> float:
         """Return the tail at which the interval's bound is ``away`` from the mean: the one-sided p."""
-        variance = self.patients + self.seeds
-        if np.isnan(variance):
+        if np.isnan(self.variance):
             return 1.0
         # Rounding is no variance: what is left are the signs of the patients, as in ``paired.tost``.
-        if variance <= 1e-24:
+        if self.variance <= 1e-24:
             return 0.5 ** (self.patients_df + 1) if away > 0 else 1.0
         low, high = np.log(1e-300), np.log(0.5)
         # The half width falls as the tail grows: halve the range of its logarithm until it is the distance.
@@ -99,169 +99,250 @@ class Estimate:
         return tail if away > 0 else 1 - tail
 
     @property
+    def variance(self) -> float:
+        """Variance of the mean."""
+        return max(self.patients + self.sets, self.runs.variance if self.runs else 0.0)
+
+    @property
     def statistic(self) -> float:
         """The mean in standard errors."""
-        error = np.sqrt(self.patients + self.seeds)
+        error = np.sqrt(self.variance)
         return float(self.mean / error) if error > 0 else float("nan")
 
 
 class Components(NamedTuple):
-    """Variance of the paired difference of one run of each model on one patient, by its source."""
+    """Variance of the paired difference of one run of each model on one patient, by its source.
+
+    ``seed`` is the luck of a training, of its random numbers and of its training set, shared by all patients.
+    """
 
     patient: float
     seed: float
     patient_seed: float
 
 
-def blocks(rows: pd.DataFrame, patients: pd.Index) -> list[ScoreBlock]:
-    """Return the blocks of one model from its rows of one metric and region; cases are averaged within patients.
+class Pair(NamedTuple):
+    """Scores of two models on the patients (rows), NaN where a run did not test a patient.
 
-    A checkpoint that did not score all patients of its block is left out.
+    ``first`` and ``second`` have a column per run; ``sets`` numbers the training set of each, over both models.
     """
-    values = rows.groupby(["patient_id", "fold", "seed"])["value"].mean().unstack(["fold", "seed"]).reindex(patients)
-    folds = values.notna().T.groupby(level="fold").any().T.reset_index(drop=True)
-    result = []
-    for places in folds.groupby(list(folds.columns), sort=False).indices.values():
-        own = values.iloc[places].dropna(axis="columns", how="all").dropna(axis="columns")
-        result.append(ScoreBlock(np.asarray(places), np.round(own.to_numpy(), 12)))
-    return result
+
+    first: pd.DataFrame
+    second: pd.DataFrame
+    sets: pd.Series
+
+    def by_set(self, first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
+        """Average values per run over the runs of each training set: (patients, sets) of either model."""
+        result, count = [], int(self.sets.max()) + 1
+        for values, runs in ((first, self.first), (second, self.second)):
+            own = self.sets[runs.columns].to_numpy()
+            result.append(np.stack([_mean(values[:, own == one], 1) for one in range(count)], axis=1))
+        return result
+
+    def differences(self) -> np.ndarray:
+        """Return (patients, training sets), first minus second."""
+        first, second = self.by_set(self.first.to_numpy(), self.second.to_numpy())
+        return np.asarray(np.round(first - second, 12))
+
+    def runs(self) -> np.ndarray:
+        """Return (patients, runs), first minus second, of the runs with one fold and seed."""
+        both = self.first.columns.intersection(self.second.columns)
+        return np.asarray(np.round((self.first[both] - self.second[both]).to_numpy(), 12))
+
+    @property
+    def whole(self) -> bool:
+        """Whether both models were tested on the same patients by each training set."""
+        first, second = self.by_set(self.first.to_numpy(), self.second.to_numpy())
+        return bool((np.isnan(first) == np.isnan(second)).all())
 
 
-def model_blocks(rows: pd.DataFrame, patients: pd.Index) -> dict[str, list[ScoreBlock]]:
-    """Return the ``blocks`` of each model in rows of one metric and region."""
-    return {str(model): blocks(own, patients) for model, own in rows.groupby("model")}
+def model_runs(rows: pd.DataFrame, patients: pd.Index) -> dict[str, pd.DataFrame]:
+    """Return the scores (patients, runs) of each model in rows of one metric and region; cases are averaged within
+    patients, and a run is a column (fold, seed)."""
+    means = rows.groupby(["model", "patient_id", "fold", "seed"])["value"].mean()
+    return {
+        str(model): own.droplevel("model").unstack(["fold", "seed"]).reindex(patients)
+        for model, own in means.groupby(level="model")
+    }
 
 
-def patient_differences(first: list[ScoreBlock], second: list[ScoreBlock]) -> np.ndarray:
-    """Return the difference of each patient's values, each averaged over the checkpoints of its block."""
-    return np.asarray(np.round(_patient_values(first) - _patient_values(second), 12))
+def pair_runs(first: pd.DataFrame, second: pd.DataFrame) -> Pair:
+    """Pair two models of ``model_runs``. Runs of one fold that tested the same patients share their training set.
 
-
-def _patient_values(own: list[ScoreBlock]) -> np.ndarray:
-    values = np.full(sum(len(block.places) for block in own), np.nan)
-    for block in own:
-        values[block.places] = block.values.mean(axis=1) if block.values.size else np.nan
-    return values
-
-
-def estimate(first: list[ScoreBlock], second: list[ScoreBlock]) -> tuple[Estimate, Components]:
-    """Estimate the mean difference of two models over patients and checkpoints, and the sources of its variance.
-
-    With S the sample variance of patients' differences, M the mean square of patient x checkpoint of a model and V the
-    variance over checkpoints of their means, each pooled over blocks, and k checkpoints in a block of n:
-    E[S] = patient + sum M / k, E[M] = patient x checkpoint, E[V] = checkpoint + M / n.
-    The mean's variance is (S - sum M / k) / n, with n - 1 degrees of freedom, plus V sum w^2 / k with those of V, where
-    w is a block's share of patients. V is pooled over both models, so that two seeds of either leave 2 degrees of
-    freedom; where the luck of one model's training is ten times the other's, errors at 2 seeds rise to 9%.
-
-    All but the mean is NaN where a model has no block of two checkpoints and two patients.
+    A patient counts as tested by a run where either model has the score, so that one that is lost makes no new set.
     """
-    return estimate_mean([first, second], patient_differences(first, second))
+    columns = first.columns.union(second.columns)
+    tested = {run: np.zeros(len(first), dtype=bool) for run in columns}
+    for own in (first, second):
+        for run in own.columns:
+            tested[run] |= own[run].notna().to_numpy()
+    keys = [(run[0], there.tobytes()) for run, there in tested.items()]
+    return Pair(first, second, pd.Series(pd.factorize(pd.Series(keys))[0], index=columns))
 
 
-def estimate_mean(sides: list[list[ScoreBlock]], differences: np.ndarray) -> tuple[Estimate, Components]:
-    """Estimate the mean of ``differences``, one per patient, from the blocks of two models, or of one side.
+def estimate(differences: np.ndarray, runs: np.ndarray | None = None) -> Estimate:
+    """Estimate the mean over patients and training sets of ``differences`` (patients, sets), NaN where not tested.
 
-    One side holds changes, new minus old under the same fold and seed. Where a checkpoint was trained anew, its change
-    holds the luck of two trainings; where only what follows training is new, checkpoints change alike and hardly add to
-    the variance.
+    Where patients connect all sets: ``estimate_runs``. Where they do not, as with folds that all seeds share, the sets
+    that are connected make a group, and groups share no patient: Student's t on their means, each with the weight of
+    its patients, and by ``runs`` (patients, runs) ``estimate_runs`` too. With one set in all, everything but the mean
+    is NaN.
     """
-    count, mean = len(differences), float(differences.mean())
-    parts = [_model_parts(own, count) for own in sides]
-    if min(part.df for part in parts) == 0:
-        nan = float("nan")
-        return Estimate(mean, nan, count - 1, nan, 0), Components(nan, nan, nan)
-    spread, df = float(differences.var(ddof=1)), sum(part.df for part in parts)
-    between = sum(part.df * part.between for part in parts) / df
-    patient = max(0.0, spread - sum(part.residual * part.per_patient for part in parts))
-    found = Estimate(mean, patient / count, count - 1, between * sum(part.weight for part in parts), df)
-    seed = sum(max(0.0, part.between - part.residual * part.per_block) for part in parts)
-    return found, Components(patient, seed, sum(part.residual for part in parts))
+    found = _analyse(differences)
+    if found.groups < 2:
+        return _joined(found)
+    weights = np.bincount(found.group) / len(found.group)
+    means = np.bincount(found.group, found.means) / np.bincount(found.group)
+    mean = float(found.means.mean())
+    variance = (weights * (means - mean) ** 2).sum() / (1 - (weights**2).sum())
+    error = float(variance * (weights**2).sum())
+    over_runs = None if runs is None else estimate_runs(runs)
+    own = over_runs if over_runs and over_runs.sets_df else None
+    return Estimate(mean, 0.0, len(found.means) - 1, error, found.groups - 1, own)
+
+
+def estimate_runs(values: np.ndarray) -> Estimate:
+    """Estimate the mean over patients and runs of ``values`` (patients, runs), where runs of one fold are independent.
+
+    So they are where ``values`` are changes of one method, new minus old under the same fold and seed: what the
+    training set does to the method does not change. Checkpoints that were trained anew change by the luck of two
+    trainings; where only what follows training is new they change alike, which hardly adds to the variance.
+    """
+    return _joined(_analyse(values))
+
+
+class _Analysis(NamedTuple):
+    """Least squares of values by patient and column; see ``_analyse``."""
+
+    means: np.ndarray
+    group: np.ndarray
+    groups: int
+    spread: float
+    luck: float
+    rest: float
+    df: int
+    extra: float
+    weight: float
+    mixed: float
+    per_patient: float
+
+
+def _analyse(values: np.ndarray) -> _Analysis:
+    """Analyse values (patients, columns) by patient and column, unbalanced as they are (Henderson's third method).
+
+    With N values of n patients in g groups that share no column, ``luck`` is the sum of squares of columns adjusted for
+    patients, over N - n, with ``df`` degrees of freedom; E[luck] = column + ``extra`` x rest. ``rest`` is the mean
+    square of what patients and columns leave; ``spread`` the variance of patients' means within groups,
+    E[spread] = patient + ``mixed`` x column + ``per_patient`` x rest; ``weight`` the sum of the squared weights of
+    columns in the mean over patients.
+    """
+    values = values[~np.isnan(values).all(axis=1)][:, ~np.isnan(values).all(axis=0)]
+    there = ~np.isnan(values)
+    tests = there.sum(axis=1)
+    n, free = len(values), int(there.sum()) - len(values)
+    share = there / tests[:, None]
+    means = np.nansum(values, axis=1) / np.maximum(tests, 1)
+    groups, label = csgraph.connected_components((share.T @ there) > 0, directed=False)
+    group = label[there.argmax(axis=1)] if n else np.zeros(0, dtype=int)
+    roots, axes = np.linalg.eigh(np.diag(there.sum(axis=0)) - share.T @ there)
+    known = roots > 1e-9 * max(1, n)
+    left = np.where(there, values - means[:, None], 0.0)
+    squares = float(((axes[:, known].T @ left.sum(axis=0)) ** 2 / roots[known]).sum())
+    df = int(known.sum())
+    away = means - (np.bincount(group, means) / np.bincount(group))[group] if n else means
+    own = share.sum(axis=0) ** 2 / np.maximum(np.bincount(group, minlength=groups), 1)[label]
+    nan = float("nan")
+    return _Analysis(
+        means, group, groups,
+        spread=float((away**2).sum() / (n - groups)) if n > groups else nan,
+        luck=squares / free if df else nan,
+        rest=max(0.0, float((left**2).sum()) - squares) / (free - df) if free > df else 0.0,
+        df=df, extra=df / free if free else nan,
+        weight=float((share.sum(axis=0) ** 2).sum() / n**2) if n else nan,
+        mixed=float(((share**2).sum() - own.sum()) / (n - groups)) if n > groups else nan,
+        per_patient=float((1 / tests).mean()) if n else nan,
+    )  # fmt: skip
+
+
+def _joined(found: _Analysis) -> Estimate:
+    n, noise = len(found.means), found.rest * found.extra
+    mean = float(found.means.mean()) if n else float("nan")
+    if not found.df or n <= found.groups:
+        return Estimate(mean, float("nan"), n - 1, float("nan"), 0)
+    # What the part of the sets holds of the noise is left out of the part of the patients.
+    patients = found.spread - found.mixed * (found.luck - noise) - n * found.weight * noise
+    return Estimate(mean, max(0.0, patients) / n, n - found.groups, found.luck * found.weight, found.df)
+
+
+def components(own: Pair) -> Components:
+    """Estimate the sources of the variance of a difference; NaN where no run of either model shares fold and seed.
+
+    Where folds are shared, what the means of folds vary by beyond patients and seeds is due to their training sets.
+    """
+    found = _analyse(own.runs())
+    n = len(found.means)
+    if not found.df or n <= found.groups:
+        return Components(*[float("nan")] * 3)
+    seed = found.luck - found.rest * found.extra
+    patient = max(0.0, found.spread - found.mixed * seed - found.per_patient * found.rest)
+    if _analyse(own.differences()).groups > 1:
+        weight = ((np.bincount(found.group) / n) ** 2).sum()
+        rest = seed * found.weight + (patient + found.per_patient * found.rest) / n
+        seed = max(0.0, seed) + max(0.0, (estimate(own.differences()).sets - rest) / weight)
+    return Components(patient, max(0.0, seed), found.rest)
+
+
+def set_means(own: Pair) -> np.ndarray:
+    """Return the mean difference over the patients that each shared training set tested."""
+    differences = own.differences()
+    return _mean(differences[:, ~np.isnan(differences).all(axis=0)], 0)
 
 
 def two_level(rows: pd.DataFrame, patients: pd.Index, pairs: pd.DataFrame, margin: float) -> dict[str, np.ndarray]:
     """Return columns of ``compare`` by name, one value per row of ``pairs``, where the declared test is of methods.
 
     Statistic, p and interval are those of ``estimate``; ``above`` and ``below`` are the one-sided p against -margin and
-    +margin (NaN without one). With one seed p is 1 and the note says so. The note also says where a checkpoint was left
-    out because it lacks scores of some of its patients.
+    +margin (NaN without one). With fewer than two training sets p is 1 and the note says so. The note also says where
+    the two models were not tested alike.
     """
-    own = model_blocks(rows, patients)
-    whole = {str(model): _whole(part, own[str(model)]) for model, part in rows.groupby("model")}
-    found = []
+    runs, found = model_runs(rows, patients), []
     for a, b in pairs.itertuples(index=False):
-        one, _ = estimate(own[a], own[b])
+        own = pair_runs(runs[a], runs[b])
+        one = estimate(own.differences(), own.runs())
         low, high = one.interval()
-        row = {"difference": one.mean, "ci_low": low, "ci_high": high, "statistic": one.statistic, "p": one.p}
+        mean = one.mean if one.sets_df else float(np.nanmean(runs[a].mean(axis=1) - runs[b].mean(axis=1)))
+        row = {"difference": mean, "ci_low": low, "ci_high": high, "statistic": one.statistic, "p": one.p}
         above, below = (one.p_above(-margin), one.p_below(margin)) if margin > 0 else (np.nan, np.nan)
-        row |= {"p_smallest": 0.0 if one.seeds_df else 1.0, "above": above, "below": below}
-        found.append(row | {"note": ONE_SEED if not one.seeds_df else "" if whole[a] and whole[b] else INCOMPLETE})
+        row |= {"p_smallest": 0.0 if one.sets_df else 1.0, "above": above, "below": below}
+        found.append(row | {"note": ONE_SET if not one.sets_df else "" if own.whole else INCOMPLETE})
     return {str(column): values.to_numpy() for column, values in pd.DataFrame(found).items()}
 
 
-def _whole(rows: pd.DataFrame, found: list[ScoreBlock]) -> bool:
-    """Say whether every score of a model is in a block."""
-    scored = rows.dropna(subset="value")[["patient_id", "fold", "seed"]].drop_duplicates()
-    return len(scored) == sum(block.values.size for block in found)
-
-
-def superiority(first: list[ScoreBlock], second: list[ScoreBlock], higher: bool) -> tuple[float, float, float]:
+def superiority(own: Pair, higher: bool) -> tuple[float, float, float]:
     """Estimate the probability that model a beats model b on a new patient, each newly trained, with a 95% interval.
 
-    It is the share of patients and pairs of checkpoints where a is better, a tie counting half. Each model's part is
-    its share of wins against all checkpoints of the other (the projection of a U statistic), analysed like any score;
-    the interval is symmetric in log odds. Where a always or never wins there is no variance, and the bound is that of n
-    patients won by chance alone; it then says nothing about seeds. The interval is NaN where ``estimate`` has none.
+    It is the share of patients and pairs of runs where a is better, a tie counting half. A training set's part is the
+    share of its runs' wins against all runs of the other model (the projection of a U statistic), analysed like any
+    difference; the interval is symmetric in log odds. Where a always or never wins there is no variance, and the bound
+    is that of n patients won by chance alone; it then says nothing about trainings. The interval is NaN where
+    ``estimate`` has none.
     """
-    count = sum(len(block.places) for block in first)
-    sides = [
-        [ScoreBlock(block.places, np.full(block.values.shape, np.nan)) for block in own] for own in (first, second)
-    ]
-    for i, a in enumerate(first):
-        for j, b in enumerate(second):
-            _, own, other = np.intersect1d(a.places, b.places, return_indices=True)
-            if len(own) and a.values.size and b.values.size:
-                gap = a.values[own][:, :, None] - b.values[other][:, None, :]
-                won = ((np.sign(gap) if higher else -np.sign(gap)) + 1) / 2
-                sides[0][i].values[own], sides[1][j].values[other] = won.mean(axis=2), won.mean(axis=1)
-    found, _ = estimate_mean(sides, _patient_values(sides[0]))
+    first, second = own.first.to_numpy(), own.second.to_numpy()
+    gap = (first[:, :, None] - second[:, None, :]) * (1 if higher else -1)
+    won = np.where(np.isnan(gap), np.nan, (np.sign(np.round(gap, 12)) + 1) / 2)
+    share = _mean(won, (1, 2))
+    a, b = own.by_set(_mean(won, 2), _mean(won, 1))
+    found, mean, count = estimate(a + b - share[:, None]), float(np.nanmean(share)), int((~np.isnan(share)).sum())
     tail = (1 - CONFIDENCE) / 2
-    if found.mean in (0.0, 1.0) and found.seeds_df:
+    if mean in (0.0, 1.0) and found.sets_df:
         reach = tail ** (1 / count)
-        return (1.0, reach, 1.0) if found.mean else (0.0, 0.0, 1 - reach)
-    half = found.half_width(tail) / (found.mean * (1 - found.mean)) if 0 < found.mean < 1 else float("nan")
-    centre = special.logit(found.mean)
-    return found.mean, float(special.expit(centre - half)), float(special.expit(centre + half))
+        return (1.0, reach, 1.0) if mean else (0.0, 0.0, 1 - reach)
+    half = found.half_width(tail) / (mean * (1 - mean)) if 0 < mean < 1 else float("nan")
+    centre = special.logit(mean)
+    return mean, float(special.expit(centre - half)), float(special.expit(centre + half))
 
 
-class _Parts(NamedTuple):
-    between: float
-    residual: float
-    df: int
-    weight: float
-    per_patient: float
-    per_block: float
-
-
-def _model_parts(found: list[ScoreBlock], count: int) -> _Parts:
-    """Pool one model's mean squares over its blocks, with the weights by which they enter the mean's variance.
-
-    A block of one checkpoint (a run is missing) or of one patient does not count in the mean squares, but has its
-    weight in the mean.
-    """
-    between, residual, left, df, per_block = 0.0, 0.0, 0, 0, 0.0
-    for block in (block for block in found if min(block.values.shape) > 1):
-        patients, checkpoints = block.values.shape
-        means = block.values.mean(axis=0)
-        between += ((means - means.mean()) ** 2).sum()
-        rest = block.values - means - block.values.mean(axis=1, keepdims=True) + block.values.mean()
-        residual += (rest**2).sum()
-        left += (patients - 1) * (checkpoints - 1)
-        df += checkpoints - 1
-        per_block += (checkpoints - 1) / patients
-    sizes, nan = [(len(block.places), block.values.shape[1]) for block in found], float("nan")
-    if not df or not all(checkpoints for _, checkpoints in sizes):
-        return _Parts(nan, nan, 0, nan, nan, nan)
-    weight = sum((patients / count) ** 2 / checkpoints for patients, checkpoints in sizes)
-    per_patient = sum(patients / count / checkpoints for patients, checkpoints in sizes)
-    return _Parts(between / df, residual / left, df, weight, per_patient, per_block / df)
+def _mean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    """Mean of what is not NaN; NaN where nothing is."""
+    count = (~np.isnan(values)).sum(axis=axis)
+    return np.where(count > 0, np.nansum(values, axis=axis) / np.maximum(count, 1), np.nan)

@@ -6,9 +6,13 @@ Every name is the same method, so any difference that a test shows between two n
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+from candidates import is_shared
 from scipy.special import expit, logit
 from sources import DICE, EMPTY_HD95, ET, Seeds, from_latent
 
+FOLDS = 3
+"""Folds of a simulated study, as in brats_small."""
 NO_ET = 4 / 34
 """Share of patients without enhancing tumour: 4 of the first 34 real subjects looked at."""
 
@@ -35,7 +39,8 @@ def modelled(
     patients: int,
     names: int,
     seeds: int,
-    folds: int = 1,
+    folds: np.ndarray | None = None,
+    training: float = 0.0,
     shift: np.ndarray | None = None,
     methods: bool = False,
 ) -> np.ndarray:
@@ -44,6 +49,8 @@ def modelled(
     On the latent scale a score is the patient's centre + the noise of this seed on this patient (the patient's own
     covariance, from its seed differences under all models) + the checkpoint's shift of all patients of its fold, whose
     variance is ``rho`` (one for each name, or for all) times that of the noise. Their sum keeps the variance seen.
+    ``folds`` (seeds, patients) are the patients' folds under each seed, one for all by default. A training set adds a
+    shift of its own of ``training`` times the checkpoint's variance, the same under every seed that shares the folds.
     ``shift`` (names, outcomes) plants differences on the latent scale.
 
     With ``methods`` the names are different methods that are equal on average: each patient's centre under each name
@@ -57,14 +64,31 @@ def modelled(
     noise = np.einsum("tpnsm,tpmo->tpnso", weights, real.differences[who])
     ratio = np.broadcast_to(rho, names)[:, None, None]
     root = np.linalg.cholesky(real.covariance)
-    own = random.standard_normal((trials, folds, names, seeds, size)) @ root.T
-    own = own[:, np.arange(patients) % folds]
+    places = np.zeros((seeds, patients), dtype=int) if folds is None else folds
+    sets, k = 1 if is_shared(places) else seeds, places.max() + 1
+    run = random.standard_normal((trials, seeds, k, names, size)) @ root.T
+    if training:
+        run = run + np.sqrt(training) * random.standard_normal((trials, sets, k, names, size)) @ root.T
+    own = np.stack([run[:, seed, places[seed]] for seed in range(seeds)], axis=3)  # trials, patients, names, seeds
     latent = centre[:, :, :, None] + (noise + np.sqrt(ratio) * own) / np.sqrt(1 + ratio)
     if shift is not None:
         latent = latent + shift[:, None]
     # Checkpoints that segment more also invent more: the shift of Dice ET moves the chance of an empty prediction.
     tendency = np.sqrt(ratio / (1 + ratio))[..., 0] * own[..., np.flatnonzero(DICE & ET)[0]]
     return without_et(random, from_latent(latent), tendency)
+
+
+def partitions(random: np.random.Generator, patients: int, k: int, seeds: int, shared: bool = False) -> np.ndarray:
+    """Draw the fold of each patient under each seed, (seeds, patients); sizes of folds differ by one at most."""
+    own = [random.permutation(np.arange(patients) % k) for _ in range(1 if shared else seeds)]
+    return np.stack(own * seeds if shared else own)
+
+
+def by_run(values: np.ndarray, folds: np.ndarray) -> pd.DataFrame:
+    """Return scores (patients, seeds) as ``benchmark.stats.seeds`` has them: a column per run, NaN elsewhere."""
+    runs = pd.MultiIndex.from_product([range(len(folds)), range(folds.max() + 1)], names=["seed", "fold"]).swaplevel()
+    there = folds.T[:, :, None] == np.arange(folds.max() + 1)
+    return pd.DataFrame(np.where(there, values[:, :, None], np.nan).reshape(len(values), -1), columns=runs)
 
 
 def without_et(random: np.random.Generator, scores: np.ndarray, tendency: np.ndarray | float = 0.0) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from candidates import two_level
-from drawing import modelled, without_et
+from drawing import FOLDS, by_run, modelled, partitions, without_et
 from rates import ALPHA, LABELS, NEW_PATIENTS, NEW_SEEDS, SHOWN, row, two_sides
 from scipy import stats
 from sources import DICE, OUTCOMES, Seeds
@@ -19,7 +19,7 @@ from sources import DICE, OUTCOMES, Seeds
 from benchmark.stats.intervals import mean_interval
 from benchmark.stats.paired import TESTS, tost
 from benchmark.stats.power import POWER, sample_size
-from benchmark.stats.seeds import ScoreBlock, superiority
+from benchmark.stats.seeds import pair_runs, superiority
 
 PLANTED = {"dice WT": (0.01, 0.02), "dice ET": (0.02, 0.05)}
 """True mean differences of Dice to find, by outcome."""
@@ -117,13 +117,14 @@ def equivalent_methods(
     margin = 0.02
     for n in patients:
         for count in seeds:
-            first, second = two_sides(modelled(random, real, real.rho, trials, n, 2, count))
+            folds = partitions(random, n, FOLDS, count)
+            first, second = two_sides(modelled(random, real, real.rho, trials, n, 2, count, folds))
             first = first + margin
             away = first.mean(axis=(1, 2)) - second.mean(axis=(1, 2))
             both = [
                 np.where(sign * (bound - away) > 0, p / 2, 1 - p / 2)
                 for sign, bound in ((1, margin), (-1, -margin))
-                for p in [two_level(first - bound, second)]
+                for p in [two_level(first - bound, second, folds)]
             ]
             found = (np.maximum(*both) < ALPHA).reshape(trials, -1)
             for outcome in PLANTED:
@@ -137,13 +138,16 @@ def superiority_rows(
     """Share of 95% intervals of the probability that a beats b which miss one half, where both are one method."""
     for n in patients:
         for count in seeds:
-            drawn = np.round(modelled(random, real, real.rho, trials, n, 2, count), 12)
+            folds = partitions(random, n, FOLDS, count)
+            drawn = np.round(modelled(random, real, real.rho, trials, n, 2, count, folds), 12)
+            empty = by_run(np.zeros((n, count)), folds)
+            pair = pair_runs(empty, empty)
             for outcome in PLANTED:
                 values = drawn[..., LABELS.index(outcome)]
                 missed = np.empty(trials, dtype=bool)
                 for trial in range(trials):
-                    first, second = ([ScoreBlock(np.arange(n), values[trial, :, name])] for name in (0, 1))
-                    _, low, high = superiority(first, second, higher=True)
+                    first, second = (by_run(values[trial, :, name], folds) for name in (0, 1))
+                    _, low, high = superiority(pair._replace(first=first, second=second), higher=True)
                     missed[trial] = low > 0.5 or high < 0.5
                 yield row("superiority", NEW_SEEDS, "superiority", outcome, (n, count), missed, ALPHA)
 

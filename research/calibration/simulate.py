@@ -15,11 +15,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import candidates
 import checkpoints
 import numpy as np
 import pandas as pd
-from drawing import modelled, shuffled
+from candidates import two_level
+from drawing import FOLDS, modelled, partitions, shuffled
 from failures import failure_rows
 from promises import (
     equivalence_rows,
@@ -29,8 +29,7 @@ from promises import (
     power_rows,
     superiority_rows,
 )
-from rates import ALPHA, NEW_PATIENTS, NEW_SEEDS, null_rows, pair_tests, partial_rows, row, two_sides
-from several import holm
+from rates import ALPHA, NEW_PATIENTS, NEW_SEEDS, null_rows, partial_rows, row, two_sides
 from sources import OUTCOMES, Seeds, pool, two_seeds
 from tables import markdown
 
@@ -42,9 +41,11 @@ from benchmark.studies import store
 NAMES = 3
 PATIENTS, SEEDS = (10, 18, 50, 250), (1, 2, 3, 5)
 PARTS = (
-    *("nulls", "partial", "designs", "power", "pilot", "seeds", "equivalence", "equivalent_methods", "superiority"),
+    *("nulls", "partial", "power", "pilot", "seeds", "equivalence", "equivalent_methods", "superiority"),
     *("intervals", "methods_power", "missing", "check"),
 )
+DESIGNS = "compared designs"
+"""What designs.py calls itself in provenance.json."""
 STRESSED = (18, 250)
 """Patients in the designs that go beyond what the two seeds say."""
 SEED = 20264
@@ -57,23 +58,28 @@ def nulls(small: np.ndarray, networks: np.ndarray, real: Seeds, trials: int) -> 
     random = np.random.default_rng(SEED)
     for n in PATIENTS:
         for seeds in SEEDS:
-            yield from null_rows("shuffled", NEW_PATIENTS, shuffled(random, small, trials, n, NAMES, seeds))
+            folds = partitions(random, n, FOLDS, seeds)
+            yield from null_rows("shuffled", NEW_PATIENTS, shuffled(random, small, trials, n, NAMES, seeds), folds)
             if seeds < 3:
                 drawn = shuffled(random, networks, trials, n, NAMES if seeds == 1 else 2, seeds)
-                yield from null_rows("shuffled_networks", NEW_PATIENTS, drawn)
-            yield from null_rows("no_shift", NEW_PATIENTS, modelled(random, real, 0.0, trials, n, NAMES, seeds))
-            yield from null_rows("shift", NEW_SEEDS, modelled(random, real, real.rho, trials, n, NAMES, seeds))
+                yield from null_rows("shuffled_networks", NEW_PATIENTS, drawn, folds)
+            yield from null_rows("no_shift", NEW_PATIENTS, modelled(random, real, 0, trials, n, NAMES, seeds), folds)
+            drawn = modelled(random, real, real.rho, trials, n, NAMES, seeds, folds)
+            yield from null_rows("shift", NEW_SEEDS, drawn, folds)
             if n not in STRESSED:
                 continue
-            for design, rho, folds, analysed, methods in (
-                ("shift_upper", real.rho_high, 1, 1, False),
-                ("shift_folds", real.rho, 3, 3, False),
-                ("shift_shared", real.rho, 1, 3, False),
-                ("shift_methods", real.rho, 1, 1, True),
-                ("shift_unequal", (0.0, real.rho_high, real.rho), 1, 1, False),
+            same = partitions(random, n, FOLDS, seeds, shared=True)
+            for design, rho, own, training, methods in (
+                ("shift_upper", real.rho_high, folds, 0, False),
+                ("shift_sets", real.rho, folds, 1, False),
+                ("shared_folds", real.rho, same, 0, False),
+                ("shared_sets", real.rho, same, 1, False),
+                ("shift_seeds", real.rho, None, 0, False),
+                ("shift_methods", real.rho, folds, 0, True),
+                ("shift_unequal", (0.0, real.rho_high, real.rho), folds, 0, False),
             ):
-                drawn = modelled(random, real, rho, trials, n, NAMES, seeds, folds, methods=methods)
-                yield from null_rows(design, NEW_SEEDS, drawn, analysed)
+                drawn = modelled(random, real, rho, trials, n, NAMES, seeds, own, training, methods=methods)
+                yield from null_rows(design, NEW_SEEDS, drawn, folds if own is None else own)
 
 
 def partial_nulls(real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
@@ -85,28 +91,9 @@ def partial_nulls(real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
         for design, answers, rho, seeds in (
             ("third_differs", NEW_PATIENTS, 0.0, 1), ("third_differs_shift", NEW_SEEDS, real.rho, 3),
         ):  # fmt: skip
-            drawn = modelled(random, real, rho, trials, n, NAMES, seeds, shift=shift)
-            yield from partial_rows(design, answers, drawn)
-
-
-def designs(real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
-    """Every design that was considered for new seeds: mean rate of one test over outcomes and pairs, and family."""
-    random = np.random.default_rng(SEED + 2)
-    cases = (("no_shift", 0.0, False), ("shift", real.rho, False), ("shift_methods", real.rho, True))
-    for n in (18, 250):
-        for seeds in SEEDS[1:]:
-            for design, rho, methods in cases:
-                drawn = modelled(random, real, rho, trials, n, NAMES, seeds, methods=methods)
-                first, second = two_sides(drawn)
-                found = {name: p.ravel() for name, p in pair_tests(drawn).items()} | {
-                    "satterthwaite": candidates.satterthwaite(first, second),
-                    "seeds_only": candidates.seeds_only(first, second),
-                    "hierarchical_bootstrap": candidates.hierarchical_bootstrap(first, second, random),
-                }
-                for test, p in found.items():
-                    family = (holm(p.reshape(trials, -1)) < ALPHA).any(axis=1)
-                    for scope, hits in (("any one", p < ALPHA), ("family", family)):
-                        yield row(design, NEW_SEEDS, test, scope, (n, seeds), hits, ALPHA, held=test == "two_level")
+            folds = partitions(random, n, FOLDS, seeds)
+            drawn = modelled(random, real, rho, trials, n, NAMES, seeds, folds, shift=shift)
+            yield from partial_rows(design, answers, drawn, folds)
 
 
 def found_with_seeds(real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
@@ -117,8 +104,9 @@ def found_with_seeds(real: Seeds, trials: int) -> Iterator[dict[str, Any]]:
         shift[0] = [latent if metric == "dice" else -latent for metric, _ in OUTCOMES]
         for n in PATIENTS[1:]:
             for seeds in SEEDS[1:]:
-                drawn = modelled(random, real, real.rho, trials, n, 2, seeds, shift=shift)
-                p = candidates.two_level(*two_sides(drawn)).reshape(trials, -1)
+                folds = partitions(random, n, FOLDS, seeds)
+                drawn = modelled(random, real, real.rho, trials, n, 2, seeds, folds, shift=shift)
+                p = two_level(*two_sides(drawn), folds).reshape(trials, -1)
                 gain = drawn[:, :, 0, :, 0].mean() - drawn[:, :, 1, :, 0].mean()
                 scope = f"dice WT +{gain:.3f}"
                 yield row("planted", NEW_SEEDS, "two_level", scope, (n, seeds), p[:, 0] < ALPHA, 0.8, True, held=False)
@@ -159,7 +147,6 @@ def main() -> None:
     calls: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         "nulls": lambda: nulls(small, networks, real, trials),
         "partial": lambda: partial_nulls(real, trials),
-        "designs": lambda: designs(real, trials),
         "power": lambda: power_rows(real, trials, random),
         "pilot": lambda: pilot_rows(real, trials, random),
         "seeds": lambda: found_with_seeds(real, trials),
@@ -188,13 +175,14 @@ def write(folder: Path, table: pd.DataFrame, made: dict[str, Any]) -> None:
     name = str(table["part"].iloc[0])
     path, record = folder / "rates.csv", folder / "provenance.json"
     before = pd.read_csv(path) if path.exists() else table.iloc[:0]
+    before = before[before["part"].isin(PARTS)]
     # An index of its own: by one that parts share, the table of worst rates took rows of another part.
     rates = pd.concat([before[before["part"] != name], table], ignore_index=True) if len(before) else table
     rates = rates.sort_values("part", key=lambda parts: parts.map(PARTS.index), kind="stable")
     known = read_json(record, "what the rates were made from") if record.exists() else {}
     write_text(path, rates.to_csv(index=False))
     write_text(folder / "rates.md", markdown(rates))
-    write_json(record, known | {name: made})
+    write_json(record, {part: known[part] for part in known if part in (*PARTS, DESIGNS)} | {name: made})
 
 
 if __name__ == "__main__":

@@ -6,16 +6,8 @@ import pandas as pd
 
 ORDER = (
     *("shuffled", "shuffled_networks", "no_shift", "third_differs"),
-    *(
-        "shift",
-        "shift_upper",
-        "shift_folds",
-        "shift_folds_gap",
-        "shift_shared",
-        "shift_methods",
-        "shift_unequal",
-        "third_differs_shift",
-    ),
+    *("shift", "shift_upper", "shift_sets", "shift_gap", "shared_folds", "shared_sets", "shift_seeds"),
+    *("shift_methods", "shift_unequal", "third_differs_shift"),
 )
 NULLS = {"nulls", "partial", "missing"}
 EQUIVALENCE = {"equivalence", "equivalent_methods"}
@@ -30,8 +22,6 @@ def markdown(rates: pd.DataFrame) -> str:
     sections = (
         ("False differences in a family of 18 tests after Holm", _wide, rates[part.isin(NULLS) & family]),
         ("False differences of one test, its worst outcome of three", _wide, worst),
-        ("Designs for new seeds: family", _wide, rates[(part == "designs") & family]),
-        ("Designs for new seeds: one test, mean over outcomes and pairs", _wide, rates[(part == "designs") & ~family]),
         ("Planted differences found", _long, rates[part.isin(["power", "methods_power", "pilot", "seeds"])]),
         ("Called equivalent at a true difference of the margin", _by_scope, rates[part.isin(EQUIVALENCE)]),
         ("Checks that fail by failed patients where nothing got worse", _by_scope, rates[part == "check"]),

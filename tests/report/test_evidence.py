@@ -52,9 +52,10 @@ def test_more_patients_than_any_set_has_are_not_counted():
 
 
 def test_a_plan_for_methods_says_where_patients_are_no_help():
-    # A shift of each checkpoint by 0.02 of Dice up or down.
+    # A shift of each run of a model by 0, 0.02 or 0.04 of Dice up or down.
     scores, compare = with_models(realistic()), {**COMPARE, "test": "two_level"}
-    scores["value"] += np.where(scores["seed"] == 1, 0.02, -0.02) * (scores["metric"] == "dice")
+    size = np.where(scores["seed"] == 1, 0.02, -0.02) * pd.factorize(scores["model"])[0]
+    scores["value"] += size * (scores["metric"] == "dice")
     found = power_of(scores, compare, family=None)
     assert found.header[2:] == ["These networks", *(f"Methods, {seeds} seeds" for seeds in (2, 3, 5))]
     ours = methods_needed(scores, ["dice"], list(combinations(pd.unique(scores["model"]), 2)))
@@ -112,7 +113,7 @@ def test_models_are_ranked_once_with_how_sure_the_order_is():
     assert ranking_blocks(None, ["dice"], METRICS) == []
 
 
-@pytest.mark.parametrize(("test", "columns"), [("wilcoxon", 11), ("two_level", 8)])
+@pytest.mark.parametrize(("test", "columns"), [("wilcoxon", 13), ("two_level", 10)])
 def test_methods_have_one_verdict_in_a_report(test, columns):
     compare = {**COMPARE, "test": test}
     found = compare_methods(realistic(), compare, BETTER)
@@ -120,6 +121,31 @@ def test_methods_have_one_verdict_in_a_report(test, columns):
     assert len(shown.header) == columns and ("Verdict" in shown.header) == (test == "wilcoxon")
     assert len(shown.rows) == 9
     assert method_blocks(None, compare, METRICS) == []
+
+
+def test_methods_show_how_far_training_sets_are_apart_and_whether_seeds_share_them():
+    values = {(0, 1): 0.1, (0, 2): 0.3, (1, 1): 0.0, (1, 2): 0.4}
+
+    def scores(fold_of):
+        parts = [
+            rows(model, {f"P{patient}": 0.5 + (model == "a") * value + patient / 100}, fold=fold, seed=seed)
+            for model in ("a", "b")
+            for (fold, seed), value in values.items()
+            for patient in range(6)
+            if fold_of(patient, seed) == fold
+        ]
+        return table(*parts)
+
+    found = compare_methods(scores(lambda patient, seed: patient % 2), COMPARE, BETTER)
+    assert found[["n_sets", "df"]].to_numpy().tolist() == [[2, 1]]
+    _, shown = method_blocks(found, COMPARE, METRICS)
+    line = dict(zip(shown.header, lines(shown)[0], strict=True))
+    assert (line["By set"], line["df"]) == ("+0.200 to +0.200", "1") and "Seeds share their folds" in shown.notes[-1]
+    apart = compare_methods(scores(lambda patient, seed: patient // 3 if seed == 2 else patient % 2), COMPARE, BETTER)
+    assert apart[["n_sets", "df"]].to_numpy().tolist() == [[4, 3]]
+    _, shown = method_blocks(apart, COMPARE, METRICS)
+    line = dict(zip(shown.header, lines(shown)[0], strict=True))
+    assert line["By set"] == "+0.000 to +0.400" and not any("share" in note for note in shown.notes[2:])
 
 
 def test_units_are_those_of_the_data():

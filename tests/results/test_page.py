@@ -222,7 +222,7 @@ def test_figures_are_drawn_small_and_named_in_both_reports(folder):
     names = {path.name for path in (folder / "figures").iterdir()}
     assert names == {
         *("boxplot_dice.png", "boxplot_hd95.png", "differences_dice.png", "differences_hd95.png"),
-        *("training_curves.png", "panels_unet.png", "critical_differences_dice.png"),
+        *("training_curves.png", "panels_unet.png", "critical_differences_dice.png", "training_sets_dice.png"),
     }
     for name in names:
         path = folder / "figures" / name

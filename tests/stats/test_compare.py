@@ -87,7 +87,7 @@ def test_paired_t_is_scipys():
 
 @pytest.mark.parametrize("test", [*TESTS, "two_level"])
 def test_a_model_that_is_better_by_the_same_in_every_patient_is_called_so_by_every_test(test):
-    scores = table(*(rows(m, patients([v] * 8), seed=s) for m, v in (("a", 0.75), ("b", 0.5)) for s in (1, 2)))
+    scores = table(*(rows(m, patients([v] * 8), seed=s, fold=s) for m, v in (("a", 0.75), ("b", 0.5)) for s in (1, 2)))
     found = compare(scores, {"metrics": ["dice"], "test": test}, BETTER).iloc[0]
     assert (found["p"], found["ci_low"], found["ci_high"]) == (pytest.approx(2 / 2**8), 0.25, 0.25)
     assert found["verdict"] == "a better"
