@@ -47,6 +47,7 @@ def demo(tmp_path, monkeypatch):
     (tmp_path / "reports/demo").mkdir(parents=True)
     models = [{"bundle": "unet"}, {"bundle": "la_resunet"}]
     declared = {**TINY, "models": models, "folds": [0, 1], "seeds": [1, 2]}
+    declared["partitions"] = "shared"
     declared["compare"] = {"metrics": ["dice"], "test": "wilcoxon", "pairs": [["unet", "la_resunet"]]}
     Path("reports/demo/study.json").write_text(json.dumps(declared), encoding="utf-8")
     run = {"commit": "c0ffee", "started": "today", "platform": "p", "overrides": {}, "stages": None}
