@@ -8,13 +8,15 @@ against it on volumes that 32 bits can add up.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmark.base.files import read_table, write_text
 from benchmark.data.probabilities import MOST
-from benchmark.scoring.score_table import KEYS
+from benchmark.scoring.score_table import KEYS, TYPES
 
 BINS = 20
 """Bins of equal width from 0 to 1, as MONAI has them by default; each holds its upper edge, the first 0 too."""
@@ -22,6 +24,7 @@ BINS = 20
 COUNTED = ("n", "n_true", "sum_codes")
 """Of a bin: voxels, those of them in the region, and the sum of their codes."""
 
+OF_MODEL = ("bundle", "variant", "region")
 ERRORS = ("ece", "ace")
 
 _CODES = np.arange(MOST + 1)
@@ -59,8 +62,30 @@ def errors(bins: pd.DataFrame) -> pd.DataFrame:
     return sums.assign(ece=sums["ece"] / sums["n"], ace=sums["ace"] / sums["bins"])[[*KEYS, *ERRORS]]
 
 
-def reliability(bins: pd.DataFrame) -> pd.DataFrame:
-    """Return each model's curve per region over all its cases: voxels, mean probability and share in the region."""
-    sums = bins.groupby(["bundle", "variant", "region", "bin"], sort=False)[[*COUNTED]].sum().reset_index()
+def pooled(bins: pd.DataFrame) -> pd.DataFrame:
+    """Add COUNTED of each model, region and bin over all cases, folds and seeds."""
+    return bins.groupby([*OF_MODEL, "bin"], sort=False)[[*COUNTED]].sum().reset_index()
+
+
+def reliability(sums: pd.DataFrame) -> pd.DataFrame:
+    """Return models' curves from what ``pooled`` gives: voxels, mean probability and share in the region per bin."""
     means = {"probability": sums["sum_codes"] / MOST / sums["n"], "share": sums["n_true"] / sums["n"]}
     return sums.drop(columns=["n_true", "sum_codes"]).assign(**means)
+
+
+def write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write calibration.csv, what ``errors`` gives, and reliability.csv, what ``pooled`` gives, of rows of bins."""
+    bins = pd.DataFrame(rows)
+    for name, table in (("reliability", pooled(bins)), ("calibration", errors(bins))):
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+
+
+def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read what ``write`` wrote: errors, and pooled counts.
+
+    Raises:
+        InputError: if a file is missing or holds something else.
+    """
+    first = read_table(folder / "calibration.csv", "a table of calibration errors", KEYS, ERRORS, dtype=TYPES)
+    numbers = ["bin", *COUNTED]
+    return first, read_table(folder / "reliability.csv", "a table of reliability", OF_MODEL, numbers, dtype=TYPES)

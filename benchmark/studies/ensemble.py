@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import pandas as pd
 
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table, write_json, write_text
+from benchmark.base.progress import reporting
 from benchmark.base.records import Case, Run, model_name
 from benchmark.data.manifest import CaseList, Manifest
 from benchmark.data.prepare import PreparedCase, case_key, store_folder
@@ -22,20 +23,20 @@ from benchmark.scoring.metrics import score_case
 from benchmark.studies import store
 
 NAME = "ensemble"
-OF_MODEL = ("bundle", "variant", "region")
 TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "calibration": (score_table.KEYS, calibration.ERRORS),
-    "reliability": (OF_MODEL, ("bin", "n", "probability", "share")),
-    "disagreement": ((*OF_MODEL, "patient_id", "case_id"), ("n_seeds", "disagreement")),
+    "reliability": (calibration.OF_MODEL, ("bin", "n", "probability", "share")),
+    "disagreement": ((*calibration.OF_MODEL, "patient_id", "case_id"), ("n_seeds", "disagreement")),
 }
 """Tables of a study's folder, beside ``ensembles.csv``: their columns of texts and keys, and those of numbers."""
 
 
 class Kept(NamedTuple):
-    """What follows from kept probabilities: bins of ``scoring.calibration`` and, of ensembles, scores as in a file of
-    scores, and per case and region 1 less the mean Dice of two seeds' masks."""
+    """What follows from kept probabilities: errors and pooled counts as ``scoring.calibration`` writes them and, of
+    ensembles, scores as in a file of scores, and per case and region 1 less the mean Dice of two seeds' masks."""
 
-    bins: pd.DataFrame
+    errors: pd.DataFrame
+    counts: pd.DataFrame
     scores: pd.DataFrame
     disagreement: pd.DataFrame
 
@@ -61,20 +62,22 @@ def gather(done: Sequence[Run], cases: CaseList) -> Kept:
         runs = [run for run in done if run.model == model]
         if (by_case := members(runs)) and name_of(runs[0]) not in models:
             made.append(_once(runs, by_case, cases))
-    bins, scores, uncertain = (
-        [getattr(one, part) for one in made if one is not None] for part in ("bins", "scores", "disagreement")
-    )
-    bins = [*(read_bins(store.folder(run) / "calibration.csv") for run in done if kept(run)), *bins]
-    return Kept(
-        *(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for parts in (bins, scores, uncertain))
-    )
+    of_runs = [Kept(*calibration.read(store.folder(run)), pd.DataFrame(), pd.DataFrame()) for run in done if kept(run)]
+    parts = zip(*of_runs, *(one for one in made if one is not None), strict=True)
+    return Kept(*map(_joined, parts)) if of_runs else Kept(*[pd.DataFrame()] * 4)
+
+
+def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    there = [table for table in tables if len(table)]
+    return pd.concat(there, ignore_index=True) if there else pd.DataFrame()
 
 
 def tables(found: Kept) -> dict[str, pd.DataFrame | None]:
     """The tables of a study's folder by the names of their files, None for one that would have no row."""
     made: dict[str, pd.DataFrame | None] = dict.fromkeys([*TABLES, "ensembles"])
-    if len(found.bins):
-        made |= {"calibration": calibration.errors(found.bins), "reliability": calibration.reliability(found.bins)}
+    if len(found.errors):
+        curves = calibration.reliability(calibration.pooled(found.counts))
+        made |= {"calibration": found.errors, "reliability": curves}
     if len(found.scores):
         made |= {"ensembles": found.scores, "disagreement": found.disagreement}
     return made
@@ -128,17 +131,6 @@ def disagreement(masks: Sequence[np.ndarray]) -> float:
     return 1 - sum(dice) / len(dice)
 
 
-def read_bins(path: Path) -> pd.DataFrame:
-    """Read a ``calibration.csv`` of a run or an ensemble.
-
-    Raises:
-        InputError: if it is no such table.
-    """
-    numbers = ["bin", *calibration.COUNTED]
-    columns = [*score_table.KEYS, *numbers]
-    return read_table(path, "a table of calibration", columns, numbers, dtype=score_table.TYPES)
-
-
 def _once(runs: Sequence[Run], by_case: Mapping[str, Sequence[Run]], cases: CaseList) -> Kept | None:
     """Make an ensemble, or read it where it was made from these runs by these definitions before.
 
@@ -157,7 +149,7 @@ def _once(runs: Sequence[Run], by_case: Mapping[str, Sequence[Run]], cases: Case
     columns, numbers = TABLES["disagreement"]
     path, types = folder / "disagreement.csv", score_table.TYPES
     uncertain = read_table(path, "a table of disagreement", [*columns, *numbers], numbers, dtype=types)
-    return Kept(read_bins(folder / "calibration.csv"), score_table.read(folder / "scores.csv"), uncertain)
+    return Kept(*calibration.read(folder), score_table.read(folder / "scores.csv"), uncertain)
 
 
 def _prepared(names: Collection[str], cases: CaseList) -> dict[str, PreparedCase]:
@@ -174,11 +166,12 @@ def _make(
     def join(case: Case) -> tuple[list[dict[str, Any]], ...]:
         return _join(prepared[case.case_id], by_case[case.case_id], manifest)
 
-    rows = zip(*parallel(join, [case.case for case in prepared.values()], None), strict=True)
+    with reporting("scoring an ensemble") as progress:
+        rows = zip(*parallel(join, [case.case for case in prepared.values()], progress), strict=True)
     bins, scores, uncertain = ([row for of_case in part for row in of_case] for part in rows)
     score_table.write(folder / "scores.csv", score_table.frame(scores))
-    for name, part in (("calibration", bins), ("disagreement", uncertain)):
-        write_text(folder / f"{name}.csv", pd.DataFrame(part).to_csv(index=False, lineterminator="\n"))
+    calibration.write(folder, bins)
+    write_text(folder / "disagreement.csv", pd.DataFrame(uncertain).to_csv(index=False, lineterminator="\n"))
 
 
 def _join(case: PreparedCase, runs: Sequence[Run], manifest: Manifest) -> tuple[list[dict[str, Any]], ...]:

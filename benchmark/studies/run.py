@@ -18,7 +18,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from benchmark.base import project
@@ -213,7 +212,7 @@ def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict
 
 
 def _count_probabilities(run: Run, cases: Sequence[PreparedCase], data: DataSet) -> None:
-    """Write ``calibration.csv``, voxels by probability and truth, where the run kept the probabilities of its cases."""
+    """Write what ``scoring.calibration`` counts, where the run kept the probabilities of its cases."""
     folder = store.folder(run)
     files = {case.case.case_id: folder / FOLDER / f"{case.case.case_id}.nii.gz" for case in cases}
     if not all(path.exists() for path in files.values()):
@@ -223,7 +222,7 @@ def _count_probabilities(run: Run, cases: Sequence[PreparedCase], data: DataSet)
         codes = [case.crop(region) for region in np.moveaxis(read_probabilities(files[case.case.case_id]), -1, 0)]
         bins = calibration.bins_of_case(codes, np.asarray(case.label), data.manifest.regions)
         rows += [{**_who(run, case), **one} for one in bins]
-    write_text(folder / "calibration.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    calibration.write(folder, rows)
 
 
 def _who(run: Run, case: PreparedCase) -> dict[str, Any]:

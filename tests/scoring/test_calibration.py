@@ -7,7 +7,7 @@ import torch
 from monai.metrics import CalibrationErrorMetric
 
 from benchmark.data.probabilities import MOST
-from benchmark.scoring.calibration import bins_of_case, errors, reliability
+from benchmark.scoring.calibration import bins_of_case, errors, pooled, reliability
 
 REGIONS = {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)}
 WHO = {"bundle": "unet", "variant": "default", "fold": 0, "seed": 1, "patient_id": "P1", "case_id": "P1_1"}
@@ -67,7 +67,7 @@ def test_a_large_background_is_counted_exactly():
 def test_a_model_is_as_reliable_as_all_its_cases_together():
     parts = [made(1), made(2)]
     rows = pd.concat([table(*part, case_id=f"P1_{place}") for place, part in enumerate(parts)])
-    found = reliability(rows)
+    found = reliability(pooled(rows))
     codes = np.concatenate([part[0][2].ravel() for part in parts])
     truth = np.concatenate([part[1].ravel() for part in parts]) == 4
     inside = (codes / MOST > 0.5) & (codes / MOST <= 0.55)

@@ -74,14 +74,13 @@ def test_a_run_keeps_probabilities_of_its_test_cases_and_counts_them(unet):
         codes = read_probabilities(folder / "probabilities" / name)
         labels = np.asarray(nibabel.load(folder / "predictions" / name).dataobj)
         np.testing.assert_array_equal(ensemble.label_map(codes, [2, 1, 4]), labels)
-    bins = ensemble.read_bins(folder / "calibration.csv")
-    scores = store.scores(unet)
-    # Bins above one half hold what the label map marks, the bin of one half's upper edge nothing of it.
-    above = bins[bins["bin"] >= calibration.BINS / 2].groupby(["case_id", "region"])[["n", "n_true"]].sum()
-    wt = scores[scores["region"] == "WT"].set_index("case_id")
-    for case, row in wt.iterrows():
-        found = above.loc[(case, "WT")] if (case, "WT") in above.index else {"n": 0, "n_true": 0}
-        assert (found["n"], found["n_true"]) == (row["tp"] + row["fp"], row["tp"])
+    errors, counts = calibration.read(folder)
+    scores = store.scores(unet).groupby("region", sort=False)[["tp", "fp"]].sum()
+    assert len(errors) == len(names) * len(REGIONS) and errors["ece"].between(0, 1).all()
+    # Bins above one half hold what the label maps mark, and no other bin does.
+    above = counts[counts["bin"] >= calibration.BINS / 2].groupby("region")[["n", "n_true"]].sum()
+    wt = above.reindex(["WT"], fill_value=0).loc["WT"]
+    assert (wt["n"], wt["n_true"]) == (scores.loc["WT"].sum(), scores.loc["WT", "tp"])
 
 
 def test_the_space_of_the_training_set_is_recorded(unet):
@@ -110,7 +109,7 @@ def test_nothing_but_probabilities_depends_on_whether_they_are_kept(unet):
     scores, record = (folder / "scores.csv").read_bytes(), json.loads((folder / "run.json").read_text())
     for name in ("predictions", "probabilities"):
         shutil.rmtree(folder / name)
-    for name in ("scores.csv", "calibration.csv"):
+    for name in ("scores.csv", "calibration.csv", "reliability.csv"):
         (folder / name).unlink()
     write_study("tiny", set={**json.loads((folder / "run.json").read_text())["overrides"], "keep_probabilities": False})
     without = study.load("tiny").runs()[0]
