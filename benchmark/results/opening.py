@@ -19,6 +19,7 @@ from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.estimates import patient_counts
 from benchmark.stats.learned import RISING, beats_majority, plateau
 from benchmark.stats.seeds import TWO_LEVEL
+from benchmark.studies.bundle import KEEP
 from benchmark.studies.study import Study
 
 MISSES = ("9 to 35%", "4 to 7%")
@@ -175,7 +176,8 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
             twin = next((other.name for other in (*plain, *identical)), "")
             rows += _recipe(model.name, twin, shared, {*own, *model.settings}, differences)
         rows += [Deviation(model.name, key, short(value)) for key, value in model.settings.items()]
-    return rows
+    # What a run keeps changes no number.
+    return [row for row in rows if row.key != KEEP]
 
 
 def in_words(rows: Sequence[Deviation]) -> str:

@@ -13,7 +13,7 @@ from benchmark.base.files import write_json, write_text
 from benchmark.papers import figures as paper_figures
 from benchmark.papers import implied
 from benchmark.papers import tables as papers
-from benchmark.report import costs, evidence, figures, tables
+from benchmark.report import costs, evidence, figures, probabilities, tables
 from benchmark.report.document import (
     CELL_COLUMNS,
     Block,
@@ -32,6 +32,7 @@ from benchmark.results.opening import cautions, deviations, findings, plateaus
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
+from benchmark.stats.patients import summarise
 from benchmark.studies.study import Study
 
 MOST_PAIRS = 40
@@ -80,7 +81,7 @@ def build(results: Results, drawn: Sequence[Figure], of_paper: Sequence[Block] =
     of_scores = _comparison(results)
     of_scores += evidence.ranking_blocks(results.ranking, declared, metrics)
     of_scores += evidence.method_blocks(results.methods, study.compare, metrics)
-    of_scores += _spread(results)
+    of_scores += [*_spread(results), *_probabilities(results)]
     if lesions := tables.lesion_table(results.lesions):
         of_scores += [Heading("Lesions"), lesions]
     of_scores += costs.blocks(results.costs)
@@ -112,7 +113,8 @@ def _partitions(study: Study) -> str:
 
 def _runs(results: Results) -> list[Block]:
     study, scores, compare = results.study, results.scores, results.study.compare
-    keys = [table[["bundle", "variant", "fold", "seed"]].drop_duplicates() for table in (scores, results.apart)]
+    of_runs = (scores[~scores["model"].isin(results.ensembles)], results.apart)
+    keys = [table[["bundle", "variant", "fold", "seed"]].drop_duplicates() for table in of_runs]
     ran = len(pd.concat(keys).drop_duplicates())
     pairs = compare.get("pairs", "all")
     declared = (
@@ -148,12 +150,16 @@ def _endings(kinds: Sequence[str]) -> str:
 def _comparison(results: Results) -> list[Block]:
     blocks: list[Block] = [Heading("Comparison")]
     tests, summary, metrics = results.comparisons, results.summary, results.metrics
+    joined = summarise(results.ensemble_scores)
     declared = results.study.compare["metrics"]
     groups = tables.metric_groups(declared, list(pd.unique(summary["metric"])), metrics)
     for names in groups:
         if names[0] not in declared and not any(isinstance(block, Heading) and block.level == 3 for block in blocks):
             blocks.append(Heading("Metrics that were not declared for comparison", 3))
-        blocks.append(tables.comparison_table(summary, tests, names, metrics))
+        table = tables.comparison_table(summary, tests, names, metrics)
+        if len(joined):
+            table = probabilities.with_ensembles(table, joined, names, metrics, results.ensemble_of)
+        blocks.append(table)
     if tests.empty:
         return blocks
     blocks += [Heading("Declared comparisons"), tables.pairwise_table(tests, metrics[declared[0]])]
@@ -189,6 +195,20 @@ def _spread(results: Results) -> list[Block]:
     pairs = [declared[start : start + 2] for start in range(0, len(declared), 2)]
     found = [tables.seed_table(results.summary, names, results.metrics) for names in pairs]
     return [Heading("Spread over seeds"), *found]
+
+
+def _probabilities(results: Results) -> list[Block]:
+    errors, apart, uncertain = results.kept("calibration"), results.kept("disagreement"), None
+    if apart is not None and results.ensemble_of:
+        scores = pd.concat([results.own, *(one.scores for one in results.ensembles.values())], ignore_index=True)
+        metric = results.metrics[results.study.compare["metrics"][0]]
+        uncertain = probabilities.uncertainty_table(results.ensemble_of, scores, apart, metric)
+    whose = ["model", "fold", "seed"]
+    of_runs = results.own[results.own["model"].isin(results.segmenters)][whose].drop_duplicates()
+    counted = set() if errors is None else set(errors[whose].itertuples(index=False, name=None))
+    lacking = [run for run in of_runs.itertuples(index=False, name=None) if run not in counted]
+    without = list(dict.fromkeys(model for model, _, _ in lacking))
+    return probabilities.blocks(errors, results.ensemble_of, uncertain, without)
 
 
 def _provenance(results: Results) -> list[Block]:
@@ -230,6 +250,13 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
         figures.critical_differences(path, scores, metric, alpha)
         caption = f"Mean ranks over patients by {metric.title}, as trained here, 1 the best; a bar joins models that "
         drawn.append(Figure(f"figures/{path.name}", caption + "Nemenyi's test does not tell apart within the region."))
+    if (curves := results.kept("reliability")) is not None:
+        path = probabilities.reliability(folder / "reliability.png", curves, results.ensemble_of)
+        caption = (
+            "Reliability: share of voxels in the region by their probability, all cases together; bins of "
+            f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
+        )
+        drawn.append(Figure(f"figures/{path.name}", caption))
     if results.histories:
         path = figures.training_curves(folder / "training_curves.png", results.histories, models)
         caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run."

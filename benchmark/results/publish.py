@@ -13,12 +13,13 @@ import pandas as pd
 from benchmark.base import project
 from benchmark.base.files import replacing, replacing_files, write_json, write_text
 from benchmark.base.records import InputError, Run
+from benchmark.data.manifest import load_cases
 from benchmark.results import check as checking
 from benchmark.results import page
 from benchmark.results.results import BETTER, GATHERED, OUTPUTS, Results
 from benchmark.scoring import score_table
 from benchmark.stats.compare import declared_pairs
-from benchmark.studies import provenance, store
+from benchmark.studies import ensemble, provenance, store
 from benchmark.studies.study import Study
 
 
@@ -102,7 +103,7 @@ def _accept(study: Study, scores: pd.DataFrame, baseline: Path, first: Path) -> 
 
 
 def _gather(study: Study, done: Sequence[Run], whole: Path) -> None:
-    """Write the three tables from run folders into a folder, after a copy of what they replace."""
+    """Write the gathered tables from run folders into a folder, after a copy of what they replace."""
     records = {run.id: store.read_record(store.folder(run)) for run in done}
     histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
     for name in GATHERED:
@@ -118,6 +119,9 @@ def _gather(study: Study, done: Sequence[Run], whole: Path) -> None:
     score_table.write(whole / "scores.csv", store.collect(done))
     write_text(whole / "histories.csv", histories.round(6).to_csv(index=False))
     write_json(whole / "provenance.json", provenance.of_runs(study, records))
+    for name, table in ensemble.tables(ensemble.gather(done, load_cases(study.data))).items():
+        # An empty file removes that of an earlier report.
+        write_text(whole / f"{name}.csv", "" if table is None else score_table.as_text(table))
 
 
 def _supersede(study: Study, path: Path) -> None:

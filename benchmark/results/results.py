@@ -35,11 +35,14 @@ from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
 from benchmark.stats.compare import compare, compare_methods
 from benchmark.stats.patients import incomplete_runs, shared_patients, summarise, with_models
 from benchmark.stats.ranking import patient_ranks, rank_models
-from benchmark.studies import bundle, provenance, store
+from benchmark.studies import bundle, ensemble, provenance, store
 from benchmark.studies.study import Study, apart, split_of
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
-GATHERED = ("scores.csv", "histories.csv", "provenance.json")
+KEPT = ("calibration.csv", "reliability.csv", "ensembles.csv", "disagreement.csv")
+"""What follows from the probabilities that runs kept; a study whose runs kept none has none of these files."""
+
+GATHERED = ("scores.csv", "histories.csv", "provenance.json", *KEPT)
 """What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
 
 OUTPUTS = ("comparisons", "methods", "ranking", "power", "costs")
@@ -47,7 +50,8 @@ OUTPUTS = ("comparisons", "methods", "ranking", "power", "costs")
 
 
 class External(NamedTuple):
-    """Another tool's scores of one model: their file, the model's rows as they are there, and one row per score."""
+    """Scores that no run of the study made, of another tool or an ensemble: their file, the model's rows as they are
+    there, and one row per score."""
 
     path: Path
     raw: pd.DataFrame
@@ -100,8 +104,11 @@ class Results:
 
     @cached_property
     def compared_models(self) -> list[str]:
-        """Names of all models that are compared, other tools' last."""
-        return [*self.segmenters, *self.external]
+        """Names of all models that are compared; other tools' and ensembles that a declared pair names come last."""
+        pairs = self.study.compare.get("pairs", "all")
+        named = [] if pairs == "all" else [name for pair in pairs for name in pair]
+        possible = [ensemble.name_of(run) for run in self.runs if run.model in self.segmenters]
+        return [*self.segmenters, *self.external, *(name for name in dict.fromkeys(possible) if name in named)]
 
     @cached_property
     def cases(self) -> CaseList:
@@ -178,6 +185,40 @@ class Results:
         return tables
 
     @cached_property
+    def ensembles(self) -> dict[str, External]:
+        """Scores of ensembles over seeds, by the ensemble's name; none where runs kept no probabilities."""
+        path = self.tables / "ensembles.csv"
+        raw = score_table.read(path) if path.exists() and path.stat().st_size else pd.DataFrame()
+        rows = raw.groupby(score_table.model_names(raw), sort=False) if len(raw) else ()
+        return {str(name): External(path, own, score_table.tidy(own)) for name, own in rows}
+
+    @cached_property
+    def ensemble_of(self) -> dict[str, str]:
+        """The model that each ensemble joins the seeds of; of models under another split none."""
+        found = {ensemble.name_of(run): run.model for run in self.runs if run.model in self.segmenters}
+        return {name: found[name] for name in self.ensembles if name in found}
+
+    @property
+    def beside(self) -> dict[str, External]:
+        """Scores that no run of the study made: other tools' and ensembles'."""
+        return {**self.external, **self.ensembles}
+
+    def kept(self, name: str) -> pd.DataFrame | None:
+        """A table of KEPT, by its name without ending: rows of compared models and their ensembles; None without any.
+
+        Raises:
+            InputError: if it is no such table.
+        """
+        path, (columns, numbers) = self.tables / f"{name}.csv", ensemble.TABLES[name]
+        if not path.exists() or not path.stat().st_size:
+            return None
+        table = read_table(path, f"a table of {name}", [*columns, *numbers], numbers, dtype=score_table.TYPES)
+        score_table.check_version(table, path)
+        table = table.assign(model=score_table.model_names(table))
+        table = table[table["model"].isin([*self.segmenters, *self.ensemble_of])]
+        return table if len(table) else None
+
+    @cached_property
     def own(self) -> pd.DataFrame:
         """Scores of segmentations under the study's split: no counts, no slices, no model under another split.
 
@@ -196,7 +237,7 @@ class Results:
 
     def rows(self, model: str) -> pd.DataFrame:
         """All rows of a model, counts included, with no patient left out."""
-        rows = self.external[model].scores if model in self.external else self.every
+        rows = self.beside[model].scores if model in self.beside else self.every
         return rows[rows["model"] == model]
 
     def regions(self, model: str) -> list[str]:
@@ -211,7 +252,8 @@ class Results:
 
     @cached_property
     def _shared(self) -> tuple[pd.DataFrame, list[str]]:
-        tables = [self.own, *(_on_cases_of(self.own, other) for other in self.external.values())]
+        declared = [other for name, other in self.beside.items() if name in self.compared_models]
+        tables = [self.own, *(_on_cases_of(self.own, other) for other in declared)]
         return shared_patients(pd.concat(tables, ignore_index=True))
 
     @cached_property
@@ -242,6 +284,13 @@ class Results:
     def summary(self) -> pd.DataFrame:
         """Means over patients (``stats.summarise``) of the compared scores."""
         return summarise(self.scores)
+
+    @cached_property
+    def ensemble_scores(self) -> pd.DataFrame:
+        """Scores, on the compared patients, of ensembles that are no part of the comparison; no counts."""
+        rest = [self.ensembles[name].scores for name in self.ensemble_of if name not in self.compared_models]
+        scores = pd.concat([self.scores.iloc[:0], *rest], ignore_index=True)
+        return scores[scores["patient_id"].isin(self.scores["patient_id"]) & ~scores["metric"].isin(COUNTS)]
 
     @property
     def several(self) -> bool:

@@ -22,7 +22,8 @@ HEAD = (*KEYS, "note")
 SCHEMA, VERSION = "schema", 1
 """The last column of a file and what it holds, the version of this layout; a file without it is of version 1."""
 
-_TYPES = {key: int if key in ("fold", "seed") else str for key in HEAD}
+TYPES: dict[str, Any] = {key: int if key in ("fold", "seed") else str for key in HEAD}
+"""Types of the columns before the numbers, as pandas is to read them."""
 
 
 def column(metric: str, version: str) -> str:
@@ -77,7 +78,7 @@ def read(path: Path) -> pd.DataFrame:
     what = "a table of scores"
     # The version before the columns, as another may have others.
     first = read_table(path, what, nrows=1, dtype=str)
-    _check_version(first, path)
+    check_version(first, path)
     names = [str(name) for name in first if name != SCHEMA]
     numbers = [name for name in names if name not in HEAD]
     if (
@@ -89,10 +90,10 @@ def read(path: Path) -> pd.DataFrame:
         )
     # Only a blank number is absent; the texts that pandas takes for absent are ids like any other.
     blank = {name: [""] for name in numbers}
-    table = read_table(path, what, numbers=numbers, dtype=_TYPES, keep_default_na=False, na_values=blank)
+    table = read_table(path, what, numbers=numbers, dtype=TYPES, keep_default_na=False, na_values=blank)
     if table.empty:
         raise InputError(f"{path} has no rows: expected one per run, case and region, found none.")
-    _check_version(table, path)
+    check_version(table, path)
     table = table.drop(columns=SCHEMA, errors="ignore").astype(dict.fromkeys(numbers, float))
     _check_keys(table, path)
     _check_numbers(table, numbers, path)
@@ -131,7 +132,8 @@ def read_tidy(path: Path) -> pd.DataFrame:
     return tidy(read(path))
 
 
-def _check_version(table: pd.DataFrame, path: Path) -> None:
+def check_version(table: pd.DataFrame, path: Path) -> None:
+    """Raise InputError where the column SCHEMA, if there is one, says another version than this release reads."""
     found = [version for version in table.get(SCHEMA, []) if str(version) != str(VERSION)]
     if found:
         raise InputError(f"{path}: {SCHEMA}: expected {VERSION}, as this release reads it, found {found[0]}.")
@@ -143,7 +145,7 @@ def _check_keys(table: pd.DataFrame, path: Path) -> None:
         if blank:
             first = table[table[key].isin(blank)].iloc[0]
             raise InputError(f"{path}: expected a {key} in every row, found none in {_place(first)}.")
-    for key in (key for key in HEAD if _TYPES[key] is str):
+    for key in (key for key in HEAD if TYPES[key] is str):
         check_safe(path, f"a {key}", pd.unique(table[key]), file=key in ("bundle", "variant"))
     people = table[["case_id", "patient_id"]].drop_duplicates()
     several = people[people["case_id"].duplicated(keep=False)]

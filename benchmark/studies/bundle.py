@@ -21,6 +21,9 @@ CONFIGS = ("train", "inference")
 MACHINE_IDS = ("device", "num_workers", "data_on_device", "cuda_graph", "overlap")
 """Ids that say where and in what order a run computes, not what; its fingerprint leaves them out."""
 
+KEEP = "keep_probabilities"
+"""Id that says whether a run keeps the probabilities of its test cases; no label map and no score depends on it."""
+
 FIXED_IDS = (
     "bundle_root", "ckpt_dir", "output_dir", "manifest", "split", "fold", "seed", "run_seed", "part", "data",
     "train#dataset", "train#sampler", "train#dataloader", "validate#dataset", "validate#dataloader", "dataset",
@@ -240,6 +243,14 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
         for kind in CONFIGS:
             configs[kind]["stages"] = list(run.stages)
     return configs
+
+
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without what only keeps probabilities: it decides no number, and older runs have none of it."""
+    kept = {key: value for key, value in config.items() if key != KEEP}
+    if "handlers" in kept:
+        kept["handlers"] = [one for one in kept["handlers"] if f"@{KEEP}" not in json.dumps(one)]
+    return kept
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

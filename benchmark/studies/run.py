@@ -10,20 +10,23 @@ import resource
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nibabel
+import numpy as np
 from filelock import FileLock, Timeout
 
 from benchmark.base import project
 from benchmark.base.files import write_json, write_text
 from benchmark.base.records import InputError, Run, first_cause, sentence
-from benchmark.data.prepare import DataSet, PreparedCase
+from benchmark.data.prepare import CANONICAL, DataSet, PreparedCase
+from benchmark.data.probabilities import FOLDER, read_probabilities
 from benchmark.data.volumes import read_volume, write_label_map
-from benchmark.scoring import detection, score_table
+from benchmark.scoring import calibration, detection, score_table
 from benchmark.scoring.counts import of_slices
 from benchmark.scoring.metrics import score_case
 from benchmark.studies import bundle, cost, store
@@ -104,6 +107,7 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) 
     def score() -> None:
         for case in cases:
             rows.extend(_score(run, case, predictions[case.case.case_id], data))
+        _count_probabilities(run, cases, data)
 
     _timed(folder, "score", score)
     text = score_table.as_text(score_table.frame(rows))
@@ -128,8 +132,11 @@ def _workflow(folder: Path, kind: str, run_id: str) -> dict[str, Any]:
 
     workflow = ConfigWorkflow(config_file=str(folder / "configs" / f"{kind}.json"), workflow_type=None, run_id=run_id)
     workflow.initialize()
-    recorded = store.read_record(folder).patients
-    _note(folder, patients={**recorded, **{side: _patients(workflow, id_) for side, id_ in DATASETS[kind].items()}})
+    sides = {side: _cases(workflow, id_) for side, id_ in DATASETS[kind].items()}
+    patients = {side: cases and sorted({case.case.patient_id for case in cases}) for side, cases in sides.items()}
+    _note(folder, patients={**store.read_record(folder).patients, **patients})
+    if trained := sides.get("train"):
+        _note(folder, trained_on=_space(trained))
     workflow.run()
     workflow.finalize()
     if kind == "train":
@@ -156,12 +163,26 @@ def _note_network(folder: Path, parser: Any) -> None:
         print(f"The network's size was not counted: {sentence(error)}", flush=True)
 
 
-def _patients(workflow: Any, dataset: str) -> list[str] | None:
-    """Whose cases a dataset of a workflow holds; None where the dataset does not say it."""
+def _cases(workflow: Any, dataset: str) -> list[PreparedCase] | None:
+    """Cases that a dataset of a workflow holds; None where the dataset does not say it."""
     cases = getattr(workflow.parser.get_parsed_content(dataset), "cases", None)
-    if cases is None or not all(isinstance(case, PreparedCase) for case in cases):
-        return None
-    return sorted({case.case.patient_id for case in cases})
+    return cases if cases and all(isinstance(case, PreparedCase) for case in cases) else None
+
+
+def _space(cases: Sequence[PreparedCase]) -> dict[str, Any]:
+    """Orientation that a network saw, voxel sizes along its axes, and in which orientations the files were stored.
+
+    New scans are brought into that orientation and resampled to the median size before such a network can be applied.
+    """
+    turns = [nibabel.orientations.io_orientation(case.affine)[:, 0].astype(int) for case in cases]
+    sizes = np.array([np.array(case.spacing)[np.argsort(turn)] for case, turn in zip(cases, turns, strict=True)])
+    stored = Counter("".join(nibabel.orientations.aff2axcodes(case.affine)) for case in cases)
+    spacing = {"median": np.median(sizes, axis=0), "smallest": sizes.min(axis=0), "largest": sizes.max(axis=0)}
+    return {
+        "orientation": "".join(nibabel.orientations.ornt2axcodes(CANONICAL)),
+        "spacing": {name: np.round(values, 6).tolist() for name, values in spacing.items()},
+        "stored_as": dict(stored),
+    }
 
 
 def _check_finite(path: Path) -> None:
@@ -178,7 +199,6 @@ def _check_finite(path: Path) -> None:
 
 
 def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:
-    who = {"bundle": run.bundle, "variant": run.variant, "fold": run.fold, "seed": run.seed}
     if path.suffix == ".csv":
         scored = detection.score_slices(path)
     else:
@@ -188,7 +208,26 @@ def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict
             depth = shape[nibabel.orientations.io_orientation(case.affine)[:, 0].tolist().index(2)]
             left_out = math.prod(shape) // depth * (depth - len(case.slices))
             scored = [of_slices(row, left_out) for row in scored]
-    return [{**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id, **row} for row in scored]
+    return [{**_who(run, case), **row} for row in scored]
+
+
+def _count_probabilities(run: Run, cases: Sequence[PreparedCase], data: DataSet) -> None:
+    """Write what ``scoring.calibration`` counts, where the run kept the probabilities of its cases."""
+    folder = store.folder(run)
+    files = {case.case.case_id: folder / FOLDER / f"{case.case.case_id}.nii.gz" for case in cases}
+    if not all(path.exists() for path in files.values()):
+        return
+    rows = []
+    for case in cases:
+        codes = [case.crop(region) for region in np.moveaxis(read_probabilities(files[case.case.case_id]), -1, 0)]
+        bins = calibration.bins_of_case(codes, np.asarray(case.label), data.manifest.regions)
+        rows += [{**_who(run, case), **one} for one in bins]
+    calibration.write(folder, rows)
+
+
+def _who(run: Run, case: PreparedCase) -> dict[str, Any]:
+    who = {"bundle": run.bundle, "variant": run.variant, "fold": run.fold, "seed": run.seed}
+    return {**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id}
 
 
 def _timed(folder: Path, stage: str, work: Callable[[], dict[str, Any] | None]) -> None:

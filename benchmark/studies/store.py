@@ -97,8 +97,18 @@ class Identity(TypedDict, total=False):
     precision: str
 
 
+class Space(Record):
+    """Orientation and voxel sizes of a training set; what these hold says ``studies.run``."""
+
+    orientation: str
+    spacing: dict[Literal["median", "smallest", "largest"], tuple[float, ...]]
+    stored_as: dict[str, int]
+
+
 class RunRecord(Record):
     """A run's ``run.json``. Version 1, which says none, hashed all files of networks and training as one text.
+
+    Version 3 has ``trained_on``, along the axes of that orientation in the set's unit of length.
 
     ``machine`` is what decides bits besides the identity, ``patients`` who was on each side in training and testing,
     None where a dataset does not say it. ``trained`` has the checksum, size and time of change of the weights and the
@@ -122,10 +132,11 @@ class RunRecord(Record):
     patients: dict[str, tuple[str, ...] | None] = Field(default_factory=dict)
     trained: dict[str, tuple[str, int, int]] = Field(default_factory=dict)
     predictions_sha256: str = ""
+    trained_on: Space | None = None
     scores_sha256: str = ""
     network: Network | None = None
     stages: dict[str, Stage] | None = None
-    version: Literal[1, 2] = 1
+    version: Literal[1, 2, 3] = 1
 
 
 def folder(run: Run) -> Path:
@@ -217,7 +228,7 @@ def _identity(run: Run, configs: Mapping[str, dict[str, Any]], shared: Mapping[s
     known: dict[str, Any] = {"stages": {}, "threshold": detection.THRESHOLD} if run.stages else {}
     for stage, place in zip(run.stages, stage_folders(run), strict=True):
         known["stages"][stage] = read_record(place).fingerprint if (place / "run.json").exists() else None
-    computed = {kind: configs[kind] for kind in bundle.CONFIGS}
+    computed = {kind: bundle.deciding(configs[kind]) for kind in bundle.CONFIGS}
     return {
         **known,
         "config": {
@@ -311,7 +322,7 @@ def record(run: Run, what: Mapping[str, Any], command: str, device: str = "") ->
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": machine(device),
     }
-    write_json(path, {"version": 2, **declared_as, **begun})
+    write_json(path, {"version": 3, **declared_as, **begun})
 
 
 def commit() -> str:

@@ -1,4 +1,4 @@
-"""Save, resume and record a training, and write the label maps of an evaluator."""
+"""Save, resume and record a training, and write the label maps and probabilities of an evaluator."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ignite.engine import Engine, Events
 from benchmark.base.files import replacing, write_text
 from benchmark.base.records import InputError
 from benchmark.data.prepare import PreparedCase
+from benchmark.data.probabilities import CUT, MOST, write_probabilities
 from benchmark.data.slices import EpochSampler
 from benchmark.data.volumes import write_label_map
 
@@ -269,6 +270,35 @@ class LabelMapWriter:
             for value, region in zip(self.order, (logits > 0).cpu().numpy(), strict=True):
                 labels[region] = value
             write_label_map(self.folder / f"{case.case.case_id}.nii.gz", case.restore(labels), case.affine)
+
+
+class ProbabilityWriter:
+    """Writes an evaluator's probabilities per region in 8 bits, in each case's own space (``data.probabilities``).
+
+    Attach it before what writes label maps: a run that has all of those then has all probabilities too.
+    """
+
+    def __init__(self, folder: str, cases: Sequence[PreparedCase], regions: Sequence[str]) -> None:
+        self.folder, self.cases, self.regions = Path(folder), list(cases), list(regions)
+
+    def attach(self, engine: Engine) -> None:
+        """Run after every volume of an evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Write the probabilities of this batch of volumes."""
+        indices = engine.state.batch["index"].tolist()
+        for index, logits in zip(indices, engine.state.output["pred"], strict=True):
+            case = self.cases[index]
+            codes = np.stack([case.restore(region) for region in eight_bits(logits).cpu().numpy()], axis=-1)
+            write_probabilities(self.folder / f"{case.case.case_id}.nii.gz", codes, case.affine, self.regions)
+
+
+def eight_bits(logits: torch.Tensor) -> torch.Tensor:
+    """Return 255 times the sigmoid of logits, rounded to uint8: at least 128 exactly where a logit is above 0."""
+    codes = (torch.sigmoid(logits.float()) * MOST).round()
+    # Label maps are cut at logit 0, next to which a sigmoid of 32 bits is one half exactly.
+    return torch.where(logits > 0, codes.clamp(min=CUT), codes.clamp(max=CUT - 1)).to(torch.uint8)
 
 
 def _digest(module: torch.nn.Module) -> str:

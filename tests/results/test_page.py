@@ -83,6 +83,11 @@ def test_what_cannot_be_trusted_comes_first(folder):
     assert "| data licence | a_b |" in text
 
 
+def test_what_a_run_keeps_is_no_deviation():
+    found = deviations(declared("unet", set={"keep_probabilities": False, "max_epochs": 3}), {})
+    assert [one.key for one in found] == ["max_epochs"]
+
+
 def test_a_native_model_is_not_said_to_follow_what_is_set_for_the_others():
     study = {
         **STUDY,

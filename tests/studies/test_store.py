@@ -160,8 +160,8 @@ def test_a_run_from_before_the_moves_is_accepted_while_only_moves_lie_between(pr
 
 def test_a_record_of_another_version_or_with_something_lacking_is_refused_in_words(project):
     store.record(RUN, identity(), "command")
-    record = rewrite(version=3)
-    with pytest.raises(InputError, match=r"run\.json: version: expected 1 or 2, found 3\.$"):
+    record = rewrite(version=4)
+    with pytest.raises(InputError, match=r"run\.json: version: expected 1, 2 or 3, found 4\.$"):
         store.check(RUN, identity())
     rewrite(**{**record, "version": 2, "identity": None})
     with pytest.raises(InputError, match=r"run\.json: expected an entry 'identity', found none\.$"):

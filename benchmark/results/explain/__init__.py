@@ -54,7 +54,7 @@ def explain(
 
 def _check(results: Results, model: str, against: str | None) -> list[str]:
     """Refuse unknown models; return those that have scores and are not compared."""
-    known = known_models(results)
+    known = [*known_models(results), *(name for name in results.ensembles if name not in known_models(results))]
     apart = [str(name) for name in pd.unique(results.apart["model"]) if name not in known]
     for name in filter(None, (model, against)):
         if name not in [*known, *apart]:

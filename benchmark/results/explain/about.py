@@ -27,7 +27,7 @@ def about(
     places = printed(results, model, metric, region)
     cells = _cells(results, metric, region)
     ours, theirs = (cells[cells[side] == model] for side in ("model", "against"))
-    file = results.external[model].path if model in results.external else results.study.folder / "scores.csv"
+    file = results.beside[model].path if model in results.beside else results.study.folder / "scores.csv"
     return {
         "study": results.study.name, "model": model, "metric": metric, "region": region,
         "source": str(file), "runs": runs_used(results, model, rows),
@@ -98,7 +98,7 @@ def _warnings(results: Results) -> list[str]:
 
 def runs_used(results: Results, model: str, own: pd.DataFrame) -> list[RunUsed]:
     """Every run that the study declares of a model, and any other that it has scores of; none of another tool's."""
-    if model in results.external:
+    if model in results.beside:
         return []
     study, raw = results.study, results.raw
     known = results.provenance.runs if (study.folder / "provenance.json").exists() else {}

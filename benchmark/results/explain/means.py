@@ -65,12 +65,13 @@ def mean(results: Results, model: str, region: str, metric: str, against: str | 
 
 
 def value_rows(results: Results, model: str, region: str, metric: str) -> pd.DataFrame:
-    """Tidy rows of one model, region and metric or count: those compared, else those that stand apart."""
-    there = [part[part["model"] == model] for part in (results.scores, results.apart)]
+    """Tidy rows of one model, region and metric or count: those compared, else of an ensemble or apart."""
+    tables = (results.scores, results.ensemble_scores, results.apart)
+    there = [part[part["model"] == model] for part in tables]
     check_region(results, model, region, pd.concat(there))
     rows = next(part for part in there if region in set(part["region"]))
     rows = rows[rows["region"] == region]
-    counted = pd.concat([results.merged, *(other.raw for other in results.external.values())], ignore_index=True)
+    counted = pd.concat([results.merged, *(other.raw for other in results.beside.values())], ignore_index=True)
     counted = counted[counted["case_id"].isin(rows["case_id"]) & (counted["region"] == region)]
     is_count = metric in (*COUNTS, *LESION_COUNTS)
     found = count_rows(counted, metric, model) if is_count else rows[rows["metric"] == metric]
