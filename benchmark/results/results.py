@@ -33,6 +33,7 @@ from benchmark.scoring import score_table
 from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
 from benchmark.stats.compare import compare, compare_methods
+from benchmark.stats.families import family_sizes
 from benchmark.stats.patients import incomplete_runs, shared_patients, summarise, with_models
 from benchmark.stats.ranking import patient_ranks, rank_models
 from benchmark.studies import bundle, provenance, store
@@ -278,7 +279,7 @@ class Results:
 
     def needed_by(self, metrics: Sequence[str]) -> evidence.PatientsNeeded:
         """Patients needed to show small differences by ``metrics``."""
-        return evidence.needed(self.scores, self.study.compare, metrics, len(self.comparisons))
+        return evidence.needed(self.scores, self.study.compare, metrics, family_sizes(self.comparisons))
 
     @cached_property
     def power(self) -> pd.DataFrame | None:
@@ -482,7 +483,9 @@ def _on_cases_of(own: pd.DataFrame, other: External) -> pd.DataFrame:
     if len(wrong):
         case = wrong.index[0]
         raise InputError(f"{other.path}: expected case {case} of patient {patients[case]}, found {wrong[case]}.")
-    return other.scores[other.scores["case_id"].isin(shared.index) & ~other.scores["metric"].isin(COUNTS)]
+    return other.scores[
+        other.scores["case_id"].isin(shared.index) & ~other.scores["metric"].isin(COUNTS)
+    ]
 
 
 def _of_tools(results: Results) -> list[str]:

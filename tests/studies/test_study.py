@@ -291,6 +291,24 @@ def test_a_margin_that_means_nothing_is_refused_before_anything_runs(project, ma
         study.load("asked")
 
 
+@pytest.mark.parametrize(
+    ("primary", "message"),
+    [
+        ({"metrics": ["iou"]}, "compare/primary/metrics: expected metrics of compare, dice, hd95; found 'iou'"),
+        ({"pairs": [["a", "c"]]}, "compare/primary/pairs: expected pairs of compare, found a and c"),
+        ({"metric": ["dice"]}, "compare/primary/metric: "),
+        ({"regions": []}, "compare/primary/regions: "),
+    ],
+)
+def test_a_primary_family_of_what_is_not_compared_is_refused_before_anything_runs(project, primary, message):
+    declared = {"metrics": ["dice", "hd95"], "pairs": [["a", "b"]]}
+    write_study("asked", compare={**declared, "primary": primary})
+    with pytest.raises(InputError, match=message):
+        study.load("asked")
+    write_study("asked", compare={**declared, "primary": {"pairs": [["b", "a"]], "regions": ["WT"]}})
+    assert study.load("asked").compare["primary"]["regions"] == ("WT",)
+
+
 @pytest.mark.parametrize("margin", ["Infinity", "NaN", "1e999"])
 def test_a_margin_that_is_no_finite_number_is_refused(project, margin):
     path = write_study("asked", compare={"metrics": ["dice"], "margin": 12345})
