@@ -169,7 +169,7 @@ def run(
     from benchmark.studies.run import run as do
 
     _show_code(runs[run_id].bundle)
-    do(runs[run_id], declared.data)
+    do(runs[run_id], declared.data, declared.scores)
 
 
 @app.command()

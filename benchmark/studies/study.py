@@ -96,9 +96,10 @@ class Study(Record):
     folds anew for each seed, so that training sets are sampled as often as random numbers; seed 1 has the set's own
     folds. With "shared" all seeds have these. The publisher's split is always shared. ``set`` holds the declared
     deviations from the protocol for every model of the track ``identical``, ``set_native`` for those of the track
-    ``native``, and ``deviations`` says why. The test is by default ``two_level`` with several seeds and ``wilcoxon``
-    with one. ``not_comparable`` says why no number here is a verdict on a paper. A ``study.json`` that ``extends``
-    another study takes from it each entry that it does not have. ``version`` is that of the file's format.
+    ``native``, and ``deviations`` says why. ``scores`` are metrics of ``ON_REQUEST``, scored beside the usual ones. The
+    test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` says why no number
+    here is a verdict on a paper. A ``study.json`` that ``extends`` another study takes from it each entry that it does
+    not have. ``version`` is that of the file's format.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
@@ -114,6 +115,7 @@ class Study(Record):
     set_native: dict[str, Any] = Field(default_factory=dict)
     deviations: str = ""
     not_comparable: str = ""
+    scores: tuple[str, ...] = ()
     check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     version: Literal[1] = 1
@@ -245,6 +247,8 @@ def load(name: str) -> Study:
     Raises:
         InputError: for an unknown study, a missing or mistyped entry, a model without a bundle or named twice.
     """
+    from benchmark.scoring.metrics import ON_REQUEST
+
     path = project.reports() / name / "study.json"
     content = _content(name)
     complete_files(path.parent)
@@ -254,6 +258,8 @@ def load(name: str) -> Study:
     _check_metrics(path, "compare", found.compare)
     _check_metrics(path, "check", found.check)
     _check_primary(path, found.compare)
+    if unknown := set(found.scores) - set(ON_REQUEST):
+        raise InputError(f"{path}: scores: expected some of {', '.join(ON_REQUEST)}, found {min(unknown)!r}.")
     _check_stages(path, found)
     return found
 
