@@ -169,7 +169,7 @@ def run(
     from benchmark.studies.run import run as do
 
     _show_code(runs[run_id].bundle)
-    do(runs[run_id], declared.data)
+    do(runs[run_id], declared.data, declared.scores)
 
 
 @app.command()
@@ -293,12 +293,8 @@ def new(
 def implied(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a published.json.")],
 ) -> None:
-    """Print what a paper's printed numbers imply about each other."""
-    from rich.table import Table
-    from rich.text import Text
-
+    """Print what a paper's printed numbers imply about each other, the contradictions first."""
     from benchmark.base import project
-    from benchmark.base.progress import console
     from benchmark.papers import implied as relations
     from benchmark.papers import published
 
@@ -307,13 +303,13 @@ def implied(
         raise InputError(
             f"{project.reports() / name} has no published.json: expected one there or in the folder above."
         )
-    table = Table("Verdict", "Relation", "Where", "Printed", "Follows", "Why")
     findings = relations.findings(published.load(path))
-    for found in findings:
-        cells = (found.verdict, found.relation, found.where, found.printed, found.follows, found.sentence)
-        table.add_row(*map(Text, cells))
-    # Six columns of sentences cannot be read in 80 characters.
-    console(least=160).print(table)
+    for verdict in dict.fromkeys(found.verdict for found in findings):
+        print(f"{verdict.capitalize()}:")
+        for found in findings:
+            if found.verdict == verdict:
+                print(f"- {found.said}")
+        print()
     print(relations.summary(findings))
 
 

@@ -62,6 +62,11 @@ class _Weights(TypedDict):
     beta: Weight
 
 
+_Reading = TypedDict(
+    "_Reading",
+    {"name": Name, "metric": Name, "aggregate": Literal["patients", "pooled", "slices"], "if": NotRequired[Name]},
+)
+"""Another measure that a column may be of; our number of it stands below that of the first."""
 Column = TypedDict(
     "Column",
     {
@@ -75,6 +80,7 @@ Column = TypedDict(
         "weights": NotRequired[_Weights],
         "if": NotRequired[Name],
         "none": NotRequired[Name],
+        "or": NotRequired[_Reading],
     },
 )
 Row = TypedDict(
@@ -204,10 +210,73 @@ class _ResUnetParameters(TypedDict):
     total: Name
 
 
-_Relations = _Equal | _Sum | _Margin | _FocalTversky | _BackgroundIou
-Relation = Annotated[
-    _Relations | _DiceIou | _LargestGain | _Prevalence | _ResUnetParameters, Field(discriminator="kind")
-]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Size(TypedDict):
+    size: Count
+    what: Name
+
+
+class _Sizes(TypedDict):
+    kind: Literal["sizes"]
+    share: Name
+    of: list[_Size]
+
+
+class _Drawn(TypedDict):
+    kind: Literal["drawn"]
+    positives: Name
+    total: Name
+    what: Name
+    of_positives: Count
+    of_total: Count
+    batch: NotRequired[Name]
+    of: NotRequired[list[_Size]]
+
+
+class _Regions(TypedDict):
+    kind: Literal["regions"]
+    states: Name
+    where: Name
+    regions: Names
+
+
+class _OneOutput(TypedDict):
+    kind: Literal["one_output"]
+    states: Name
+    where: Name
+    regions: Names
+    shape: Name
+
+
+class _Untested(TypedDict):
+    kind: Literal["untested"]
+    states: Name
+    where: Name
+    table: Name
+    significance: Name
+
+
+class _Alone(TypedDict):
+    kind: Literal["alone"]
+    states: Name
+    where: Name
+    table: Name
+    column: Name
+    row: Name
+
+
+class _Better(TypedDict):
+    kind: Literal["better"]
+    best: Name
+    others: Names
+    patients: NotRequired[Name]
+
+
+_Relations = _Equal | _Sum | _Margin | _FocalTversky | _BackgroundIou | _DiceIou | _LargestGain | _Prevalence
+_Statements = _Regions | _OneOutput | _Untested | _Alone | _Better
+Relation = Annotated[_Relations | _ResUnetParameters | _Sizes | _Drawn | _Statements, Field(discriminator="kind")]
 
 
 class Interval(NamedTuple):
@@ -408,14 +477,29 @@ def _unfit(kind: str, column: Mapping[str, Any], text: str | None) -> str:
     return "a loss of 0 or more" if name == "loss" and found.number < 0 else ""
 
 
+PLACES = (
+    *("values", "parts", "total", "claim", "best", "others", "tversky", "loss", "accuracy", "iou", "dice", "claimed"),
+    *("channels", "share", "positives", "batch", "shape", "patients"),
+)
+"""Entries of a relation that hold places of printed numbers."""
+
+
 def _check_relation(path: Path, published: Published, relation: Mapping[str, Any]) -> None:
     """Refuse a relation with a place that holds no number, or a measure that is no share of one."""
-    if "table" in relation:
-        published.table(relation["table"])
-    for key, entry in relation.items():
-        if key in ("kind", "if", "what", "table", "usual", "in_channels"):
-            continue
-        for place in _places(entry):
+    for key in {"table", "significance"} & set(relation):
+        published.table(relation[key])
+    if relation["kind"] == "alone":
+        table = published.table(relation["table"])
+        for key, names in (
+            ("column", [c["name"] for c in table["columns"]]),
+            ("row", [r["label"] for r in table["rows"]]),
+        ):
+            if relation[key] not in names:
+                raise InputError(f"{path}: relation 'alone', {key}: expected one of {', '.join(names)}.")
+    if relation["kind"] == "untested" and "reference" not in published.table(relation["significance"]):
+        raise InputError(f"{path}: relation 'untested', significance: expected a table of p values.")
+    for key in (key for key in PLACES if key in relation):
+        for place in _places(relation[key]):
             found = published.value(place)
             if key in SHARES and not 0 <= found.number <= 1:
                 raise InputError(

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.papers.implied import VERDICTS, Finding, summary
+from benchmark.papers.claims import claim_blocks
+from benchmark.papers.implied import Finding, summary
 from benchmark.papers.published import cell, role
 from benchmark.papers.values import WIDEST, Ours, Paper, Place, declared_tests, difference, ours, places, verdict
 from benchmark.report.costs import SCALE, SHOWN, number
@@ -51,7 +52,7 @@ def sections(paper: Paper, figures: Sequence[Block], findings: Sequence[Finding]
     blocks += [
         _layers(table) if table["kind"] == "layers" else paper_table(paper, table) for table in paper.published.tables
     ]
-    blocks += [*tracks(paper, study), *overheads(paper)]
+    blocks += [*tracks(paper, study), *claim_blocks(paper), *overheads(paper)]
     if figures:
         blocks += [Heading("The paper's figures"), *figures]
     return [*blocks, Heading("What the printed numbers imply"), *implied_blocks(findings)]
@@ -100,14 +101,15 @@ def _reason(paper: Paper, place: Place, found: Ours | None) -> str:
 
 
 def _how(table: Mapping[str, Any]) -> list[str]:
-    kinds = {column.get("aggregate") for column in table["columns"]}
-    means = any(column.get("regions") == "mean" for column in table["columns"] if column.get("aggregate") == "patients")
+    columns = [one for column in table["columns"] for one in (column, column.get("or")) if one]
+    kinds = {column.get("aggregate") for column in columns}
+    means = any(column.get("regions") == "mean" for column in columns if column.get("aggregate") == "patients")
     said = {
         "patients": "Ours is the mean over patients" + (" of the mean over regions." if means else "."),
         "pooled": "Ours is computed from pixel counts pooled over the test set.",
         "slices": "Ours is computed from slice counts pooled over the test set.",
     }
-    unsure = [f"{c['name']}: the same measure as ours only if {c['if']}." for c in table["columns"] if "if" in c]
+    unsure = [f"{c['name']}: the same measure as ours only if {c['if']}." for c in columns if "if" in c]
     return [sentence for kind, sentence in said.items() if kind in kinds] + unsure
 
 
@@ -346,16 +348,13 @@ def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
     """All findings in one table, contradictions first, and how many there are of each verdict."""
     if not findings:
         return [Text("No relation among the printed numbers could be checked.")]
-    rows: list[list[str | Cell]] = [
-        [finding.verdict, finding.relation,
-         f"{finding.where}. Printed: {finding.printed}. Follows: {finding.follows}. {finding.sentence}"]
-        for verdict in VERDICTS for finding in findings if finding.verdict == verdict
-    ]  # fmt: skip
+    rows: list[list[str | Cell]] = [[finding.verdict, finding.relation, finding.said] for finding in findings]
     return [
         Text(
             f"{summary(findings)} A contradiction means that the printed numbers cannot all be what they are called; a "
             "conditional one means so only if the assumption at the end of its sentence holds, which the paper does "
-            "not state. Neither says which number is wrong, or why."
+            "not state. Neither says which number is wrong, or why. Unsupported: the paper says so in words, and "
+            "prints no number for it."
         ),
         Table("Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True),
     ]

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmark.papers.published import COUNTED, Interval, Published, Value, cell, role
 from benchmark.report.tables import of_pair
 from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cell
-from benchmark.scoring.metrics import METRICS
+from benchmark.scoring.metrics import EVERY
 from benchmark.stats import estimates
 from benchmark.stats.patients import with_models
 
@@ -90,12 +90,14 @@ class Place(NamedTuple):
 
 
 def places(table: Mapping[str, Any]) -> Iterator[Place]:
-    """All cells of a printed table with text in them, row by row."""
+    """All cells of a printed table with text in them, row by row; one of two readings twice, the second after it."""
     for row in table["rows"]:
         model = row.get("model") or ("" if "none" in row else table.get("model", ""))
         for column, text in zip(table["columns"], row["values"], strict=True):
             if text is not None:
                 yield Place(row, column, model, text)
+                if "or" in column:
+                    yield Place(row, {**column, **column["or"]}, model, text)
 
 
 def ours(paper: Paper, model: str, column: Mapping[str, Any], of: ReportCell = ("", "")) -> Ours | None:
@@ -107,8 +109,8 @@ def ours(paper: Paper, model: str, column: Mapping[str, Any], of: ReportCell = (
     if "history" in column:
         return estimates.kept_epoch(paper.histories, model, column["history"])
     if column.get("aggregate", "patients") == "patients":
-        return estimates.mean(estimates.patient_scores(paper.rows, model, column.get("metric"), _regions(column)))
-    counts, measure = estimates.region_counts(paper.rows, model, _regions(column)), _measure(column, of)
+        return estimates.mean(estimates.patient_scores(paper.rows, model, column.get("metric"), regions_of(column)))
+    counts, measure = estimates.region_counts(paper.rows, model, regions_of(column)), _measure(column, of)
     if not len(counts) or measure is None:
         return None
     if of[1] == "support":
@@ -122,7 +124,7 @@ def _measure(column: Mapping[str, Any], of: ReportCell) -> Any:
     return measure_of(column["metric"], column.get("weights")) if "metric" in column else None
 
 
-def _regions(column: Mapping[str, Any]) -> list[str] | None:
+def regions_of(column: Mapping[str, Any]) -> list[str] | None:
     """Regions that a column is over; None for all but slices."""
     if column.get("aggregate") == "slices":
         return [SLICE]
@@ -136,9 +138,9 @@ def difference(rows: pd.DataFrame, first: str, second: str, column: Mapping[str,
     ``rows`` are scores with the name of each row's model.
     """
     if column.get("aggregate", "patients") == "patients":
-        return estimates.mean_difference(rows, first, second, column.get("metric"), _regions(column))
+        return estimates.mean_difference(rows, first, second, column.get("metric"), regions_of(column))
     measure = _measure(column, ("", ""))
-    counts = estimates.shared_counts(rows, first, second, _regions(column))
+    counts = estimates.shared_counts(rows, first, second, regions_of(column))
     return measure and estimates.pooled_difference(counts, measure)
 
 
@@ -176,7 +178,7 @@ def verdict(printed: Value, found: Ours, column: Mapping[str, Any]) -> str:
         return "not comparable: fewer than two patients"
     if not printed.interval.meets(Interval(found.low, found.high)):
         return "lower" if found.high < printed.interval.low else "higher"
-    unit = METRICS[column["metric"]].unit if column.get("metric") in METRICS else ""
+    unit = EVERY[column["metric"]].unit if column.get("metric") in EVERY else ""
     if (found.high - found.low) / 2 <= WIDEST[unit] + 1e-9:
         return "reproduced"
     widest = f"{100 * WIDEST[unit]:g} points" if printed.percent else f"{WIDEST[unit]:g} {unit}".strip()

@@ -40,7 +40,7 @@ TWO_LEVEL_NOTE = (
 )
 NETWORKS_NOTE = (
     "The declared comparisons are of these trained networks; interval, p and verdict here are of the methods "
-    "(two-level test, Holm over all declared regions, metrics and pairs)."
+    "(two-level test, corrected over the same families)."
 )
 
 
@@ -55,23 +55,27 @@ class PatientsNeeded(NamedTuple):
     methods: pd.DataFrame
 
 
-def needed(scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str], family: int) -> PatientsNeeded:
-    """Patients needed by metrics ``names`` for every pair of models; ``family`` is the number of declared comparisons.
+def needed(
+    scores: pd.DataFrame, compare: Mapping[str, Any], names: Sequence[str], family: int | Mapping[str, int]
+) -> PatientsNeeded:
+    """Patients needed by metrics ``names`` for every pair of models; pairs that were not declared are among them.
 
-    Pairs that were not declared are among them.
+    ``family`` is the number of comparisons that are corrected together, perhaps one per metric.
     """
     models, alpha = list(pd.unique(scores["model"])), float(compare.get("alpha", 0.05))
     pairs = list(combinations(models, 2))
     networks = patients_needed(paired_spreads(scores, names, pairs, compare["test"]), alpha, family=family)
     tested = compare["metrics"] if compare["test"] == TWO_LEVEL else []
-    return PatientsNeeded(networks.dropna(subset="patients"), methods_needed(scores, tested, pairs, alpha))
+    methods = methods_needed(scores, tested, pairs, alpha, family=family)
+    return PatientsNeeded(networks.dropna(subset="patients"), methods)
 
 
-def power_table(found: PatientsNeeded, names: Sequence[str], family: int | None, metrics: Metrics) -> Table | None:
+def power_table(
+    found: PatientsNeeded, names: Sequence[str], family: int | Mapping[str, int] | None, metrics: Metrics
+) -> Table | None:
     """Patients that would show a true difference of the metrics ``names``, of the median pair and region.
 
-    ``family`` is the number of declared comparisons, None where these metrics have no part in them. None where there
-    are not two patients.
+    ``family`` is as in ``needed``, None where these metrics are not compared. None where there are not two patients.
     """
     networks, methods = (rows[rows["metric"].isin(list(names))] for rows in found)
     if networks.empty:
@@ -79,7 +83,10 @@ def power_table(found: PatientsNeeded, names: Sequence[str], family: int | None,
     columns = {"These networks": _medians(networks)}
     if family:
         columns["Hardest"] = _medians(networks, "patients_family")
-    columns |= {f"Methods, {seeds} seeds": _medians(own) for seeds, own in methods.groupby("seeds")}
+    for seeds, own in methods.groupby("seeds"):
+        columns[f"Methods, {seeds} seeds"] = _medians(own)
+        if family:
+            columns[f"{seeds} seeds, hardest"] = _medians(own, "patients_family")
     rows: list[list[str | Cell]] = []
     for name in names:
         targets = networks.loc[networks["metric"] == name, "target"].drop_duplicates().sort_values()
@@ -100,13 +107,15 @@ def _medians(rows: pd.DataFrame, column: str = "patients") -> pd.Series:
     return rows.groupby(["metric", "target"])[column].median()
 
 
-def _power_note(family: int | None, networks: pd.DataFrame, methods: pd.DataFrame) -> str:
+def _power_note(family: int | Mapping[str, int] | None, networks: pd.DataFrame, methods: pd.DataFrame) -> str:
     said = (
         "Median over all pairs of models and regions, from the observed SD of paired differences; a rough guide. These "
         "networks: as they are trained, one pair tested alone on new patients."
     )
     if family:
-        said += f" Hardest: the same at the strictest level of Holm's correction over {family} comparisons."
+        counts = {*family.values()} if isinstance(family, Mapping) else {family}
+        over = " or ".join(map(str, sorted(counts)))
+        said += f" Hardest: the same at the strictest level of Holm's correction over {over} comparisons."
     if len(methods):
         keys = ["metric", "region", "model_a", "model_b"]
         some, every = (len(rows[keys].drop_duplicates()) for rows in (methods, networks))

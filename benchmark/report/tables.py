@@ -13,6 +13,7 @@ from benchmark.report.document import Cell, Key, Table, cells_of, table_to_markd
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.estimates import Measured
+from benchmark.stats.families import GATED, PRIMARY
 from benchmark.stats.patients import summarise, with_models
 from benchmark.stats.seeds import TWO_LEVEL
 
@@ -186,6 +187,17 @@ def of_pair(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     return table[table[["model_a", "model_b"]].isin([first, second]).all(axis=1)]
 
 
+def correction(comparisons: pd.DataFrame) -> str:
+    """Say in a phrase how p values were corrected: over all comparisons, or over a primary family and behind it."""
+    primary, gated = (int((comparisons["family"] == name).sum()) for name in (PRIMARY, GATED))
+    if not gated:
+        return f"Holm's correction over all {primary} declared comparisons"
+    return (
+        f"Holm's correction over the {primary} primary comparisons, and over the {gated} others only if all primary "
+        "ones show a difference"
+    )
+
+
 def _mark_note(comparisons: pd.DataFrame, names: Sequence[str], models: int, marks: set[str]) -> str:
     base = "Seeds are averaged within a case and cases within a patient."
     if models < 2:
@@ -195,7 +207,7 @@ def _mark_note(comparisons: pd.DataFrame, names: Sequence[str], models: int, mar
     if tested.empty:
         return base + " These metrics were not declared for comparison: no difference here was tested."
     test = TEST_NAMES[tested["test"].iloc[0]]
-    family = f"Holm's correction over all {len(comparisons)} declared comparisons"
+    family = correction(comparisons)
     equal = "no difference from the best was shown, which does not mean that they are equal."
     if WORSE in marks:
         how = f"{test}, two-sided, significant after {family}"
@@ -242,7 +254,7 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
         texts = {
             "n_patients": str(row["n_patients"]), "difference": number(row["difference"], metric, True),
             "ci": interval(row["ci_low"], row["ci_high"], metric), "p": p_value(row["p"]),
-            "p_holm": p_value(row["p_holm"]),
+            "p_holm": p_value(row["p_holm"]), "p_false": p_value(row["p_false"]),
             **{name: f"{row[name]:+.2f}" if pd.notna(row[name]) else "-" for name in ("effect_size", "d_z")},
             "n_ties": str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-", "verdict": verdict(row),
         }  # fmt: skip
@@ -253,12 +265,15 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
     notes = [
         f"A - B: mean paired difference over patients, with its 95% interval ({spread}). Effect: matched-pairs "
         "rank-biserial correlation, from -1 to 1; d_z: mean over SD of the differences (Cohen). Ties: patients with no "
-        "difference.",
+        "difference. P(false): probability that the model of the better mean is not better on average over such "
+        "patients, as trained here (Christodoulou et al. 2025), for one claim alone, without correction"
+        + ("; it takes the luck of training for none, which p does not." if two_level else "."),
         _margin_note(own, metric),
         *(f"{note[0].upper()}{note[1:]}." for note in said),
     ]
     unit = f" in {metric.unit}" if metric.unit else ""
-    header = ["Region", "A", "B", "n", "A - B", "95% CI", "p", "p (Holm)", "Effect", "d_z", "Ties", "Verdict"]
+    header = ["Region", "A", "B", "n", "A - B", "95% CI", "p", "p (Holm)", "P(false)"]
+    header += ["Effect", "d_z", "Ties", "Verdict"]
     return Table(f"{metric.title}: declared comparisons, differences{unit}.", header, rows, notes=notes)
 
 

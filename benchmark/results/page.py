@@ -32,6 +32,7 @@ from benchmark.results.opening import cautions, deviations, findings, plateaus
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
+from benchmark.stats.families import GATED, PRIMARY, family_sizes
 from benchmark.stats.patients import summarise
 from benchmark.studies.study import Study
 
@@ -127,7 +128,7 @@ def _runs(results: Results) -> list[Block]:
         f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
         f"{_listed(study.seeds)}. {_partitions(study)}",
         f"Declared in study.json: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
-        f"{compare.get('alpha', 0.05)}, Holm's correction over {len(results.comparisons)} comparisons. "
+        f"{compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
         f"{compare['metrics'][0]} is the primary metric.",
     ]
     if kinds := plateaus(results):
@@ -174,7 +175,7 @@ def _comparison(results: Results) -> list[Block]:
         for name in declared
         if tests.loc[tests["metric"] == name, "friedman_p"].notna().any()
     ]
-    power = results.needed and evidence.power_table(results.needed, declared, len(tests), metrics)
+    power = results.needed and evidence.power_table(results.needed, declared, family_sizes(tests), metrics)
     return [*blocks, Bullets([*others, *overall, "All rows are in comparisons.csv."]), *([power] if power else [])]
 
 
@@ -185,7 +186,11 @@ def _other_metric(tests: pd.DataFrame, metric: Metric) -> str:
         for row in own if row["significant"]
     ]  # fmt: skip
     listed = f" ({'; '.join(shown)})" if shown else ""
-    return f"{metric.title}: {len(shown)} of {len(own)} declared comparisons show a difference{listed}."
+    said = f"{metric.title}: {len(shown)} of {len(own)} declared comparisons show a difference{listed}."
+    shut = not tests.loc[tests["family"] == PRIMARY, "significant"].all()
+    if gated := sum(row["family"] == GATED for row in own) * shut:
+        said += f" {gated} of them are gated, and the gate is shut: not all primary comparisons show a difference."
+    return said
 
 
 def _spread(results: Results) -> list[Block]:

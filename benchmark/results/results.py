@@ -31,8 +31,9 @@ from benchmark.report.tables import Metrics, in_unit
 from benchmark.results.panels import panels
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import SLICE, merge_parts
-from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
+from benchmark.scoring.metrics import COUNTS, EVERY, LESION_COUNTS, METRICS, ON_REQUEST
 from benchmark.stats.compare import compare, compare_methods
+from benchmark.stats.families import family_sizes
 from benchmark.stats.patients import incomplete_runs, shared_patients, summarise, with_models
 from benchmark.stats.ranking import patient_ranks, rank_models
 from benchmark.studies import bundle, ensemble, provenance, store
@@ -128,7 +129,7 @@ class Results:
     @cached_property
     def metrics(self) -> Metrics:
         """All metrics, in the unit of the data set."""
-        return in_unit(METRICS, str(self.manifest.unit))
+        return in_unit(EVERY, str(self.manifest.unit))
 
     @cached_property
     def folds(self) -> list[tuple[Sides | Fold, ...]]:
@@ -222,11 +223,13 @@ class Results:
     def own(self) -> pd.DataFrame:
         """Scores of segmentations under the study's split: no counts, no slices, no model under another split.
 
+        Metrics that are scored on request are left out too: they stand beside a paper's numbers.
+
         Raises:
             InputError: if there are none.
         """
         scores = with_models(self.every)
-        left_out = scores["metric"].isin(COUNTS) | (scores["region"] == SLICE)
+        left_out = scores["metric"].isin([*COUNTS, *ON_REQUEST]) | (scores["region"] == SLICE)
         kept = scores[~(left_out | scores["model"].isin(self.apart_models))]
         if kept.empty:
             raise InputError(
@@ -248,7 +251,7 @@ class Results:
     def apart(self) -> pd.DataFrame:
         """Scores that are compared with no others: of slices, and of models under another split; no counts."""
         rest = with_models(self.every).drop(self.own.index)
-        return rest[~rest["metric"].isin(COUNTS)]
+        return rest[~rest["metric"].isin([*COUNTS, *ON_REQUEST])]
 
     @cached_property
     def _shared(self) -> tuple[pd.DataFrame, list[str]]:
@@ -327,7 +330,7 @@ class Results:
 
     def needed_by(self, metrics: Sequence[str]) -> evidence.PatientsNeeded:
         """Patients needed to show small differences by ``metrics``."""
-        return evidence.needed(self.scores, self.study.compare, metrics, len(self.comparisons))
+        return evidence.needed(self.scores, self.study.compare, metrics, family_sizes(self.comparisons))
 
     @cached_property
     def power(self) -> pd.DataFrame | None:
@@ -531,7 +534,9 @@ def _on_cases_of(own: pd.DataFrame, other: External) -> pd.DataFrame:
     if len(wrong):
         case = wrong.index[0]
         raise InputError(f"{other.path}: expected case {case} of patient {patients[case]}, found {wrong[case]}.")
-    return other.scores[other.scores["case_id"].isin(shared.index) & ~other.scores["metric"].isin(COUNTS)]
+    return other.scores[
+        other.scores["case_id"].isin(shared.index) & ~other.scores["metric"].isin([*COUNTS, *ON_REQUEST])
+    ]
 
 
 def _of_tools(results: Results) -> list[str]:

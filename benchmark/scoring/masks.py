@@ -20,13 +20,15 @@ class MaskPair:
     """A region's reference and predicted mask, cropped to a box that holds both.
 
     ``reference`` and ``prediction`` are boolean and of one shape; ``shape`` is that of the whole volume, in voxels,
-    and ``spacing`` is in mm, both in the order of the masks' axes. What several metrics need is computed once.
+    and ``spacing`` is in mm, both in the order of the masks' axes. ``corner`` is where in the volume the box begins, by
+    default at its origin. What several metrics need is computed once.
     """
 
     reference: np.ndarray
     prediction: np.ndarray
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
+    corner: tuple[int, ...] = ()
 
     @cached_property
     def tp(self) -> int:
@@ -47,6 +49,13 @@ class MaskPair:
     def tn(self) -> int:
         """Voxels of the whole volume in neither mask."""
         return math.prod(self.shape) - self.tp - self.fp - self.fn
+
+    @property
+    def around(self) -> list[tuple[int, int]]:
+        """Voxels of the whole volume before and after the box, by axis."""
+        corner = self.corner or (0,) * len(self.shape)
+        sizes = zip(corner, self.reference.shape, self.shape, strict=True)
+        return [(start, whole - start - size) for start, size, whole in sizes]
 
     @cached_property
     def voxel_distances(self) -> Distances:
@@ -107,7 +116,8 @@ def mask_pairs(
     for index, region in enumerate(regions):
         bit = table.dtype.type(1 << index)
         inner = bounding_box((reference | prediction) & bit)
-        yield region, MaskPair((reference[inner] & bit) != 0, (prediction[inner] & bit) != 0, shape, spacing)
+        corner = tuple(outer.start + own.start for outer, own in zip(box, inner, strict=True))
+        yield region, MaskPair((reference[inner] & bit) != 0, (prediction[inner] & bit) != 0, shape, spacing, corner)
 
 
 def _region_table(regions: Mapping[str, Sequence[int]]) -> np.ndarray:

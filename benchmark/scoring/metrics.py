@@ -18,6 +18,7 @@ assd                      mean over all distances of both directions, as in MONA
                           the two directions' means
 nsd                       share of all surface voxels of both masks within 1 mm of the other surface, as in MONAI;
                           panoptica takes the mean of the two masks' shares
+contours                  see ``benchmark.scoring.contours``
 lesions                   both rules in use, see ``benchmark.scoring.lesions``
 one mask of two empty     the worst value: 0, or for distances the volume's diagonal (240x240x155 at 1 mm: 373.13 mm, as
                           BraTS sets it); MONAI gives NaN or infinity, which a mean may drop
@@ -35,6 +36,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmark.scoring.contours import bf, mean_bf
 from benchmark.scoring.lesions import HD95_PENALTY
 from benchmark.scoring.masks import MaskPair, mask_pairs
 from benchmark.scoring.surfaces import Distances, area_percentile
@@ -211,6 +213,20 @@ METRICS: dict[str, Metric] = {
     )
 }
 """The metrics of every score table, in its order."""
+
+ON_REQUEST: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _SHARE("bf", "BF score", function=bf, needs="surfaces"),
+        _SHARE("mean_bf", "Mean BF score", function=mean_bf, one_empty="formula", needs="surfaces"),
+    )
+}
+"""Metrics that a paper prints and a study asks for by name (``scores`` of study.json); they come last in a table.
+
+They stand beside the paper's numbers and are not compared. See ``benchmark.scoring.contours``.
+"""
+
+EVERY = METRICS | ON_REQUEST
 
 COUNTS = ("tp", "fp", "fn", "tn")
 """Voxels by agreement of the two masks, from which any overlap metric over any set of cases follows.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmark.base.files import read_table, write_text
 from benchmark.base.records import SCORE_COLUMNS, InputError, check_safe, model_name
-from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, METRICS
+from benchmark.scoring.metrics import COUNTS, EVERY, LESION_COUNTS, METRICS, ON_REQUEST
 
 KEYS = ("bundle", "variant", "fold", "seed", "patient_id", "case_id", "region")
 """What identifies a row of a file: one region of one case of one run."""
@@ -38,13 +38,17 @@ def metric_of(name: str) -> tuple[str, str]:
 
 
 COLUMNS = (*HEAD, *COUNTS, *LESION_COUNTS, *(column(metric.name, metric.version) for metric in METRICS.values()))
-"""Columns of a whole ``scores.csv``, in order. Blank where a metric does not apply, as distances of slices."""
+"""Columns of a whole ``scores.csv``, in order; those that a study asks for come after them.
+
+Blank where a metric does not apply, as distances of slices.
+"""
 
 
 def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Make a table with COLUMNS from rows of KEYS and of ``metrics.score_case``; scores have nine digits."""
-    table = pd.DataFrame(rows).rename(columns={name: column(name, m.version) for name, m in METRICS.items()})
-    table = table.reindex(columns=list(COLUMNS)).dropna(axis="columns", how="all")
+    columns = {name: column(name, metric.version) for name, metric in EVERY.items()}
+    table = pd.DataFrame(rows).rename(columns=columns)
+    table = table.reindex(columns=[*COLUMNS, *(columns[name] for name in ON_REQUEST)]).dropna(axis="columns", how="all")
     # What a file holds and what was computed are the same numbers.
     for name in table.columns.difference([*HEAD]):
         table[name] = [float(f"{value:.9g}") for value in table[name]]
@@ -82,7 +86,7 @@ def read(path: Path) -> pd.DataFrame:
     names = [str(name) for name in first if name != SCHEMA]
     numbers = [name for name in names if name not in HEAD]
     if (
-        not {metric_of(name)[0] for name in numbers} <= {*COUNTS, *LESION_COUNTS, *METRICS}
+        not {metric_of(name)[0] for name in numbers} <= {*COUNTS, *LESION_COUNTS, *EVERY}
         or tuple(names[: len(HEAD)]) != HEAD
     ):
         raise InputError(
@@ -189,9 +193,9 @@ def _check_numbers(table: pd.DataFrame, names: Sequence[str], path: Path) -> Non
 def _range(metric: str, values: np.ndarray) -> tuple[np.ndarray, str]:
     """Return which values a count or metric may have, and say so in words; metrics without a unit are shares."""
     finite = (values >= 0) & (values < np.inf)
-    if metric not in METRICS:
+    if metric not in EVERY:
         return finite & (np.floor(values) == values), "a whole number from 0 up"
-    if METRICS[metric].unit:
+    if EVERY[metric].unit:
         return finite, "a finite number from 0 up"
     return finite & (values <= 1), "from 0 to 1"
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from benchmark.base.records import InputError, model_name
+from benchmark.stats.claims import false_claim
+from benchmark.stats.families import GATED, PRIMARY, families, holm, holm_claims
 from benchmark.stats.intervals import difference_intervals
 from benchmark.stats.paired import (
     TESTS,
     OneSided,
     cohen_dz,
-    holm_one_sided,
     margin_of,
     paired_differences,
     rank_biserial,
@@ -48,17 +48,19 @@ from benchmark.stats.seeds import (
 COMPARISON_COLUMNS = (
     *("metric", "region", "model_a", "model_b", "n_patients", "mean_a", "sd_a", "mean_b", "sd_b"),
     *("difference", "sd_difference", "ci_low", "ci_high", "test", "statistic", "p", "p_holm", "significant"),
-    *("effect_size", "d_z", "margin", "p_a_no_worse", "p_b_no_worse", "p_equivalent", "p_a_no_worse_holm"),
+    *("p_false", "effect_size", "d_z", "margin", "p_a_no_worse", "p_b_no_worse", "p_equivalent", "p_a_no_worse_holm"),
     *("p_b_no_worse_holm", "p_equivalent_holm", "n_ties", "n_empty", "seed_sd_a", "seed_sd_b", "friedman_p"),
-    *("p_smallest", "verdict", "note"),
+    *("p_smallest", "family", "verdict", "note"),
 )
-"""Columns of every ``comparisons.csv``, in order. Differences and effect sizes are model a minus model b."""
+"""Columns of every ``comparisons.csv``, in order. Differences and effect sizes are model a minus model b.
+
+``p_false`` is that of the claim that the model of the better mean is better (``claims.false_claim``)."""
 
 METHOD_COLUMNS = (
     *("metric", "region", "model_a", "model_b", "n_patients", "n_checkpoints_a", "n_checkpoints_b", "n_sets", "df"),
     *("difference", "set_low", "set_high", "ci_low", "ci_high", "statistic", "p", "p_holm", "share_patient"),
     *("share_seed", "share_patient_seed", "share_of_error", "p_superior", "p_superior_low", "p_superior_high"),
-    *("p_patients_holm", "verdict", "note"),
+    *("p_patients_holm", "family", "verdict", "note"),
 )
 """Columns of every ``methods.csv``, in order."""
 
@@ -89,10 +91,11 @@ def compare(
 ) -> pd.DataFrame:
     """Test every declared pair of models in every region and metric over patients, as COMPARISON_COLUMNS.
 
-    ``declared`` is ``compare`` of ``study.json``: metrics, pairs, test (of TESTS), alpha and margin (one number, or
-    one per metric, in its unit). ``better`` maps a metric to "higher" or "lower". ``models`` are the declared models
-    where some have no scores yet: their pairs stay in the Holm family with p = 1. The family is all regions x metrics
-    x pairs. Without a margin the columns of equivalence are NaN, and no verdict speaks of it.
+    ``declared`` is ``compare`` of ``study.json``: metrics, pairs, test (of TESTS), alpha, margin (one number, or one
+    per metric, in its unit) and primary (``stats.families``). ``better`` maps a metric to "higher" or "lower".
+    ``models`` are the declared models where some have no scores yet: their pairs stay in their family with p = 1.
+    Without a primary family all regions x metrics x pairs are one. Without a margin the columns of equivalence are
+    NaN, and no verdict speaks of it.
 
     >>> import benchmark, pandas as pd
     >>> dice = {"unet": [0.71, 0.64, 0.82, 0.75, 0.58, 0.79], "nnunet": [0.74, 0.70, 0.83, 0.79, 0.63, 0.81]}
@@ -105,8 +108,8 @@ def compare(
     ('unet', 'nnunet', -0.035, 0.03125, 'b better')
 
     Raises:
-        InputError: if a declared metric, pair, test or margin is unknown, or the models were scored on different
-            cases.
+        InputError: if a declared metric, pair, test, margin or part of the primary family is unknown, or the models
+            were scored on different cases.
     """
     name = declared.get("test", "wilcoxon")
     if name not in (*TESTS, TWO_LEVEL):
@@ -119,8 +122,8 @@ def compare(
     for metric, region, rows, values in outcomes(table, declared["metrics"]) if pairs else ():
         base = {"metric": metric, "region": region, "test": name, "margin": margins[metric]}
         parts.append(_compare_region(rows, values, pairs, base, better[metric] == "higher"))
-    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return judge(found.reindex(columns=[*COMPARISON_COLUMNS]), float(declared.get("alpha", 0.05)), better)
+    found = (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()).reindex(columns=[*COMPARISON_COLUMNS])
+    return judge(found.assign(family=families(found, declared)), float(declared.get("alpha", 0.05)), better)
 
 
 def paired_spreads(
@@ -153,9 +156,11 @@ def _compare_region(
     a, b = (np.array([names.index(model) for model in result.loc[known, side]]) for side in ("model_a", "model_b"))
     differences = paired_differences(table[a], table[b])
     spread, means, seeds = _spread(table), table.mean(axis=1), seed_sd(rows).reindex(names).to_numpy()
+    mean, of_difference = differences.mean(axis=1), _spread(differences)
     found = {
         "n_patients": table.shape[1], "mean_a": means[a], "sd_a": spread[a], "mean_b": means[b], "sd_b": spread[b],
-        "difference": differences.mean(axis=1), "sd_difference": _spread(differences),
+        "difference": mean, "sd_difference": of_difference,
+        "p_false": false_claim(np.abs(mean), of_difference, table.shape[1]),
         "effect_size": rank_biserial(differences), "d_z": cohen_dz(differences),
         "n_ties": (differences == 0).sum(axis=1), "n_empty": _noted(rows, result[known]),
         "seed_sd_a": seeds[a], "seed_sd_b": seeds[b],
@@ -191,25 +196,41 @@ def _spread(table: np.ndarray) -> np.ndarray:
 
 
 def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.DataFrame:
-    """Correct the p values of all rows as one family (Holm), and write notes and verdicts.
+    """Correct the p values of all rows, the gated family behind the primary one, and write notes and verdicts.
 
-    In the family, the risk of any false difference is at most ``alpha``, and so is that of any false claim of
-    equivalence or of being no worse.
-    ``better`` maps a metric to "higher" or "lower".
+    In both families together the risk of any false difference is at most ``alpha``, and so is that of any false claim
+    of equivalence or of being no worse. ``better`` maps a metric to "higher" or "lower".
     """
     if table.empty:
         return table
     table = table.astype({column: int for column in _WHOLE_NUMBERS if table[column].notna().all()})
-    table["p_holm"] = multipletests(table["p"], alpha=alpha, method="holm")[1]
+    family = table["family"].to_numpy()
+    table["p_holm"] = holm(table["p"].to_numpy(), family, alpha)
     table["significant"] = table["p_holm"] < alpha
-    one_sided = holm_one_sided(OneSided(table["p_a_no_worse"].to_numpy(), table["p_b_no_worse"].to_numpy()))
+    one_sided = holm_claims(OneSided(table["p_a_no_worse"].to_numpy(), table["p_b_no_worse"].to_numpy()), family, alpha)
     table["p_a_no_worse_holm"], table["p_b_no_worse_holm"] = one_sided
     table["p_equivalent_holm"] = one_sided.equivalent
+    own = table.groupby("family")
     # Where even the smallest p times the size of the family misses alpha, no test of it can come out.
-    floor = min(1.0, table["p_smallest"].min() * len(table))
-    table["note"] = [_note(row, alpha, floor, len(table)) for row in table.to_dict("records")]
+    sizes, smallest = own["p"].transform("size"), own["p_smallest"].transform("min")
+    table["note"] = [
+        _note(row, alpha, min(1.0, least * size), size)
+        for row, least, size in zip(table.to_dict("records"), smallest, sizes, strict=True)
+    ]
+    table["note"] = _with_gate(table, alpha)
     table["verdict"] = [_verdict(row, alpha, better[row["metric"]]) for row in table.to_dict("records")]
     return table
+
+
+def _with_gate(table: pd.DataFrame, alpha: float) -> pd.Series:
+    """Add to the notes of gated rows why their p is 1, where the primary family did not open their gate."""
+    primary = table[table["family"] == PRIMARY]
+    shut = int((primary["p_holm"] >= alpha).sum())
+    if not shut:
+        return table["note"]
+    gate = f"gate shut: {shut} of {len(primary)} primary comparisons show no difference, so that the corrected p is 1"
+    noted = table["note"].where(table["note"] == "", table["note"] + "; ") + gate
+    return table["note"].where(table["family"] != GATED, noted)
 
 
 def _winner(difference: float, better: str) -> str:
@@ -255,9 +276,9 @@ def compare_methods(
     """Test every declared pair as methods, newly trained on such data and used on new patients, as METHOD_COLUMNS.
 
     Arguments are those of ``compare``. ``difference`` is a minus b with its 95% interval and p over patients and
-    training sets (``seeds.estimate``), Holm's over the whole family; ``n_sets`` training sets are shared by both
-    models, ``df`` are the degrees of freedom of their part of the error, and ``set_low`` and ``set_high`` the lowest
-    and highest mean difference of those that one of them tested. ``share_patient``, ``share_seed`` and
+    training sets (``seeds.estimate``), Holm's as in ``compare``; ``n_sets`` training sets are shared by both models,
+    ``df`` are the degrees of freedom of their part of the error, and ``set_low`` and ``set_high`` the lowest and
+    highest mean difference of those that one of them tested. ``share_patient``, ``share_seed`` and
     ``share_patient_seed`` split the variance of the difference of one run each on one patient: differences between
     patients, the luck of training shared by all patients, and that on single patients; ``share_of_error`` is the part
     of the mean difference's variance that more trainings on sets of their own would lower. ``p_superior`` is the
@@ -278,7 +299,8 @@ def compare_methods(
                 row if row["note"] else row | _method_row(pair_runs(own[a], own[b]), better[metric] == "higher")
             )
     result = pd.DataFrame(found).reindex(columns=[*METHOD_COLUMNS])
-    result["p_holm"] = multipletests(result["p"], alpha=alpha, method="holm")[1] if len(result) else np.nan
+    result["family"] = families(result, declared)
+    result["p_holm"] = holm(result["p"].to_numpy(), result["family"].to_numpy(), alpha)
     test = "wilcoxon" if declared.get("test") == TWO_LEVEL else declared.get("test", "wilcoxon")
     # Both tables have a row for every declared metric, region and pair, in the declared order.
     result["p_patients_holm"] = compare(scores, {**declared, "test": test}, better, models)["p_holm"]

@@ -36,17 +36,17 @@ def patients_needed(
     alpha: float = 0.05,
     targets: Mapping[str, Sequence[float]] | None = None,
     power: float = POWER,
-    family: int | None = None,
+    family: int | Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
     """Return how many patients the declared test would need to show a given true mean difference, per compared pair.
 
     ``comparisons`` is a result of ``compare``; ``targets`` maps a metric to the differences to plan for, in its unit
     (else ``TARGETS``). One row per comparison and target, with the columns NEEDED, target, power, alpha, patients,
     alpha_family and patients_family. ``patients`` is for a pair that is tested alone; ``patients_family`` for the worst
-    case of Holm's correction, in which the pair has to reach alpha / m in a family of m: ``family``, or all rows of
-    ``comparisons``. Both depend on the observed SD of the differences, whose own relative error on n patients is about
-    1 / sqrt(2 n). NaN where there is no SD. For the test ``two_level`` they hold for these checkpoints alone, since
-    more patients do not average out the luck of training (``methods_needed``).
+    case of Holm's correction, in which the pair has to reach alpha / m in a family of m: ``family``, perhaps one per
+    metric, or all rows of ``comparisons``. Both depend on the observed SD of the differences, whose own relative error
+    on n patients is about 1 / sqrt(2 n). NaN where there is no SD. For the test ``two_level`` they hold for these
+    checkpoints alone, since more patients do not average out the luck of training (``methods_needed``).
     """
     asked = [targets_of(metric, targets) for metric in comparisons["metric"]]
     result = (
@@ -55,14 +55,22 @@ def patients_needed(
         .explode("target", ignore_index=True)
         .dropna(subset="target")
     )
-    result = result.astype({"target": float}).assign(power=power)
-    for ending, level in (("", alpha), ("_family", alpha / max(1, family or len(comparisons)))):
-        result[f"alpha{ending}"], result[f"patients{ending}"] = level, np.nan
-        for test, part in result.groupby("test"):
+    result = result.astype({"target": float}).assign(power=power, alpha=alpha)
+    result["alpha_family"] = alpha / sizes(result["metric"], family or len(comparisons))
+    for ending in ("", "_family"):
+        result[f"patients{ending}"] = np.nan
+        for test, level in set(zip(result["test"], result[f"alpha{ending}"], strict=True)):
+            at = (result["test"] == test) & (result[f"alpha{ending}"] == level)
             with np.errstate(divide="ignore"):
-                effect = part["target"].to_numpy() / part["sd_difference"].to_numpy()
-            result.loc[part.index, f"patients{ending}"] = sample_size(effect, level, power, str(test))
+                effect = (result["target"] / result["sd_difference"])[at].to_numpy()
+            result.loc[at, f"patients{ending}"] = sample_size(effect, float(level), power, str(test))
     return result
+
+
+def sizes(metrics: pd.Series, family: int | Mapping[str, int]) -> pd.Series:
+    """Return the number of comparisons in the family of each metric, at least 1."""
+    found = metrics.map(dict(family)) if isinstance(family, Mapping) else pd.Series(family, metrics.index)
+    return found.fillna(1).clip(lower=1)
 
 
 def targets_of(metric: str, targets: Mapping[str, Sequence[float]] | None = None) -> tuple[float, ...]:
@@ -129,15 +137,17 @@ def methods_needed(
     alpha: float = 0.05,
     power: float = POWER,
     targets: Mapping[str, Sequence[float]] | None = None,
+    family: int | Mapping[str, int] = 1,
 ) -> pd.DataFrame:
     """Return how many patients the two-level test would need to show a true mean difference of methods, per seeds.
 
     One row per metric, region, pair, number of seeds and target: metric, region, model_a, model_b, n_patients,
     n_folds (folds whose patients were tested apart), seeds, patient, seed, patient_seed (variances by
-    ``seeds.components``), target, power, alpha, patients. ``patients`` is infinite where no number of patients is
-    enough with so few seeds, and the row is absent where a pair's variances cannot be estimated. The plan is of as many
-    folds as the study has, in a partition of its own for each seed. Variances from a few seeds are rough: with 5
-    degrees of freedom, that of trainings is off by a factor of 2 or more in one case of four.
+    ``seeds.components``), target, power, alpha, patients, alpha_family, patients_family, the last two as in
+    ``patients_needed``. ``patients`` is infinite where no number of patients is enough with so few seeds, and the row
+    is absent where a pair's variances cannot be estimated. The plan is of as many folds as the study has, in a
+    partition of its own for each seed. Variances from a few seeds are rough: with 5 degrees of freedom, that of
+    trainings is off by a factor of 2 or more in one case of four.
     """
     parts: list[dict[str, Any]] = []
     for metric, region, rows, values in outcomes(scores, metrics):
@@ -150,8 +160,12 @@ def methods_needed(
                 parts += _plans(own, int(max(seeds[a], seeds[b])), targets_of(metric, targets), base)
     columns = ("metric", "region", "model_a", "model_b", "n_patients", "n_folds", "seeds", "patient", "seed")
     table = pd.DataFrame(parts, columns=[*columns, "patient_seed", "target", "checkpoints"])
-    size = method_sample_size(table, alpha, power)
-    return table.drop(columns="checkpoints").assign(power=power, alpha=alpha, patients=size)
+    table = table.assign(power=power, alpha=alpha, patients=method_sample_size(table, alpha, power))
+    table["alpha_family"], table["patients_family"] = alpha / sizes(table["metric"], family), np.nan
+    for level in set(table["alpha_family"]):
+        at = table["alpha_family"] == level
+        table.loc[at, "patients_family"] = method_sample_size(table[at], float(level), power)
+    return table.drop(columns="checkpoints")
 
 
 def method_sample_size(plans: pd.DataFrame, alpha: float = 0.05, power: float = POWER) -> np.ndarray:

@@ -28,7 +28,7 @@ from benchmark.data.probabilities import FOLDER, read_probabilities
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.scoring import calibration, detection, score_table
 from benchmark.scoring.counts import of_slices
-from benchmark.scoring.metrics import score_case
+from benchmark.scoring.metrics import EVERY, METRICS, score_case
 from benchmark.studies import bundle, cost, store
 from benchmark.studies.execute import AT_ONCE
 
@@ -39,8 +39,10 @@ DATASETS = {"train": {"train": "train#dataset", "validation": "validate#dataset"
 """Ids of the datasets in a config, by side of the fold."""
 
 
-def run(run: Run, dataset: str) -> None:
+def run(run: Run, dataset: str, scores: Sequence[str] = ()) -> None:
     """Do what is left of a run; an error is written to ``error.txt`` and raised.
+
+    ``scores`` are metrics on request, scored beside METRICS.
 
     Raises:
         InputError: if another process does this run, its folder has another fingerprint, or a run that it joins is not
@@ -70,7 +72,8 @@ def run(run: Run, dataset: str) -> None:
             if not run.stages:
                 bundle.freeze(configs, folder)
             try:
-                _predict_and_score(run, data, folder, classifies=configs["inference"]["task"] == "classification")
+                classifies = configs["inference"]["task"] == "classification"
+                _predict_and_score(run, data, folder, classifies, scores)
             except BaseException as error:
                 chain = "".join(traceback.format_exception(error))
                 write_text(folder / "error.txt", f"{chain}\n{sentence(error)}\n")
@@ -80,7 +83,7 @@ def run(run: Run, dataset: str) -> None:
         raise InputError(f"{folder} is being run by another process: expected none; wait for it to end.") from error
 
 
-def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) -> None:
+def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool, more: Sequence[str]) -> None:
     cases, weights = data.part(run.fold, "test"), folder / "models" / "model.pt"
     if not run.stages:
         again = weights.exists()
@@ -106,7 +109,7 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool) 
 
     def score() -> None:
         for case in cases:
-            rows.extend(_score(run, case, predictions[case.case.case_id], data))
+            rows.extend(_score(run, case, predictions[case.case.case_id], data, more))
         _count_probabilities(run, cases, data)
 
     _timed(folder, "score", score)
@@ -198,11 +201,12 @@ def _check_finite(path: Path) -> None:
             raise InputError(f"{path}: expected finite weights, found others in {name}; move the run's folder away.")
 
 
-def _score(run: Run, case: PreparedCase, path: Path, data: DataSet) -> list[dict[str, Any]]:
+def _score(run: Run, case: PreparedCase, path: Path, data: DataSet, more: Sequence[str]) -> list[dict[str, Any]]:
     if path.suffix == ".csv":
         scored = detection.score_slices(path)
     else:
-        scored = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions)
+        metrics = METRICS | {name: EVERY[name] for name in more}
+        scored = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions, metrics)
         if case.slices is not None:
             shape = case.header["shape"]
             depth = shape[nibabel.orientations.io_orientation(case.affine)[:, 0].tolist().index(2)]

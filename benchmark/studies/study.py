@@ -56,8 +56,21 @@ class Model(Record):
         return {**({"split": self.split} if self.split else {}), **self.set}
 
 
+class Primary(TypedDict, total=False):
+    """The family of comparisons that a study is about: metrics (the first declared), pairs and regions (all)."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+    metrics: Names
+    pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
+    regions: Names
+
+
 class Compare(TypedDict, total=False):
-    """Metrics, pairs, test, alpha and margin of equivalence that a study declares."""
+    """Metrics, pairs, test, alpha and margin of equivalence that a study declares.
+
+    The comparisons that are not of the family ``primary`` are tested only where all of it showed a difference; without
+    one, all are one family.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
     metrics: Required[Names]
@@ -65,6 +78,7 @@ class Compare(TypedDict, total=False):
     test: Literal["wilcoxon", "paired_t", "permutation", "two_level"]
     margin: Positive | dict[str, Positive]
     alpha: Annotated[float, Field(gt=0, lt=1)]
+    primary: Primary
 
 
 class Check(TypedDict, total=False):
@@ -82,9 +96,10 @@ class Study(Record):
     folds anew for each seed, so that training sets are sampled as often as random numbers; seed 1 has the set's own
     folds. With "shared" all seeds have these. The publisher's split is always shared. ``set`` holds the declared
     deviations from the protocol for every model of the track ``identical``, ``set_native`` for those of the track
-    ``native``, and ``deviations`` says why. The test is by default ``two_level`` with several seeds and ``wilcoxon``
-    with one. ``not_comparable`` says why no number here is a verdict on a paper. A ``study.json`` that ``extends``
-    another study takes from it each entry that it does not have. ``version`` is that of the file's format.
+    ``native``, and ``deviations`` says why. ``scores`` are metrics of ``ON_REQUEST``, scored beside the usual ones. The
+    test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` says why no number
+    here is a verdict on a paper. A ``study.json`` that ``extends`` another study takes from it each entry that it does
+    not have. ``version`` is that of the file's format.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
@@ -100,6 +115,7 @@ class Study(Record):
     set_native: dict[str, Any] = Field(default_factory=dict)
     deviations: str = ""
     not_comparable: str = ""
+    scores: tuple[str, ...] = ()
     check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     version: Literal[1] = 1
@@ -231,6 +247,8 @@ def load(name: str) -> Study:
     Raises:
         InputError: for an unknown study, a missing or mistyped entry, a model without a bundle or named twice.
     """
+    from benchmark.scoring.metrics import ON_REQUEST
+
     path = project.reports() / name / "study.json"
     content = _content(name)
     complete_files(path.parent)
@@ -239,6 +257,9 @@ def load(name: str) -> Study:
         raise InputError(f"{path}: name: expected no such entry, as the folder names the study; found {found.name!r}.")
     _check_metrics(path, "compare", found.compare)
     _check_metrics(path, "check", found.check)
+    _check_primary(path, found.compare)
+    if unknown := set(found.scores) - set(ON_REQUEST):
+        raise InputError(f"{path}: scores: expected some of {', '.join(ON_REQUEST)}, found {min(unknown)!r}.")
     _check_stages(path, found)
     return found
 
@@ -255,6 +276,19 @@ def _check_metrics(path: Path, part: str, declared: Mapping[str, Any]) -> None:
             raise InputError(f"{path}: {part}/margin: expected metrics of {part}, {', '.join(names)}; found {name!r}.")
     elif margin is not None and len({METRICS[name].unit for name in names}) > 1:
         raise InputError(f"{path}: {part}/margin: expected one per metric, as their units differ; found {margin}.")
+
+
+def _check_primary(path: Path, compare: Mapping[str, Any]) -> None:
+    """Refuse a primary family with a metric or a pair that is not among those to compare."""
+    primary, pairs = compare.get("primary", {}), compare.get("pairs", "all")
+    for name in set(primary.get("metrics", ())) - set(compare["metrics"]):
+        raise InputError(
+            f"{path}: compare/primary/metrics: expected metrics of compare, {', '.join(compare['metrics'])}; found "
+            f"{name!r}."
+        )
+    for pair in primary.get("pairs", ()):
+        if pairs != "all" and set(pair) not in [set(declared) for declared in pairs]:
+            raise InputError(f"{path}: compare/primary/pairs: expected pairs of compare, found {' and '.join(pair)}.")
 
 
 def _check_stages(path: Path, study: Study) -> None:

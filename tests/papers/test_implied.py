@@ -1,11 +1,13 @@
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.papers import PAPERS, REPORTS, lines, table, write
 from helpers.synthetic_scores import counted
 from scipy import stats
 
+from benchmark.base.records import InputError
 from benchmark.papers import implied
-from benchmark.papers.implied import relations, reports
+from benchmark.papers.implied import relations, reports, sizes
 from benchmark.papers.published import FILE, Interval, load, parse
 from benchmark.papers.tables import Paper, implied_blocks, paper_table
 
@@ -218,12 +220,139 @@ def test_a_report_lists_conditional_findings_after_contradictions(tmp_path):
     found = made(tmp_path, table(columns, {"a": ["0.70", "0.67"], "b": ["0.60", "0.67"]}))
     text, listed = implied_blocks(found)
     assert text.text.startswith(
-        "3 relations: 1 contradiction, 1 conditional, 0 only by rounding, 1 consistent. A contr"
+        "3 relations: 1 contradiction, 0 unsupported, 1 conditional, 0 only by rounding, 1 consistent. A contr"
     )
     assert [row[0] for row in listed.rows] == ["contradiction", "conditional", "consistent"]
 
 
+# Sizes of test sets, and statements without a number
+
+
+def test_sizes_that_allow_a_share_by_hand(tmp_path):
+    # 2/3 rounds to 66.7% and so do 4/6 and 6/9; 7 gives 57.1, 71.4 and 85.7%.
+    relation = {"kind": "sizes", "share": "T1/a/Acc", "of": [{"size": 9, "what": "nine"}, {"size": 7, "what": "seven"}]}
+    columns = [{"name": "Acc", "role": "accuracy", "unit": "%"}]
+    found = made(tmp_path, table(columns, {"a": ["66.7%"]}), relations=[relation])
+    by_relation = {f.sentence: f for f in found}
+    assert len(by_relation) == 3
+    seven, every, nine = found
+    assert (nine.verdict, nine.follows) == ("consistent", "6 of 9")
+    assert every.follows.startswith(
+        f"{len(_brute(0.667, 0.0005))} of the sizes up to 1,000 allow it: 3, 6, 9, 12, 15, 18"
+    )
+    assert seven.verdict == "conditional"
+    assert seven.follows == "no count of 7 gives it: 4 is 57.1429% and 5 is 71.4286%"
+
+
+def _brute(share, half):
+    return [n for n in range(1, 1001) if any(abs(k / n - share) <= half + 1e-12 for k in range(n + 1))]
+
+
+def test_sizes_are_those_of_a_search_of_all_fractions():
+    for share, half in ((0.9475, 5e-5), (0.98, 0.005), (1.0, 0.005)):
+        fit = [
+            n for n in range(1, 1001) if sizes.count_for(Interval(share - half, min(share + half, 1)), n) is not None
+        ]
+        assert fit == _brute(share, half)
+
+
+def test_a_random_draw_is_hypergeometric():
+    assert sizes.draw_chance(2, 2, 2, 4) == pytest.approx(2 / 6)  # both of two positives of four: 1 of 6, twice
+    chance = sizes.draw_chance(215, 576, 1373, 3929)
+    drawn = stats.hypergeom(3929, 1373, 576)
+    assert chance == pytest.approx(2 * sum(drawn.pmf(k) for k in range(215, 577)))
+
+
+def test_classes_unlike_a_random_draw_are_conditional(tmp_path):
+    content = table(["Support"], {"1": ["400"], "all": ["576"]})
+    relation = {"kind": "drawn", "positives": "T1/1/Support", "total": "T1/all/Support", "what": "a set",
+                "of_positives": 1373, "of_total": 3929, "batch": "16"}  # fmt: skip
+    draw, batches = made(tmp_path, content, relations=[relation])
+    assert draw.verdict == "conditional" and draw.follows.endswith("0% of random draws differ as much")
+    assert batches.follows == "576 = 36 x 16"
+    parts = [{"size": 590, "what": "one part"}, {"size": 20, "what": "another"}]
+    *_, batches = made(tmp_path, content, relations=[relation | {"of": parts}])
+    assert batches.follows == "576 = 36 x 16; in whole batches one part, 590, are 576; another, 20, are 16"
+    assert len(made(tmp_path, content, relations=[relation | {"batch": "17"}])) == 1
+
+
+STATES = {"states": "it is so", "where": "abstract"}
+OF_REGION = {"name": "Dice ET", "role": "dice", "regions": ["ET"]}
+LAYERS = table([{"name": "Shape", "role": "shape"}], {"1": ["(None,8,8,1)"], "2": ["(None,8,8,3)"]}, kind="layers")
+TESTED = table(
+    ["Dice", {"name": "p", "metric": "dice"}], {"ours": ["0.9", None], "one": ["0.8", "< 0.05"]},
+    kind="significance", reference="ours", id="T2",
+)  # fmt: skip
+BASELINES = table(["Dice", "IoU"], {"ours": ["0.9", "0.8"], "one": ["0.8", "N/A"], "two": ["0.7", "N/A"]})
+
+
+@pytest.mark.parametrize(
+    ("relation", "tables", "verdict", "follows"),
+    [
+        ({"kind": "regions", "regions": ["TC", "ET"]}, [table([OF_REGION], {"a": ["0.8"]})], "unsupported",
+         "no column of any table is of TC"),
+        ({"kind": "regions", "regions": ["ET"]}, [table([OF_REGION], {"a": ["0.8"]})], "consistent",
+         "every region has a column"),
+        ({"kind": "one_output", "shape": "T1/1/Shape", "regions": ["TC", "ET"]}, [LAYERS], "unsupported",
+         "the last layer has 1 channel for 2 regions"),
+        ({"kind": "one_output", "shape": "T1/2/Shape", "regions": ["TC", "ET"]}, [LAYERS], "consistent",
+         "the last layer has 3 channels for 2 regions"),
+        ({"kind": "untested", "table": "T1", "significance": "T2"}, [BASELINES, TESTED], "unsupported",
+         "1 of 2 baselines have no p in T2: two"),
+        ({"kind": "untested", "table": "T2", "significance": "T2"}, [TESTED], "consistent",
+         "0 of 1 baselines have no p in T2"),
+        ({"kind": "alone", "table": "T1", "column": "IoU", "row": "ours"}, [BASELINES], "unsupported",
+         "0 of 2 other rows of T1 have a number in the column IoU"),
+        ({"kind": "alone", "table": "T1", "column": "Dice", "row": "ours"}, [BASELINES], "consistent",
+         "2 of 2 other rows of T1 have a number in the column Dice"),
+        ({"kind": "better", "best": "T1/ours/Dice", "others": ["T1/one/Dice"]}, [BASELINES], "unsupported",
+         "no number of test patients is printed"),
+        ({"kind": "better", "best": "T1/ours/Dice", "others": ["T1/one/Dice"], "patients": "25"}, [BASELINES],
+         "consistent", "over 25 patients"),
+    ],
+)  # fmt: skip
+def test_a_statement_without_a_number_is_unsupported(tmp_path, relation, tables, verdict, follows):
+    relation = relation if relation["kind"] == "better" else relation | STATES
+    (found,) = [
+        f for f in made(tmp_path, *tables, relations=[relation])
+        if f.relation not in ("Dice and IoU, one mask", "Dice and IoU, means") and not f.relation.endswith("as printed")
+        and not f.relation.endswith("ladder")
+    ]  # fmt: skip
+    assert (found.verdict, found.follows) == (verdict, follows)
+    if relation["kind"] != "better":
+        assert found.said.startswith("abstract: the paper says that it is so; what follows: ")
+
+
+@pytest.mark.parametrize(
+    ("relation", "said"),
+    [
+        ({"kind": "alone", "table": "T1", "column": "HD95", "row": "ours"}, "expected one of Dice, IoU"),
+        ({"kind": "untested", "table": "T1", "significance": "T1"}, "expected a table of p values"),
+        ({"kind": "untested", "table": "T9", "significance": "T1"}, "has no table 'T9'"),
+        ({"kind": "one_output", "shape": "T1/9/Shape", "regions": ["ET"]}, "has no number at 'T1/9/Shape'"),
+        ({"kind": "regions", "regions": []}, "regions: "),
+    ],
+)
+def test_a_statement_on_what_is_not_there_is_refused(tmp_path, relation, said):
+    with pytest.raises(InputError, match=said):
+        made(tmp_path, BASELINES, relations=[relation | STATES])
+
+
 # The four papers
+
+
+def test_deng_accuracy_is_of_no_part_that_is_stated_but_of_both_held_out_parts():
+    found = {f.follows for f in of("deng2024") if f.relation == "size of a test set"}
+    assert "559 of 590" in found and sum(one.startswith("no count of") for one in found) == 4
+
+
+def test_hossen_classes_may_be_a_random_draw_of_lgg():
+    (draw,) = [f for f in of("hossen2025") if f.relation == "a random draw"]
+    assert (draw.verdict, draw.printed) == ("consistent", "215 of 576")
+    assert draw.follows.startswith("37.3%, where 1,373 of 3,929 are 34.9%: ")
+    # The held-out 15% that also fits the accuracy of deng2024, less what did not fill the last batch of 16.
+    (batches,) = [f for f in of("hossen2025") if f.relation == "whole batches"]
+    assert "; 15%, 590, are 576; " in batches.follows
 
 
 def test_hossen_no_confusion_matrix_gives_table_1():
@@ -253,7 +382,7 @@ def test_mandekar_rates_need_one_share_of_tumour_and_p_values_a_number_of_runs()
     (joint,) = [finding for finding in found if finding.relation == "all rows, p as a ladder"]
     assert "paired t, r = 0: none" in joint.follows and "paired t, r = 0.75: 6" in joint.follows
     # Only the margins over nnU-Net and Swin-UNETR are outside of 3 to 6% in both readings.
-    assert verdicts(found, "claimed margin") == ["only by rounding", *["consistent"] * 2, *["contradiction"] * 2]
+    assert verdicts(found, "claimed margin") == [*["contradiction"] * 2, "only by rounding", *["consistent"] * 2]
 
 
 def test_deng_layers_contradict_each_other_and_the_total():
@@ -274,20 +403,23 @@ def test_deng_layers_contradict_each_other_and_the_total():
 
 @pytest.mark.parametrize(
     ("name", "counts"),
-    [("mandekar2025", (2, 7)), ("hossen2025", (9, 0)), ("deng2024", (3, 3)), ("fozzati2024", (0, 5))],
+    [("mandekar2025", (2, 3, 7)), ("hossen2025", (9, 1, 0)), ("deng2024", (3, 2, 7)), ("fozzati2024", (0, 0, 6))],
 )
 def test_contradictions_are_counted_apart_from_conditional_ones(name, counts):
     found = of(name)
-    assert tuple(sum(f.verdict == verdict for f in found) for verdict in ("contradiction", "conditional")) == counts
-    assert f": {counts[0]} contradictions, {counts[1]} conditional, " in implied.summary(found)
+    first = ("contradiction", "unsupported", "conditional")
+    assert tuple(sum(f.verdict == verdict for f in found) for verdict in first) == counts
+    assert "{} contradictions, {} unsupported, {} conditional, ".format(*counts) in implied.summary(found)
+    assert [f.verdict for f in found] == sorted((f.verdict for f in found), key=implied.VERDICTS.index)
     assert all("only if" in f.sentence for f in found if f.verdict == "conditional")
 
 
-def test_the_command_prints_a_table(command, tmp_path, monkeypatch):
+def test_the_command_lists_contradictions_first(command, tmp_path, monkeypatch):
     monkeypatch.chdir(REPORTS.parent)
     for name in PAPERS:
         code, out, err = command("implied", name)
         assert (code, err) == (0, "") and "contradiction" in out
+        assert out.startswith("Conditional:\n- " if name == "fozzati2024" else "Contradiction:\n- ")
     assert "conditional" in command("implied", "fozzati2024")[1]
     code, _, err = command("implied", "brats_small")
     assert code == 2 and "has no published.json" in err
@@ -301,3 +433,17 @@ def test_a_printed_measure_that_may_be_another_is_not_compared_without_saying_so
     assert said["Mean F-score"].startswith("not comparable: measure uncertain, see below (would be: ")
     assert not said["Mean IoU"].startswith("not comparable")
     assert any(note.startswith("Mean F-score: the same measure as ours only if") for note in shown.notes)
+
+
+def test_a_printed_number_of_two_readings_stands_beside_both_of_ours():
+    published = load(REPORTS / "fozzati2024" / FILE)
+    pixels = counted(["unet_dice_focal/as_in_paper"], regions=("tumour",), patients=3)
+    contours = pixels[pixels["metric"] == "dice"].assign(metric="mean_bf", value=[0.7, 0.8, 0.9])
+    for scores, expected in ((pixels, "not scored"), (pd.concat([pixels, contours]), "0.800")):
+        shown = paper_table(Paper(published, scores, scores[:0]), published.tables[0])
+        names = [row[2] for row in lines(shown)]
+        place = names.index("Mean F-score")
+        assert names[place + 1] == "Mean F-score, of contours" and names.count("Mean F-score, of contours") == 1
+        assert lines(shown)[place][3] == lines(shown)[place + 1][3] == "0.75"
+        assert lines(shown)[place + 1][4] == expected != lines(shown)[place][4]
+    assert any(note.startswith("Mean F-score, of contours: the same measure as ours only") for note in shown.notes)

@@ -148,7 +148,8 @@ def test_a_study_that_is_not_comparable_says_what_the_rule_would_say():
     reason = "Half of the patients at half resolution"
     paper, _ = paper_of("fozzati2024", why_not=reason)
     found = paper_table(paper, paper.published.tables[0])
-    assert {row[-1] for row in lines(found)} <= {
+    # These scores have no contours, the other reading of the mean F-score.
+    assert {row[-1] for row in lines(found) if row[4] != "not scored"} <= {
         *(f"not comparable (would be: {word})" for word in ("lower", "higher", "reproduced")),
         "not comparable (and our interval is wider than ±0.05)",
     }

@@ -57,6 +57,21 @@ def test_a_report_of_one_model_or_one_patient_is_whole(tmp_path, models, patient
     assert ("## Declared comparisons" in text) == (models > 1)
 
 
+def test_a_gated_metric_is_said_to_be_so(tmp_path):
+    study = {**STUDY, "compare": {**STUDY["compare"], "primary": {"regions": ["WT"]}}}
+    text = write(demo(study, histories={}, panels=()), tmp_path).read_text()
+    assert "HD95: 0 of 9 declared comparisons show a difference. 9 of them are gated, and the gate is shut" in text
+    assert "Holm's correction over the 3 primary comparisons, and over the 15 others only if all primary" in text
+
+
+def test_scores_on_request_are_not_compared_and_cost_no_patient():
+    scores = realistic()
+    asked = scores[(scores["metric"] == "dice") & (scores["bundle"] == "unet")].assign(metric="mean_bf")
+    plain, found = (demo(QUICK, every=with_models(every)) for every in (scores, pd.concat([scores, asked])))
+    assert found.own.reset_index(drop=True).equals(plain.own.reset_index(drop=True))
+    assert found.rows("unet")["metric"].eq("mean_bf").sum() == len(asked)
+
+
 def test_tables_read_back_from_csv_give_the_same_report(tmp_path):
     few = demo(QUICK, histories={}, panels=())
     for name in ("scores", "comparisons"):

@@ -114,3 +114,15 @@ def test_methods_are_planned_from_the_seeds_at_hand_on():
     one_seed = realistic()
     one_seed = one_seed[one_seed["seed"] == 1]
     assert methods_needed(one_seed, ["dice"], [("unet", "la_resunet")]).empty
+
+
+def test_plans_for_methods_have_the_strictest_level_of_their_family():
+    pair, targets = [("unet", "la_resunet")], {"dice": (0.05,)}
+    alone, found = (
+        methods_needed(realistic(), ["dice"], pair, targets=targets, **more) for more in ({}, {"family": {"dice": 6}})
+    )
+    assert (alone["patients_family"] == alone["patients"]).all()
+    assert (found["alpha_family"] == 0.05 / 6).all()
+    strict = methods_needed(realistic(), ["dice"], pair, alpha=0.05 / 6, targets=targets)
+    assert found["patients_family"].tolist() == strict["patients"].tolist()
+    assert (found["patients_family"] > found["patients"]).any()

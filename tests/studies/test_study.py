@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from helpers.project import TINY, declared, write_study
 
 from benchmark.base.files import WHOLE
 from benchmark.base.records import InputError, Run, model_name
+from benchmark.data.volumes import write_label_map
 from benchmark.studies import bundle, study
+from benchmark.studies import run as running
 
 REQUIRED = ("title", "data", "folds", "seeds", "models", "compare")
 
@@ -288,6 +292,48 @@ def test_a_model_is_named_without_its_default_variant():
 def test_a_margin_that_means_nothing_is_refused_before_anything_runs(project, margin, message):
     write_study("asked", compare={"metrics": ["dice", "hd95"], "margin": margin})
     with pytest.raises(InputError, match=message):
+        study.load("asked")
+
+
+@pytest.mark.parametrize(
+    ("primary", "message"),
+    [
+        ({"metrics": ["iou"]}, "compare/primary/metrics: expected metrics of compare, dice, hd95; found 'iou'"),
+        ({"pairs": [["a", "c"]]}, "compare/primary/pairs: expected pairs of compare, found a and c"),
+        ({"metric": ["dice"]}, "compare/primary/metric: "),
+        ({"regions": []}, "compare/primary/regions: "),
+    ],
+)
+def test_a_primary_family_of_what_is_not_compared_is_refused_before_anything_runs(project, primary, message):
+    declared = {"metrics": ["dice", "hd95"], "pairs": [["a", "b"]]}
+    write_study("asked", compare={**declared, "primary": primary})
+    with pytest.raises(InputError, match=message):
+        study.load("asked")
+    write_study("asked", compare={**declared, "primary": {"pairs": [["b", "a"]], "regions": ["WT"]}})
+    assert study.load("asked").compare["primary"]["regions"] == ("WT",)
+
+
+def test_a_run_scores_what_its_study_asks_for_beside_the_usual(tmp_path):
+    reference, prediction = np.zeros((2, 20, 20, 1), dtype=np.uint8)
+    reference[4:9, 4:9], prediction[5:9, 4:9] = 1, 1
+    write_label_map(tmp_path / "P.nii.gz", prediction, np.eye(4))
+    of = SimpleNamespace(patient_id="P", case_id="P")
+    case = SimpleNamespace(case=of, original_label=lambda: reference, spacing=(1.0, 1.0, 1.0), slices=None)
+    data = SimpleNamespace(manifest=SimpleNamespace(regions={"tumour": [1]}))
+    done = Run("s", "unet", "default", 0, 1)
+    (usual,), (more,) = (running._score(done, case, tmp_path / "P.nii.gz", data, asked) for asked in ((), ["mean_bf"]))
+    assert list(more) == [*usual, "mean_bf"] and 0 < more["mean_bf"] < 1
+    assert {name: more[name] for name in usual} == usual
+
+
+def test_scores_on_request_are_known_and_not_compared(project):
+    write_study("asked", compare={"metrics": ["dice"]}, scores=["mean_bf"])
+    assert study.load("asked").scores == ("mean_bf",)
+    write_study("asked", compare={"metrics": ["dice"]}, scores=["hd96"])
+    with pytest.raises(InputError, match="scores: expected some of bf, mean_bf, found 'hd96'"):
+        study.load("asked")
+    write_study("asked", compare={"metrics": ["mean_bf"]})
+    with pytest.raises(InputError, match="there is no metric 'mean_bf'"):
         study.load("asked")
 
 

@@ -21,14 +21,14 @@ __all__ = ["VERDICTS", "Finding", "automatic", "findings", "printed_report", "su
 
 
 def findings(published: Published) -> list[Finding]:
-    """All that the printed numbers imply, by table, then what is declared."""
+    """All that the printed numbers imply, the gravest first; of one verdict by table, then what is declared."""
     found = [finding for table in published.tables for finding in automatic(table)]
     for claim in published.claims:
         if "same_as" in claim:
             found.append(equal(published, [claim["same_as"], claim["id"]], "text and table", claim["states"]))
     for relation in published.relations:
         found += KINDS[relation["kind"]](published, relation)
-    return found
+    return sorted(found, key=lambda finding: VERDICTS.index(finding.verdict))
 
 
 def automatic(table: Mapping[str, Any]) -> list[Finding]:

@@ -1,11 +1,13 @@
-"""Check the relations that ``published.json`` declares: equal numbers, sums, margins, losses, gains, shares."""
+"""Check the relations that ``published.json`` declares: equal numbers, sums, margins, losses, gains, shares.
+
+Sizes of test sets and statements without a number have modules of their own; ``KINDS`` has all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmark.papers.implied import relations
+from benchmark.papers.implied import relations, sizes, unsupported
 from benchmark.papers.implied.rows import (
     POOLED,
     Finding,
@@ -183,5 +185,12 @@ KINDS: dict[str, Kind] = {
     "largest_gain": _largest_gain,
     "prevalence": _prevalence,
     "res_unet_parameters": _res_unet_parameters,
+    "sizes": sizes.sizes,
+    "drawn": sizes.drawn,
+    "regions": unsupported.regions,
+    "one_output": unsupported.one_output,
+    "untested": unsupported.untested,
+    "alone": unsupported.alone,
+    "better": unsupported.better,
 }
 """Kinds of declared relations."""

@@ -9,8 +9,12 @@ from typing import Literal, get_args
 
 from benchmark.papers.published import Interval, Value
 
-Verdict = Literal["contradiction", "conditional", "only by rounding", "consistent"]
-"""Verdicts on a relation, gravest first; ``conditional`` is a contradiction only if something unstated holds."""
+Verdict = Literal["contradiction", "unsupported", "conditional", "only by rounding", "consistent"]
+"""Verdicts on a relation, gravest first.
+
+``unsupported`` is a statement for which no number is printed; ``conditional`` is a contradiction only if something
+unstated holds.
+"""
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 

@@ -19,6 +19,12 @@ class Finding(NamedTuple):
     verdict: relations.Verdict
     sentence: str
 
+    @property
+    def said(self) -> str:
+        """The finding for a reader of the paper: what it prints and where, what follows, and why."""
+        does = "says" if self.printed.startswith("that ") else "prints"
+        return f"{self.where}: the paper {does} {self.printed}; what follows: {self.follows}. {self.sentence}"
+
 
 POOLED = "counts are pooled over the test set (not averaged over patients or images)"
 ALIKE = "all numbers are pooled over the test set, or all are means over the same patients or images"

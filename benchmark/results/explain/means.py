@@ -203,9 +203,13 @@ def _power(results: Results, metric: str, region: str, pair: Sequence[str]) -> P
     if networks.empty:
         return None
     columns = {"these networks": networks["patients"]}
-    if metric in results.study.compare["metrics"]:
+    compared = metric in results.study.compare["metrics"]
+    if compared:
         columns["hardest"] = networks["patients_family"]
-    columns |= {f"methods, {seeds} seeds": own["patients"] for seeds, own in methods.groupby("seeds")}
+    for seeds, own in methods.groupby("seeds"):
+        columns[f"methods, {seeds} seeds"] = own["patients"]
+        if compared:
+            columns[f"{seeds} seeds, hardest"] = own["patients_family"]
     rows = pd.DataFrame(columns).loc[networks.index].astype(float).reset_index().to_dict("records")
     return Power(
         sd_difference=float(networks["sd_difference"].iloc[0]),
