@@ -20,7 +20,7 @@ class Finding(NamedTuple):
     sentence: str
 
 
-POOLED = "counts are pooled over the test set (not averaged over patients or images)"
+POOLED = "counts are pooled over the test set (not averaged over patients, images or regions)"
 ALIKE = "all numbers are pooled over the test set, or all are means over the same patients or images"
 
 
