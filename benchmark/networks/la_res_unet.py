@@ -14,8 +14,8 @@ class FusionBlock(nn.Module):
 
     With ``groups`` the first convolution and the shortcut keep that many groups of channels apart and the second
     convolution sees all of them: section 3.3's fusion inside residual blocks, whose shortcut preserves what is specific
-    to a modality. A group holds one modality where the block is the first after the stems; what it adds to a group is of
-    all modalities, so that further groups are mostly, not wholly, of one. With one group it is a plain block.
+    to a modality. A group holds one modality where the block is the first after the stems; what it adds to a group is
+    of all modalities, so that further groups are mostly, not wholly, of one. With one group it is a plain block.
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, groups: int, residual: bool) -> None:

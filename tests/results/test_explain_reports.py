@@ -69,9 +69,9 @@ def paper_rows():
             table = printed_tables.get(caption.partition(" (")[0])
             for line in lines if table and header[:3] == ["Row", "Our model", "Column"] else ():
                 label, model, title = line[:3]
-                row = next(row for row in table["rows"] if row["label"] == label)
-                place = [c for c in table["columns"] if c["name"] == title.removesuffix(" (ours: over patients)")]
                 if model != "none of ours":
+                    row = next(row for row in table["rows"] if row["label"] == label)
+                    place = [c for c in table["columns"] if c["name"] == title.removesuffix(" (ours: over patients)")]
                     yield name, line, row, place[0] if place else None, table.get("reference"), table["id"]
 
 

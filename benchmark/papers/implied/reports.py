@@ -93,8 +93,8 @@ def report(table: Mapping[str, Any], cells: Mapping[ReportCell, Value]) -> list[
     if not len(found.fitting):
         tn, fp, fn, tp = found.best[0]
         follows += (
-            f"; without {len(found.missed)} of these, {', '.join(map(_name, found.missed))}, one does: TN {tn}, FP {fp}, "
-            f"FN {fn}, TP {tp}"
+            f"; without {len(found.missed)} of these, {', '.join(map(_name, found.missed))}, one does: TN {tn}, "
+            f"FP {fp}, FN {fn}, TP {tp}"
         )
     said = "Every confusion matrix with these supports was compared with all printed cells, within rounding."
     verdict = graded(len(found.fitting), False)
