@@ -12,9 +12,10 @@ from torch import nn
 class FusionBlock(nn.Module):
     """Two 3x3 convolutions with BN and ReLU and a shortcut, y = F(x) + x (section 3.2.1).
 
-    With ``groups`` modalities the first convolution and the shortcut keep the modalities apart (features within a
-    modality) and the second convolution sees all of them (features between modalities): section 3.3's fusion inside
-    residual blocks, whose shortcut preserves what is specific to a modality. With one group it is a plain block.
+    With ``groups`` the first convolution and the shortcut keep that many groups of channels apart and the second
+    convolution sees all of them: section 3.3's fusion inside residual blocks, whose shortcut preserves what is specific
+    to a modality. A group holds one modality where the block is the first after the stems; what it adds to a group is
+    of all modalities, so that further groups are mostly, not wholly, of one. With one group it is a plain block.
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, groups: int, residual: bool) -> None:
@@ -47,19 +48,20 @@ class FusionBlock(nn.Module):
 class LAResUNet(nn.Module):
     """Residual U-Net with strided convolutions down, transposed convolutions up and progressive modality fusion.
 
-    Fusion is progressive: one stem per modality, then residual blocks that keep the modalities apart in their first
-    convolution and mix them in their second for the first ``fusion_levels`` resolutions; deeper levels are joint.
+    Fusion is progressive: one stem per modality, then at the first ``fusion_levels`` resolutions residual blocks of one
+    group of channels per modality. The first block's first convolution sees one modality in each group; its output, and
+    so every later group, has all of them in it, its own most. Deeper levels have no groups.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: number of modalities, one channel each.
         out_channels: channels of the logits, one per region.
-        channels: feature channels from full resolution down. Where modalities are kept apart, a number of channels
+        channels: feature channels from full resolution down. Where there is a group per modality, a number of channels
             is rounded up to a multiple of ``in_channels``.
         residual: whether blocks have their shortcut (Table III, "+ Residual blocks").
         fusion: whether modalities have their own stems and are fused in the blocks (Table III, "+ Multimodal
             fusion"); without it they are stacked at the input.
-        fusion_levels: number of resolutions at which modalities are kept apart; the paper does not say.
+        fusion_levels: number of resolutions with a group of channels per modality; the paper does not say.
 
     Example:
         >>> LAResUNet(2, 4, 3, channels=(8, 16, 32))(torch.zeros(1, 4, 32, 32)).shape

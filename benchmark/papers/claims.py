@@ -1,128 +1,174 @@
-"""Say how likely a printed claim of being better is to be false, with the spread and correlation of our own scores.
-
-A paper prints two means, and hardly ever how its scores vary over patients or agree between models. ``stats.claims``
-needs both: they are taken from our models in the paper's rows, for the paper's own measure and for each region alone.
-"""
+"""Set what a paper concludes, one line per claim, beside what a study's comparisons and scores show."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from benchmark.papers.values import Paper, Place, places, regions_of
-from benchmark.report.document import Block, Cell, Heading, Table
-from benchmark.report.tables import p_value
-from benchmark.scoring.counts import SLICE
+from benchmark.papers.published import Better, Published, Reached, cell, models_of
+from benchmark.papers.tables import NOT_RUN, Verdicts
+from benchmark.papers.values import Ours, Paper, Place, declared_tests, is_accuracy, majority, ours, places, verdict
+from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
+from benchmark.report.tables import NONE, TEST_NAMES, number, title
 from benchmark.scoring.metrics import METRICS
-from benchmark.stats.claims import RISK, difference_sd, false_claim, patients_to_support
-from benchmark.stats.estimates import patient_scores
+from benchmark.stats.compare import NOT_TESTED
+from benchmark.stats.seeds import TWO_LEVEL
 
-HEADER = ("Printed", "Better", "Than", "SD better", "SD other", "r", "P(false)", f"Patients for {RISK:.0%}")
-NO_NUMBER = "no number"
-
-
-class Scores(NamedTuple):
-    """SDs of two models' scores over the patients of both, and their correlation over these."""
-
-    first: float
-    second: float
-    correlation: float
-    patients: int
-
-    @property
-    def spread(self) -> float:
-        """SD of the paired difference."""
-        return float(difference_sd(self.first, self.second, self.correlation))
+HEADER = ("The paper's claim", "Shown here?", "Ours")
+SHOWN, OPPOSITE, NOT_SHOWN, UNTESTED = "shown", "the opposite shown", "not shown", "not tested"
+EVERY, SOME, NONE_OF = "shown in every region", "shown in some regions only", "shown in no region"
+COUNTED = {
+    EVERY: "{} shown in every region", SOME: "{} in some regions only", NONE_OF: "{} in none",
+    OPPOSITE: "{} with the opposite shown in a region", UNTESTED: "{} not tested", NOT_RUN: "{} not run",
+}  # fmt: skip
+"""Answers over all regions, in the sentence that counts them."""
 
 
-def claim_blocks(paper: Paper) -> list[Block]:
-    """A section with every claim of being better over models that were run here; none where there is no such claim."""
+def box(paper: Paper, verdicts: Verdicts) -> list[Block]:
+    """The paper's conclusions beside what is shown here, how many are, and what keeps them from being verdicts."""
     rows: list[list[str | Cell]] = []
-    counts: set[int] = set()
-    for relation in paper.published.relations:
-        if relation["kind"] != "better":
-            continue
-        best = _place(paper, relation["best"])
-        for other in (_place(paper, name) for name in relation["others"]):
-            scores = list(_scores(paper, best, other)) if best and other else []
-            if scores:
-                assert best and other
-                counts.add(scores[0].patients)
-                rows.append(_row(best, other, scores))
+    answers = Counter[str]()
+    for conclusion in paper.published.conclusions:
+        if conclusion["kind"] == "better":
+            for other in conclusion["over"]:
+                row, answer = _better(paper, conclusion, other, verdicts)
+                rows.append(row)
+                answers[answer] += 1
+        else:
+            rows += _reached(paper, conclusion, verdicts)
     if not rows:
         return []
-    tested = " or ".join(map(str, sorted(counts)))
-    notes = [
-        "The paper prints means over test patients, not how their scores vary: SD and correlation r over patients are "
-        f"of our own models' scores, on {tested} patients; first those of the paper's measure, in brackets the "
-        "range with those of single regions. Models that are trained better vary less and agree more.",
-        "P(false): probability that the model of the higher printed mean is not better on average over such patients "
-        f"(Christodoulou et al. 2025), had the paper tested {tested} of them. Patients: the number from which on it is "
-        f"at most {RISK:.0%}, above which that publication calls it high. In brackets: the range with single regions "
-        f"and with all means that round to the printed ones; {NO_NUMBER} where two such means may be equal.",
-    ]
-    caption = "Printed claims of being better: how likely they are to be false."
-    return [Heading("The paper's claims of being better"), Table(caption, HEADER, rows, notes=notes)]
-
-
-def _place(paper: Paper, name: str) -> Place | None:
-    """The cell of a table that is called ``name``, with our model of its row."""
-    for table in paper.published.tables:
-        for place in places(table):
-            if name == f"{table['id']}/{place.row['label']}/{place.column['name']}":
-                return place
-    return None
-
-
-def _scores(paper: Paper, best: Place, other: Place) -> Iterator[Scores]:
-    """Spread and correlation by the column's measure, then by each of its regions; nothing where one was not run."""
-    metric, wanted = best.column.get("metric"), regions_of(best.column)
-    there = [str(region) for region in pd.unique(paper.rows["region"]) if region != SLICE]
-    single = [[region] for region in wanted or there]
-    for regions in [wanted, *(single if len(single) > 1 else [])]:
-        found = [patient_scores(paper.rows, place.model, metric, regions) for place in (best, other)]
-        both = pd.concat(found, axis=1).dropna()
-        if len(both) > 2 and (both.std() > 0).all():
-            first, second = both.std(ddof=1).to_numpy()
-            yield Scores(float(first), float(second), float(np.corrcoef(both.to_numpy().T)[0, 1]), len(both))
-
-
-def _row(best: Place, other: Place, scores: Sequence[Scores]) -> list[str | Cell]:
-    gain, *ends = gains(best, other)
-    patients = scores[0].patients
-    risks, needed = (
-        [measure(one, spread) for spread in [row.spread for row in scores] for one in (gain, *ends)]
-        for measure in (lambda one, spread: float(false_claim(one, spread, patients)), patients_to_support)
-    )
+    caption = "One line per claim. Ours: with its 95% interval; of two models, the first's value less the second's."
+    said = [*[_counted(answers)] * bool(answers), *_how(paper, answers)]
     return [
-        f"{best.text} over {other.text}",
-        best.row["label"],
-        other.row["label"],
-        *(_ranged([getattr(one, name) for one in scores], lambda x: f"{x:.2f}") for name in Scores._fields[:3]),
-        _ranged(risks, p_value),
-        _ranged(needed, lambda count: f"{count:,.0f}" if math.isfinite(count) else NO_NUMBER),
+        Heading("The paper's claims, and what is shown here"),
+        *[Text(" ".join(said))] * bool(said),
+        Table(caption, HEADER, rows, wrap=True, pages=True, name="The paper's claims"),
+        *[Bullets(notes) for notes in [verdicts.notes()] if notes],
     ]
 
 
-def gains(best: Place, other: Place) -> tuple[float, float, float]:
-    """Gain of two printed means as printed, and the least and largest before rounding, none below 0."""
-    higher = METRICS[best.column["metric"]].better == "higher"
-    first, second = (place.printed for place in ((best, other) if higher else (other, best)))
-    assert first and second
-    ends = (
-        first.number - second.number,
-        first.interval.low - second.interval.high,
-        first.interval.high - second.interval.low,
-    )
-    as_printed, least, most = (max(round(end, 12), 0.0) for end in ends)
-    return as_printed, least, most
+def _counted(answers: Mapping[str, int]) -> str:
+    found = [text.format(answers[kind]) for kind, text in COUNTED.items() if answers.get(kind)]
+    return f"{sum(answers.values())} claims that one model is better than another: {', '.join(found)}."
 
 
-def _ranged(values: Sequence[float], write: Callable[[float], str]) -> str:
-    """The first value, with the range of all in brackets where it is one."""
-    first, *ends = (write(value) for value in (values[0], min(values), max(values)))
-    return first if len({first, *ends}) == 1 else f"{first} ({ends[0]} to {ends[1]})"
+def _how(paper: Paper, answers: Mapping[str, int]) -> list[str]:
+    tests = paper.comparisons
+    if not answers or tests.empty:
+        return []
+    test = str(tests["test"].iloc[0])
+    found = [
+        f"Shown: by the {TEST_NAMES[test]}, corrected by Holm over all {len(tests)} declared comparisons, on "
+        f"{int(tests['n_patients'].max())} patients. Not shown does not mean that there is no difference."
+    ]
+    if test != TWO_LEVEL:
+        found.append("This is about these trained networks, not about the methods.")
+    return found
+
+
+def _better(paper: Paper, claim: Better, other: str, verdicts: Verdicts) -> tuple[list[str | Cell], str]:
+    """The line of a claim over one model, and its answer over all regions."""
+    model, said = claim["model"], f"{claim['states']}: " if len(claim["over"]) == 1 else ""
+    head = f"{said}{model} over {other}, {title(METRICS[claim['metric']], arrow=False)}"
+    if "regions" in claim:
+        head += f" in {' and '.join(claim['regions'])}"
+    printed = ", ".join(filter(None, [_printed_gap(paper.published, claim, other), claim.get("amount", "")]))
+    head += f" ({claim['where']}; {f'printed {printed}' if printed else 'no number'})"
+    named = list(claim.get("regions", []))
+    column = {"metric": claim["metric"], "regions": named or "mean"}
+    tests = declared_tests(paper.comparisons, model, other, column)
+    if tests.empty:
+        run = {model, other} <= set(paper.models)
+        return [head, UNTESTED if run else NOT_RUN, NONE], UNTESTED if run else NOT_RUN
+    by_region = {row["region"]: _answer(row, model) for row in tests.to_dict("records")}
+    by_region |= {region: UNTESTED for region in named if region not in by_region}
+    answer = f"{_in_words(by_region)} {verdicts.forbidden([model, other])}".strip()
+    gaps = [_gap(row, model) for row in tests.to_dict("records")]
+    return [head, answer, ", ".join(gaps)], _over_all(list(by_region.values()))
+
+
+def _answer(row: Mapping[Any, Any], model: str) -> str:
+    if row["verdict"] == NOT_TESTED:
+        return UNTESTED
+    if not row["significant"]:
+        return NOT_SHOWN
+    sign = 1 if METRICS[row["metric"]].better == "higher" else -1
+    return SHOWN if sign * (row["difference"] if row["model_a"] == model else -row["difference"]) > 0 else OPPOSITE
+
+
+def _over_all(answers: Sequence[str]) -> str:
+    if set(answers) == {SHOWN}:
+        return EVERY
+    for answer, said in ((OPPOSITE, OPPOSITE), (SHOWN, SOME)):
+        if answer in answers:
+            return said
+    return UNTESTED if set(answers) == {UNTESTED} else NONE_OF
+
+
+def _in_words(by_region: Mapping[str, str]) -> str:
+    regions: dict[str, list[str]] = {}
+    for region, answer in by_region.items():
+        regions.setdefault(answer, []).append(region)
+    if len(regions) == 1:
+        (answer,) = regions
+        return f"{answer} in every region" if len(by_region) > 1 and answer == SHOWN else answer
+    return "; ".join(f"{answer} in {', '.join(regions[answer])}" for answer in sorted(regions, key=_gravest))
+
+
+def _gravest(answer: str) -> int:
+    return (SHOWN, OPPOSITE, NOT_SHOWN, UNTESTED).index(answer)
+
+
+def _gap(row: Mapping[Any, Any], model: str) -> str:
+    """The first model's value less the other's in a region, with its interval."""
+    metric, ends = METRICS[row["metric"]], (row["ci_low"], row["ci_high"])
+    sign = 1 if row["model_a"] == model else -1
+    low, high = ends if sign > 0 else (-ends[1], -ends[0])
+    between = "" if pd.isna(low) else f" ({number(low, metric, sign=True)} to {number(high, metric, sign=True)})"
+    return f"{row['region']} {number(sign * row['difference'], metric, sign=True)}{between}"
+
+
+def _printed_gap(published: Published, claim: Better, other: str) -> str:
+    """The difference of the two models' printed numbers in the first table that has both; empty if none has."""
+    for table in (one for one in published.tables if one["kind"] == "scores"):
+        for index, column in enumerate(table["columns"]):
+            values = {
+                model: cell(column, row["values"][index])
+                for row in table["rows"]
+                for model in models_of(row, table)
+                if column.get("metric") == claim["metric"] and "none" not in row
+            }
+            first, second = values.get(claim["model"]), values.get(other)
+            if first and second:
+                decimals = len(first.text.split("±")[0].strip(" %").partition(".")[2])
+                return f"{first.number - second.number:+.{decimals}f}"
+    return ""
+
+
+def _reached(paper: Paper, claim: Reached, verdicts: Verdicts) -> list[list[str | Cell]]:
+    """The lines of a printed number, one for each model that it is set beside."""
+    table, place = next(
+        (table, place) for table in paper.published.tables for place in places(table)
+        if claim["place"] == f"{table['id']}/{place.row['label']}/{place.column['name']}"
+    )  # fmt: skip
+    head, found = f"{claim['states']} ({claim['where']}; printed {place.text})", list[list[str | Cell]]()
+    for one in (one for one in places(table) if (one.row, one.column) == (place.row, place.column)):
+        measured = ours(paper, one.model, one.column, one.report_cell) if one.model else None
+        if measured is not None and one.printed is not None:
+            said = verdicts.of_table(table, [one.model], verdict(one.printed, measured, one.column))
+            found.append([head, said, _level(paper, one, measured)])
+    return found or [[head, NOT_RUN, NONE]]
+
+
+def _level(paper: Paper, place: Place, measured: Ours) -> str:
+    """A number of ours with its interval, and what it has to beat where it is an accuracy."""
+    ends = (measured.value, measured.low, measured.high)
+    value, low, high = (f"{end * place.scale:.{place.decimals}f}" for end in ends)
+    said = f"{place.model}: {value} ({low} to {high})"
+    if is_accuracy(place) and (always := majority(paper, place)):
+        said += f"; always naming {always[0]}: {always[1] * place.scale:.{place.decimals}f}"
+    return said

@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmark.base.records import model_name
 from benchmark.papers.implied import printed_report, reports
-from benchmark.papers.published import cell
+from benchmark.papers.published import cell, models_of
 from benchmark.papers.values import Paper, ours
 from benchmark.report.document import Block, Figure, Text
 from benchmark.report.figures import MODEL_COLOURS, Panel, new_figure, plot_runs, save, styled
@@ -106,7 +106,8 @@ def bars(path: Path, paper: Paper, figure: Mapping[str, Any]) -> Path:
     for axis, (index, column) in zip(axes[0], columns, strict=True):
         for place, row in enumerate(table["rows"]):
             printed = cell(column, row["values"][index])
-            found = ours(paper, row["model"], column) if "model" in row and "none" not in column else None
+            model = next(iter(models_of(row, table)), "")
+            found = ours(paper, model, column) if model and "none" not in column else None
             scale = 100.0 if printed and printed.percent else 1.0
             if printed:
                 axis.barh(place - 0.2, printed.number * scale, 0.36, **PRINTED_STYLE)

@@ -3,6 +3,7 @@
 The file holds every number as the paper prints it, with its table, row and column. A column says which of our numbers
 stands beside it (``metric``, ``regions``, ``aggregate``) or why none does (``none``), and what it is to the relations
 of ``papers.implied`` (``role``); a role that is not given is read off the column's name where that is a usual one.
+``facts`` are what the paper says of how its numbers were made, and ``conclusions`` what it concludes from them.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ Column = TypedDict(
         "unit": NotRequired[Literal["", "%"]],
         "history": NotRequired[Name],
         "weights": NotRequired[_Weights],
+        "spread": NotRequired[Literal["patients", "runs"]],
         "if": NotRequired[Name],
         "none": NotRequired[Name],
         "or": NotRequired[_Reading],
@@ -87,7 +89,7 @@ Row = TypedDict(
     "Row",
     {
         "label": Name,
-        "model": NotRequired[Name],
+        "model": NotRequired[Name | Names],
         "none": NotRequired[Name],
         "role": NotRequired[Literal["class", "accuracy", "micro", "macro", "weighted"]],
         "class": NotRequired[Annotated[int, Field(ge=0)]],
@@ -98,14 +100,35 @@ Row = TypedDict(
 )
 
 
+class Facts(TypedDict):
+    """What a paper says of how its numbers were made; what it does not say is left out.
+
+    ``data`` are the names of its sets here, ``cases`` how many it has, ``size`` the pixels of a picture along each
+    side, and ``weights`` "ImageNet" where training did not begin at random. ``track`` is "identical" where the paper
+    trains all models by one recipe, which is the protocol's, and "native" where the recipe is one model's own.
+    """
+
+    track: Literal["identical", "native"]
+    data: NotRequired[Names]
+    cases: NotRequired[Annotated[int, Field(ge=1)]]
+    size: NotRequired[Annotated[list[int], Field(min_length=2, max_length=2)]]
+    split: NotRequired[Literal["patient", "slice", "published"]]
+    weights: NotRequired[Literal["ImageNet"]]
+
+
 class PrintedTable(TypedDict):
-    """A printed table; ``reference`` is the model that the p values of a table of significance compare with."""
+    """A printed table.
+
+    ``reference`` is the model that the p values of a table of significance compare with; ``facts`` take the place of
+    the paper's.
+    """
 
     id: Name
     kind: Literal["scores", "classification", "significance", "settings", "layers"]
     caption: Name
     where: Name
-    model: NotRequired[Name]
+    model: NotRequired[Name | Names]
+    facts: NotRequired[Facts]
     reference: NotRequired[Name]
     one_test_set: NotRequired[bool]
     classes: NotRequired[Annotated[int, Field(ge=2)]]
@@ -144,6 +167,31 @@ class Overhead(TypedDict):
     against: Name
 
 
+class Better(TypedDict):
+    """A conclusion that ``model`` is better than each of ``over`` by a metric: in which regions, and by how much."""
+
+    kind: Literal["better"]
+    states: Name
+    where: Name
+    model: Name
+    over: Names
+    metric: Name
+    regions: NotRequired[Names]
+    amount: NotRequired[Name]
+
+
+class Reached(TypedDict):
+    """A conclusion that a printed number was reached, by its table/row/column."""
+
+    kind: Literal["reached"]
+    states: Name
+    where: Name
+    place: Name
+
+
+Conclusion = Annotated[Better | Reached, Field(discriminator="kind")]
+
+
 class About(TypedDict):
     """The paper."""
 
@@ -152,6 +200,7 @@ class About(TypedDict):
     authors: Names
     data: Name
     split: Name
+    facts: NotRequired[Facts]
 
 
 _Equal = TypedDict(
@@ -364,6 +413,7 @@ class Published(Record):
     figures: tuple[PrintedFigure, ...] = ()
     claims: tuple[Claim, ...] = ()
     overheads: tuple[Overhead, ...] = ()
+    conclusions: tuple[Conclusion, ...] = ()
     relations: tuple[Relation, ...] = ()
 
     @property
@@ -380,6 +430,10 @@ class Published(Record):
         if found := next((table for table in self.tables if table["id"] == name), None):
             return found
         raise InputError(f"published.json of {self.short} has no table {name!r}: expected one of its tables' ids.")
+
+    def facts(self, table: PrintedTable | None = None) -> Facts | None:
+        """What the paper says of how a table's numbers, or any, were made; None where its file does not hold that."""
+        return (table.get("facts") if table else None) or self.paper.get("facts")
 
     def value(self, place: str) -> Value:
         """Return a printed number by ``table/row/column``, by a claim's id, or as itself ("100%").
@@ -400,6 +454,12 @@ class Published(Record):
         raise InputError(
             f"published.json of {self.short} has no number at {place!r}: expected table/row/column or a claim's id."
         )
+
+
+def models_of(row: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
+    """Our models that a printed row is set beside: its own, else its table's; none where it says why there is none."""
+    named = row.get("model") or ([] if "none" in row else table.get("model", []))
+    return [named] if isinstance(named, str) else list(named)
 
 
 def cell(column: Mapping[str, Any], text: str | None) -> Value | None:
@@ -442,6 +502,9 @@ def load(path: Path) -> Published:
     for figure in published.figures:
         if "table" in figure:
             published.table(figure["table"])
+    for conclusion in published.conclusions:
+        if conclusion["kind"] == "reached":
+            published.value(conclusion["place"])
     for relation in published.relations:
         _check_relation(path, published, relation)
     return published

@@ -11,31 +11,47 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.papers.claims import claim_blocks
-from benchmark.papers.implied import Finding, summary
-from benchmark.papers.published import cell, role
-from benchmark.papers.values import WIDEST, Ours, Paper, Place, declared_tests, difference, ours, places, verdict
+from benchmark.papers.implied import VERDICTS, Finding, summary
+from benchmark.papers.published import PrintedTable, Published, cell, models_of, role
+from benchmark.papers.risks import risk_blocks
+from benchmark.papers.values import (
+    WIDEST,
+    Ours,
+    Paper,
+    Place,
+    declared_tests,
+    difference,
+    is_accuracy,
+    majority,
+    ours,
+    places,
+    verdict,
+)
 from benchmark.report.costs import SCALE, SHOWN, number
 from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text, cells_of
 from benchmark.report.tables import NONE, gap_cells, p_value, short
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
-from benchmark.studies.study import Study, apart
+from benchmark.stats.seeds import TWO_LEVEL
+from benchmark.studies.study import Study, apart, split_of
 
 RULE = (
     "A printed number stands for every number that rounds to it. lower, higher: our whole 95% interval lies below or "
     "above these numbers. reproduced: our interval overlaps them, and its half-width is at most "
     f"{WIDEST['']:g} ({100 * WIDEST['']:g} percentage points; {WIDEST['mm']:g} mm for distances); a wider interval "
-    "would overlap nearly any number and gives no verdict. Our intervals are bootstrap intervals over patients, with "
-    "seeds averaged first."
+    "would overlap nearly any number and gives no verdict. if: only if what the number names is as it is here, which "
+    "the paper does not state."
 )
+INTERVALS = "Our intervals are bootstrap intervals over patients, with seeds averaged first."
+WORDS = ("lower", "higher", "reproduced", "contrary")
+"""Words that a verdict begins with."""
 HEADER = ("Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference", "Verdict")
 NO_MODEL = "none of ours"
-TRACK_HEADER = ("Row", "Column", "Printed", "Identical", "Native", "Native - identical", "95% CI", "Holm p", "Verdict")
+TRACK_HEADER = ("Row", "Column", "Printed", "Identical", "Native", "Native - identical", "95% CI", "Holm p", "Result")
 TRACK_NOTES = (
     "Identical: the one protocol of all models; native: each model's own recipe. Difference and interval are of the "
     "same mean over regions as the column.",
-    "Verdict: from the study's declared comparison of the two, per region, corrected by Holm over the whole family. "
+    "Result: from the study's declared comparison of the two, per region, corrected by Holm over the whole family. "
     "Where none was declared, only from whether the interval, not corrected for the number of rows, contains 0.",
 )
 NOT_RUN = "not run"
@@ -43,19 +59,78 @@ INLINE = 34
 """Longest reason that stands in a cell; longer ones are numbered and stand below the table."""
 
 
-def sections(paper: Paper, figures: Sequence[Block], findings: Sequence[Finding], study: Study) -> list[Block]:
+class Verdicts:
+    """Verdicts on printed numbers; what forbids one or is taken for granted is numbered, each reason once a report."""
+
+    def __init__(self, paper: Paper) -> None:
+        self.paper, self.reasons, self.printed = paper, list[str](), 0
+
+    def of_table(self, table: PrintedTable, models: Sequence[str], said: str, measure: str = "") -> str:
+        """What the rule ``said`` of our models' numbers, unless facts forbid it; ``measure`` is one more condition."""
+        if forbidden := self.forbidden(models, table):
+            return f"not comparable {forbidden}"
+        needed = dict.fromkeys(one for name in models for one in self.paper.conditions(name, table))
+        conditions = [*needed, *[measure] * bool(measure)]
+        if said.startswith("not comparable") or not conditions:
+            return said
+        return f"{said} if {self.mark('as here, which the paper does not state: ' + '; '.join(conditions))}"
+
+    def forbidden(self, models: Sequence[str], table: PrintedTable | None = None) -> str:
+        """The mark of what forbids a verdict on a table, or on the paper, from these models; empty for nothing."""
+        facts = dict.fromkeys(one for name in models for one in self.paper.forbidding(name, table))
+        return self.mark(f"no verdict on the paper: {'; '.join(facts)}") if facts else ""
+
+    def because(self, reason: str) -> str:
+        """The verdict on a number that has a reason of its own not to be comparable."""
+        short = self.short(reason)
+        return f"not comparable{': ' if short == reason else ' '}{short}"
+
+    def short(self, reason: str) -> str:
+        """The reason, or where it is long its number."""
+        return reason if len(reason) <= INLINE else self.mark(reason)
+
+    def mark(self, reason: str) -> str:
+        """The number of a reason, in brackets."""
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+        return f"[{self.reasons.index(reason) + 1}]"
+
+    def notes(self) -> list[str]:
+        """Sentences for below a table: the reasons that no table before it has printed."""
+        first, self.printed = self.printed, len(self.reasons)
+        return [f"[{first + place}] {reason}." for place, reason in enumerate(self.reasons[first:], 1)]
+
+
+def sections(
+    paper: Paper, verdicts: Verdicts, figures: Sequence[Block], findings: Sequence[Finding], study: Study
+) -> list[Block]:
     """The paper's tables and figures beside ours, and what its numbers imply, as sections of a report."""
     about = paper.published.paper
     said = [f"{', '.join(about['authors'])}: {about['title']}."]
     said += [f"Its data: {about['data']}.", f"Its split: {about['split']}."]
+    said += _assumed(paper, study)
     blocks: list[Block] = [Heading("The paper's tables"), Bullets(said)]
     blocks += [
-        _layers(table) if table["kind"] == "layers" else paper_table(paper, table) for table in paper.published.tables
+        _layers(table) if table["kind"] == "layers" else paper_table(paper, table, verdicts)
+        for table in paper.published.tables
     ]
-    blocks += [*tracks(paper, study), *claim_blocks(paper), *overheads(paper)]
+    blocks += [*tracks(paper, study), *risk_blocks(paper), *overheads(paper)]
     if figures:
         blocks += [Heading("The paper's figures"), *figures]
     return [*blocks, Heading("What the printed numbers imply"), *implied_blocks(findings)]
+
+
+def _assumed(paper: Paper, study: Study) -> list[str]:
+    """What models do that the paper leaves open, models with the same list of it together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for model in study.models:
+        if model.assumes:
+            unit = "as published" if split_of(study, model) == "published" else f"by {split_of(study, model)}"
+            found.setdefault(model.assumes, []).append(f"{model.name} (split {unit})")
+    return [
+        f"Assumed where the paper is silent, besides the split: {'; '.join(what)}. So {' and '.join(models)}."
+        for what, models in found.items()
+    ]
 
 
 def _layers(table: Mapping[str, Any]) -> Text:
@@ -65,39 +140,88 @@ def _layers(table: Mapping[str, Any]) -> Text:
     )
 
 
-def paper_table(paper: Paper, table: Mapping[str, Any]) -> Table:
+def paper_table(paper: Paper, table: PrintedTable, verdicts: Verdicts | None = None) -> Table:
     """A row for every printed number: as printed, ours with its interval, the difference and the verdict.
 
-    A printed p stands beside Holm's p of our paired tests against the table's reference, a setting beside our config's.
+    A printed p stands beside Holm's p of our paired tests against the table's reference, a setting beside our config's,
+    and below each accuracy what always naming the more frequent class would reach.
     """
     if table["kind"] == "settings":
-        return settings_table(table, paper.settings.get(table.get("model", ""), {}))
-    significance, reasons, rows = table["kind"] == "significance", Reasons(paper.why_not), list[list[str | Cell]]()
-    for place in places(table):
+        return settings_table(table, paper.settings.get(str(table.get("model", "")), {}))
+    verdicts, rows = verdicts or Verdicts(paper), list[list[str | Cell]]()
+    over, unrun = _over(paper.comparisons), _unrun(paper, table)
+    for place in (one for one in places(table) if one.model not in unrun):
         label = place.column["name"]
-        if significance and role(place.column) == "p":
-            cells = _tested(paper, place, table["reference"], reasons)
-            label += " (ours: over patients)"
+        if table["kind"] == "significance" and role(place.column) == "p":
+            cells = _tested(paper, place, table, verdicts)
+            label += f" (ours: {over})"
         else:
-            cells = _value_cells(paper, place, reasons)
+            cells = _value_cells(paper, place, table, verdicts)
             label = "Accuracy" if place.report_cell == ("accuracy", "accuracy") else label
         rows.append([place.row["label"], place.model or NO_MODEL, label, place.text, *cells])
-    notes = [RULE, *_how(table), *(_of_significance(table["reference"]) if significance else []), *reasons.notes]
+    ruled = any(str(getattr(row[-1], "text", row[-1])).startswith(WORDS) for row in rows)
+    notes = [*[RULE] * ruled, INTERVALS, *_how(table), *two_networks(paper.published, table)]
+    if table["kind"] == "significance":
+        notes += _of_significance(paper, table, over)
+    notes += [f"To stand here too, and not run: {', '.join(unrun)}."] * bool(unrun)
     caption = f"{table['id']} ({table['where']}): {table['caption']}; printed beside ours."
-    return Table(caption, HEADER, rows, notes=notes, name=table["id"])
+    rows += _majority_rows(paper, table)
+    return Table(caption, HEADER, rows, notes=[*notes, *verdicts.notes()], name=table["id"])
+
+
+def _unrun(paper: Paper, table: PrintedTable) -> list[str]:
+    """Models without scores of rows that another model of ours stands beside."""
+    several = [names for row in table["rows"] if len(names := models_of(row, table)) > 1]
+    some = [names for names in several if {*names} & {*paper.models}]
+    return list(dict.fromkeys(name for names in some for name in names if name not in paper.models))
 
 
 def _reason(paper: Paper, place: Place, found: Ours | None) -> str:
-    """Why a printed number and ours are not comparable, empty where they are."""
+    """Why a printed number and ours are not comparable whatever the facts, empty where they may be."""
     if why := place.column.get("none") or place.row.get("none"):
         return str(why)
     if not place.model:
         return "no model of ours"
     if found is None:
         return NOT_RUN if place.model not in paper.models else "not scored"
-    if place.printed is None:
-        return "nothing printed"
-    return paper.why_not or ("measure uncertain, see below" if "if" in place.column else "")
+    return "" if place.printed else "nothing printed"
+
+
+def _majority_rows(paper: Paper, table: PrintedTable) -> list[list[str | Cell]]:
+    """For each accuracy, what always naming the more frequent class would reach, and whose accuracy is no higher."""
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for place in places(table):
+        found = ours(paper, place.model, place.column, place.report_cell) if place.model else None
+        always = majority(paper, place) if is_accuracy(place) and found else None
+        if found and always and "none" not in place.column:
+            label = "Accuracy" if place.report_cell == ("accuracy", "accuracy") else place.column["name"]
+            text = f"{always[1] * place.scale:.{max(place.decimals, 1)}f}"
+            below = lines.setdefault((always[0], label, text), [])
+            below += [place.model] * (found.value <= always[1] and place.model not in below)
+    return [
+        [f"Always naming {name}", NO_MODEL, label, NONE, text, NONE, NONE,
+         f"no higher: {', '.join(below)}" if below else "all of ours are higher"]
+        for (name, label, text), below in lines.items()
+    ]  # fmt: skip
+
+
+def two_networks(published: Published, table: PrintedTable) -> list[str]:
+    """Sentences on printed numbers of one name in several tables that are of different networks here."""
+    found = {}
+    for relation in published.relations:
+        if relation["kind"] != "equal":
+            continue
+        by_model: dict[str, str] = {}
+        for place, one in product(relation["values"], published.tables):
+            for row in (row for row in one["rows"] if place.startswith(f"{one['id']}/{row['label']}/")):
+                for model in models_of(row, one)[:1]:
+                    by_model.setdefault(model, f"{one['id']}, {row['label']}")
+        if len(by_model) > 1 and any(said.startswith(f"{table['id']}, ") for said in by_model.values()):
+            parts = [f"{model} ({said})" for model, said in by_model.items()]
+            found[tuple(sorted(by_model))] = (
+                f"Two networks here, though perhaps one in the paper: {' and '.join(parts)}."
+            )
+    return list(found.values())
 
 
 def _how(table: Mapping[str, Any]) -> list[str]:
@@ -113,26 +237,43 @@ def _how(table: Mapping[str, Any]) -> list[str]:
     return [sentence for kind, sentence in said.items() if kind in kinds] + unsure
 
 
-def _of_significance(reference: str) -> list[str]:
+def _over(comparisons: pd.DataFrame) -> str:
+    """What the study's p values are over."""
+    several = not comparisons.empty and set(comparisons["test"]) == {TWO_LEVEL}
+    return "over patients and trainings" if several else "over patients"
+
+
+def _of_significance(paper: Paper, table: PrintedTable, over: str) -> list[str]:
+    seeds, reference = paper.rows["seed"].nunique(), table["reference"]
+    runs = any(column.get("spread") == "runs" for column in table["columns"])
+    spread = "The printed SD is said to be over runs; "
+    if runs and seeds > 1:
+        spread += f"ours is over {seeds} seeds, of the mean over all patients."
+    elif runs:
+        spread += "ours has none, as there is one seed."
+    else:
+        spread += "ours is over patients."
     return [
-        "The printed SD is said to be over runs, ours is over patients.",
-        "The paper says that its means are over runs and does not say what its p values are over; ours are over "
-        "patients, which answers another question.",
+        spread,
+        f"The paper does not say what its p values are over; ours are {over}"
+        + (", which answers another question than one over runs." if over == "over patients" else "."),
         f'Our p: the study\'s paired test against {reference} per region, corrected by Holm; "against" marks a mean '
-        f"difference that does not favour {reference}. reproduced: in every region p meets the printed bound in favour "
-        f"of {reference}; contrary: in some region it meets the bound against {reference}; higher: in some region it "
-        "does not meet the bound.",
+        f"difference that does not favour {reference}.",
     ]
 
 
-def _tested(paper: Paper, place: Place, reference: str, reasons: Reasons) -> list[str | Cell]:
-    """Ours for a printed p, the two cells that it has nothing for, and the verdict."""
-    model, bound, key = place.model, place.printed, key_of(place, place.model)
+def _tested(paper: Paper, place: Place, table: PrintedTable, verdicts: Verdicts) -> list[str | Cell]:
+    """Ours for a printed p, the two cells that it has nothing for, and the verdict.
+
+    reproduced: in every region p meets the printed bound in favour of the reference; contrary: in some region it meets
+    it against the reference; higher: in some region it does not meet it.
+    """
+    model, bound, key, reference = place.model, place.printed, key_of(place, place.model), table["reference"]
     own = declared_tests(paper.comparisons, model, reference, place.column)
     if model == reference or own.empty:
         run = {model, reference} <= set(paper.models)
         why = "the reference itself" if model == reference else "this pair was not declared" if run else NOT_RUN
-        return [why, NONE, NONE, reasons.cell(why)]
+        return [why, NONE, NONE, verdicts.because(why)]
     sign = 1 if METRICS[place.column["metric"]].better == "higher" else -1
     shown, met, contrary = [], [], []
     for row in own.to_dict("records"):
@@ -143,8 +284,7 @@ def _tested(paper: Paper, place: Place, reference: str, reasons: Reasons) -> lis
     said = "reproduced" if all(met) else "higher"
     if contrary:
         said = f"contrary in {', '.join(contrary)}"
-    if why := "nothing printed" if bound is None else paper.why_not:
-        said = reasons.cell(why, said if bound else "")
+    said = verdicts.of_table(table, [model, reference], said) if bound else verdicts.because("nothing printed")
     p, of_p = cells_of(replace(key, against=reference), {"p_holm": ", ".join(shown), "verdict": said})
     return [p, "none: a p", "none: a p", of_p]
 
@@ -194,17 +334,16 @@ def tracks(paper: Paper, study: Study) -> list[Block]:
     """Tables of models under the one protocol beside the same models under their own recipes."""
     native, blocks = native_of(study), list[Block]()
     for table in paper.published.tables:
-        reasons, found = Reasons(paper.why_not), places(table) if table["kind"] == "scores" else []
+        found = places(table) if table["kind"] == "scores" else []
         shown = [place for place in found if place.model in native and "none" not in place.column]
-        rows = [_track_row(paper, place, (place.model, native[place.model]), reasons) for place in shown]
+        rows = [_track_row(paper, place, (place.model, native[place.model])) for place in shown]
         if rows:
             caption = f"{table['id']}: one protocol for all models beside each model's own recipe."
-            name = f"{table['id']}, two recipes"
-            blocks.append(Table(caption, TRACK_HEADER, rows, notes=[*TRACK_NOTES, *reasons.notes], name=name))
+            blocks.append(Table(caption, TRACK_HEADER, rows, notes=TRACK_NOTES, name=f"{table['id']}, two recipes"))
     return blocks
 
 
-def _track_row(paper: Paper, place: Place, pair: tuple[str, str], reasons: Reasons) -> list[str | Cell]:
+def _track_row(paper: Paper, place: Place, pair: tuple[str, str]) -> list[str | Cell]:
     column, scale, digits = place.column, place.scale, place.decimals
     keys = [key_of(place, model) for model in pair]
     found = [ours(paper, model, column) for model in pair]
@@ -215,11 +354,10 @@ def _track_row(paper: Paper, place: Place, pair: tuple[str, str], reasons: Reaso
     head = [place.row["label"], column["name"], place.text, *values]
     gap = difference(paper.rows, *pair, column)
     if gap is None:
-        return [*head, NONE, NONE, NONE, reasons.cell(NOT_RUN)]
+        return [*head, NONE, NONE, NONE, NOT_RUN]
     value, interval, shown = gap_cells(gap, "native", scale, digits)
     tests = declared_tests(paper.comparisons, *pair, column)
     p, said = _tested_pair(tests, pair[1]) if len(tests) else ("not declared", f"{shown} (interval only)")
-    said = reasons.cell(paper.why_not, said) if paper.why_not else said
     texts = {"difference": value, "ci": interval, "p_holm": p, "verdict": said}
     return [*head, *cells_of(replace(keys[1], against=pair[0]), texts)]
 
@@ -279,36 +417,6 @@ def _costs_of(paper: Paper, pair: tuple[str, str]) -> list[dict[Any, Any]]:
     return [{}, {}]
 
 
-class Reasons:
-    """Reasons why numbers are not comparable, numbered below a table where they are long."""
-
-    def __init__(self, why_not: str) -> None:
-        self.why_not, self.long = why_not, list[str]()
-
-    def cell(self, reason: str, would_be: str = "") -> str:
-        """Verdict of a number that is not comparable; ``would_be`` is what the rule says of it."""
-        also = would_be.removeprefix("not comparable: ")
-        rule = "" if not would_be else f" (would be: {would_be})" if also == would_be else f" (and {also})"
-        if reason == self.why_not:
-            return f"not comparable{rule}"
-        short = self.short(reason)
-        return f"not comparable{': ' if short == reason else ' '}{short}{rule}"
-
-    def short(self, reason: str) -> str:
-        """The reason, or where it is long its number."""
-        if len(reason) <= INLINE:
-            return reason
-        if reason not in self.long:
-            self.long.append(reason)
-        return f"[{self.long.index(reason) + 1}]"
-
-    @property
-    def notes(self) -> list[str]:
-        """Sentences for below the table."""
-        found = [f"not comparable, all of this study: {self.why_not}"] if self.why_not else []
-        return [*found, *(f"[{number}] {reason}." for number, reason in enumerate(self.long, 1))]
-
-
 def key_of(place: Place, model: str) -> Key:
     """What a model's number beside a printed one shows: a mean over patients or runs, or a measure of pooled counts.
 
@@ -322,14 +430,13 @@ def key_of(place: Place, model: str) -> Key:
     return Key(model, str(column.get("history") or column.get("metric") or ""), region, statistic)
 
 
-def _value_cells(paper: Paper, place: Place, reasons: Reasons) -> list[str | Cell]:
+def _value_cells(paper: Paper, place: Place, table: PrintedTable, verdicts: Verdicts) -> list[str | Cell]:
     """Ours, its interval, the difference and the verdict, each with the reason where there is none."""
     column, printed, scale, digits = place.column, place.printed, place.scale, place.decimals
     found = ours(paper, place.model, column, place.report_cell) if place.model else None
     why = _reason(paper, place, found)
     if found is None:
-        return [reasons.short(why), NONE, NONE, reasons.cell(why)]
-    said = verdict(printed, found, column) if printed and "none" not in column else ""
+        return [verdicts.short(why), NONE, NONE, verdicts.because(why)]
     gap = "nothing printed" if printed is None else f"{(found.value - printed.number) * scale:+.{digits}f}"
     value = f"{found.value * scale:.{digits}f}"
     if "±" in place.text and printed and not math.isnan(found.sd):
@@ -340,21 +447,30 @@ def _value_cells(paper: Paper, place: Place, reasons: Reasons) -> list[str | Cel
         ends = "none: one value per training"
     else:
         ends = "none: a count" if digits == 0 else "none: fewer than two patients"
-    key, said = key_of(place, place.model), reasons.cell(why, said) if why else said
+    said = verdicts.because(why) if why or printed is None else ""
+    if printed and not why:
+        uncertain = f"{column['name']} is the same measure as ours, see below" if "if" in column else ""
+        said = verdicts.of_table(table, [place.model], verdict(printed, found, column), uncertain)
+    key = key_of(place, place.model)
     return [*cells_of(key, {key.statistic: value, "ci": ends, "difference_from_printed": gap, "verdict": said})]
 
 
 def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
-    """All findings in one table, contradictions first, and how many there are of each verdict."""
+    """All findings that do not simply hold, contradictions first, and how many there are of each verdict."""
     if not findings:
         return [Text("No relation among the printed numbers could be checked.")]
-    rows: list[list[str | Cell]] = [[finding.verdict, finding.relation, finding.said] for finding in findings]
-    return [
-        Text(
-            f"{summary(findings)} A contradiction means that the printed numbers cannot all be what they are called; a "
-            "conditional one means so only if the assumption at the end of its sentence holds, which the paper does "
-            "not state. Neither says which number is wrong, or why. Unsupported: the paper says so in words, and "
-            "prints no number for it."
-        ),
-        Table("Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True),
-    ]
+    *doubtful, holds = VERDICTS
+    rows: list[list[str | Cell]] = [
+        [finding.verdict, finding.relation, finding.said]
+        for verdict in doubtful for finding in findings if finding.verdict == verdict
+    ]  # fmt: skip
+    said = Text(
+        f"{summary(findings)} A contradiction means that the printed numbers cannot all be what they are called; a "
+        "conditional one means so only if the assumption at the end of its sentence holds, which the paper does "
+        "not state. Neither says which number is wrong, or why. Unsupported: the paper says so in words, and prints no "
+        f"number for it. What is {holds} is listed by `benchmark implied`."
+    )
+    table = Table(
+        "Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True
+    )
+    return [said, table] if rows else [said]

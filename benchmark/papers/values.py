@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from benchmark.papers.published import COUNTED, Interval, Published, Value, cell, role
+from benchmark.papers.comparable import Made, conditions, forbidding
+from benchmark.papers.published import COUNTED, Interval, PrintedTable, Published, Value, cell, models_of, role
 from benchmark.report.tables import of_pair
 from benchmark.scoring.counts import SLICE, ReportCell, measure_of, report_cell
 from benchmark.scoring.metrics import EVERY
@@ -28,16 +29,18 @@ of one): a wider one meets nearly any printed number."""
 class Paper:
     """What a report sets beside its own numbers: what the paper printed, and all scores that the study has.
 
-    ``scores`` holds every row, counts and slices included; ``comparisons`` is the study's. ``settings`` maps a model
-    to its configs' values by id, ``histories`` maps a run's id to its training history, ``costs`` is ``costs.csv``.
-    ``why_not`` is the study's reason why no number is a verdict on the paper, empty where there is none.
+    ``scores`` holds every row, counts and slices included; ``comparisons`` is the study's and ``costs`` its
+    ``costs.csv``. ``settings`` maps a model to its configs' values by id, ``made`` to how its numbers were made, and
+    ``histories`` a run's id to its training history. ``not_comparable`` is a reason of the study's own why no number is
+    a verdict on the paper, or empty.
     """
 
     published: Published
     scores: pd.DataFrame
     comparisons: pd.DataFrame
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    why_not: str = ""
+    made: Mapping[str, Made] = field(default_factory=dict)
+    not_comparable: str = ""
     histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     costs: pd.DataFrame | None = None
 
@@ -51,9 +54,21 @@ class Paper:
         """Models with scores."""
         return list(pd.unique(self.rows["model"]))
 
+    def forbidding(self, model: str, table: PrintedTable | None = None) -> list[str]:
+        """Facts that forbid a verdict on a table's numbers, or on the paper as a whole, from those of a model."""
+        found = forbidding(self.published.facts(table), self.made.get(model))
+        return found + [self.not_comparable] * bool(self.not_comparable)
+
+    def conditions(self, model: str, table: PrintedTable | None = None) -> list[str]:
+        """What a verdict on a table's numbers, or any, takes for granted, as the paper does not state it."""
+        return conditions(self.published.facts(table), self.made.get(model))
+
 
 class Place(NamedTuple):
-    """A cell of a printed table with text in it, by its row and column, and our model that it is set beside, or ""."""
+    """A cell of a printed table with text in it, by its row and column, and our model that it is set beside, or "".
+
+    A row that several models stand beside has its cells once for each of them.
+    """
 
     row: Mapping[str, Any]
     column: Mapping[str, Any]
@@ -92,12 +107,12 @@ class Place(NamedTuple):
 def places(table: Mapping[str, Any]) -> Iterator[Place]:
     """All cells of a printed table with text in them, row by row; one of two readings twice, the second after it."""
     for row in table["rows"]:
-        model = row.get("model") or ("" if "none" in row else table.get("model", ""))
-        for column, text in zip(table["columns"], row["values"], strict=True):
-            if text is not None:
-                yield Place(row, column, model, text)
-                if "or" in column:
-                    yield Place(row, {**column, **column["or"]}, model, text)
+        for model in models_of(row, table) or [""]:
+            for column, text in zip(table["columns"], row["values"], strict=True):
+                if text is not None:
+                    yield Place(row, column, model, text)
+                    if "or" in column:
+                        yield Place(row, {**column, **column["or"]}, model, text)
 
 
 def ours(paper: Paper, model: str, column: Mapping[str, Any], of: ReportCell = ("", "")) -> Ours | None:
@@ -109,13 +124,36 @@ def ours(paper: Paper, model: str, column: Mapping[str, Any], of: ReportCell = (
     if "history" in column:
         return estimates.kept_epoch(paper.histories, model, column["history"])
     if column.get("aggregate", "patients") == "patients":
-        return estimates.mean(estimates.patient_scores(paper.rows, model, column.get("metric"), regions_of(column)))
+        metric, regions = column.get("metric"), regions_of(column)
+        found = estimates.mean(estimates.patient_scores(paper.rows, model, metric, regions))
+        if found is not None and column.get("spread") == "runs":
+            found = replace(found, sd=estimates.spread_over_seeds(paper.rows, model, metric, regions))
+        return found
     counts, measure = estimates.region_counts(paper.rows, model, regions_of(column)), _measure(column, of)
     if not len(counts) or measure is None:
         return None
     if of[1] == "support":
         return Ours(float(np.squeeze(measure(counts.sum(axis=0)))), patients=len(counts))
     return estimates.pooled_measure(counts, measure)
+
+
+def is_accuracy(place: Place) -> bool:
+    """Whether a printed number is a share of voxels or slices that are right."""
+    return role(place.column) in ("accuracy", "global_accuracy") or place.report_cell == ("accuracy", "accuracy")
+
+
+def majority(paper: Paper, place: Place) -> tuple[str, float] | None:
+    """What an accuracy has to beat: the more frequent class, and how often always naming it would have been right.
+
+    It is taken over what the model was tested on as the accuracy itself is; None where there are no counts.
+    """
+    counts = estimates.region_counts(paper.rows, place.model, regions_of(place.column))
+    if not len(counts):
+        return None
+    pooled = counts if place.column.get("aggregate", "patients") == "patients" else counts.sum(axis=0)
+    tp, fp, fn, tn = np.moveaxis(pooled, -1, 0)
+    tumour = float(((tp + fn) / (tp + fp + fn + tn)).mean())
+    return ("tumour", tumour) if tumour > 0.5 else ("no tumour", 1 - tumour)
 
 
 def _measure(column: Mapping[str, Any], of: ReportCell) -> Any:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.report.document import Block, Cell, Heading, Key, Table, cells_of
+from benchmark.report.document import Block, Cell, Heading, Key, Table, Text, cells_of
 from benchmark.report.tables import NONE, gap_cells
 from benchmark.scoring.counts import POOLED_MEASURES, SLICE, report_cell
 from benchmark.scoring.metrics import COUNTS
@@ -75,8 +75,13 @@ def split_pairs(study: Study) -> list[SplitPair]:
 
 
 def split_blocks(scores: pd.DataFrame, study: Study, metrics: Sequence[str], titles: Mapping[str, str]) -> list[Block]:
-    """A section with one table per model that a study runs under two splits; nothing where it does not."""
-    found: list[Block] = [split_table(scores, pair, metrics, titles) for pair in split_pairs(study)]
+    """A section with one table per model under two splits, or a sentence on who was not run; nothing without such."""
+    run, found = set(with_models(scores)["model"]), list[Block]()
+    for pair in split_pairs(study):
+        if absent := [name for name in pair.models if name not in run]:
+            found.append(Text(f"{pair.honest} and {pair.other}, by {pair.split}: {' and '.join(absent)} not run."))
+        else:
+            found.append(split_table(scores, pair, metrics, titles))
     return [Heading("One model under two splits"), *found] if found else []
 
 
@@ -98,14 +103,12 @@ def split_table(scores: pd.DataFrame, pair: SplitPair, metrics: Sequence[str], t
             texts = cells(own, pair, metric, region)
             rows.append([f"{name}, {kind}", region, *_keyed(texts, pair, metric, region, kind)])
     if not rows:
-        absent = [name for name in pair.models if name not in set(own["model"])]
-        why = f"not comparable: {' and '.join(absent)} not run" if absent else "not comparable: not scored"
-        rows = [[*[NONE] * 6, why, "0"]]
+        rows = [[*[NONE] * 6, "not comparable: not scored", "0"]]
     return Table(
         f"{pair.honest} under two splits ({pair.other}: by {pair.split}).",
         [name.format(split=pair.split) for name in HEADER],
         rows,
-        notes=[note.format(split=pair.split, share=_share(own, pair)) for note in NOTES],
+        notes=[*(note.format(split=pair.split, share=_share(own, pair)) for note in NOTES), *_always(own, pair)],
         name=f"{pair.honest} under two splits",
     )
 
@@ -128,6 +131,17 @@ def _measures(own: pd.DataFrame, metrics: Sequence[str]) -> list[tuple[str, str]
 def _shared_counts(own: pd.DataFrame, pair: SplitPair, region: str) -> np.ndarray:
     """Counts of the patients tested under both splits, shape (patients, 2, 4); empty where there are none."""
     return estimates.shared_counts(own, *pair.models, [region])[:, :, 0]
+
+
+def _always(own: pd.DataFrame, pair: SplitPair) -> list[str]:
+    """What a classifier's accuracy has to beat: always naming the more frequent class, under each of the splits."""
+    counts = _shared_counts(own, pair, SLICE).sum(axis=0)
+    if not counts.any():
+        return []
+    tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
+    honest, other = np.maximum(tp + fn, fp + tn) / (tp + fp + fn + tn)
+    said = f"{honest:.3f} by patient and {other:.3f} by {pair.split}"
+    return [f"Always naming the more frequent class has this accuracy over slices, pooled: {said}."]
 
 
 def _share(own: pd.DataFrame, pair: SplitPair) -> str:

@@ -22,8 +22,10 @@ from benchmark.stats.seeds import TWO_LEVEL
 from benchmark.studies.bundle import KEEP
 from benchmark.studies.study import Study
 
-MISSES = ("9 to 35%", "4 to 7%")
-"""Share of 95% intervals of a mean that missed on 10 patients and from 50 on, by metric and region (``rates.csv``)."""
+MISSES = {10: "9 to 35%", 18: "5 to 24%", 50: "4 to 7%", 250: "5 to 5%"}
+"""Share of 95% intervals of a mean that missed, by metric and region, on so many patients (``rates.csv``)."""
+EVERYONE = "all models"
+"""Whom a deviation holds for that a study declares for a whole track."""
 FEW = 50
 """Patients from which on bootstrap intervals were found to hold what they promise (research/calibration)."""
 
@@ -39,9 +41,11 @@ def cautions(results: Results) -> list[str]:
         found.append(f"Runs without scores: {len(results.missing)} of {total} (listed under Data and runs).")
     found += _too_few(results.comparisons)
     if (count := scores["patient_id"].nunique()) < FEW:
+        near = min(MISSES, key=lambda patients: abs(patients - count))
         found.append(
             f"Bootstrap intervals on {count} patients are too narrow: in simulations, nominal 95% intervals missed the "
-            f"true mean in {MISSES[0]} of studies with 10 patients, and in {MISSES[1]} with {FEW} or more."
+            f"true mean in {MISSES[near]} of studies with {near} patients, by metric and region, and in {MISSES[FEW]} "
+            f"with {FEW}."
         )
     lost = scores[scores["note"] == "missing prediction"]
     if len(lost):
@@ -95,7 +99,12 @@ def _unlearned(results: Results) -> list[str]:
     for name in results.models:
         counts = patient_counts(results.rows(name), name, SLICE).sum(axis=0)
         if counts.any() and not beats_majority(counts):
-            found.append(f"{name} has not learned: always naming the more frequent class is right at least as often.")
+            tp, fp, fn, tn = counts
+            word, most = max(("tumour", tp + fn), ("no tumour", fp + tn), key=lambda one: one[1])
+            found.append(
+                f"{name} has not learned: it is right in {(tp + tn) / counts.sum():.1%} of the slices, always naming "
+                f"{word} in {most / counts.sum():.1%}."
+            )
     return found
 
 
@@ -143,18 +152,20 @@ def _fold_cautions(results: Results) -> list[str]:
     if len(study.folds) < (of := len(partitions[0])):
         tested = "not every patient was tested" if len(partitions) == 1 else "not every patient was tested by each seed"
         found.append(f"Only {len(study.folds)} of {of} folds were run: {tested}.")
-    for name in results.apart_models:
-        found.append(f"{name} follows another split, with patients on both sides: its scores stand apart.")
+    if apart := results.apart_models:
+        follow, whose = ("follows", "its") if len(apart) == 1 else ("follow", "their")
+        found.append(
+            f"{', '.join(apart)} {follow} another split, with patients on both sides: {whose} scores stand apart."
+        )
     return found
 
 
 class Deviation(NamedTuple):
-    """Whom a setting holds for, its id and its value; ``recipe`` where only a native model's own recipe has it."""
+    """Whom a setting holds for, its id and its value."""
 
     model: str
     key: str
     value: str
-    recipe: bool = False
 
 
 def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> list[Deviation]:
@@ -166,9 +177,9 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
     """
     identical = [model for model in study.models if model.track != "native"]
     shared, own, native = study.settings, study.set_native, len(identical) < len(study.models)
-    everyone = "all models of the identical track" if native else "all models"
+    everyone = f"{EVERYONE} of the identical track" if native else EVERYONE
     rows = [Deviation(everyone, key, short(value)) for key, value in shared.items()]
-    rows += [Deviation("all models of the native track", key, short(value)) for key, value in own.items() if native]
+    rows += [Deviation(f"{EVERYONE} of the native track", key, short(value)) for key, value in own.items() if native]
     for model in study.models:
         if model.track == "native":
             # It is set beside its bundle's plain model of the identical track, else beside the first there.
@@ -181,17 +192,14 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
 
 
 def in_words(rows: Sequence[Deviation]) -> str:
-    """Deviations in one sentence, by model; recipes, which are long and would hide the rest, by their name only."""
+    """Deviations of all models of a track in one sentence, and that there are others of single models."""
     by_model: dict[str, list[str]] = {}
     for row in rows:
-        settings = by_model.setdefault(row.model, [])
-        if not row.recipe:
-            settings.append(f"{row.key} = {row.value}")
-    recipes = {row.model for row in rows if row.recipe}
-    more = "the rest of its own recipe under Data and runs"
-    return ", ".join(
-        f"{', '.join(settings + [more] * (model in recipes))} ({model})" for model, settings in by_model.items()
-    )
+        if row.model.startswith(EVERYONE):
+            by_model.setdefault(row.model, []).append(f"{row.key} = {row.value}")
+    shared = [f"{', '.join(settings)} ({model})" for model, settings in by_model.items()]
+    own = [row.model for row in rows if not row.model.startswith(EVERYONE)]
+    return "; ".join([*shared, *["what single models change is under Data and runs"] * bool(own)])
 
 
 def _recipe(
@@ -202,7 +210,7 @@ def _recipe(
     changed = [key for key in ids if key not in said]
     kept = [key for key in shared if key not in said and key not in changed]
     return [
-        *(Deviation(name, key, short(differences[key][name]), recipe=key not in shared) for key in changed),
+        *(Deviation(name, key, short(differences[key][name])) for key in changed),
         *(Deviation(name, key, short(shared[key])) for key in kept),
     ]
 

@@ -13,6 +13,7 @@ from benchmark.base.files import write_json, write_text
 from benchmark.papers import figures as paper_figures
 from benchmark.papers import implied
 from benchmark.papers import tables as papers
+from benchmark.papers.claims import box
 from benchmark.report import costs, evidence, figures, probabilities, tables
 from benchmark.report.document import (
     CELL_COLUMNS,
@@ -28,14 +29,16 @@ from benchmark.report.document import (
 )
 from benchmark.report.latex import to_latex
 from benchmark.report.splits import split_blocks
-from benchmark.results.opening import cautions, deviations, findings, plateaus
+from benchmark.results.opening import EVERYONE, cautions, deviations, findings, plateaus
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
+from benchmark.stats.estimates import patient_counts
 from benchmark.stats.families import GATED, PRIMARY, family_sizes
-from benchmark.stats.patients import summarise
 from benchmark.studies.study import Study
 
+LISTED = 6
+"""Differences up to which a sentence names them; the table has them all."""
 MOST_PAIRS = 40
 """Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
 
@@ -47,7 +50,7 @@ def write(results: Results, folder: Path, private_figures: Path | None = None) -
     report, or are not drawn at all.
     """
     drawn = _draw_numbers(results, folder / "figures") + _draw_panels(results, folder, private_figures)
-    blocks = build(results, drawn, beside_paper(results, folder, private_figures))
+    blocks = build(results, drawn, *beside_paper(results, folder, private_figures))
     record(results, blocks, folder)
     write_text(folder / "report.tex", to_latex(blocks))
     write_text(folder / "report.md", to_markdown(blocks))
@@ -63,8 +66,10 @@ def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
     write_json(folder / "report.json", {"made_from": results.files(folder)})
 
 
-def build(results: Results, drawn: Sequence[Figure], of_paper: Sequence[Block] = ()) -> list[Block]:
-    """Put the whole report together: ``drawn`` are its figures, ``of_paper`` what is set beside a paper."""
+def build(
+    results: Results, drawn: Sequence[Figure], claims: Sequence[Block] = (), of_paper: Sequence[Block] = ()
+) -> list[Block]:
+    """Put the whole report together: ``drawn`` are its figures, ``claims`` and ``of_paper`` what is beside a paper."""
     study = results.study
     blocks: list[Block] = [Heading(study.title or study.name, 1)]
     if results.phantom:
@@ -73,7 +78,7 @@ def build(results: Results, drawn: Sequence[Figure], of_paper: Sequence[Block] =
             "show that the software works; they say nothing about brain tumours."
         )
         blocks.append(Text(said, bold=True))
-    blocks += [Heading("Read this first"), Bullets(cautions(results))]
+    blocks += [*claims, Heading("Read this first"), Bullets(cautions(results))]
     blocks += [Heading("Result in short"), Bullets(findings(results)), *of_paper]
     metrics, declared = results.metrics, study.compare["metrics"]
     titles = {name: metric.title for name, metric in metrics.items()}
@@ -86,6 +91,8 @@ def build(results: Results, drawn: Sequence[Figure], of_paper: Sequence[Block] =
     if lesions := tables.lesion_table(results.lesions):
         of_scores += [Heading("Lesions"), lesions]
     of_scores += costs.blocks(results.costs)
+    if others := _tables(results, declared=False):
+        of_scores += [Heading("Metrics that were not declared for comparison"), *others]
     there = set(pd.unique(results.scores["metric"]))
     rules = tables.rules_table([name for name in metrics if name in there], metrics)
     known = tables.notes_table(results.scores) or Text(
@@ -134,7 +141,11 @@ def _runs(results: Results) -> list[Block]:
     if kinds := plateaus(results):
         items.append(f"How trainings ended: {'; '.join(f'{name}, {_endings(own)}' for name, own in kinds.items())}.")
     blocks: list[Block] = [Heading("Data and runs"), Bullets(items)]
-    if rows := [one[:3] for one in deviations(study, results.differences)]:
+    changed: dict[tuple[str, str], list[str]] = {}
+    for one in deviations(study, results.differences):
+        if one.model.startswith(EVERYONE) or one.key.partition("#")[0] not in results.differences:
+            changed.setdefault((one.key, one.value), []).append(one.model)
+    if rows := [(", ".join(models), *what) for what, models in changed.items()]:
         blocks.append(Table("Deviations from the protocol.", ["Model", "Id", "Value"], rows, wrap=True))
     if results.differences:
         blocks.append(tables.differences_table(results.differences))
@@ -149,18 +160,8 @@ def _endings(kinds: Sequence[str]) -> str:
 
 
 def _comparison(results: Results) -> list[Block]:
-    blocks: list[Block] = [Heading("Comparison")]
-    tests, summary, metrics = results.comparisons, results.summary, results.metrics
-    joined = summarise(results.ensemble_scores)
-    declared = results.study.compare["metrics"]
-    groups = tables.metric_groups(declared, list(pd.unique(summary["metric"])), metrics)
-    for names in groups:
-        if names[0] not in declared and not any(isinstance(block, Heading) and block.level == 3 for block in blocks):
-            blocks.append(Heading("Metrics that were not declared for comparison", 3))
-        table = tables.comparison_table(summary, tests, names, metrics)
-        if len(joined):
-            table = probabilities.with_ensembles(table, joined, names, metrics, results.ensemble_of)
-        blocks.append(table)
+    tests, metrics, declared = results.comparisons, results.metrics, results.study.compare["metrics"]
+    blocks: list[Block] = [Heading("Comparison"), *_tables(results, declared=True)]
     if tests.empty:
         return blocks
     blocks += [Heading("Declared comparisons"), tables.pairwise_table(tests, metrics[declared[0]])]
@@ -179,13 +180,36 @@ def _comparison(results: Results) -> list[Block]:
     return [*blocks, Bullets([*others, *overall, "All rows are in comparisons.csv."]), *([power] if power else [])]
 
 
+def _tables(results: Results, declared: bool) -> list[Block]:
+    """Tables of means, of the metrics that were declared for comparison or of those that were not."""
+    summary, metrics, first = results.summary, results.metrics, results.study.compare["metrics"]
+    found = list[Block]()
+    for names in tables.metric_groups(first, list(pd.unique(summary["metric"])), metrics):
+        if (names[0] in first) == declared:
+            table = tables.comparison_table(summary, results.comparisons, names, metrics)
+            notes = [*table.notes, *(_always(results) if "accuracy" in names else [])]
+            found.append(replace(table, notes=notes, name="Comparison"))
+    return found
+
+
+def _always(results: Results) -> list[str]:
+    """What an accuracy has to beat: always naming no tumour, on the patients of the first model."""
+    scores, shares = results.scores, []
+    model = str(scores["model"].iloc[0])
+    for region in pd.unique(scores["region"]):
+        tp, fp, fn, tn = patient_counts(results.rows(model), model, str(region)).T
+        if len(tp):
+            shares.append(f"{region} {((fp + tn) / (tp + fp + fn + tn)).mean():.3f}")
+    return [f"Always naming no tumour has this accuracy: {', '.join(shares)}."] * bool(shares)
+
+
 def _other_metric(tests: pd.DataFrame, metric: Metric) -> str:
     own = tests[tests["metric"] == metric.name].to_dict("records")
     shown = [
         f"{row['region']}: {tables.verdict(row)} than {row['model_b' if row['verdict'] == 'a better' else 'model_a']}"
         for row in own if row["significant"]
     ]  # fmt: skip
-    listed = f" ({'; '.join(shown)})" if shown else ""
+    listed = f" ({'; '.join(shown)})" if 0 < len(shown) <= LISTED else ""
     said = f"{metric.title}: {len(shown)} of {len(own)} declared comparisons show a difference{listed}."
     shut = not tests.loc[tests["family"] == PRIMARY, "significant"].all()
     if gated := sum(row["family"] == GATED for row in own) * shut:
@@ -289,10 +313,13 @@ def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[F
     return drawn if public else []
 
 
-def beside_paper(results: Results, folder: Path, private: Path | None) -> list[Block]:
-    """The sections that set the study beside its paper; none in a study on no paper."""
+def beside_paper(results: Results, folder: Path, private: Path | None) -> tuple[list[Block], list[Block]]:
+    """The paper's claims beside what is shown, and the sections on its numbers; nothing in a study on no paper."""
     if results.paper is None:
-        return []
+        return [], []
     public = results.manifest.pictures == "public"
     drawn = paper_figures.draw_all(folder, results.paper, results.study.name, results.panels, public, private)
-    return papers.sections(results.paper, drawn, implied.findings(results.paper.published), results.study)
+    verdicts = papers.Verdicts(results.paper)
+    claims = box(results.paper, verdicts)
+    found = implied.findings(results.paper.published)
+    return claims, papers.sections(results.paper, verdicts, drawn, found, results.study)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from benchmark.report.costs import costs
 from benchmark.report.document import CELL_COLUMNS
 from benchmark.report.figures import Panel
 from benchmark.report.tables import Metrics, in_unit
+from benchmark.results.made import made
 from benchmark.results.panels import panels
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import SLICE, merge_parts
@@ -430,8 +430,9 @@ class Results:
                 keys = [row["config"] for row in table["rows"] if "config" in row]
                 settings[name] = {key: _at(self.configs[name], key) for key in keys}
                 settings[name]["modalities"] = ", ".join(self.cases.manifest.modalities)
-        why_not = self.study.not_comparable
-        return Paper(self.published, self.every, self.comparisons, settings, why_not, self.histories, self.costs)
+        why = self.study.not_comparable
+        tests, histories = self.comparisons, self.histories
+        return Paper(self.published, self.every, tests, settings, made(self), why, histories, self.costs)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -572,7 +573,8 @@ def _of_runs(results: Results) -> list[str]:
         first = recorded.runs[changed[0]].overrides
         extra = {k: v for k, v in first.items() if declared.get(changed[0], {}).get(k) != v}
         found.append(
-            f"{len(changed)} runs were made with other settings than study.json declares: {json.dumps(extra)}."
+            f"{len(changed)} runs were made with other settings than study.json declares now: {', '.join(extra)} "
+            "(provenance.json)."
         )
     return found
 

@@ -93,6 +93,15 @@ def mean(values: pd.Series) -> Measured | None:
     return Measured(float(values.mean()), float(low[0]), float(high[0]), sd, len(values))
 
 
+def spread_over_seeds(
+    rows: pd.DataFrame, model: str, metric: str | None, regions: Sequence[str] | None = None
+) -> float:
+    """SD over seeds of the mean over patients, as papers print it "over runs"; NaN with one seed."""
+    seeds = rows[rows["model"] == model].groupby("seed")
+    means = pd.Series([patient_scores(own, model, metric, regions).mean() for _, own in seeds])
+    return float(means.std(ddof=1))
+
+
 def mean_difference(
     rows: pd.DataFrame, first: str, second: str, metric: str | None, regions: Sequence[str] | None = None
 ) -> Measured | None:

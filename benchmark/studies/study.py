@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import project
-from benchmark.base.declared import FileName, Names, Numbers, Record, read
+from benchmark.base.declared import FileName, Name, Names, Numbers, Record, read
 from benchmark.base.declared import check as checked
 from benchmark.base.files import complete_files
 from benchmark.base.records import InputError, Run, model_name
@@ -32,7 +32,7 @@ class Model(Record):
     With the track ``native`` it follows its bundle's own recipe where that says anything. It may have a ``split`` other
     than the study's, and ``folds`` of its own, as another split has another number of them. With ``stages``, the names
     of a classifier and a segmenter of the study, it is trained nowhere: it is the segmenter's label maps in the slices
-    that the classifier of the same fold and seed lets through.
+    that the classifier of the same fold and seed lets through. ``assumes`` says what it does that a paper leaves open.
     """
 
     bundle: FileName
@@ -44,6 +44,7 @@ class Model(Record):
     folds: Numbers | None = None
     set: dict[str, Any] = Field(default_factory=dict)
     stages: Pair | tuple[()] = ()
+    assumes: tuple[Name, ...] = ()
 
     @property
     def name(self) -> str:
@@ -97,9 +98,9 @@ class Study(Record):
     folds. With "shared" all seeds have these. The publisher's split is always shared. ``set`` holds the declared
     deviations from the protocol for every model of the track ``identical``, ``set_native`` for those of the track
     ``native``, and ``deviations`` says why. ``scores`` are metrics of ``ON_REQUEST``, scored beside the usual ones. The
-    test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` says why no number
-    here is a verdict on a paper. A ``study.json`` that ``extends`` another study takes from it each entry that it does
-    not have. ``version`` is that of the file's format.
+    test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` is a reason,
+    besides those that the runs' records give, why no number here is a verdict on a paper. A ``study.json`` that
+    ``extends`` another study takes from it each entry that it does not have. ``version`` is that of the file's format.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]

@@ -2,6 +2,7 @@
 
 import json
 
+from benchmark.papers.comparable import Made
 from helpers.project import REPOSITORY
 
 REPORTS = REPOSITORY / "reports"
@@ -24,3 +25,15 @@ def write(tmp_path, **content):
 def lines(table):
     """Rows of a made table as texts."""
     return [[cell if isinstance(cell, str) else cell.text for cell in row] for row in table.rows]
+
+
+def alike(published, model, **changes):
+    """How a model's numbers would be made if nothing that the paper states forbade a verdict on its tables."""
+    facts = published.facts() or {}
+    return Made(
+        **{
+            "data": facts.get("data", ["lgg"])[0], "cases": facts.get("cases", 9), "published": facts.get("cases", 9),
+            "size": tuple(facts.get("size", ())), "split": facts.get("split", "patient"), "pretrained": True,
+            "track": facts.get("track", "native"), **changes,
+        }
+    )  # fmt: skip

@@ -111,6 +111,30 @@ def test_fusion_keeps_modalities_apart_in_the_stem_and_mixes_them_in_the_first_b
     assert (early.stem(x) - early.stem(changed)).abs().amax(dim=(0, 2, 3)).gt(0).all()
 
 
+def own_share(network: LAResUNet, layer: nn.Module) -> list[float]:
+    """Share of each modality in the gradient, by the input, of its own quarter of a layer's channels."""
+    found: list[torch.Tensor] = []
+    handle = layer.register_forward_hook(lambda _, __, output: found.append(output))
+    x = torch.randn(1, 4, 32, 32, requires_grad=True)
+    network(x)
+    handle.remove()
+    shares = []
+    for modality, group in enumerate(found[0].chunk(4, dim=1)):
+        (gradient,) = torch.autograd.grad(group.square().sum(), x, retain_graph=True)
+        by_modality = gradient.abs().sum(dim=(0, 2, 3))
+        shares.append(float(by_modality[modality] / by_modality.sum()))
+    return shares
+
+
+def test_by_gradients_only_the_first_block_sees_one_modality_alone_and_the_next_resolution_mostly_its_own() -> None:
+    torch.manual_seed(0)
+    network = LAResUNet(2, 4, 3).eval()
+    assert own_share(network, network.first.main[0]) == [1.0] * 4
+    for layer in (network.down[0], network.encoder[0].main[0]):
+        assert all(0.7 < share < 0.9 for share in own_share(network, layer)), own_share(network, layer)
+    assert all(share < 0.5 for share in own_share(network, network.encoder[0].main[3]))
+
+
 def test_residual_switch_drops_only_the_shortcuts() -> None:
     with_, without = (LAResUNet(2, 4, 3, channels=(8, 16, 32), residual=flag) for flag in (True, False))
     names = {name for name, _ in with_.named_parameters()}

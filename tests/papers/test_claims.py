@@ -1,68 +1,88 @@
+from dataclasses import replace
+
 import numpy as np
-import pytest
-from helpers.papers import lines, table, write
-from helpers.synthetic_scores import realistic
-from scipy import stats
+from helpers.papers import REPORTS, alike, lines
+from helpers.synthetic_scores import counted, table
 
-from benchmark.papers.claims import claim_blocks, gains
-from benchmark.papers.published import load
-from benchmark.papers.values import Paper, places
-from benchmark.stats.patients import patient_table
+from benchmark.papers.claims import box
+from benchmark.papers.published import FILE, load
+from benchmark.papers.tables import Verdicts
+from benchmark.papers.values import Paper
+from benchmark.report.document import Bullets, Table, Text
+from benchmark.scoring.metrics import METRICS
+from benchmark.stats.compare import compare
 
-COLUMN = {"name": "Dice", "metric": "dice", "regions": "mean", "aggregate": "patients"}
-BETTER = {"kind": "better", "best": "T1/ours/Dice", "others": ["T1/base/Dice"]}
-
-
-def paper(tmp_path, values=("0.91", "0.90"), models=("la_resunet", "unet"), column=COLUMN, relations=(BETTER,)):
-    content = table([column], {"ours": [values[0]], "base": [values[1]]})
-    for row, model in zip(content["rows"], models, strict=True):
-        row["model"] = model
-    scores = realistic()
-    return Paper(load(write(tmp_path, tables=[content], relations=list(relations))), scores, scores[:0])
+COMPARE = {"metrics": ["dice"], "pairs": "all", "test": "wilcoxon", "alpha": 0.05}
+BETTER = {name: metric.better for name, metric in METRICS.items()}
+PUBLISHED = load(REPORTS / "mandekar2025" / FILE)
 
 
-def test_a_printed_claim_has_the_spread_and_correlation_of_our_scores(tmp_path):
-    _, found = claim_blocks(paper(tmp_path))
-    (row,) = lines(found)
-    assert row[:3] == ["0.91 over 0.90", "ours", "base"]
-    tables = {region: patient_table(realistic(), "dice", region) for region in ("WT", "TC", "ET")}
-    tables["mean"] = sum(tables.values()) / 3
-    spreads = {name: own["la_resunet"] - own["unet"] for name, own in tables.items()}
-    first = [own["la_resunet"].std() for own in tables.values()]
-    assert row[3] == f"{first[-1]:.2f} ({min(first):.2f} to {max(first):.2f})"
-    r = [own["la_resunet"].corr(own["unet"]) for own in tables.values()]
-    assert row[5] == f"{r[-1]:.2f} ({min(r):.2f} to {max(r):.2f})"
-    # As printed the gain is 0.01, and 0 to 0.02 before rounding.
-    p = [stats.t.cdf(-np.sqrt(18) * gain / own.std(), 17) for own in spreads.values() for gain in (0.0, 0.01, 0.02)]
-    assert row[6].startswith(f"{stats.t.cdf(-np.sqrt(18) * 0.01 / spreads['mean'].std(), 17):.3f} (")
-    assert row[6].endswith(f"{max(p):.3f})") and max(p) == 0.5
-    count = int(row[7].split(" ")[0].replace(",", ""))
-    risk = [stats.t.cdf(-np.sqrt(n) * 0.01 / spreads["mean"].std(), n - 1) for n in (count, count - 1)]
-    assert risk[0] <= 0.05 < risk[1]
-    assert row[7].endswith("to no number)")
-    assert "on 18 patients" in found.notes[0]
+def paper_of(models=("unet", "resunet", "la_resunet"), **entries):
+    scores = counted(models, regions=("WT", "TC"), patients=8)
+    tests = compare(scores[scores["metric"] == "dice"], COMPARE, BETTER)
+    # Of a pair one is la_resunet, which is 0.3 better in WT, and as much worse than resunet in TC.
+    sign = np.where(tests["model_a"] == "la_resunet", 1.0, -1.0)
+    worse = (tests["region"] == "TC") & tests[["model_a", "model_b"]].eq("resunet").any(axis=1)
+    tests = tests.assign(difference=np.where(worse, -0.3, 0.3) * sign, significant=tests["region"].eq("WT") | worse)
+    tests = tests.assign(ci_low=tests["difference"] - 0.1, ci_high=tests["difference"] + 0.1)
+    return Paper(PUBLISHED, scores, tests, **{"made": {name: alike(PUBLISHED, name) for name in models}, **entries})
 
 
-def test_one_region_has_no_range_over_regions(tmp_path):
-    row = lines(claim_blocks(paper(tmp_path, column=COLUMN | {"regions": ["WT"]}))[1])[0]
-    assert "(" not in row[3] + row[4] + row[5]
+def claims_of(paper):
+    blocks = box(paper, Verdicts(paper))
+    (found,) = [block for block in blocks if isinstance(block, Table)]
+    return blocks, {row[0]: row[1:] for row in lines(found)}
 
 
-def test_a_claim_over_a_model_that_was_not_run_is_left_out(tmp_path):
-    assert claim_blocks(paper(tmp_path, models=("la_resunet", "nnunet"))) == []
-    assert claim_blocks(paper(tmp_path, relations=())) == []
+UNET = "la_resunet over unet, Dice (abstract; printed +0.07, 3\N{EN DASH}6%)"
+DICE = "Dice of the proposed network (abstract; printed 0.91)"
 
 
-@pytest.mark.parametrize(
-    ("metric", "values", "expected"),
-    [
-        ("dice", ("0.91", "0.90"), (0.01, 0.0, 0.02)),
-        ("dice", ("0.91", "0.84"), (0.07, 0.06, 0.08)),
-        ("dice", ("0.90", "0.91"), (0.0, 0.0, 0.0)),
-        ("hd95", ("4.5", "5.0"), (0.5, 0.4, 0.6)),
-    ],
-)
-def test_gains_before_and_after_rounding(metric, values, expected):
-    column = {"name": "x", "metric": metric}
-    content = table([column], {"ours": [values[0]], "base": [values[1]]})
-    assert gains(*places(content)) == pytest.approx(expected)
+def test_each_claim_has_a_line_with_what_is_printed_and_what_is_shown():
+    blocks, found = claims_of(paper_of())
+    assert found[UNET] == [
+        "shown in WT; not shown in TC",
+        "WT +0.300 (+0.200 to +0.400), TC +0.300 (+0.200 to +0.400)",
+    ]  # fmt: skip
+    over = found[UNET.replace("over unet", "over resunet").replace("7", "3", 1)]
+    assert over[0] == "shown in WT; the opposite shown in TC" and over[1].endswith("TC -0.300 (-0.400 to -0.200)")
+    assert found[UNET.replace("over unet", "over swin_unetr").replace("7", "1", 1)][0] == "not run"
+    assert found["la_resunet over unet, Sensitivity (section 5.2; printed +0.07)"][0] == "not tested"
+    (said,) = [block.text for block in blocks if isinstance(block, Text)]
+    assert said.startswith(
+        "16 claims that one model is better than another: 1 in some regions only, 1 with the opposite"
+    )
+    assert "2 not tested, 12 not run." in said and said.endswith("not about the methods.")
+
+
+def test_a_claim_of_other_regions_than_were_compared_is_not_tested():
+    paper = paper_of(("la_resunet", "la_resunet/fusion"))
+    _, found = claims_of(paper)
+    (line,) = [row for head, row in found.items() if "in TC and ET" in head]
+    # WT, where it is shown, is not claimed; ET was not compared.
+    assert line == ["not shown in TC; not tested in ET", "TC +0.300 (+0.200 to +0.400)"]
+    other = replace(paper, comparisons=paper.comparisons[paper.comparisons["region"] == "WT"])
+    (line,) = [row for head, row in claims_of(other)[1].items() if "in TC and ET" in head]
+    assert line[0] == "not tested"
+
+
+def test_what_keeps_claims_from_being_verdicts_stands_below_once():
+    few = {name: alike(PUBLISHED, name, learning=1) for name in ("unet", "resunet", "la_resunet")}
+    blocks, found = claims_of(paper_of(made=few))
+    assert found[UNET][0] == "shown in WT; not shown in TC [1]"
+    assert found[DICE][0] == "not comparable [1]"
+    (notes,) = [block.items for block in blocks if isinstance(block, Bullets)]
+    assert notes == ["[1] no verdict on the paper: no training reached its plateau."]
+
+
+def test_a_level_stands_beside_ours_and_an_accuracy_beside_always_naming_one_class():
+    _, found = claims_of(paper_of())
+    said, shown = found[DICE]
+    assert shown.startswith("la_resunet: 0.") and said.endswith("if [1]")
+    published = load(REPORTS / "deng2024" / FILE)
+    scores = counted(["resnet50_classifier"], regions=("slice",), size=600, patients=8)
+    model = "resnet50_classifier"
+    _, found = claims_of(Paper(published, scores, table(), made={model: alike(published, model, pretrained=False)}))
+    said, shown = found["accuracy of the classifier (section 4.1; printed 94.75%)"]
+    assert said == "not comparable [1]" and "; always naming " in shown
+    assert found["Tversky index of the segmenter (abstract; printed 91.68%)"] == ["not run", "none"]

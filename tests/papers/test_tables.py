@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.papers import lines
+from helpers.papers import alike, lines
 from helpers.project import declared
 from helpers.results import MANIFEST, demo
 from helpers.synthetic_scores import counted, histories, rows, table
 
+from benchmark.papers.comparable import Made, conditions, forbidding
 from benchmark.papers.figures import draw_all
 from benchmark.papers.published import FILE, load, parse
-from benchmark.papers.tables import native_of, overheads, paper_table, tracks
-from benchmark.papers.values import Ours, Paper, difference, ours, verdict
+from benchmark.papers.tables import native_of, overheads, paper_table, tracks, two_networks
+from benchmark.papers.values import Ours, Paper, difference, majority, ours, places, verdict
 from benchmark.report.document import Figure, Key, Text
 from benchmark.report.figures import Panel
-from benchmark.report.splits import SplitPair, split_pairs, split_table
+from benchmark.report.splits import SplitPair, split_blocks, split_pairs, split_table
 from benchmark.results.page import write
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import COUNTS, METRICS
@@ -34,8 +35,8 @@ DICE = {"name": "Dice", "metric": "dice", "regions": "mean", "aggregate": "patie
 RUNS = {
     "mandekar2025": (["unet", "unet/native", "resunet", "la_resunet", "la_resunet/plain"], []),
     "hossen2025": (["resunet_tversky/native", "unetpp"], ["resnet50_classifier"]),
-    "deng2024": (["resunet_focal_tversky/as_in_paper", "resunet_focal_tversky/by_slice"], ["resnet50_classifier"]),
-    "fozzati2024": (["unet_dice_focal/as_in_paper"], []),
+    "deng2024": (["resunet_focal_tversky/assumed", "resunet_focal_tversky/by_slice"], ["resnet50_classifier"]),
+    "fozzati2024": (["unet_dice_focal/assumed"], []),
 }
 """Models with scores, by paper; the others of its tables were not run."""
 
@@ -47,7 +48,8 @@ def declare(name):
     return {**model, **more.get(variant, {})}
 
 
-def paper_of(name, why_not=""):
+def paper_of(name, **entries):
+    """A paper with scores of RUNS, all made so that nothing but what the paper leaves open forbids a verdict."""
     segmenters, classifiers = RUNS[name]
     parts = [counted(segmenters, regions=("WT", "TC") if name == "mandekar2025" else ("tumour",), patients=8)]
     if classifiers:
@@ -55,7 +57,9 @@ def paper_of(name, why_not=""):
     scores = pd.concat(parts, ignore_index=True)
     own = scores[~scores["metric"].isin(COUNTS) & (scores["region"] != "slice")]
     comparisons = compare(own, COMPARE, BETTER)
-    return Paper(load(REPORTS / name / FILE), scores, comparisons, {}, why_not), own
+    published = load(REPORTS / name / FILE)
+    made = {model: alike(published, model) for model in [*segmenters, *classifiers]}
+    return Paper(published, scores, comparisons, **{"made": made, **entries}), own
 
 
 def results_of(name, **more):
@@ -138,22 +142,73 @@ def test_a_printed_row_stands_beside_ours():
         "0.904",
         found[0][5],
         "-0.076",
-        "lower",
+        "not comparable [1]",
     ]
     assert found[1][4:] == ["not scored", "none", "none", "not comparable: not scored"]
-    assert found[2][1] == "none of ours" and found[2][4:] == ["[1]", "none", "none", "not comparable [1]"]
+    assert found[2][1] == "none of ours" and found[2][4:] == ["[2]", "none", "none", "not comparable [2]"]
 
 
-def test_a_study_that_is_not_comparable_says_what_the_rule_would_say():
-    reason = "Half of the patients at half resolution"
-    paper, _ = paper_of("fozzati2024", why_not=reason)
-    found = paper_table(paper, paper.published.tables[0])
+def test_facts_that_forbid_a_verdict_are_named_and_no_verdict_is_hinted_at():
+    paper, _ = paper_of("fozzati2024")
+    published = paper.published
+    few = {"unet_dice_focal/assumed": alike(published, "", data="tumor2146_small", cases=786, learning=2, trainings=2)}
+    found = paper_table(replace(paper, made=few), published.tables[0])
     # These scores have no contours, the other reading of the mean F-score.
-    assert {row[-1] for row in lines(found) if row[4] != "not scored"} <= {
-        *(f"not comparable (would be: {word})" for word in ("lower", "higher", "reproduced")),
-        "not comparable (and our interval is wider than ±0.05)",
-    }
-    assert sum(reason in note for note in found.notes) == 1
+    own = [row for row in lines(found) if row[1] != "none of ours" and row[4] != "not scored"]
+    assert {row[-1] for row in own} == {"not comparable [1]"}
+    (note,) = [note for note in found.notes if note.startswith("[1]")]
+    assert note == (
+        "[1] no verdict on the paper: data tumor2146_small, the paper's tumor2146; 786 of 2146 cases; no training "
+        "reached its plateau."
+    )
+    assert not any(note.startswith("A printed number stands for") for note in found.notes)
+    own = replace(paper, not_comparable="Half of the patients")
+    assert any("Half of the patients" in note for note in paper_table(own, published.tables[0]).notes)
+
+
+FACTS = {"track": "native", "data": ["lgg"], "size": [256, 256], "split": "slice", "weights": "ImageNet", "cases": 110}
+WHOLE = Made("lgg", 110, 110, (256, 256), "slice", True, "native")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, []),
+        ({"pretrained": False}, ["no weights of ImageNet to start from"]),
+        ({"split": "patient"}, ["split by patient, the paper's by slice"]),
+        ({"cases": 30}, ["30 of 110 cases"]),
+        ({"size": (128, 128)}, ["pictures of 128x128, the paper's 256x256"]),
+        ({"track": "identical"}, ["trained by the shared recipe, the paper's by a recipe of its own"]),
+        ({"learning": 1, "trainings": 3}, ["1 of 3 trainings did not reach its plateau"]),
+        ({"trainings": 0}, ["no history shows a plateau"]),
+        ({"changed": ("max_epochs",)}, ["the recipe changed in max_epochs"]),
+        ({"missing": 2, "runs": 5}, ["2 of 5 runs without scores"]),
+        ({"data": "msd_brain"}, ["data msd_brain, the paper's lgg"]),
+    ],
+)
+def test_each_fact_that_differs_forbids_a_verdict(change, said):
+    assert forbidding(FACTS, WHOLE._replace(**change)) == said
+
+
+def test_what_a_paper_does_not_state_is_a_condition_and_a_data_set_without_a_name_forbids():
+    silent = {"track": "native", "data": ["lgg"]}
+    made = WHOLE._replace(assumed=("learning rate 0.05",))
+    assert forbidding(silent, made) == []
+    assert conditions(silent, made) == [
+        "the number of cases (110 here)", "the pictures' size (256x256 here)", "the split (by slice here)",
+        "learning rate 0.05",
+    ]  # fmt: skip
+    assert forbidding({"track": "native"}, made) == ["the paper does not name its data set"]
+    assert forbidding(None, made) and forbidding(FACTS, None)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_full_profiles_say_of_every_verdict_what_it_takes_for_granted(name):
+    """Each paper leaves something open, so that no number of a full profile is compared without a condition."""
+    paper, _ = paper_of(name)
+    for printed in (one for one in paper.published.tables if one["kind"] in ("scores", "classification")):
+        said = {row[-1] for row in lines(paper_table(paper, printed)) if row[1] != "none of ours"}
+        assert not {"lower", "higher", "reproduced"} & said
 
 
 def test_percent_is_printed_as_percent():
@@ -173,13 +228,18 @@ def test_p_values_stand_beside_the_printed_bounds():
     by_row = {(row[0], row[2]): row for row in lines(found)}
     p = "p-value (ours: over patients)"
     assert by_row["U-Net", p][4] == "WT <0.001, TC <0.001"
-    assert by_row["U-Net", p][-1] == "reproduced"
+    # Mandekar et al. do not state the number of subjects.
+    assert by_row["U-Net", p][-1] == "reproduced if [1]"
     assert by_row["nnU-Net", p][-1] == "not comparable: not run"
     assert by_row["LA-ResUNet", p][-1] == "not comparable: the reference itself"
-    assert " ± " in by_row["U-Net", "Mean DSC ± Std"][4]
+    assert " ± " not in by_row["U-Net", "Mean DSC ± Std"][4]
+    assert "The printed SD is said to be over runs; ours has none, as there is one seed." in found.notes
     assert any("over patients, which answers another question" in note for note in found.notes)
     high = replace(paper, comparisons=tests.assign(p_holm=0.02))
-    assert lines(paper_table(high, paper.published.table("Table IV")))[1][-1] == "higher"
+    assert lines(paper_table(high, paper.published.table("Table IV")))[1][-1] == "higher if [1]"
+    trainings = replace(paper, comparisons=tests.assign(test="two_level"))
+    found = paper_table(trainings, paper.published.table("Table IV"))
+    assert lines(found)[1][2] == "p-value (ours: over patients and trainings)"
 
 
 def test_a_small_p_against_the_reference_reproduces_nothing():
@@ -190,10 +250,43 @@ def test_a_small_p_against_the_reference_reproduces_nothing():
         for row in lines(paper_table(replace(paper, comparisons=tests), paper.published.table("Table IV")))
         if row[0] == "U-Net" and row[2].startswith("p-value")
     ]
-    assert row[4] == "WT <0.001 against, TC <0.001 against" and row[-1] == "contrary in WT, TC"
+    assert row[4] == "WT <0.001 against, TC <0.001 against" and row[-1] == "contrary in WT, TC if [1]"
     one = tests.assign(difference=np.where(tests["region"] == "TC", 0.3, -0.3))
     row = lines(paper_table(replace(paper, comparisons=one), paper.published.table("Table IV")))[1]
-    assert row[4] == "WT <0.001, TC <0.001 against" and row[-1] == "contrary in TC"
+    assert row[4] == "WT <0.001, TC <0.001 against" and row[-1] == "contrary in TC if [1]"
+
+
+def test_a_spread_over_runs_is_that_of_the_means_of_seeds():
+    paper, _ = paper_of("mandekar2025")
+    parts = [rows("unet", {"A": a, "B": b}, seed=seed, region=r) for r in ("WT", "TC")
+             for seed, a, b in ((1, 0.2, 0.4), (2, 0.4, 0.6), (3, 0.3, 0.8))]  # fmt: skip
+    found = paper_table(replace(paper, scores=table(*parts)), paper.published.table("Table IV"))
+    # Means of the seeds 0.30, 0.50 and 0.55: SD 0.132; over the two patients it would be 0.212.
+    assert lines(found)[0][4] == "0.450 ± 0.132"
+    assert any("ours is over 3 seeds" in note for note in found.notes)
+
+
+def test_an_accuracy_stands_above_what_always_naming_one_class_would_reach():
+    values = zip(COUNTS, (30.0, 10.0, 5.0, 155.0), strict=True)
+    scores = table(*[rows("resnet50_classifier", {"A": n, "B": n}, metric=m, region="slice") for m, n in values])
+    paper = replace(paper_of("hossen2025")[0], scores=scores)
+    found = lines(paper_table(paper, paper.published.table("Table I")))[-1]
+    # 330 of 400 slices have no tumour; 370 are right.
+    assert found == ["Always naming no tumour", "none of ours", "Accuracy", "none", "82.5", "none", "none",
+                     "all of ours are higher"]  # fmt: skip
+    place = next(place for place in places(paper.published.table("Table I")) if place.row["label"] == "Accuracy")
+    assert majority(paper, place._replace(model="resnet50_classifier")) == ("no tumour", 0.825)
+    voxels = with_counts("unet", {"A": (8, 1, 0), "B": (90, 1, 10)})
+    paper = replace(paper_of("mandekar2025")[0], scores=voxels)
+    found = lines(paper_table(paper, paper.published.table("Table II")))
+    assert not any(row[0].startswith("Always") for row in found)  # no accuracy was scored
+
+
+def test_one_printed_name_with_two_networks_here_is_said():
+    published = load(REPORTS / "mandekar2025" / FILE)
+    said = two_networks(published, published.table("Table III"))
+    assert any("la_resunet/plain (Table III, U-Net (baseline)) and unet (Table II, U-Net)" in one for one in said)
+    assert two_networks(published, published.table("Table I")) == []
 
 
 def test_support_is_ours_too_and_is_no_score():
@@ -207,7 +300,7 @@ def test_support_is_ours_too_and_is_no_score():
     found = {tuple(row[:3]): row for row in lines(paper_table(paper, paper.published.table("Table I")))}
     supports = {row[0]: row[4] for key, row in found.items() if key[2] == "Support"}
     assert supports == {"0": "130", "1": "70", "Accuracy": "200", "Micro Avg": "200", "Weighted Avg": "200"}
-    assert found["1", "resnet50_classifier", "Support"][5:] == ["none: a count", "-145", "not comparable [1]"]
+    assert found["1", "resnet50_classifier", "Support"][5:] == ["none: a count", "-145", "not comparable [2]"]
 
 
 def test_a_loss_is_that_of_the_epoch_whose_weights_were_kept():
@@ -215,8 +308,8 @@ def test_a_loss_is_that_of_the_epoch_whose_weights_were_kept():
     segmenter = pd.DataFrame({"epoch": [1, 2, 3], "val_dice": [0.1, 0.6, 0.5], "val_loss": [0.9, 0.4, 0.3]})
     classifier = pd.DataFrame({"epoch": [1, 2], "val_dice": np.nan, "val_accuracy": [0.9, 0.8], "val_loss": [0.5, 0.2]})
     runs = {
-        "resunet_focal_tversky/as_in_paper/fold0-seed1": segmenter,
-        "resunet_focal_tversky/as_in_paper/fold0-seed2": segmenter.assign(val_loss=[0.9, 0.6, 0.3]),
+        "resunet_focal_tversky/assumed/fold0-seed1": segmenter,
+        "resunet_focal_tversky/assumed/fold0-seed2": segmenter.assign(val_loss=[0.9, 0.6, 0.3]),
         "resunet_focal_tversky/by_slice/fold0-seed1": segmenter.assign(val_loss=7.0),
         "resnet50_classifier/default/fold0-seed1": classifier,
     }
@@ -224,7 +317,7 @@ def test_a_loss_is_that_of_the_epoch_whose_weights_were_kept():
     for name, value in (("Segmentation", "0.5000"), ("Classification", "0.5000")):
         found = paper_table(paper, paper.published.table(name))
         (row,) = [row for row in lines(found) if row[2] == "Loss"]
-        assert row[4:6] == [value, "none: one value per training"] and row[-1] == "not comparable [1]"
+        assert row[4:6] == [value, "none: one value per training"] and row[-1].startswith("not comparable [")
         assert any("validation loss at the epoch whose weights were kept" in note for note in found.notes)
 
 
@@ -259,7 +352,7 @@ def test_both_tracks_stand_side_by_side():
     first, second = lines(tracks(paper, study)[0])[:2]
     assert first[:2] == ["U-Net", "DSC"] and first[3:6] == ["0.540", "0.640", "+0.100"]
     assert first[-2:] == ["not declared", "native higher (interval only)"]
-    assert second[-1] == "not comparable: not run"
+    assert second[-1] == "not run"
 
 
 def test_what_a_paper_says_of_cost_stands_beside_ours_on_one_device():
@@ -293,10 +386,9 @@ def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_inter
     row = lines(tracks(paper, study)[0])[0]
     assert row[6] == "+0.100 to +0.100"
     assert row[-2:] == ["WT 0.281, TC 0.004", "no difference shown in WT; native higher in TC"]
-    reason = "18 subjects and 60 steps"
-    (shown,) = tracks(replace(paper, comparisons=tests[tests["region"] == "WT"], why_not=reason), study)
-    assert lines(shown)[0][-2:] == ["0.281", "not comparable (would be: no difference shown)"]
-    assert any(reason in note for note in shown.notes)
+    # A result on two models of ours is none on the paper, so nothing forbids it.
+    (shown,) = tracks(replace(paper, comparisons=tests[tests["region"] == "WT"], not_comparable="18 subjects"), study)
+    assert lines(shown)[0][-2:] == ["0.281", "no difference shown"]
     turned = tests.assign(model_a="unet", model_b="unet/native", difference=-0.1, significant=True)
     assert lines(tracks(replace(paper, comparisons=turned), study)[0])[0][-1] == "native higher in all regions"
 
@@ -326,7 +418,7 @@ def test_every_number_of_ours_says_what_it_shows():
     assert found["Accuracy", "Accuracy", 4] == Key("resnet50_classifier", "accuracy", "slice", "pooled")
     paper, _ = paper_of("deng2024")
     found = keys(paper_table(paper, paper.published.table("Segmentation")))
-    assert found["ResUNet", "Tversky", 4] == Key("resunet_focal_tversky/as_in_paper", "Tversky", None, "pooled")
+    assert found["ResUNet", "Tversky", 4] == Key("resunet_focal_tversky/assumed", "Tversky", None, "pooled")
 
 
 def test_models_under_another_split_are_found_and_kept_apart():
@@ -386,10 +478,22 @@ def test_voxels_of_untested_slices_are_not_held_to_be_right():
     assert other[0][2] == "0.998"
 
 
+def test_a_classifiers_accuracy_under_two_splits_stands_beside_always_naming_one_class():
+    both = [("m", (6, 1, 2, 11)), ("m/by_slice", (1, 0, 1, 2))]
+    parts = [
+        rows(model, {"A": float(value)}, metric=name, region="slice")
+        for model, values in both
+        for name, value in zip((*COUNTS, "accuracy"), (*values, 0.75), strict=True)
+    ]
+    found = split_table(table(*parts), SPLITS, ["dice"], {})
+    # 12 of 20 slices have no tumour, and 2 of 4.
+    assert found.notes[-1].endswith("over slices, pooled: 0.600 by patient and 0.500 by slice.")
+
+
 def test_a_leak_of_a_model_that_was_not_run_is_said():
-    scores = table(rows("unet", {"A": 0.5, "B": 0.6}))
-    (row,) = split_table(scores, SPLITS, ["dice"], {}).rows
-    assert row[6] == "not comparable: m and m/by_slice not run"
+    study = declared("unet", {"bundle": "unet", "variant": "by_slice", "split": "slice"})
+    _, said = split_blocks(table(rows("unet", {"A": 0.5, "B": 0.6})), study, ["dice"], {})
+    assert said.text == "unet and unet/by_slice, by slice: unet/by_slice not run."
 
 
 def test_pooled_differences_are_on_the_same_patients():
@@ -404,7 +508,7 @@ def test_pooled_differences_are_on_the_same_patients():
 def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("papers")
     for name in RUNS:
-        results = results_of(name, why_not="A tenth of the data" if name == "deng2024" else "")
+        results = results_of(name, **({"not_comparable": "A tenth of the data"} if name == "deng2024" else {}))
         write(results, folder / name, folder / "private")
     return folder
 
@@ -438,7 +542,7 @@ def test_figures_are_drawn_and_those_that_cannot_be_say_why(reports, tmp_path):
     assert "Not recorded: train_tversky, val_tversky." in (reports / "deng2024" / "report.md").read_text()
     blocks = draw_all(tmp_path, replace(paper_of("fozzati2024")[0], histories={}), "fozzati2024", [], False, None)
     assert not any(isinstance(block, Figure) for block in blocks)
-    assert any(isinstance(b, Text) and b.text.endswith("unet_dice_focal/as_in_paper: not run.") for b in blocks)
+    assert any(isinstance(b, Text) and b.text.endswith("unet_dice_focal/assumed: not run.") for b in blocks)
 
 
 def test_pictures_of_scans_are_drawn_only_where_they_may_be(tmp_path):
@@ -508,5 +612,5 @@ def test_a_study_with_a_published_file_reports_it(finished, command):
     assert command("report", "tiny")[0] == 0
     text = (finished / "reports" / "tiny" / "report.md").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith("| Our, ResUNET | resunet_tversky | Dice |")]
-    assert line.split(" | ")[-1] == "lower |" or "not comparable: fewer" in line
+    assert line.split(" | ")[-1] == "not comparable [1] |" and "[1] no verdict on the paper: the paper does not" in text
     assert "paper_fig_5.png" in text

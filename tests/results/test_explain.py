@@ -64,10 +64,10 @@ def demo(tmp_path, monkeypatch):
 def write_cells():
     """List the cells of the study's report, as a report does, without scanned data and figures."""
     declared = study.load("demo")
-    cases = SimpleNamespace(manifest=manifest_of(declared.data), warnings=())
+    cases = SimpleNamespace(manifest=manifest_of(declared.data), warnings=(), cases=())
     results = Results(declared, cases=cases, panels=(), folds=[()], differences={}, warnings=[], origin={})
     beside = page.beside_paper(results, declared.folder, None)
-    page.record(results, page.build(results, [], beside), declared.folder)
+    page.record(results, page.build(results, [], *beside), declared.folder)
 
 
 def printed(found):

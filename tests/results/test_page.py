@@ -88,7 +88,7 @@ def test_what_cannot_be_trusted_comes_first(folder):
     first = text[text.index("## Read this first") : text.index("## Result in short")]
     for sentence in (
         "Runs without scores: 1 of 18",
-        "max_epochs = 8 (all models), fusion = False (la_resunet). Reason: It must end within ten minutes.",
+        "max_epochs = 8 (all models); what single models change is under Data and runs. Reason: It must end within ten",
         "No patient is on two sides of a fold",
         "Lesions are drawn, not grown.",
     ):
@@ -132,9 +132,7 @@ def test_a_native_model_is_not_said_to_follow_what_is_set_for_the_others():
     ]
     said = in_words(found)
     assert "(all models)" not in said and "optimizer" not in said
-    assert (
-        "learning_rate = 0.01, channels = [16], the rest of its own recipe under Data and runs (nnunet/native)" in said
-    )
+    assert "max_epochs = 3 (all models of the native track); what single models change is under Data and runs" in said
 
 
 def test_distances_of_pictures_are_in_pixels(tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmark.papers.implied.declared import KINDS, equal
 from benchmark.papers.implied.relations import VERDICTS
-from benchmark.papers.implied.reports import printed_report, report, runs
+from benchmark.papers.implied.reports import MATRIX, printed_report, report, runs
 from benchmark.papers.implied.rows import Finding, joint_shares, row_findings
 from benchmark.papers.published import Published, role
 
@@ -42,7 +42,12 @@ def automatic(table: Mapping[str, Any]) -> list[Finding]:
 
 
 def summary(found: Sequence[Finding]) -> str:
-    """Say in a sentence how many findings there are, and how many of each verdict."""
+    """Say how many findings there are, how many of each verdict, and to how few cells those of a report come down."""
     contradictions, *others = (sum(finding.verdict == verdict for finding in found) for verdict in VERDICTS)
     counts = ", ".join(f"{count} {verdict}" for count, verdict in zip(others, VERDICTS[1:], strict=True))
-    return f"{len(found)} relations: {contradictions} contradiction{'s' * (contradictions != 1)}, {counts}."
+    said = f"{len(found)} relations: {contradictions} contradiction{'s' * (contradictions != 1)}, {counts}."
+    for one in found:
+        same = sum(other.verdict == one.verdict and other.where.split(", ")[0] == one.where for other in found)
+        if one.relation == MATRIX and one.verdict == "contradiction" and same > 1:
+            said += f" {same} contradictions are of {one.where} and not independent: {one.follows}."
+    return said

@@ -23,6 +23,8 @@ TESTS = {**{f"paired t, r = {r:g}": r for r in (-0.5, 0.0, 0.25, 0.5, 0.75, 0.9)
 """Tests that are tried, with the correlation of paired runs, which no paper prints."""
 MOST_RUNS = 1000
 """Largest number of runs that is tried."""
+MATRIX = "a confusion matrix"
+"""Relation of all cells of a report at once."""
 Fitting = dict[str, np.ndarray]
 """Numbers of runs that fit, by the name of the test."""
 MEASURES = ("precision", "recall", "f1", "accuracy", "support")
@@ -91,12 +93,12 @@ def report(table: Mapping[str, Any], cells: Mapping[ReportCell, Value]) -> list[
     if not len(found.fitting):
         tn, fp, fn, tp = found.best[0]
         follows += (
-            f"; at most {count - len(found.missed)} fit, as with TN {tn}, FP {fp}, FN {fn}, TP {tp}, which misses "
-            f"{', '.join(map(_name, found.missed))}"
+            f"; without {len(found.missed)} of these, {', '.join(map(_name, found.missed))}, one does: TN {tn}, "
+            f"FP {fp}, FN {fn}, TP {tp}"
         )
     said = "Every confusion matrix with these supports was compared with all printed cells, within rounding."
     verdict = graded(len(found.fitting), False)
-    findings = [Finding("a confusion matrix", where, f"{count} cells, {supports}", follows, verdict, said)]
+    findings = [Finding(MATRIX, where, f"{count} cells, {supports}", follows, verdict, said)]
     said = "No confusion matrix with these supports gives this cell, whatever the others are."
     for one in found.alone:
         printed = f"{_name(one)} {cells[one].text}, {supports}"
@@ -177,17 +179,10 @@ def runs_for(row: Value, reference: Value, bounds: Interval, rounding: bool) -> 
     return found
 
 
-def ladder(bounds: Sequence[float]) -> dict[float, Interval]:
-    """Map each printed upper bound on p to what it says where a smaller one would have been printed if it held."""
-    ordered = sorted({*bounds})
-    return {bound: Interval(below, bound) for below, bound in zip([0.0, *ordered], ordered, strict=False)}
-
-
 def runs(table: Mapping[str, Any]) -> list[Finding]:
     """Which numbers of runs make printed p values come out of printed means and SDs, per row and for all rows.
 
-    The reference is the row without a p. A bound is read twice: literally (p < 0.05), and as a ladder, where a smaller
-    bound of the table would have been printed if it had been met (0.01 <= p < 0.05).
+    The reference is the row without a p.
     """
     columns = {role(column): column for column in table["columns"]}
     spread = next((name for name in columns if name not in ("p", "")), None)
@@ -203,29 +198,24 @@ def runs(table: Mapping[str, Any]) -> list[Finding]:
     tested = [(label, value, p) for label, value, p in rows if p is not None]
     if reference is None or not tested:
         return []
-    steps = ladder([p.number for _, _, p in tested if p.bound == "<"])
     findings: list[Finding] = []
-    found: dict[str, list[dict[bool, Fitting]]] = {"p as printed": [], "p as a ladder": []}
+    found: list[dict[bool, Fitting]] = []
     for label, value, p in tested:
-        for reading, fittings in found.items():
-            bounds = _bounds(p, steps, ladder=reading == "p as a ladder")
-            fittings.append({rounding: runs_for(value, reference, bounds, rounding) for rounding in (False, True)})
-            printed = f"{value.text} against {reference.text}, p {p.text}"
-            findings.append(_finding(f"runs, {reading}", f"{table['id']}, {label}", printed, fittings[-1]))
+        bounds = _bounds(p)
+        found.append({rounding: runs_for(value, reference, bounds, rounding) for rounding in (False, True)})
+        printed = f"{value.text} against {reference.text}, p {p.text}"
+        findings.append(_finding("runs behind p", f"{table['id']}, {label}", printed, found[-1]))
     if len(tested) > 1:
         printed = ", ".join(f"{label} p {p.text}" for label, _, p in tested)
-        for reading, fittings in found.items():
-            joint = {rounding: _joint([fitting[rounding] for fitting in fittings]) for rounding in (False, True)}
-            findings.append(_finding(f"all rows, {reading}", table["id"], printed, joint))
+        joint = {rounding: _joint([fitting[rounding] for fitting in found]) for rounding in (False, True)}
+        findings.append(_finding("runs behind all p", table["id"], printed, joint))
     return findings
 
 
-def _bounds(p: Value, steps: Mapping[float, Interval], ladder: bool) -> Interval:
+def _bounds(p: Value) -> Interval:
     if p.bound == ">":
         return Interval(p.number, math.inf)
-    if p.bound == "<":
-        return steps[p.number] if ladder else Interval(0.0, p.number)
-    return p.interval
+    return Interval(0.0, p.number) if p.bound == "<" else p.interval
 
 
 def _joint(rows: Sequence[Fitting]) -> Fitting:

@@ -26,7 +26,7 @@ class Finding(NamedTuple):
         return f"{self.where}: the paper {does} {self.printed}; what follows: {self.follows}. {self.sentence}"
 
 
-POOLED = "counts are pooled over the test set (not averaged over patients or images)"
+POOLED = "counts are pooled over the test set (not averaged over patients, images or regions)"
 ALIKE = "all numbers are pooled over the test set, or all are means over the same patients or images"
 
 
