@@ -213,6 +213,31 @@ def explain(
 
 
 @app.command()
+def checklist(
+    name: RequiredStudy,
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write; by default it is printed.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print an object with a list of questions per guideline.")
+    ] = False,
+) -> None:
+    """Fill CLAIM 2024 and the Metrics Reloaded questions from what a study records, and mark what it does not."""
+    from benchmark.base import project
+    from benchmark.base.files import write_text
+    from benchmark.results import checklist as checklists
+    from benchmark.studies import study
+
+    declared = study.load(name)
+    filled = checklists.fill(declared)
+    if as_json:
+        print(json.dumps(checklists.as_json(filled), indent=1, ensure_ascii=False))
+    if out:
+        write_text(out, checklists.to_text(declared, filled, out.resolve().parent))
+        print(f"Wrote {out}", file=sys.stderr if as_json else sys.stdout)
+    elif not as_json:
+        print(checklists.to_text(declared, filled, project.root()), end="")
+
+
+@app.command()
 def check(
     name: StudyName = DEFAULT,
     accept: Annotated[bool, typer.Option(help="Make the present scores the baseline.")] = False,

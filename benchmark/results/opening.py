@@ -70,7 +70,7 @@ def cautions(results: Results) -> list[str]:
         found.append(
             f"The protocol was not followed in full: {in_words(deviating)}." + (f" Reason: {why}." if why else "")
         )
-    found += _fold_cautions(results)
+    found += fold_cautions(results)
     return [*found, *dict.fromkeys([*results.manifest.warnings, *results.warnings])]
 
 
@@ -125,7 +125,7 @@ def _too_few(comparisons: pd.DataFrame) -> list[str]:
     return [f"{len(weak)} of {len(comparisons)} comparisons could not have come out significant on {patients}."]
 
 
-def _fold_cautions(results: Results) -> list[str]:
+def fold_cautions(results: Results) -> list[str]:
     """Sentences on whether patients are on two sides of a fold, and on what was tested."""
     partitions, study = results.folds, results.study
     if (unit := SPLITS[study.split]) != "patient":

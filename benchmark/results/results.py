@@ -449,7 +449,7 @@ class Results:
         ``beside`` holds these tables while they are not yet in the study's folder.
         """
         place = self.study.folder
-        paths = [*_declarations(place / "study.json"), *(place / name for name in GATHERED), *_external_files(place)]
+        paths = [*declarations(place / "study.json"), *(place / name for name in GATHERED), *_external_files(place)]
         if paper := printed.find(place):
             paths.append(paper)
         there = {path: self.tables / path.name if path.name in GATHERED else path for path in paths}
@@ -510,11 +510,11 @@ def _at(config: Any, key: str) -> Any:
     return config
 
 
-def _declarations(path: Path) -> Iterator[Path]:
+def declarations(path: Path) -> Iterator[Path]:
     """A ``study.json`` and those that it extends."""
     yield path
     if path.exists() and (parent := read_json(path, "a study").get("extends")):
-        yield from _declarations(project.reports() / parent / "study.json")
+        yield from declarations(project.reports() / parent / "study.json")
 
 
 def _on_cases_of(own: pd.DataFrame, other: External) -> pd.DataFrame:
