@@ -117,7 +117,7 @@ def test_methods_are_planned_from_the_seeds_at_hand_on():
 
 
 def test_plans_for_methods_have_the_strictest_level_of_their_family():
-    pair, targets = [("unet", "la_resunet")], {"dice": (0.05,)}
+    pair, targets = [("unet", "la_resunet")], {"dice": (0.02,)}
     alone, found = (
         methods_needed(realistic(), ["dice"], pair, targets=targets, **more) for more in ({}, {"family": {"dice": 6}})
     )
