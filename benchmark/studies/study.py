@@ -258,7 +258,7 @@ def load(name: str) -> Study:
         raise InputError(f"{path}: name: expected no such entry, as the folder names the study; found {found.name!r}.")
     _check_metrics(path, "compare", found.compare)
     _check_metrics(path, "check", found.check)
-    _check_primary(path, found.compare)
+    _check_pairs(path, found.compare)
     if unknown := set(found.scores) - set(ON_REQUEST):
         raise InputError(f"{path}: scores: expected some of {', '.join(ON_REQUEST)}, found {min(unknown)!r}.")
     _check_stages(path, found)
@@ -279,9 +279,16 @@ def _check_metrics(path: Path, part: str, declared: Mapping[str, Any]) -> None:
         raise InputError(f"{path}: {part}/margin: expected one per metric, as their units differ; found {margin}.")
 
 
-def _check_primary(path: Path, compare: Mapping[str, Any]) -> None:
-    """Refuse a primary family with a metric or a pair that is not among those to compare."""
+def _check_pairs(path: Path, compare: Mapping[str, Any]) -> None:
+    """Refuse a pair that stands twice, and a primary family with a metric or pair that is not among those declared."""
     primary, pairs = compare.get("primary", {}), compare.get("pairs", "all")
+    for part, several in (("compare", compare), ("compare/primary", primary)):
+        listed = [frozenset(pair) for pair in several.get("pairs", ()) if pairs != "all" or part != "compare"]
+        for pair in listed:
+            # Each row of a pair makes the correction of all others stricter.
+            if len(pair) < 2 or listed.count(pair) > 1:
+                found = " and ".join(sorted(pair))
+                raise InputError(f"{path}: {part}/pairs: expected each pair of two models once, found {found}.")
     for name in set(primary.get("metrics", ())) - set(compare["metrics"]):
         raise InputError(
             f"{path}: compare/primary/metrics: expected metrics of compare, {', '.join(compare['metrics'])}; found "

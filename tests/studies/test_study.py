@@ -382,3 +382,21 @@ def test_reading_a_study_completes_a_report_that_a_kill_left_half_moved(project)
     (whole / "report.md").write_text("new")
     assert study.load("tiny").title == "Tiny"
     assert Path("reports/tiny/report.md").read_text() == "new" and not whole.exists()
+
+
+@pytest.mark.parametrize("part", ["compare", "compare/primary"])
+@pytest.mark.parametrize("again", [["unet", "la_resunet"], ["la_resunet", "unet"]])
+def test_a_pair_that_stands_twice_is_refused(project, part, again):
+    pairs = [["unet", "la_resunet"], again]
+    primary = {"primary": {"pairs": pairs}} if part == "compare/primary" else {"pairs": pairs}
+    write_study("twice", compare={"metrics": ["dice"], **primary})
+    with pytest.raises(
+        InputError, match=f"{part}/pairs: expected each pair of two models once, found la_resunet and unet"
+    ):
+        study.load("twice")
+
+
+def test_a_model_paired_with_itself_is_refused(project):
+    write_study("self", compare={"metrics": ["dice"], "pairs": [["unet", "unet"]]})
+    with pytest.raises(InputError, match="expected each pair of two models once, found unet"):
+        study.load("self")
