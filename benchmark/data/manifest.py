@@ -105,7 +105,8 @@ class Manifest(Record):
 
     ``labels`` maps a label value, as text, to its meaning; ``regions`` maps a region to label values, in the order of
     a network's output channels; ``regions_class_order`` gives the label to write for a voxel in region i, where later
-    regions overwrite earlier ones. ``modalities`` is the order of a network's input channels. ``unit`` is that of
+    regions overwrite earlier ones. Named groups of ``patient_pattern`` other than ``patient``, such as ``centre``, are
+    what reports group patients by. ``modalities`` is the order of a network's input channels. ``unit`` is that of
     distances: "pixels" where the files do not say how large a pixel is.
     """
 

@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.report.document import Block, Cell, Heading, Key, Table, cells_of
+from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, cells_of
 from benchmark.report.tables import Metrics, interval, number, p_value, pair_row, title, verdict
+from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import paired_spreads
 from benchmark.stats.power import methods_needed, patients_needed
 from benchmark.stats.seeds import TWO_LEVEL
 
 FEWEST_PATIENTS = 10
 """Patients below which a plan only says that it takes fewer: the spread of so few says nothing."""
+MOST_SENSITIVITY = 12
+"""Rows up to which all comparisons by other methods are shown."""
 MOST_PATIENTS = 10_000
 """Patients from which on a plan only says that it takes more: no set of such scans has as many."""
 
@@ -189,6 +192,69 @@ def method_blocks(found: pd.DataFrame | None, compare: Mapping[str, Any], metric
     header = ["Region", "A", "B", "A - B", "By set", "df", *test_header, "Seeds", "Error", "A beats B"]
     caption = f"{title(metric, arrow=False)}: the methods, over patients and trainings."
     return [Heading("Methods, trained anew"), Table(caption, header, rows, notes=notes)]
+
+
+def sensitivity_blocks(found: pd.DataFrame | None, comparisons: pd.DataFrame, metric: Metric) -> list[Block]:
+    """A section with ``stats.sensitivity`` beside the declared test's p, before correction.
+
+    Of more than MOST_SENSITIVITY pairs and regions, only those are shown where the method that asks what the declared
+    test asks is on the other side of 0.05.
+    """
+    if found is None or found.empty:
+        return []
+    table = found.merge(comparisons[["metric", "region", "model_a", "model_b", "test", "p"]])
+    shown = table["p"] < 0.05
+    other = {
+        "the mixed model": (table["mixed_p"] < 0.05) != shown,
+        "the Bayesian test (probability of one side above 0.95)": (
+            (table[["p_a_better", "p_b_better"]].max(axis=1) > 0.95) != shown
+        ),
+    }
+    asks_the_same = [*other.values()][0 if table["test"].iloc[0] == TWO_LEVEL else 1]
+    some = table[asks_the_same] if len(table) > MOST_SENSITIVITY else table
+    margin = found["margin"].iloc[0]
+    bayes = "A / B" if pd.isna(margin) else "A / within / B"
+    header = ["Region", "A", "B", "p", "Mixed model", "p", bayes, "Effect", "d_z"]
+    notes = [_sensitivity_note(margin, metric)]
+    if len(some) < len(table):
+        notes.append(f"Shown are the {len(some)} of {len(table)} rows in which the answer hangs on the method.")
+    counts = [f"{name} in {own.sum()} of {len(table)}" for name, own in other.items()]
+    said = f"On the other side of 0.05 than the declared test, before correction: {' and '.join(counts)} comparisons."
+    caption = f"{title(metric, arrow=False)}: declared comparisons by other methods, each alone."
+    rows = [_sensitivity_row(row, metric) for row in some.to_dict("records")]
+    shown_rows: list[Block] = [Table(caption, header, rows, notes=notes)] if rows else []
+    return [Heading("Sensitivity to the method"), Bullets([said]), *shown_rows]
+
+
+def _sensitivity_row(row: Mapping[Any, Any], metric: Metric) -> list[str | Cell]:
+    ends = interval(row["mixed_low"], row["mixed_high"], metric)
+    mixed = f"{number(row['mixed_difference'], metric, True)} ({ends})" if pd.notna(row["mixed_low"]) else "-"
+    sides = ("p_a_better", "p_within", "p_b_better") if pd.notna(row["margin"]) else ("p_a_better", "p_b_better")
+    texts = {
+        "p": p_value(row["p"]), "mixed_difference": mixed, "mixed_p": p_value(row["mixed_p"]),
+        "p_a_better": " / ".join(f"{row[name]:.2f}" for name in sides),
+        "effect_size": _effect(row, "effect_size", "effect"), "d_z": _effect(row, "d_z", "d_z"),
+    }  # fmt: skip
+    return pair_row(row, texts)
+
+
+def _sensitivity_note(margin: float, metric: Metric) -> str:
+    most = "at all" if pd.isna(margin) else f"by more than the margin of {number(margin, metric)}"
+    within = "" if pd.isna(margin) else ", that they are within it,"
+    return (
+        "p: of the declared test before correction; nothing else here decides a verdict. Mixed model: A - B of the "
+        "methods by REML with patients and training sets as crossed random effects, Student's t on training sets less "
+        f"one. The rest is of these networks, over patients. {'A / within' if within else 'A'} / B: probability by "
+        f"the Bayesian signed-rank test that A is typically better {most}{within} and that B is. Effect "
+        "(rank-biserial) and d_z with 95% intervals. All is in sensitivity.csv."
+    )
+
+
+def _effect(row: Mapping[Any, Any], name: str, ends: str) -> str:
+    low, high = row[f"{ends}_low"], row[f"{ends}_high"]
+    if pd.isna(row[name]):
+        return "-"
+    return f"{row[name]:+.2f}" + (f" ({low:+.2f} to {high:+.2f})" if pd.notna(low) else "")
 
 
 def share_folds(methods: pd.DataFrame) -> bool:

@@ -15,8 +15,9 @@ from benchmark.report.evidence import share_folds
 from benchmark.report.tables import short
 from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
-from benchmark.stats.compare import NOT_TESTED
+from benchmark.stats.compare import ALIKE, NOT_TESTED, unseen
 from benchmark.stats.estimates import patient_counts
+from benchmark.stats.intervals import FEW
 from benchmark.stats.learned import RISING, beats_majority, plateau
 from benchmark.stats.seeds import TWO_LEVEL
 from benchmark.studies.bundle import KEEP
@@ -26,8 +27,6 @@ MISSES = {10: "9 to 35%", 18: "5 to 24%", 50: "4 to 7%", 250: "5 to 5%"}
 """Share of 95% intervals of a mean that missed, by metric and region, on so many patients (``rates.csv``)."""
 EVERYONE = "all models"
 """Whom a deviation holds for that a study declares for a whole track."""
-FEW = 50
-"""Patients from which on bootstrap intervals were found to hold what they promise (research/calibration)."""
 
 
 def cautions(results: Results) -> list[str]:
@@ -47,6 +46,8 @@ def cautions(results: Results) -> list[str]:
             f"true mean in {MISSES[near]} of studies with {near} patients, by metric and region, and in {MISSES[FEW]} "
             f"with {FEW}."
         )
+        if results.comparisons["verdict"].isin(ALIKE).any():
+            found.append(f"{unseen(count).capitalize()}.")
     lost = scores[scores["note"] == "missing prediction"]
     if len(lost):
         found.append(f"Cases with a missing prediction, given the worst value: {lost['case_id'].nunique()}.")
@@ -251,5 +252,5 @@ def _beaten(results: Results, best: str, region: str) -> str:
         of = {1: "the one model compared", 2: "either of the 2 models compared"}
         said += f" Not shown to be better than {of.get(rest, f'any of the {rest} models compared')}."
     if untested := len(of_best) - len(tested):
-        said += f" Against {untested} models it could not be tested."
+        said += f" Against {untested} model{'s' * (untested > 1)} it could not be tested."
     return said

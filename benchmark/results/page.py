@@ -27,6 +27,7 @@ from benchmark.report.document import (
     say_once,
     to_markdown,
 )
+from benchmark.report.failures import failure_blocks
 from benchmark.report.latex import to_latex
 from benchmark.report.splits import split_blocks
 from benchmark.results.opening import EVERYONE, cautions, deviations, findings, plateaus
@@ -87,9 +88,12 @@ def build(
     of_scores = _comparison(results)
     of_scores += evidence.ranking_blocks(results.ranking, declared, metrics)
     of_scores += evidence.method_blocks(results.methods, study.compare, metrics)
+    primary = metrics[declared[0]]
+    of_scores += evidence.sensitivity_blocks(results.sensitivity, results.comparisons, primary)
     of_scores += [*_spread(results), *_probabilities(results)]
     if lesions := tables.lesion_table(results.lesions):
         of_scores += [Heading("Lesions"), lesions]
+    of_scores += failure_blocks(results.failures, primary)
     of_scores += costs.blocks(results.costs)
     if others := _tables(results, declared=False):
         of_scores += [Heading("Metrics that were not declared for comparison"), *others]

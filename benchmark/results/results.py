@@ -17,6 +17,7 @@ import pandas as pd
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
 from benchmark.base.records import InputError, Run
+from benchmark.data.characteristics import characteristics
 from benchmark.data.folds import Fold, Sides, folds_path, load_folds, read_folds, read_sides
 from benchmark.data.manifest import CaseList, Manifest, load_cases, manifest_of
 from benchmark.data.prepare import DataSet
@@ -25,17 +26,21 @@ from benchmark.papers.values import Paper
 from benchmark.report import evidence
 from benchmark.report.costs import costs
 from benchmark.report.document import CELL_COLUMNS
+from benchmark.report.failures import Failures
 from benchmark.report.figures import Panel
 from benchmark.report.tables import Metrics, in_unit
+from benchmark.results.failures import find_failures
 from benchmark.results.made import made
 from benchmark.results.panels import panels
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, EVERY, LESION_COUNTS, METRICS, ON_REQUEST
-from benchmark.stats.compare import compare, compare_methods
+from benchmark.stats.compare import compare, compare_methods, declared_pairs
 from benchmark.stats.families import family_sizes
 from benchmark.stats.patients import incomplete_runs, shared_patients, summarise, with_models
 from benchmark.stats.ranking import patient_ranks, rank_models
+from benchmark.stats.sensitivity import sensitivity
+from benchmark.stats.subgroups import COUNTED
 from benchmark.studies import bundle, ensemble, provenance, store
 from benchmark.studies.study import Study, apart, split_of
 
@@ -46,7 +51,7 @@ KEPT = ("calibration.csv", "reliability.csv", "ensembles.csv", "disagreement.csv
 GATHERED = ("scores.csv", "histories.csv", "provenance.json", *KEPT)
 """What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
 
-OUTPUTS = ("comparisons", "methods", "ranking", "power", "costs")
+OUTPUTS = ("comparisons", "methods", "sensitivity", "subgroups", "ranking", "power", "costs")
 """Tables that follow from what is gathered and are written beside the report, each as a CSV file of that name."""
 
 
@@ -273,15 +278,20 @@ class Results:
         return self._shared[1] + incomplete_runs(known, shared)
 
     @cached_property
+    def counted(self) -> pd.DataFrame:
+        """Counts on the cases and regions of ``scores``, one row per run, as ``subgroups.COUNTED``."""
+        tables = [self.merged, *(other.raw for other in self.external.values())]
+        every = pd.concat([table.assign(model=score_table.model_names(table)) for table in tables], ignore_index=True)
+        shared = self.scores[["model", "case_id", "region"]].drop_duplicates()
+        return every.reindex(columns=[*COUNTED]).merge(shared)
+
+    @cached_property
     def lesions(self) -> pd.DataFrame:
         """Counts of lesions on the cases and regions of ``scores``.
 
-        Columns: model, patient_id, case_id, region and LESION_COUNTS, as far as the files have them.
+        Columns: model, patient_id, case_id, region and LESION_COUNTS.
         """
-        tables = [self.merged, *(other.raw for other in self.external.values())]
-        columns = ["model", "patient_id", "case_id", "region", *LESION_COUNTS]
-        every = pd.concat([table.assign(model=score_table.model_names(table)) for table in tables], ignore_index=True)
-        return every.filter(columns).merge(self.scores[["model", "case_id", "region"]].drop_duplicates())
+        return self.counted[["model", "patient_id", "case_id", "region", *LESION_COUNTS]]
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -311,6 +321,27 @@ class Results:
         if len(self.compared_models) < 2 or self.scores.groupby("model")["seed"].nunique().max() < 2:
             return None
         return compare_methods(self.scores, self.study.compare, BETTER, self.compared_models)
+
+    @cached_property
+    def sensitivity(self) -> pd.DataFrame | None:
+        """Declared pairs by other methods, as ``sensitivity.csv`` has them; None where one model is compared."""
+        return sensitivity(self.scores, self.study.compare, BETTER, self.compared_models) if self.several else None
+
+    @cached_property
+    def failures(self) -> Failures | None:
+        """Where the compared models fail by the primary metric; None where there are no counts."""
+        if self.counted.empty:
+            return None
+        declared, unit = self.study.compare, self.metrics["volume_error"].unit
+        metric, pairs = self.metrics[declared["metrics"][0]], declared_pairs(self.compared_models, declared)
+        return find_failures(self.scores, self.counted, characteristics(self.cases), metric, pairs, unit)
+
+    @property
+    def subgroups(self) -> pd.DataFrame | None:
+        """Scores by group of patients, as ``subgroups.csv`` has them; None where no group can be shown."""
+        if self.failures is None or self.failures.subgroups.empty:
+            return None
+        return self.failures.subgroups.map(_six_digits)
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
@@ -347,7 +378,7 @@ class Results:
         same = ("of", "test", "n_patients", "n_folds", "power", "alpha", "alpha_family")
         # A size of samples from an estimated spread has no more digits than this.
         kept = rows[["of", *(name for name in rows if name not in same)]]
-        rounded: pd.DataFrame = kept.map(lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
+        rounded: pd.DataFrame = kept.map(_six_digits)
         return rounded
 
     @cached_property
@@ -501,6 +532,10 @@ def _check_slices(results: Results, scores: pd.DataFrame, path: Path) -> None:
 def _external_files(folder: Path) -> list[Path]:
     """Tables of other tools' scores in a study's folder."""
     return sorted(path for path in (folder / "external").glob("*") if path.suffix.lower() == ".csv")
+
+
+def _six_digits(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _at(config: Any, key: str) -> Any:

@@ -18,7 +18,7 @@ import pandas as pd
 from benchmark.base.records import InputError, model_name
 from benchmark.stats.claims import false_claim
 from benchmark.stats.families import GATED, PRIMARY, families, holm, holm_claims
-from benchmark.stats.intervals import difference_intervals
+from benchmark.stats.intervals import FEW, difference_intervals
 from benchmark.stats.paired import (
     TESTS,
     OneSided,
@@ -65,6 +65,8 @@ METHOD_COLUMNS = (
 """Columns of every ``methods.csv``, in order."""
 
 NOT_TESTED = "not tested"
+ALIKE = ("equivalent", "a no worse", "b no worse")
+"""Verdicts that two models are alike, within the margin, or one is not worse by it."""
 _WHOLE_NUMBERS = ("n_patients", "n_ties", "n_empty")
 
 
@@ -219,6 +221,9 @@ def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.Da
     ]
     table["note"] = _with_gate(table, alpha)
     table["verdict"] = [_verdict(row, alpha, better[row["metric"]]) for row in table.to_dict("records")]
+    alike = table["verdict"].isin(ALIKE) & (table["n_patients"] < FEW)
+    said = table.loc[alike, "note"].map(lambda note: f"{note}; " if note else "")
+    table.loc[alike, "note"] = said + table.loc[alike, "n_patients"].map(unseen)
     return table
 
 
@@ -231,6 +236,15 @@ def _with_gate(table: pd.DataFrame, alpha: float) -> pd.Series:
     gate = f"gate shut: {shut} of {len(primary)} primary comparisons show no difference, so that the corrected p is 1"
     noted = table["note"].where(table["note"] == "", table["note"] + "; ") + gate
     return table["note"].where(table["family"] != GATED, noted)
+
+
+def unseen(patients: float) -> str:
+    """Say what equivalence on so many patients leaves open: a share of others that none of them shows, with 95%."""
+    share = 1 - 0.05 ** (1 / patients)
+    return (
+        f"equivalent or no worse on {patients:.0f} patients: a kind of patient that is up to {100 * share:.0f} % of "
+        "all may not be among them"
+    )
 
 
 def _winner(difference: float, better: str) -> str:

@@ -13,6 +13,8 @@ from scipy import special
 BOOTSTRAP_SEED = 20260
 RESAMPLES = 9999
 CONFIDENCE = 0.95
+FEW = 50
+"""Patients from which on bootstrap intervals were found to hold what they promise (research/calibration)."""
 _BLOCK = 4_000_000
 """Numbers held at once: a block of resamples, or the resampled means of a block of rows."""
 

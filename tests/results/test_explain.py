@@ -1,7 +1,6 @@
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from matplotlib.cbook import boxplot_stats
 from sklearn.metrics import classification_report
 
 from benchmark.base.records import InputError
-from benchmark.data.manifest import manifest_of
+from benchmark.data.manifest import CaseList, manifest_of
 from benchmark.report import splits as reported
 from benchmark.results import page
 from benchmark.results.explain import derived, explain, fences
@@ -64,7 +63,7 @@ def demo(tmp_path, monkeypatch):
 def write_cells():
     """List the cells of the study's report, as a report does, without scanned data and figures."""
     declared = study.load("demo")
-    cases = SimpleNamespace(manifest=manifest_of(declared.data), warnings=(), cases=())
+    cases = CaseList(declared.data, manifest_of(declared.data), ())
     results = Results(declared, cases=cases, panels=(), folds=[()], differences={}, warnings=[], origin={})
     beside = page.beside_paper(results, declared.folder, None)
     page.record(results, page.build(results, [], *beside), declared.folder)

@@ -15,10 +15,12 @@ from benchmark.data.folds import Sides
 from benchmark.data.manifest import load_manifest
 from benchmark.papers.published import load
 from benchmark.papers.values import Paper
-from benchmark.results.opening import cautions, deviations, in_words
+from benchmark.results.opening import cautions, deviations, findings, in_words
 from benchmark.results.page import write
+from benchmark.results.results import BETTER
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import COUNTS
+from benchmark.stats.compare import compare
 from benchmark.stats.patients import with_models
 from benchmark.studies.study import apart
 
@@ -101,6 +103,26 @@ def test_what_cannot_be_trusted_comes_first(folder):
 def test_what_a_run_keeps_is_no_deviation():
     found = deviations(declared("unet", set={"keep_probabilities": False, "max_epochs": 3}), {})
     assert [one.key for one in found] == ["max_epochs"]
+
+
+@pytest.mark.parametrize(("lacking", "said"), [(1, "1 model it"), (2, "2 models it")])
+def test_models_without_scores_are_counted_as_what_could_not_be_tested(lacking, said):
+    compared = ["unet", "resunet_tversky", "la_resunet", "nnunet", "unetpp"][: 3 + lacking]
+    scores = with_models(realistic())
+    tests = compare(scores, QUICK["compare"], BETTER, compared)
+    assert f" Against {said} could not be tested." in findings(demo(QUICK, scores=scores, comparisons=tests))[0]
+
+
+def test_equivalence_on_few_patients_is_said_with_whom_it_may_have_missed():
+    alike = [("unet", 0.0), ("resunet_tversky", 0.0)]
+    for margin, there in ((0.5, True), (0.0001, False)):
+        study = {**QUICK, "models": STUDY["models"][:2], "compare": {**QUICK["compare"], "margin": margin}}
+        found = cautions(demo(study, scores=realistic(models=alike, patients=4)))
+        # A kind of patient that is 52.7 % of all is absent from 4 in one of twenty samples.
+        said = (
+            "Equivalent or no worse on 4 patients: a kind of patient that is up to 53 % of all may not be among them."
+        )
+        assert (said in found) == there
 
 
 def test_a_native_model_is_not_said_to_follow_what_is_set_for_the_others():

@@ -73,6 +73,9 @@ def test_false_claims_are_held_to_alpha_in_the_family():
 def test_three_answers_where_no_difference_is_shown():
     both = compared(a=BASE, b=BASE + NOISE)
     assert both["verdict"].tolist() == ["equivalent"]
+    # 40 patients without one of a kind that is 7.2 % of all are one sample in twenty.
+    assert both["note"].tolist() == ["equivalent or no worse on 40 patients: a kind of patient that is up to 7 % of "
+                                     "all may not be among them"]  # fmt: skip
     assert both["p_equivalent"][0] == pytest.approx(ttost_paired(BASE, BASE + NOISE, -0.02, 0.02)[0])
     # A lead of 0.6 standard errors: no difference; 2.6 from one end of the margin, 1.4 from the other.
     lead = 0.006 + 0.063 * WAVE
@@ -115,3 +118,15 @@ def test_a_pair_without_scores_stays_in_the_family_of_equivalence():
 def test_a_margin_that_is_no_number_above_zero_is_refused(margin):
     with pytest.raises(InputError, match=r"compare\.margin for dice is .*: expected a number above 0"):
         compared(a=BASE, b=BASE, margin=margin)
+
+
+def test_from_fifty_patients_on_equivalence_carries_no_note():
+    base = RANDOM.normal(0.8, 0.1, 50)
+    found = compared(a=base, b=base + RANDOM.normal(0, 0.01, 50))
+    assert found["verdict"].tolist() == ["equivalent"] and found["note"].tolist() == [""]
+
+
+def test_the_note_on_few_patients_stands_beside_what_was_noted_before():
+    base = np.array([0.8, 0.7, 0.9, 0.6])
+    (note,) = compared(a=base, b=base + np.array([0.001, -0.001, 0.002, -0.002]))["note"]
+    assert note.startswith("n too small: smallest possible p is 0.125; equivalent or no worse on 4 patients:")

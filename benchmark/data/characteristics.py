@@ -1,0 +1,44 @@
+"""Read what is known of a set's patients beside their scans: from their ids, and from a table of them."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from benchmark.base import project
+from benchmark.base.files import read_table
+from benchmark.base.records import InputError
+from benchmark.data.manifest import CaseList
+
+PATIENT = "patient_id"
+
+
+def characteristics(listed: CaseList) -> pd.DataFrame:
+    """Return a row per patient of a set, by id, and a column per characteristic; without columns if nothing is known.
+
+    They are the named groups of the manifest's ``patient_pattern``, such as the centre, of a patient's first case; and
+    the columns of ``data_manifests/<name>.patients.csv``, or of the source's, beside ``patient_id``. A patient that the
+    table lacks has NaN.
+
+    Raises:
+        InputError: if that file is no table with one row per patient, or knows no patient of the set.
+    """
+    found: dict[str, dict[str, str]] = {patient: {} for patient in listed.patients}
+    for case in reversed(listed.cases):
+        match = re.fullmatch(listed.manifest.patient_pattern, case.case_id)
+        said = match.groupdict() if match else {}
+        found[case.patient_id] |= {key: text for key, text in said.items() if key != "patient" and text}
+    table = pd.DataFrame.from_dict(found, orient="index")
+    for name in dict.fromkeys((listed.name, listed.manifest.name)):
+        path = project.manifests() / f"{name}.patients.csv"
+        if path.exists():
+            rows = read_table(path, "a table of patients", [PATIENT], dtype={PATIENT: str}).set_index(PATIENT)
+            if rows.index.has_duplicates:
+                twice = rows.index[rows.index.duplicated()][0]
+                raise InputError(f"{path}: expected one row per {PATIENT}, found {twice} twice.")
+            if not rows.index.isin(table.index).any():
+                known = f"expected patients of {listed.name}, such as {listed.patients[0]}"
+                raise InputError(f"{path}: {known}, found {len(rows)} others.")
+            return table.drop(columns=rows.columns, errors="ignore").join(rows)
+    return table

@@ -1,0 +1,68 @@
+"""Find where a study's models fail, from its scores, their counts and what is known of its patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from benchmark.report.failures import Failures
+from benchmark.scoring.metrics import Metric
+from benchmark.stats.subgroups import (
+    LESIONS,
+    VOLUME,
+    case_facts,
+    in_common,
+    patient_groups,
+    recall_by_size,
+    split,
+    subgroups,
+    worst_patients,
+)
+from benchmark.stats.variance import variance_shares
+
+
+def find_failures(
+    scores: pd.DataFrame,
+    counted: pd.DataFrame,
+    known: pd.DataFrame,
+    metric: Metric,
+    pairs: Sequence[tuple[str, str]],
+    unit: str,
+) -> Failures:
+    """Look for groups of patients, sizes of lesions and patients on which models are worse by ``metric``.
+
+    ``counted`` has the columns of ``subgroups.COUNTED``; ``known`` is what ``data.characteristics`` gives; ``unit`` is
+    that of volumes.
+    """
+    own, facts = scores[scores["metric"] == metric.name], case_facts(counted)
+    unit = "voxels" if facts.attrs["in_voxels"] else unit
+    groups = {str(region): patient_groups(facts, known, str(region)) for region in pd.unique(own["region"])}
+    volumes = facts.groupby(["patient_id", "region"])["volume"].mean().unstack("region").reindex(columns=[*groups])
+    worst = worst_patients(own, metric.name, metric.better == "higher")
+    by_region = {
+        region: table.rename(columns={name: f"{name} of {region}" for name in (VOLUME, LESIONS)})
+        for region, table in groups.items()
+    }
+    return Failures(
+        subgroups(own, groups, metric.name, pairs), recall_by_size(counted, facts),
+        _worst(own, worst, volumes, known), in_common(list(worst.index), by_region), variance_shares(own, metric.name),
+        {region: split(volumes[region])[1] for region in groups}, unit,
+    )  # fmt: skip
+
+
+def _worst(scores: pd.DataFrame, worst: pd.Series, volumes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Describe the worst patients, as ``Failures.worst``."""
+    rows = scores[scores["patient_id"].isin(worst.index)]
+    means = (
+        rows.groupby(["patient_id", "model", "region"])["value"].mean().groupby(level=["patient_id", "model"]).mean()
+    )
+    by_patient = means.groupby(level="patient_id").agg(lowest="min", highest="max")
+    table: pd.DataFrame = by_patient.loc[worst.index].assign(mean=worst).rename_axis("patient_id").reset_index()
+    texts = [_listed(volumes.loc[patient].dropna().map("{:.3g}".format)) for patient in worst.index]
+    said = [_listed(known.loc[patient].dropna()) if patient in known.index else "-" for patient in worst.index]
+    return table.assign(volumes=texts, known=said)
+
+
+def _listed(values: pd.Series) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "-"
