@@ -64,8 +64,8 @@ def cautions(results: Results) -> list[str]:
     elif results.methods is not None and share_folds(results.methods):
         found.append(
             f"Seeds share their folds: methods are compared by the means of {results.methods['n_sets'].max():.0f} "
-            "folds, so that only large differences can be shown. Folds dealt anew for each seed (partitions: per_seed) show "
-            "more with as many runs."
+            "folds, so that only large differences can be shown. Folds dealt anew for each seed (partitions: per_seed) "
+            "show more with as many runs."
         )
     if deviating := deviations(study, results.differences):
         why = study.deviations.strip().rstrip(".")
