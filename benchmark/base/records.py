@@ -93,11 +93,25 @@ class Case:
 
 
 @dataclass(frozen=True)
+class OtherTest:
+    """Another test of trained networks: on all cases of another set, or on their own test cases, corrupted.
+
+    ``data`` is that set, "" for a ``corruption`` of the own cases at a ``level``. ``name`` is that of its files.
+    """
+
+    name: str
+    data: str = ""
+    corruption: str = ""
+    level: float | str = ""
+
+
+@dataclass(frozen=True)
 class Run:
     """One training of one variant of one bundle on one fold with one seed; a list of runs is a sweep.
 
     A run with ``stages`` trains nothing: it joins two other runs of its study, fold and seed, given by their ids, a
-    classifier that says in which slices there is tumour and the segmenter whose label maps hold there only.
+    classifier that says in which slices there is tumour and the segmenter whose label maps hold there only. What it
+    is ``test_on`` besides its own test cases is no part of what it is.
     """
 
     study: str
@@ -107,6 +121,7 @@ class Run:
     seed: int
     overrides: dict[str, Any] = field(default_factory=dict)
     stages: tuple[str, ...] = ()
+    test_on: tuple[OtherTest, ...] = ()
 
     @property
     def model(self) -> str:

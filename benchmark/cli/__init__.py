@@ -92,8 +92,9 @@ def plan(
     if as_json:
         print(json.dumps(rows, indent=2))
         return
+    width = max(len(row["state"]) for row in rows)
     for row in rows:
-        print(f"{row['state']:8} {row['id']}")
+        print(f"{row['state']:{max(width, 8)}} {row['id']}")
     done = sum(row["state"] == "done" for row in rows)
     print(f"{len(rows)} runs, {done} done; folders below {store.folder(runs[0]).parents[2]}")
 
@@ -132,7 +133,8 @@ def run_all(
         _show_code(bundle_)
     publish.check_pairs(declared)
     with reporting("preparing") as progress:
-        prepare(declared.data, progress=progress)
+        for dataset in (declared.data, *declared.test_on.get("sets", ())):
+            prepare(dataset, progress=progress)
     for path in write_partitions(declared.data, declared.splits):
         typer.echo(f"{path}: the folds of one seed (written)")
     execute.check(runs, declared.data)

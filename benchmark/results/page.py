@@ -14,7 +14,7 @@ from benchmark.papers import figures as paper_figures
 from benchmark.papers import implied
 from benchmark.papers import tables as papers
 from benchmark.papers.claims import box
-from benchmark.report import costs, evidence, figures, probabilities, tables
+from benchmark.report import costs, evidence, figures, other_tests, probabilities, tables
 from benchmark.report.document import (
     CELL_COLUMNS,
     Block,
@@ -94,6 +94,7 @@ def build(
     if lesions := tables.lesion_table(results.lesions):
         of_scores += [Heading("Lesions"), lesions]
     of_scores += failure_blocks(results.failures, primary)
+    of_scores += other_tests.blocks(results.other_tests, study.other_tests, metrics)
     of_scores += costs.blocks(results.costs)
     if others := _tables(results, declared=False):
         of_scores += [Heading("Metrics that were not declared for comparison"), *others]
@@ -290,6 +291,12 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
             f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
         )
         drawn.append(Figure(f"figures/{path.name}", caption))
+    sweeps = [test for test in results.study.other_tests if test.corruption and test.name in results.other_scores]
+    if sweeps and results.other_tests is not None:
+        metric = results.metrics[declared[0]]
+        path = folder / f"sweep_{metric.name}.png"
+        other_tests.sweep(path, results.other_tests, sweeps, metric)
+        drawn.append(other_tests.figure_block(path, metric))
     if results.histories:
         path = figures.training_curves(folder / "training_curves.png", results.histories, models)
         caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run."

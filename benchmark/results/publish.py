@@ -106,7 +106,10 @@ def _gather(study: Study, done: Sequence[Run], whole: Path) -> None:
     """Write the gathered tables from run folders into a folder, after a copy of what they replace."""
     records = {run.id: store.read_record(store.folder(run)) for run in done}
     histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
-    for name in GATHERED:
+    others = {f"scores.{test.name}.csv": store.collect_other(done, test) for test in study.other_tests}
+    # Those of a test that is no longer declared or done must not stay beside the scores of other runs.
+    there = [path.name for path in study.folder.glob("scores.*.csv")]
+    for name in dict.fromkeys([*GATHERED, *others, *there]):
         _supersede(study, study.folder / name)
     before = study.folder / "provenance.json"
     lost = set(provenance.read(study.folder).runs) - set(records) if before.exists() else set()
@@ -117,8 +120,12 @@ def _gather(study: Study, done: Sequence[Run], whole: Path) -> None:
             file=sys.stderr,
         )
     score_table.write(whole / "scores.csv", store.collect(done))
+    for name in dict.fromkeys([*others, *there]):
+        scores = others.get(name)
+        write_text(whole / name, "" if scores is None or scores.empty else score_table.as_text(scores))
     write_text(whole / "histories.csv", histories.round(6).to_csv(index=False))
-    write_json(whole / "provenance.json", provenance.of_runs(study, records))
+    of_tests = {"test_on": provenance.of_tests(study, done)} if study.other_tests else {}
+    write_json(whole / "provenance.json", {**provenance.of_runs(study, records), **of_tests})
     for name, table in ensemble.tables(ensemble.gather(done, load_cases(study.data))).items():
         # An empty file removes that of an earlier report.
         write_text(whole / f"{name}.csv", "" if table is None else score_table.as_text(table))

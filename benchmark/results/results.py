@@ -31,17 +31,20 @@ from benchmark.report.figures import Panel
 from benchmark.report.tables import Metrics, in_unit
 from benchmark.results.failures import find_failures
 from benchmark.results.made import made
+from benchmark.results.other_tests import cautions
 from benchmark.results.panels import panels
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, EVERY, LESION_COUNTS, METRICS, ON_REQUEST
 from benchmark.stats.compare import compare, compare_methods, declared_pairs
 from benchmark.stats.families import family_sizes
+from benchmark.stats.other_tests import changes
 from benchmark.stats.patients import incomplete_runs, shared_patients, summarise, with_models
 from benchmark.stats.ranking import patient_ranks, rank_models
 from benchmark.stats.sensitivity import sensitivity
 from benchmark.stats.subgroups import COUNTED
 from benchmark.studies import bundle, ensemble, provenance, store
+from benchmark.studies import other_tests as others
 from benchmark.studies.study import Study, apart, split_of
 
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -51,7 +54,7 @@ KEPT = ("calibration.csv", "reliability.csv", "ensembles.csv", "disagreement.csv
 GATHERED = ("scores.csv", "histories.csv", "provenance.json", *KEPT)
 """What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
 
-OUTPUTS = ("comparisons", "methods", "sensitivity", "subgroups", "ranking", "power", "costs")
+OUTPUTS = ("comparisons", "methods", "sensitivity", "subgroups", "ranking", "power", "costs", "other_tests")
 """Tables that follow from what is gathered and are written beside the report, each as a CSV file of that name."""
 
 
@@ -86,8 +89,8 @@ class Results:
 
     @cached_property
     def done(self) -> list[Run]:
-        """Declared runs that are finished on this machine."""
-        return [run for run in self.runs if store.state(run) == "done"]
+        """Declared runs that are scored on their own test cases on this machine."""
+        return [run for run in self.runs if store.scored(run)]
 
     @cached_property
     def models(self) -> list[str]:
@@ -154,20 +157,18 @@ class Results:
         """
         path = self.tables / "scores.csv"
         found = score_table.read(path)
-        keys = found[["bundle", "variant", "fold", "seed"]].drop_duplicates()
-        declared = {run.id for run in self.runs}
-        for more in {Run("", *key).id for key in keys.itertuples(index=False, name=None)} - declared:
-            raise InputError(
-                f"{path}: expected runs that study.json declares, found {more}; declare it or remove its rows."
-            )
+        _check_declared(found, self.runs, path)
         _check_slices(self, found, path)
         return found
 
     @cached_property
     def merged(self) -> pd.DataFrame:
         """``scores.csv`` with each case joined that the folds of a split by slice tested in parts."""
-        by_slice = [model.name for model in self.study.models if split_of(self.study, model) == "slice"]
-        return merge_parts(self.raw, by_slice)
+        return merge_parts(self.raw, self._by_slice)
+
+    @property
+    def _by_slice(self) -> list[str]:
+        return [model.name for model in self.study.models if split_of(self.study, model) == "slice"]
 
     @cached_property
     def every(self) -> pd.DataFrame:
@@ -382,6 +383,33 @@ class Results:
         return rounded
 
     @cached_property
+    def other_scores(self) -> dict[str, pd.DataFrame]:
+        """Scores of the declared other tests that there are, one row per score and count, by the test's name."""
+        tests = {test: self.tables / f"scores.{test.name}.csv" for test in self.study.other_tests}
+        raw = {test: score_table.read(path) for test, path in tests.items() if path.exists()}
+        for test, scores in raw.items():
+            _check_declared(scores, self.runs, tests[test])
+        return {
+            test.name: score_table.tidy(scores if test.data else merge_parts(scores, self._by_slice))
+            for test, scores in raw.items()
+        }
+
+    @cached_property
+    def other_tests(self) -> pd.DataFrame | None:
+        """Means and changes in other tests by the declared metrics, as ``other_tests.csv`` has them; None without any.
+
+        Models under another split are among them; nothing here is compared between models.
+        """
+        declared = self.study.compare["metrics"]
+        tables = [
+            changes(self.every, self.other_scores[test.name], declared, not test.data).assign(test=test.name)
+            for test in self.study.other_tests
+            if test.name in self.other_scores
+        ]
+        found = pd.concat([table for table in tables if len(table)] or [pd.DataFrame()])
+        return None if found.empty else found[["test", *(name for name in found if name != "test")]]
+
+    @cached_property
     def histories(self) -> dict[str, pd.DataFrame]:
         """Training histories by the id of their run; none where the study has no table of them."""
         path = self.tables / "histories.csv"
@@ -436,7 +464,14 @@ class Results:
     @cached_property
     def warnings(self) -> list[str]:
         """Sentences on the data, on who was left out, and on how the runs were made."""
-        return [*self.study.notes, *self.cases.warnings, *self.left_out, *_of_tools(self), *_of_runs(self)]
+        return [
+            *self.study.notes,
+            *self.cases.warnings,
+            *self.left_out,
+            *_of_tools(self),
+            *_of_runs(self),
+            *cautions(self),
+        ]
 
     @cached_property
     def panels(self) -> list[Panel]:
@@ -480,16 +515,26 @@ class Results:
         ``beside`` holds these tables while they are not yet in the study's folder.
         """
         place = self.study.folder
-        paths = [*declarations(place / "study.json"), *(place / name for name in GATHERED), *_external_files(place)]
+        gathered = [*GATHERED, *(f"scores.{test.name}.csv" for test in self.study.other_tests)]
+        paths = [*declarations(place / "study.json"), *(place / name for name in gathered), *_external_files(place)]
         if paper := printed.find(place):
             paths.append(paper)
-        there = {path: self.tables / path.name if path.name in GATHERED else path for path in paths}
+        there = {path: self.tables / path.name if path.name in gathered else path for path in paths}
         there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {
             path.relative_to(project.reports()).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
             for path, now in there.items()
             if now.exists() and now.stat().st_size
         }
+
+
+def _check_declared(scores: pd.DataFrame, declared: Sequence[Run], path: Path) -> None:
+    """Refuse scores of a run that the study does not declare."""
+    keys = scores[["bundle", "variant", "fold", "seed"]].drop_duplicates()
+    for more in {Run("", *key).id for key in keys.itertuples(index=False, name=None)} - {run.id for run in declared}:
+        raise InputError(
+            f"{path}: expected runs that study.json declares, found {more}; declare it or remove its rows."
+        )
 
 
 def _check_slices(results: Results, scores: pd.DataFrame, path: Path) -> None:
@@ -622,8 +667,12 @@ def _stale(results: Results) -> dict[str, list[str]]:
         as_run = dataclasses.replace(run, overrides=record.overrides)
         configs = bundle.frozen(as_run, results.study.data)
         data = DataSet(results.study.data, configs["train"]["split"])
-        changed = store.differing(record, store.identity(as_run, data, configs))
-        differing = sorted({key.partition("#")[0] for key, _, _ in changed} - {"versions", "code"})
-        if differing:
-            found[run.id] = differing
+        what = store.identity(as_run, data, configs)
+        changed = {run.id: store.differing(record, what)}
+        for test in others.begun(run):
+            recorded = store.read_record(store.other_folder(run, test))
+            changed[f"{run.id} on {test.name}"] = store.differing(recorded, others.identity(run, test, what))
+        for name, keys in changed.items():
+            if differing := sorted({key.partition("#")[0] for key, _, _ in keys} - {"versions", "code"}):
+                found[name] = differing
     return found

@@ -20,7 +20,7 @@ from typing import Any
 from benchmark.base.records import InputError, Run
 from benchmark.data.folds import folds_path, of_partition, read_folds
 from benchmark.data.manifest import manifest_of
-from benchmark.studies import bundle, store
+from benchmark.studies import bundle, other_tests, store
 
 LEASH = "BENCHMARK_LEASH"
 """Environment variable that tells a run's process to end when its standard input does: its parent is gone."""
@@ -53,6 +53,8 @@ def check(runs: Sequence[Run], dataset: str) -> None:
     """
     for run, what in store.identities(runs, dataset):
         store.check(run, what)
+        for test in other_tests.begun(run):
+            store.check(run, other_tests.identity(run, test, what), place=store.other_folder(run, test))
 
 
 def check_declared(runs: Sequence[Run], dataset: str) -> None:

@@ -14,10 +14,11 @@ from pydantic import Field, model_validator
 
 from benchmark.base import declared
 from benchmark.base.declared import Record
+from benchmark.base.records import Run
 from benchmark.data.folds import folds_path
 from benchmark.data.manifest import cases_path
 from benchmark.data.volumes import sha256_file
-from benchmark.studies import code
+from benchmark.studies import code, store
 from benchmark.studies.store import Network, RunRecord, Stage
 from benchmark.studies.study import Study
 
@@ -50,6 +51,14 @@ class Ran(Record):
         return self.stages["score"].commit if self.stages and "score" in self.stages else self.commit
 
 
+class Tested(Record):
+    """Another test: how many runs took it, its case list's checksum, and commits of the code that scored."""
+
+    runs: int
+    cases_sha256: str
+    commits: tuple[str, ...]
+
+
 class Provenance(Record):
     """A study's ``provenance.json``: ``runs`` by their ids, ``code`` the hashes of each name that their configs reach.
 
@@ -64,6 +73,7 @@ class Provenance(Record):
     code: dict[str, tuple[str, ...]] | tuple[str, ...]
     runs: dict[str, Ran]
     networks: dict[str, Network] = Field(default_factory=dict)
+    test_on: dict[str, Tested] = Field(default_factory=dict)
     version: Literal[1, 2] = 1
 
     @property
@@ -85,6 +95,19 @@ def of_runs(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
         "code": _codes(identities),
         "runs": {run: _kept(record) for run, record in records.items()},
     }
+
+
+def of_tests(study: Study, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Make the entry ``test_on`` of ``provenance.json`` from the records of other tests of runs, by the test's name."""
+    found = {}
+    for test in study.other_tests:
+        places = [store.other_folder(run, test) for run in runs]
+        stages = [store.read_record(place).stages or {} for place in places if (place / "scores.csv").exists()]
+        if stages:
+            commits = sorted({own["score"].commit for own in stages})
+            cases = sha256_file(cases_path(test.data or study.data))
+            found[test.name] = {"runs": len(stages), "cases_sha256": cases, "commits": commits}
+    return found
 
 
 def _kept(record: RunRecord) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,14 @@ from filelock import FileLock, Timeout
 
 from benchmark.base import project
 from benchmark.base.files import write_json, write_text
-from benchmark.base.records import InputError, Run, first_cause, sentence
+from benchmark.base.records import InputError, OtherTest, Run, first_cause, sentence
 from benchmark.data.prepare import CANONICAL, DataSet, PreparedCase
 from benchmark.data.probabilities import FOLDER, read_probabilities
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.scoring import calibration, detection, score_table
 from benchmark.scoring.counts import of_slices
 from benchmark.scoring.metrics import EVERY, METRICS, score_case
-from benchmark.studies import bundle, cost, store
+from benchmark.studies import bundle, cost, other_tests, store
 from benchmark.studies.execute import AT_ONCE
 
 # How long a new process waits for one that is being killed to let go of a run's folder.
@@ -72,8 +71,7 @@ def run(run: Run, dataset: str, scores: Sequence[str] = ()) -> None:
             if not run.stages:
                 bundle.freeze(configs, folder)
             try:
-                classifies = configs["inference"]["task"] == "classification"
-                _predict_and_score(run, data, folder, classifies, scores)
+                _train_and_test(run, data, what, configs["inference"], scores)
             except BaseException as error:
                 chain = "".join(traceback.format_exception(error))
                 write_text(folder / "error.txt", f"{chain}\n{sentence(error)}\n")
@@ -83,21 +81,72 @@ def run(run: Run, dataset: str, scores: Sequence[str] = ()) -> None:
         raise InputError(f"{folder} is being run by another process: expected none; wait for it to end.") from error
 
 
-def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool, more: Sequence[str]) -> None:
-    cases, weights = data.part(run.fold, "test"), folder / "models" / "model.pt"
-    if not run.stages:
-        again = weights.exists()
-        if not again:
-            _timed(folder, "train", lambda: _workflow(folder, "train", "training"))
-        if again and store.read_record(folder).trained:
-            store.check_trained(folder)
-        else:
-            _check_finite(weights)
-            _note(folder, trained=store.trained(folder))
-    ending = ".csv" if classifies else ".nii.gz"
+def _train_and_test(
+    run: Run, data: DataSet, what: Mapping[str, Any], config: Mapping[str, Any], more: Sequence[str]
+) -> None:
+    if not store.scored(run):
+        folder = store.folder(run)
+        _train(run, folder)
+        _predict_and_score(run, folder, data, data.part(run.fold, "test"), config, more)
+    for test in run.test_on:
+        _test(run, test, data, what, config, more)
+
+
+def _train(run: Run, folder: Path) -> None:
+    weights = folder / "models" / "model.pt"
+    if run.stages:
+        return
+    again = weights.exists()
+    if not again:
+        _timed(folder, "train", lambda: _workflow(folder, "train", "training"))
+    if again and store.read_record(folder).trained:
+        store.check_trained(folder)
+    else:
+        _check_finite(weights)
+        _note(folder, trained=store.trained(folder))
+
+
+def _test(
+    run: Run, test: OtherTest, data: DataSet, own: Mapping[str, Any], config: Mapping[str, Any], more: Sequence[str]
+) -> None:
+    """Do another test of a trained run, unless that is done; ``own`` is the run's identity, ``data`` its set."""
+    place = store.other_folder(run, test)
+    what = other_tests.identity(run, test, own)
+    store.check(run, what, _device(), place)
+    if (place / "scores.csv").exists():
+        return
+    weights = store.folder(run) / "models" / "model.pt"
+    if not run.stages and not weights.exists():
+        raise InputError(f"{weights} does not exist: expected the run's weights, to test them on {test.name} too.")
+    store.check_trained(store.folder(run))
+    print(f"--- test on {test.name}", flush=True)
+    store.record(run, what, " ".join(["python -m benchmark", *sys.argv[1:]]), _device(), place)
+    there = other_tests.tested(test, data)
+    cases = there.part(run.fold, other_tests.part(test))
+    _predict_and_score(run, place, there, cases, config, more, other_tests.overrides(test, config))
+
+
+def _predict_and_score(
+    run: Run,
+    folder: Path,
+    data: DataSet,
+    cases: Sequence[PreparedCase],
+    config: Mapping[str, Any],
+    more: Sequence[str],
+    overrides: Mapping[str, Any] | None = None,
+) -> None:
+    """Predict and score cases in a run's folder, or with ``overrides`` of its config in that of another test."""
+    ending = ".csv" if config["task"] == "classification" else ".nii.gz"
     predictions = {case.case.case_id: folder / "predictions" / f"{case.case.case_id}{ending}" for case in cases}
+
+    def predict() -> dict[str, Any] | None:
+        if not run.stages:
+            return _workflow(folder, "inference", "inference", overrides)
+        below = folder.relative_to(store.folder(run))
+        _join(folder, [place / below for place in store.stage_folders(run)], cases)
+        return None
+
     if not all(path.exists() for path in predictions.values()):
-        predict = partial(_join, run, cases) if run.stages else partial(_workflow, folder, "inference", "inference")
         _note(folder, predictions_sha256="")
         _timed(folder, "predict", predict)
     lost = [str(path) for path in predictions.values() if not path.exists()]
@@ -110,7 +159,8 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool, 
     def score() -> None:
         for case in cases:
             rows.extend(_score(run, case, predictions[case.case.case_id], data, more))
-        _count_probabilities(run, cases, data)
+        if not overrides:
+            _count_probabilities(run, cases, data)
 
     _timed(folder, "score", score)
     text = score_table.as_text(score_table.frame(rows))
@@ -118,22 +168,28 @@ def _predict_and_score(run: Run, data: DataSet, folder: Path, classifies: bool, 
     write_text(folder / "scores.csv", text)
 
 
-def _join(run: Run, cases: Sequence[PreparedCase]) -> None:
+def _join(folder: Path, stages: Sequence[Path], cases: Sequence[PreparedCase]) -> None:
     """Write the segmenter's label maps with nothing in the slices in which the classifier sees no tumour."""
-    for place in store.stage_folders(run):
+    for place in stages:
+        if not (place / "scores.csv").exists():
+            raise InputError(f"{place / 'scores.csv'} does not exist: expected the test of a run that is joined.")
         store.check_predictions(place)
-    gate, segmenter = (place / "predictions" for place in store.stage_folders(run))
+    gate, segmenter = (place / "predictions" for place in stages)
     for case in cases:
         name = case.case.case_id
         labels = detection.gated(case, read_volume(segmenter / f"{name}.nii.gz")[0], gate / f"{name}.csv")
-        write_label_map(store.folder(run) / "predictions" / f"{name}.nii.gz", labels, case.affine)
+        write_label_map(folder / "predictions" / f"{name}.nii.gz", labels, case.affine)
 
 
-def _workflow(folder: Path, kind: str, run_id: str) -> dict[str, Any]:
-    """Run a config of a run's folder; return the precision that it computed in, and note the size of its network."""
+def _workflow(folder: Path, kind: str, run_id: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Run a config of a run's folder; return the precision that it computed in, and note the size of its network.
+
+    With ``overrides`` of its ids the folder is that of another test of the run.
+    """
     from monai.bundle.workflows import ConfigWorkflow
 
-    workflow = ConfigWorkflow(config_file=str(folder / "configs" / f"{kind}.json"), workflow_type=None, run_id=run_id)
+    path = (folder.parents[1] if overrides else folder) / "configs" / f"{kind}.json"
+    workflow = ConfigWorkflow(config_file=str(path), workflow_type=None, run_id=run_id, **(overrides or {}))
     workflow.initialize()
     sides = {side: _cases(workflow, id_) for side, id_ in DATASETS[kind].items()}
     patients = {side: cases and sorted({case.case.patient_id for case in cases}) for side, cases in sides.items()}

@@ -22,7 +22,7 @@ from typing_extensions import TypedDict  # that of typing from Python 3.12 on on
 from benchmark.base import declared, project
 from benchmark.base.declared import FileName, Record
 from benchmark.base.files import read_table, stamp, write_json
-from benchmark.base.records import InputError, Run
+from benchmark.base.records import InputError, OtherTest, Run
 from benchmark.data.folds import SIDES, Fold, load_folds
 from benchmark.data.manifest import cases_path, load_cases
 from benchmark.data.prepare import DataSet, case_key
@@ -93,6 +93,8 @@ class Identity(TypedDict, total=False):
     versions: Required[dict[str, str]]
     code: Required[Any]
     stages: dict[str, str | None]
+    tested: dict[str, Any]
+    weights: str
     threshold: float
     precision: str
 
@@ -162,12 +164,24 @@ def check_stages(run: Run) -> None:
             )
 
 
+def other_folder(run: Run, test: OtherTest) -> Path:
+    """Folder of another test of a run: like a run's, without configs and weights."""
+    return folder(run) / "external" / test.name
+
+
+def scored(run: Run) -> bool:
+    """Whether a run is trained and scored on its own test cases, whatever else it is to be tested on."""
+    return (folder(run) / "scores.csv").exists()
+
+
 def state(run: Run) -> str:
-    """Read a run's state off its files: "done", "failed" or "pending"."""
+    """Read a run's state off its files: "done", "failed", "pending", or "pending: test_on" where only that is left."""
     place = folder(run)
-    if (place / "scores.csv").exists():
+    if scored(run) and all((other_folder(run, test) / "scores.csv").exists() for test in run.test_on):
         return "done"
-    return "failed" if (place / "error.txt").exists() else "pending"
+    if (place / "error.txt").exists():
+        return "failed"
+    return "pending: test_on" if scored(run) else "pending"
 
 
 def last_error(run: Run) -> str:
@@ -191,7 +205,7 @@ def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[st
     Raises:
         InputError: for a run that cannot be: unknown ids, values, bundle, data set or fold.
     """
-    of_set: dict[str, Any] = {}
+    of_data: dict[str, Any] = {}
     shared: dict[str, dict[str, Any]] = {}
     for run in runs:
         configs = bundle.frozen(run, dataset)
@@ -199,21 +213,21 @@ def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[st
         if split not in shared:
             data = DataSet(dataset, split)
             # Each seed may have a partition of its own.
-            of_set = of_set or _of_set(data)
-            shared[split] = {**of_set, "fold": _folds_of(data)}
+            of_data = of_data or of_set(data)
+            shared[split] = {**of_data, "fold": _folds_of(data)}
         yield run, _identity(run, configs, shared[split])
 
 
 def identity(run: Run, data: DataSet, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Return everything a run's numbers follow from, as ``identities`` does."""
-    return _identity(run, configs, {**_of_set(data), "fold": _folds_of(data)})
+    return _identity(run, configs, {**of_set(data), "fold": _folds_of(data)})
 
 
 def _folds_of(data: DataSet) -> list[dict[str, Any]]:
     return [_units(fold) for fold in load_folds(data.name, data.split)]
 
 
-def _of_set(data: DataSet) -> dict[str, Any]:
+def of_set(data: DataSet) -> dict[str, Any]:
     """What the identities of all runs on a data set have in common."""
     keys, modalities = ("modalities", "labels", "regions", "regions_class_order"), data.manifest.modalities
     return {
@@ -286,33 +300,36 @@ def _built() -> dict[str, str]:
     return {"processor": " ".join(instructions), "blas": f"{blas.get('name')} {blas.get('version')}"}
 
 
-def check(run: Run, what: Mapping[str, Any], device: str = "") -> None:
+def check(run: Run, what: Mapping[str, Any], device: str = "", place: Path | None = None) -> None:
     """Refuse a run folder that was begun with another identity, or one to be gone on with on another machine.
+
+    ``place`` is that of another test of the run, where it is not the run's own.
 
     Raises:
         InputError: naming the folder and the keys that differ.
     """
-    if not (folder(run) / "run.json").exists():
+    place = place or folder(run)
+    if not (place / "run.json").exists():
         return
-    recorded = read_record(folder(run))
+    recorded = read_record(place)
     rows = differing(recorded, what)
-    if recorded.machine and state(run) != "done":
+    if recorded.machine and not (place / "scores.csv").exists():
         rows += _differing(recorded.machine, {**recorded.machine, **machine(device)}, "machine")
     if rows:
         keys = [f"{key} ({_short(old)} -> {_short(new)})" for key, old, new in rows]
         shown = "; ".join(keys[:5]) + (f"; and {len(keys) - 5} more" if len(keys) > 5 else "")
         raise InputError(
-            f"{folder(run)} holds a run with another fingerprint, which differs in {shown}: expected the same; move "
+            f"{place} holds a run with another fingerprint, which differs in {shown}: expected the same; move "
             "the folder away to run anew, or undo the change to continue it."
         )
 
 
-def record(run: Run, what: Mapping[str, Any], command: str, device: str = "") -> None:
-    """Write ``run.json`` when a run begins, and keep it as it is when a run goes on."""
-    path = folder(run) / "run.json"
+def record(run: Run, what: Mapping[str, Any], command: str, device: str = "", place: Path | None = None) -> None:
+    """Write ``run.json`` when a run or another test of it begins, and keep it as it is when that goes on."""
+    path = (place or folder(run)) / "run.json"
     if path.exists():
         return
-    declared_as = {key: value for key, value in vars(run).items() if key != "stages"}
+    declared_as = {key: value for key, value in vars(run).items() if key not in ("stages", "test_on")}
     begun = {
         "fingerprint": fingerprint(what),
         "identity": what,
@@ -344,18 +361,26 @@ def commit() -> str:
 
 def collect(runs: Iterable[Run]) -> pd.DataFrame:
     """Join the scores of finished runs into one table with ``score_table.COLUMNS``; empty if there are none."""
-    tables = [scores(run) for run in runs if state(run) == "done"]
+    tables = [scores(run) for run in runs if scored(run)]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(score_table.COLUMNS))
 
 
-def scores(run: Run) -> pd.DataFrame:
-    """Read the scores of a finished run.
+def collect_other(runs: Iterable[Run], test: OtherTest) -> pd.DataFrame:
+    """Join the scores of another test of finished runs, as ``collect`` does."""
+    there = [run for run in runs if (other_folder(run, test) / "scores.csv").exists()]
+    tables = [scores(run, other_folder(run, test)) for run in there]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(score_table.COLUMNS))
+
+
+def scores(run: Run, place: Path | None = None) -> pd.DataFrame:
+    """Read the scores of a finished run, or those of another test of it in ``place``.
 
     Raises:
         InputError: if the table is not the one that the run's record says was written: whose it is, which patients,
             cases and regions it has, and its checksum; or if the weights are no longer those that it was made with.
     """
-    path, recorded = folder(run) / "scores.csv", read_record(folder(run))
+    place = place or folder(run)
+    path, recorded = place / "scores.csv", read_record(place)
     table = score_table.read(path)
     for key in ("bundle", "variant", "fold", "seed"):
         for found in {getattr(recorded, key), *table[key].tolist()} - {getattr(run, key)}:

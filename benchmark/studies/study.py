@@ -15,8 +15,9 @@ from benchmark.base import project
 from benchmark.base.declared import FileName, Name, Names, Numbers, Record, read
 from benchmark.base.declared import check as checked
 from benchmark.base.files import complete_files
-from benchmark.base.records import InputError, Run, model_name
+from benchmark.base.records import InputError, OtherTest, Run, model_name
 from benchmark.data.folds import partition
+from benchmark.data.manifest import Manifest, manifest_of
 from benchmark.studies import bundle, trust
 
 SELECTORS = ("bundle", "variant", "fold", "seed")
@@ -90,6 +91,17 @@ class Check(TypedDict, total=False):
     margin: Required[NotNegative | dict[str, NotNegative]]
 
 
+class TestOn(TypedDict, total=False):
+    """Other scanned sets, and levels of each corruption of the own test cases, that trained networks are tested on."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+    sets: Names
+    sweep: dict[
+        Literal["noise", "bias_field", "blur", "missing", "shift"],
+        Annotated[tuple[Positive | str, ...], Field(min_length=1)],
+    ]
+
+
 class Study(Record):
     """What ``reports/<name>/study.json`` declares before anything is run.
 
@@ -100,7 +112,8 @@ class Study(Record):
     ``native``, and ``deviations`` says why. ``scores`` are metrics of ``ON_REQUEST``, scored beside the usual ones. The
     test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` is a reason,
     besides those that the runs' records give, why no number here is a verdict on a paper. A ``study.json`` that
-    ``extends`` another study takes from it each entry that it does not have. ``version`` is that of the file's format.
+    ``extends`` another study takes from it each entry that it does not have. ``test_on`` names what trained networks
+    are tested on besides, which no comparison is made from. ``version`` is that of the file's format.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
@@ -118,6 +131,7 @@ class Study(Record):
     not_comparable: str = ""
     scores: tuple[str, ...] = ()
     check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(default_factory=dict)
+    test_on: TestOn = Field(default_factory=lambda: TestOn())
     notes: tuple[str, ...] = ()
     version: Literal[1] = 1
 
@@ -155,6 +169,7 @@ class Study(Record):
             InputError: if no model is of a bundle in ``changes``, or these set the split, which a study declares.
         """
         by_bundle = _by_bundle(changes or {}, [model.bundle for model in self.models])
+        others = self.other_tests
         found = []
         for model in self.models:
             stages, overrides = self.stages(model), self._settings([model, *self.stages(model)][-1])
@@ -163,8 +178,16 @@ class Study(Record):
                 split = self._split_of_seed(split_of(self, model), seed)
                 moved = {} if split == "patient" else {"split": split}
                 changed = {**moved, **overrides, **by_bundle[model.bundle]}
-                found.append(Run(self.name, model.bundle, model.variant, fold, seed, changed, joined))
+                found.append(Run(self.name, model.bundle, model.variant, fold, seed, changed, joined, others))
         return found
+
+    @property
+    def other_tests(self) -> tuple[OtherTest, ...]:
+        """What ``test_on`` declares, one by one: sets first, then each corruption level by level."""
+        sets = [OtherTest(name, data=name) for name in self.test_on.get("sets", ())]
+        levels = [(kind, level) for kind, levels in self.test_on.get("sweep", {}).items() for level in levels]
+        named = [(f"{kind}-{level if isinstance(level, str) else f'{level:g}'}", kind, level) for kind, level in levels]
+        return (*sets, *(OtherTest(name, corruption=kind, level=level) for name, kind, level in named))
 
     def stages(self, model: Model) -> list[Model]:
         """The models that a model with ``stages`` joins, classifier and segmenter; none for any other."""
@@ -262,6 +285,7 @@ def load(name: str) -> Study:
     if unknown := set(found.scores) - set(ON_REQUEST):
         raise InputError(f"{path}: scores: expected some of {', '.join(ON_REQUEST)}, found {min(unknown)!r}.")
     _check_stages(path, found)
+    _check_test_on(path, found)
     return found
 
 
@@ -318,6 +342,38 @@ def _check_stages(path: Path, study: Study) -> None:
         splits = [split_of(study, stage) for stage in study.stages(model)]
         if splits[0] != splits[1]:
             raise InputError(f"{where}: expected two models of one split, found {' and '.join(splits)}.")
+
+
+def _check_test_on(path: Path, study: Study) -> None:
+    """Refuse another set that a network trained on this one cannot be scored on, and levels that a corruption lacks."""
+    where = f"{path}: test_on"
+    for test in study.other_tests:
+        own = manifest_of(study.data)
+        if test.data == study.data:
+            raise InputError(f"{where}/sets: expected sets other than {study.data}, found it.")
+        for what, expected, found in _unlike(own, manifest_of(test.data)) if test.data else []:
+            raise InputError(
+                f"{where}/sets: expected the {what} of {study.data}, {expected}, found in {test.data} {found}."
+            )
+        if test.corruption == "missing" and test.level not in own.modalities:
+            raise InputError(f"{where}/sweep/missing: expected of {', '.join(own.modalities)}, found {test.level!r}.")
+        if test.corruption not in ("", "missing") and isinstance(test.level, str):
+            raise InputError(f"{where}/sweep/{test.corruption}: expected numbers, found {test.level!r}.")
+        if test.corruption == "shift" and test.level != int(test.level):
+            raise InputError(f"{where}/sweep/shift: expected whole voxels, found {test.level}.")
+    names = [test.name.casefold() for test in study.other_tests]
+    for twice in {name for name in names if names.count(name) > 1}:
+        raise InputError(f"{where}: expected each test only once, found {twice!r} again.")
+
+
+def _unlike(own: Manifest, other: Manifest) -> list[tuple[str, str, str]]:
+    """What differs between two sets of what a network reads and predicts; labels follow from the regions' names."""
+    found = [
+        ("modalities", own.modalities, other.modalities),
+        ("regions", tuple(own.regions), tuple(other.regions)),
+        ("unit", (own.unit,), (other.unit,)),
+    ]
+    return [(what, ", ".join(one), ", ".join(two)) for what, one, two in found if one != two]
 
 
 def _content(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from helpers.project import CHANNELS, TINY, shell, write_study
 from helpers.scans import AFFINES, brain, save_case
 
 from benchmark.base.records import InputError
-from benchmark.data.prepare import prepare
+from benchmark.data.prepare import DataSet, prepare
 from benchmark.data.scan import scan
 from benchmark.networks.classifier import ResNet50Classifier
 from benchmark.scoring import detection
@@ -382,6 +382,26 @@ def test_an_open_gate_changes_nothing_and_a_shut_one_leaves_nothing(staged):
         else:
             assert not any(values.any() for values in maps)
             assert (scores.loc[scores["metric"] == "tp", "value"] == 0).all()
+
+
+def test_a_system_is_tested_on_corrupted_images_by_what_its_parts_made_of_these(staged):
+    write_study(
+        "staged", models=[MODELS[2], *MODELS[:2]], set={**TINY["set"], "max_epochs": 1},
+        test_on={"sweep": {"missing": ["T1"]}},
+    )  # fmt: skip
+    system, gate, segmenter = study.load("staged").runs()
+    with pytest.raises(InputError, match=r"missing-T1/scores\.csv does not exist: expected the test of a run"):
+        running.run(system, "phantom")
+    assert [store.state(run) for run in (system, gate)] == ["failed", "pending: test_on"]
+    for run in (gate, segmenter, system):
+        running.run(run, "phantom")
+        assert store.state(run) == "done"
+    places = [store.other_folder(run, system.test_on[0]) / "predictions" for run in (gate, segmenter, system)]
+    for case in DataSet("phantom").part(0, "test"):
+        name = f"{case.case.case_id}.nii.gz"
+        labels = nibabel.load(places[1] / name).get_fdata().astype(np.uint8)
+        expected = detection.gated(case, labels, places[0] / f"{case.case.case_id}.csv")
+        np.testing.assert_array_equal(nibabel.load(places[2] / name).get_fdata(), expected)
 
 
 def test_parts_that_are_not_done_are_named(staged, command):

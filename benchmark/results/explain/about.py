@@ -119,7 +119,7 @@ def runs_used(results: Results, model: str, own: pd.DataFrame) -> list[RunUsed]:
 
 
 def _state(run: Run, recorded: provenance.Ran | None, scored: bool) -> str:
-    done = store.state(run) == "done"
+    done = store.scored(run)
     if not scored:
         return "done here, but not in the study's scores; run `benchmark report`" if done else "no scores yet"
     if recorded is None:

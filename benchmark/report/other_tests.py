@@ -1,0 +1,128 @@
+"""Write the section of a report on other tests: on other sets, and on the own test cases with corrupted images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.base.records import OtherTest
+from benchmark.report.document import Block, Bullets, Figure, Heading, Table
+from benchmark.report.figures import colours, new_figure, save, styled
+from benchmark.report.tables import Metrics, interval, number, title
+from benchmark.scoring.metrics import Metric
+
+LEVELS = {
+    "noise": "noise, its SD in SDs of the sequence",
+    "bias_field": "bias field, largest coefficient of the polynomial in its exponent",
+    "blur": "blur, SD of the Gaussian in the unit of the spacing",
+    "missing": "missing, the sequence",
+    "shift": "shift of the image from the middle of the canvas, voxels",
+}
+"""What the level of each corruption is (``data.corruption``)."""
+
+OF_SETS = (
+    "The change is between two samples of patients (Welch's 95% interval): both may differ by chance in who was drawn. "
+    "It is of these trained networks, as what another training would change is not in it; intervals are not corrected "
+    "for their number. A change has no one cause: scanners, patients and the experts' outlines differ between sets."
+)
+OF_SWEEPS = (
+    "In each cell the mean, and the mean change from the same patients' images as they are with its 95% interval "
+    "(BCa bootstrap over patients; of these trained networks; not corrected for their number)."
+)
+
+
+def blocks(found: pd.DataFrame | None, tests: Sequence[OtherTest], metrics: Metrics) -> list[Block]:
+    """The section on ``other_tests.csv`` as ``Results.other_tests`` has it; none where there is none."""
+    if found is None:
+        return []
+    result: list[Block] = [Heading("Tested elsewhere")]
+    result.append(Bullets(["The same trained networks. Nothing here enters the comparison above."]))
+    for test in tests:
+        for name, rows in found[found["test"] == test.name].groupby("metric", sort=False):
+            if test.data:
+                result.append(_of_set(test, rows, metrics[str(name)]))
+    sweeps, primary = [test for test in tests if test.corruption], found["metric"].iloc[0]
+    rows = found[found["test"].isin([test.name for test in sweeps]) & (found["metric"] == primary)]
+    if len(rows):
+        result.append(_of_sweeps(sweeps, rows, metrics[primary]))
+    return [*result, Bullets(["All rows are in other_tests.csv, the scores in scores.NAME.csv."])]
+
+
+def _of_set(test: OtherTest, rows: pd.DataFrame, metric: Metric) -> Table:
+    body = []
+    for row in rows.to_dict("records"):
+        cells = [f"{number(row[f'mean{end}'], metric)} ({row[f'n_patients{end}']})" for end in ("", "_there")]
+        change = [number(row["change"], metric, True), interval(row["ci_low"], row["ci_high"], metric)]
+        body.append([row["model"], row["region"], *cells, *change])
+    header = ["Model", "Region", "Own test cases (patients)", f"{test.name} (patients)", "Change", "95% interval"]
+    return Table(f"{title(metric)} on {test.name}.", header, body, notes=[OF_SETS, *_decided(rows)])
+
+
+def _of_sweeps(tests: Sequence[OtherTest], rows: pd.DataFrame, metric: Metric) -> Table:
+    regions, body = list(pd.unique(rows["region"])), []
+    there = {(row["test"], row["model"], row["region"]): row for row in rows.to_dict("records")}
+    for model in pd.unique(rows["model"]):
+        own = [next((row for key, row in there.items() if key[1:] == (model, region)), None) for region in regions]
+        body.append([model, "none", "", *(number(row and row["mean"], metric) for row in own)])
+        for test in tests:
+            cells = [_changed(there.get((test.name, model, region)), metric) for region in regions]
+            body.append([model, test.corruption.replace("_", " "), test.name.partition("-")[2], *cells])
+    levels = [meaning for kind, meaning in LEVELS.items() if kind in [test.corruption for test in tests]]
+    notes = [OF_SWEEPS, f"Levels: {'; '.join(levels)}.", *_decided(rows)]
+    return Table(f"{title(metric)} on corrupted images.", ["Model", "Corruption", "Level", *regions], body, notes=notes)
+
+
+def _decided(rows: pd.DataFrame) -> list[str]:
+    most = rows.groupby("region", sort=False)["n_empty"].max()
+    listed = ", ".join(f"{region} {count}" for region, count in most.items() if count)
+    return [f"Cases decided by a rule for empty masks, where there were most: {listed}."] * bool(listed)
+
+
+def _changed(row: Mapping[Any, Any] | None, metric: Metric) -> str:
+    if row is None:
+        return "-"
+    ends = interval(row["ci_low"], row["ci_high"], metric)
+    return f"{number(row['mean_there'], metric)} ({number(row['change'], metric, True)}, {ends})"
+
+
+@styled
+def sweep(path: Path, found: pd.DataFrame, tests: Sequence[OtherTest], metric: Metric) -> Path:
+    """Draw a metric against the level of each corruption: a row per region, a column per corruption, a line per model.
+
+    The first point of a line is of the images as they are.
+    """
+    rows = found[(found["metric"] == metric.name) & found["test"].isin([test.name for test in tests])]
+    kinds = list(dict.fromkeys(test.corruption for test in tests))
+    regions, palette = list(pd.unique(rows["region"])), colours(list(pd.unique(rows["model"])))
+    figure, axes = new_figure(1 + 1.9 * len(kinds), 0.6 + 1.7 * len(regions), len(regions), len(kinds), sharey="row")
+    for column, kind in enumerate(kinds):
+        levels = [test for test in tests if test.corruption == kind]
+        for axis, region in zip(axes[:, column], regions, strict=True):
+            for model, own in rows[rows["region"] == region].groupby("model", sort=False):
+                _line(axis, own.set_index("test"), levels, palette[str(model)], str(model))
+        axes[0, column].set_title(kind.replace("_", " "))
+    for axis, region in zip(axes[:, 0], regions, strict=True):
+        axis.set_ylabel(f"{region}, {title(metric, arrow=False)}")
+    axes[0, 0].legend()
+    return save(figure, path)
+
+
+def _line(axis: Any, rows: pd.DataFrame, levels: Sequence[OtherTest], colour: str, label: str) -> None:
+    there = [test for test in levels if test.name in rows.index]
+    if not there:
+        return
+    means = [rows["mean"].iloc[0], *(rows["mean_there"][test.name] for test in there)]
+    named = any(isinstance(test.level, str) for test in there)
+    # Sequences have no order: points without lines.
+    places = ["none", *(test.level for test in there)] if named else [0, *(float(test.level) for test in there)]
+    ordered = list(zip(places, means, strict=True)) if named else sorted(zip(places, means, strict=True))
+    axis.plot(*zip(*ordered, strict=True), "o" if named else "o-", color=colour, markersize=3, label=label)
+
+
+def figure_block(path: Path, metric: Metric) -> Figure:
+    """The figure's place in a report."""
+    caption = f"{metric.title} against the level of each corruption, mean over patients; the first point is "
+    return Figure(f"figures/{path.name}", caption + "of the images as they are. Levels are explained under the table.")
