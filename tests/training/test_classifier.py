@@ -374,6 +374,11 @@ def test_an_open_gate_changes_nothing_and_a_shut_one_leaves_nothing(staged):
     for probability in (1.0, 0.0):
         for path in gate.iterdir():
             detection.read_slices(path).assign(probability=probability).to_csv(path, index=False)
+        for stage in (gate, segmented):
+            # As if they had been predicted so: a run whose predictions were changed later is not joined.
+            record = json.loads((stage.parent / "run.json").read_text())
+            record["predictions_sha256"] = store.predictions_sha256(stage.parent)
+            (stage.parent / "run.json").write_text(json.dumps(record))
         scores = redo(staged.system)
         assert set(scores["variant"]) == {"two_stage"}
         maps = [nibabel.load(path).get_fdata() for path in (store.folder(staged.system) / "predictions").iterdir()]
