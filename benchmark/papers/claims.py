@@ -96,8 +96,8 @@ def _answer(row: Mapping[Any, Any], model: str) -> str:
         return UNTESTED
     if not row["significant"]:
         return NOT_SHOWN
-    sign = 1 if METRICS[row["metric"]].better == "higher" else -1
-    return SHOWN if sign * (row["difference"] if row["model_a"] == model else -row["difference"]) > 0 else OPPOSITE
+    # As the verdict has it: by ranks, a few patients that fail may turn the mean the other way.
+    return SHOWN if row["verdict"] == ("a better" if row["model_a"] == model else "b better") else OPPOSITE
 
 
 def _over_all(answers: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from benchmark.scoring.metrics import Metric
 from benchmark.stats.subgroups import (
     LESIONS,
     VOLUME,
+    above_zero,
     case_facts,
     in_common,
     patient_groups,
@@ -47,7 +48,7 @@ def find_failures(
     return Failures(
         subgroups(own, groups, metric.name, pairs), recall_by_size(counted, facts),
         _worst(own, worst, volumes, known), in_common(list(worst.index), by_region), variance_shares(own, metric.name),
-        {region: split(volumes[region])[1] for region in groups}, unit,
+        {region: split(above_zero(volumes[region]))[1] for region in groups}, unit,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
 from benchmark.stats.estimates import patient_counts
 from benchmark.stats.families import GATED, PRIMARY, family_sizes
+from benchmark.stats.patients import summarise
 from benchmark.studies.study import Study
 
 LISTED = 6
@@ -188,10 +189,12 @@ def _comparison(results: Results) -> list[Block]:
 def _tables(results: Results, declared: bool) -> list[Block]:
     """Tables of means, of the metrics that were declared for comparison or of those that were not."""
     summary, metrics, first = results.summary, results.metrics, results.study.compare["metrics"]
-    found = list[Block]()
+    found, joined = list[Block](), summarise(results.ensemble_scores)
     for names in tables.metric_groups(first, list(pd.unique(summary["metric"])), metrics):
         if (names[0] in first) == declared:
             table = tables.comparison_table(summary, results.comparisons, names, metrics)
+            if len(joined):
+                table = probabilities.with_ensembles(table, joined, names, metrics, results.ensemble_of)
             notes = [*table.notes, *(_always(results) if "accuracy" in names else [])]
             found.append(replace(table, notes=notes, name="Comparison"))
     return found

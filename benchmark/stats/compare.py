@@ -64,7 +64,8 @@ METHOD_COLUMNS = (
 )
 """Columns of every ``methods.csv``, in order."""
 
-NOT_TESTED = "not tested"
+NOT_TESTED, NOT_SHOWN = "not tested", "no difference shown"
+CLAIMS_SHUT = "equivalent and no worse are not claimed: not every primary comparison is shown to be equivalent"
 ALIKE = ("equivalent", "a no worse", "b no worse")
 """Verdicts that two models are alike, within the margin, or one is not worse by it."""
 _WHOLE_NUMBERS = ("n_patients", "n_ties", "n_empty")
@@ -222,9 +223,18 @@ def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.Da
     table["note"] = _with_gate(table, alpha)
     table["verdict"] = [_verdict(row, alpha, better[row["metric"]]) for row in table.to_dict("records")]
     alike = table["verdict"].isin(ALIKE) & (table["n_patients"] < FEW)
-    said = table.loc[alike, "note"].map(lambda note: f"{note}; " if note else "")
-    table.loc[alike, "note"] = said + table.loc[alike, "n_patients"].map(unseen)
+    table.loc[alike, "note"] = _joined(table.loc[alike, "note"]) + table.loc[alike, "n_patients"].map(unseen)
+    # Where the primary family shows differences, the gate of these claims is shut though that of differences is open.
+    primary = table.loc[table["family"] == PRIMARY, "p_equivalent_holm"]
+    closed = (table["family"] == GATED) & (table["verdict"] == NOT_SHOWN) & table["p_equivalent"].notna()
+    if (primary >= alpha).any():
+        table.loc[closed, "note"] = _joined(table.loc[closed, "note"]) + CLAIMS_SHUT
     return table
+
+
+def _joined(notes: pd.Series) -> pd.Series:
+    """Notes, each ready for one more after it."""
+    return notes.where(notes == "", notes + "; ")
 
 
 def _with_gate(table: pd.DataFrame, alpha: float) -> pd.Series:
@@ -234,8 +244,7 @@ def _with_gate(table: pd.DataFrame, alpha: float) -> pd.Series:
     if not shut:
         return table["note"]
     gate = f"gate shut: {shut} of {len(primary)} primary comparisons show no difference, so that the corrected p is 1"
-    noted = table["note"].where(table["note"] == "", table["note"] + "; ") + gate
-    return table["note"].where(table["family"] != GATED, noted)
+    return table["note"].where(table["family"] != GATED, _joined(table["note"]) + gate)
 
 
 def unseen(patients: float) -> str:
@@ -261,7 +270,7 @@ def _verdict(row: Mapping[Any, Any], alpha: float, better: str) -> str:
     if row["significant"]:
         return _winner(_direction(row), better)
     claims = {"equivalent": "p_equivalent_holm", "a no worse": "p_a_no_worse_holm", "b no worse": "p_b_no_worse_holm"}
-    return next((claim for claim, p in claims.items() if row[p] < alpha), "no difference shown")
+    return next((claim for claim, p in claims.items() if row[p] < alpha), NOT_SHOWN)
 
 
 def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> str:
@@ -343,4 +352,4 @@ def _method_row(own: Pair, higher: bool) -> dict[str, Any]:
 def _method_verdict(row: Mapping[Any, Any], alpha: float, better: Mapping[str, str]) -> str:
     if pd.isna(row["ci_low"]):
         return NOT_TESTED
-    return _winner(row["difference"], better[row["metric"]]) if row["p_holm"] < alpha else "no difference shown"
+    return _winner(row["difference"], better[row["metric"]]) if row["p_holm"] < alpha else NOT_SHOWN

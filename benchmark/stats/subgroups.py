@@ -62,16 +62,21 @@ def case_facts(counted: pd.DataFrame) -> pd.DataFrame:
 
 
 def split(values: pd.Series) -> tuple[pd.Series, list[float]]:
-    """Split what is above zero in halves, or in thirds from THIRDS values on; return the part of each, and the bounds.
+    """Split values in halves, or in thirds from THIRDS values on; return the part of each, and the bounds.
 
     Parts are numbered from 0, the smallest; nothing is split where fewer values differ than there are parts.
     """
-    values = values[values > 0]
+    values = values.dropna()
     parts = 3 if len(values) >= THIRDS else 2
     if values.nunique() < parts:
         return pd.Series(dtype=int), []
     bounds = np.quantile(values, np.arange(1, parts) / parts)
     return pd.Series(np.searchsorted(bounds, values), index=values.index), [float(bound) for bound in bounds]
+
+
+def above_zero(volumes: pd.Series) -> pd.Series:
+    """Return the volumes of regions that are there; ``split`` is then of these alone."""
+    return volumes[volumes > 0]
 
 
 def ranges(bounds: Sequence[float]) -> list[str]:
@@ -96,7 +101,7 @@ def patient_groups(facts: pd.DataFrame, known: pd.DataFrame, region: str) -> pd.
             parts, bounds = split(column)
             column = parts.map(dict(enumerate(ranges(bounds))))
         groups[str(name)] = column.dropna().astype(str).reindex(own.index).fillna(UNKNOWN)
-    sizes, bounds = split(own["volume"])
+    sizes, bounds = split(above_zero(own["volume"]))
     named = sizes.map(dict(enumerate(SIZES[len(bounds)]))).reindex(own.index).fillna(UNKNOWN)
     groups[VOLUME] = named.where(own["volume"] != 0, NOTHING)
     count = pd.cut(own["lesions"], [-1, 0, 1, np.inf], labels=[NOTHING, "one", "several"])

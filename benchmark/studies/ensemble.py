@@ -23,6 +23,9 @@ from benchmark.scoring.metrics import score_case
 from benchmark.studies import store
 
 NAME = "ensemble"
+RUN = {"fold": 0, "seed": 0}
+"""Under these an ensemble's rows stand: it is one trained system. Each part is of several runs, and where each seed has
+folds of its own these share training patients, so that no test may take an ensemble's folds for trainings."""
 TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "calibration": (score_table.KEYS, calibration.ERRORS),
     "reliability": (calibration.OF_MODEL, ("bin", "n", "probability", "share")),
@@ -138,7 +141,7 @@ def _once(runs: Sequence[Run], by_case: Mapping[str, Sequence[Run]], cases: Case
     """
     folder = project.runs() / runs[0].study / runs[0].bundle / runs[0].variant / NAME
     made_from = {run.id: store.read_record(store.folder(run)).scores_sha256 for run in runs}
-    origin = {"runs": made_from, "columns": list(score_table.COLUMNS), "bins": calibration.BINS}
+    origin = {"runs": made_from, "columns": list(score_table.COLUMNS), "bins": calibration.BINS, **RUN}
     if not (folder / "made_from.json").exists() or read_json(folder / "made_from.json", "an origin") != origin:
         prepared = _prepared(by_case, cases)
         if not all(case.folder.is_dir() for case in prepared.values()):
@@ -182,7 +185,7 @@ def _join(case: PreparedCase, runs: Sequence[Run], manifest: Manifest) -> tuple[
     labels = label_map(joined, manifest.regions_class_order)
     model = {"bundle": runs[0].bundle, "variant": variant_of(runs[0].variant)}
     whose = {"patient_id": case.case.patient_id, "case_id": name}
-    who = {**model, "fold": runs[0].fold, "seed": 0, **whose}
+    who = {**model, **RUN, **whose}
     codes = [case.crop(region) for region in np.moveaxis(joined, -1, 0)]
     bins = calibration.bins_of_case(codes, np.asarray(case.label), manifest.regions)
     scores = score_case(case.original_label(), labels, case.spacing, manifest.regions)

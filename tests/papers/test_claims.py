@@ -25,6 +25,8 @@ def paper_of(models=("unet", "resunet", "la_resunet"), **entries):
     worse = (tests["region"] == "TC") & tests[["model_a", "model_b"]].eq("resunet").any(axis=1)
     tests = tests.assign(difference=np.where(worse, -0.3, 0.3) * sign, significant=tests["region"].eq("WT") | worse)
     tests = tests.assign(ci_low=tests["difference"] - 0.1, ci_high=tests["difference"] + 0.1)
+    better = np.where(tests["difference"] > 0, "a better", "b better")
+    tests = tests.assign(verdict=np.where(tests["significant"], better, "no difference shown"))
     return Paper(PUBLISHED, scores, tests, **{"made": {name: alike(PUBLISHED, name) for name in models}, **entries})
 
 
@@ -53,6 +55,13 @@ def test_each_claim_has_a_line_with_what_is_printed_and_what_is_shown():
         "16 claims that one model is better than another: 1 in some regions only, 1 with the opposite"
     )
     assert "2 not tested, 12 not run." in said and said.endswith("not about the methods.")
+
+
+def test_a_claim_is_answered_as_the_verdict_is_where_ranks_and_mean_disagree():
+    paper = paper_of()
+    turned = paper.comparisons.assign(difference=-paper.comparisons["difference"])
+    _, found = claims_of(replace(paper, comparisons=turned))
+    assert found[UNET][0] == "shown in WT; not shown in TC" and found[UNET][1].startswith("WT -0.300")
 
 
 def test_a_claim_of_other_regions_than_were_compared_is_not_tested():

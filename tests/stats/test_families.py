@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from benchmark.base.records import InputError
-from benchmark.stats.compare import compare, compare_methods
+from benchmark.stats.compare import CLAIMS_SHUT, NOT_SHOWN, compare, compare_methods
 from benchmark.stats.families import GATED, PRIMARY, families, holm, holm_claims
 from benchmark.stats.paired import OneSided, holm_one_sided
 
@@ -105,6 +105,11 @@ def test_an_open_gate_lets_secondary_findings_through():
     assert not gated["note"].str.contains("gate").any()
     smallest = found.loc[found["family"] == PRIMARY, "p_holm"].max()
     assert (gated["p_holm"] >= smallest).all()
+    # Claims of equivalence have a gate of their own, which differences in the primary family keep shut.
+    shown = gated[~gated["significant"] & gated["p_equivalent"].notna()]
+    assert len(shown) and shown["p_equivalent"].min() < 0.01 and (shown["verdict"] == NOT_SHOWN).all()
+    assert shown["note"].str.endswith(CLAIMS_SHUT).all()
+    assert found["note"].str.contains(CLAIMS_SHUT).sum() == len(shown)
 
 
 @pytest.mark.parametrize(

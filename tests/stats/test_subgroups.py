@@ -10,6 +10,7 @@ from benchmark.stats.patients import with_models
 from benchmark.stats.subgroups import (
     ALL,
     COUNTED,
+    above_zero,
     case_facts,
     in_common,
     patient_groups,
@@ -58,8 +59,11 @@ def test_without_the_volume_of_a_voxel_sizes_are_voxels():
 
 
 def test_sizes_are_split_in_halves_and_from_thirty_on_in_thirds():
-    parts, bounds = split(pd.Series([5.0, 1, 3, 0, 9, np.nan]))
+    sizes = pd.Series([5.0, 1, 3, 0, 9, np.nan])
+    parts, bounds = split(above_zero(sizes))
     assert parts.to_dict() == {0: 1, 1: 0, 2: 0, 4: 1} and bounds == [4.0]
+    parts, bounds = split(sizes - 4)
+    assert parts.to_dict() == {0: 1, 1: 0, 2: 0, 3: 0, 4: 1} and bounds == [-1.0]
     parts, bounds = split(pd.Series(np.arange(1.0, 31)))
     assert parts.value_counts().to_dict() == {0: 10, 1: 10, 2: 10}
     assert ranges(bounds) == ["up to 10.7", "10.7 to 20.3", "above 20.3"]
@@ -74,6 +78,9 @@ def test_patients_are_grouped_by_what_is_known_and_by_counts():
     groups = patient_groups(case_facts(counted(cases)), known, "ET")
     assert list(groups) == ["grade", "age", "volume", "lesions"]
     assert groups["grade"].tolist() == ["HGG"] * 4 + ["LGG"] * 3 + ["others"] * 2
+    # A number may be zero or less and is known then.
+    centred = patient_groups(case_facts(counted(cases)), known[["age"]] - 44, "ET")
+    assert centred["age"].value_counts().to_dict() == {"up to 0": 5, "above 0": 4}
     assert groups["age"].value_counts().to_dict() == {"up to 44": 5, "above 44": 4}
     assert groups["volume"].tolist() == ["others"] + ["smaller half"] * 4 + ["larger half"] * 4
     assert groups["lesions"].tolist() == ["others"] * 2 + ["several"] * 7

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 
@@ -18,6 +20,8 @@ from benchmark.data.prepare import prepare
 from benchmark.data.probabilities import CUT, MOST, read_probabilities
 from benchmark.scoring import score_table
 from benchmark.scoring.metrics import score_case
+from benchmark.stats.compare import compare
+from benchmark.stats.seeds import ONE_SET
 from benchmark.studies import ensemble, store, study
 from benchmark.studies import run as running
 
@@ -74,6 +78,24 @@ def test_only_cases_tested_once_under_each_seed_make_an_ensemble(project, monkey
     assert ensemble.members(runs) == {}
 
 
+def test_methods_are_not_compared_by_ensembles():
+    random, patients, scores = np.random.default_rng(0), range(30), []
+    for bundle, variant in product("ab", ("default", ensemble.variant_of("default"))):
+        joined = variant != "default"
+        for seed in [0] if joined else [1, 2, 3]:
+            fold_of = random.permutation(30) % 3
+            for patient in patients:
+                fold = ensemble.RUN["fold"] if joined else fold_of[patient]
+                scores.append((bundle, variant, fold, seed, f"P{patient}", random.normal(0.8, 0.1)))
+    table = pd.DataFrame(scores, columns=["bundle", "variant", "fold", "seed", "patient_id", "value"]).assign(
+        case_id=lambda own: own["patient_id"], region="WT", metric="dice", metric_version="1", note=""
+    )  # fmt: skip
+    declared = {"metrics": ["dice"], "test": "two_level", "pairs": [["a", "a/ensemble"], ["a/ensemble", "b/ensemble"]]}
+    found = compare(table, declared, {"dice": "higher"})
+    assert set(found["verdict"]) == {"not tested"} and set(found["note"]) == {ONE_SET}
+    np.testing.assert_allclose(found["difference"], found["mean_a"] - found["mean_b"], atol=1e-12)
+
+
 @pytest.fixture
 def two(project):
     """Two seeds of one model, finished."""
@@ -109,6 +131,12 @@ def test_seeds_become_one_system(two, project, command):
     assert {path: path.stat().st_mtime_ns for path in place.iterdir()} == before
     # One seed is no ensemble.
     assert ensemble.members(two[:1]) == {}
+    # One trained system, in whatever fold its members were.
+    moved = [replace(run, fold=1) for run in two]
+    for before, after in zip(two, moved, strict=True):
+        shutil.copytree(store.folder(before), store.folder(after))
+    joined = ensemble.gather(moved, cases).scores
+    assert set(zip(joined["fold"], joined["seed"], strict=True)) == {(0, 0)}
     _reported(two, project, command)
 
 
