@@ -19,7 +19,8 @@ def characteristics(listed: CaseList) -> pd.DataFrame:
 
     They are the named groups of the manifest's ``patient_pattern``, such as the centre, of a patient's first case; and
     the columns of ``data_manifests/<name>.patients.csv``, or of the source's, beside ``patient_id``. A patient that the
-    table lacks has NaN.
+    table lacks has NaN. ``attrs`` has the name of that ``table``, its ``columns``, and how many patients it is
+    ``lacking``.
 
     Raises:
         InputError: if that file is no table with one row per patient, or knows no patient of the set.
@@ -40,5 +41,8 @@ def characteristics(listed: CaseList) -> pd.DataFrame:
             if not rows.index.isin(table.index).any():
                 known = f"expected patients of {listed.name}, such as {listed.patients[0]}"
                 raise InputError(f"{path}: {known}, found {len(rows)} others.")
-            return table.drop(columns=rows.columns, errors="ignore").join(rows)
+            found_in = table.drop(columns=rows.columns, errors="ignore").join(rows)
+            lacking = int((~table.index.isin(rows.index)).sum())
+            found_in.attrs = {"table": path.name, "columns": list(rows.columns), "lacking": lacking}
+            return found_in
     return table

@@ -72,7 +72,7 @@ def _of_data(facts: Facts, made: Made) -> list[str]:
         found.append("the paper does not name its data set")
     elif made.data not in facts["data"]:
         found.append(f"data {made.data}, the paper's {' or '.join(facts['data'])}")
-    if made.cases < (needed := facts.get("cases", made.published)):
+    elif made.cases < (needed := facts.get("cases", made.published)):
         found.append(f"{made.cases} of {needed} cases")
     if "size" in facts and made.size and list(made.size) != facts["size"]:
         found.append(f"pictures of {_by(made.size)}, the paper's {_by(facts['size'])}")

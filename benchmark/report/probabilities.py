@@ -44,14 +44,21 @@ UNCERTAINTY_NOTE = (
 
 
 def blocks(
-    calibration: pd.DataFrame | None, ensembles: Mapping[str, str], uncertain: Table | None, without: Sequence[str]
+    calibration: pd.DataFrame | None,
+    ensembles: Mapping[str, str],
+    uncertain: Table | None,
+    without: Sequence[str],
+    seeds: bool = False,
 ) -> list[Block]:
-    """Put the section together; ``ensembles`` maps an ensemble to its model, ``without`` are models that kept none."""
+    """Put the section together; ``ensembles`` maps an ensemble to its model, ``without`` are models that kept none, and
+    ``seeds`` says whether there were several to join."""
     found: list[Block] = [Heading("Probabilities")]
     if calibration is None:
         return [*found, Text(KEPT_NONE)]
     if without:
         found.append(Text(f"Not every run kept its probabilities: {', '.join(without)}."))
+    if seeds and not ensembles:
+        found.append(Text("No ensemble over seeds: not every case was tested once under each of them."))
     return [*found, calibration_table(calibration, ensembles), *([uncertain] if uncertain else [])]
 
 

@@ -267,7 +267,7 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
         "rank-biserial correlation, from -1 to 1; d_z: mean over SD of the differences (Cohen). Ties: patients with no "
         "difference. P(false): probability that the model of the better mean is not better on average over such "
         "patients, as trained here (Christodoulou et al. 2025), for one claim alone, without correction"
-        + ("; it takes the luck of training for none, which p does not." if two_level else "."),
+        + ("; it leaves out the luck of training, which p counts." if two_level else "."),
         _margin_note(own, metric),
         *(f"{note[0].upper()}{note[1:]}." for note in said),
     ]

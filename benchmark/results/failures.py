@@ -59,6 +59,8 @@ def _worst(scores: pd.DataFrame, worst: pd.Series, volumes: pd.DataFrame, known:
         rows.groupby(["patient_id", "model", "region"])["value"].mean().groupby(level=["patient_id", "model"]).mean()
     )
     by_patient = means.groupby(level="patient_id").agg(lowest="min", highest="max")
+    # A table of patients may hold what nobody may print beside an id; groups of patients are another thing.
+    known = known.drop(columns=known.attrs.get("columns", []))
     table: pd.DataFrame = by_patient.loc[worst.index].assign(mean=worst).rename_axis("patient_id").reset_index()
     texts = [_listed(volumes.loc[patient].dropna().map("{:.3g}".format)) for patient in worst.index]
     said = [_listed(known.loc[patient].dropna()) if patient in known.index else "-" for patient in worst.index]

@@ -245,7 +245,7 @@ def _probabilities(results: Results) -> list[Block]:
     counted = set() if errors is None else set(errors[whose].itertuples(index=False, name=None))
     lacking = [run for run in of_runs.itertuples(index=False, name=None) if run not in counted]
     without = list(dict.fromkeys(model for model, _, _ in lacking))
-    return probabilities.blocks(errors, results.ensemble_of, uncertain, without)
+    return probabilities.blocks(errors, results.ensemble_of, uncertain, without, len(results.study.seeds) > 1)
 
 
 def _provenance(results: Results) -> list[Block]:

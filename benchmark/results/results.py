@@ -335,7 +335,12 @@ class Results:
             return None
         declared, unit = self.study.compare, self.metrics["volume_error"].unit
         metric, pairs = self.metrics[declared["metrics"][0]], declared_pairs(self.compared_models, declared)
-        return find_failures(self.scores, self.counted, characteristics(self.cases), metric, pairs, unit)
+        return find_failures(self.scores, self.counted, self.known, metric, pairs, unit)
+
+    @cached_property
+    def known(self) -> pd.DataFrame:
+        """What is known of each patient beside the scans, from ids and from a table of patients."""
+        return characteristics(self.cases)
 
     @property
     def subgroups(self) -> pd.DataFrame | None:
@@ -467,6 +472,7 @@ class Results:
         return [
             *self.study.notes,
             *self.cases.warnings,
+            *_lacking(self.known),
             *self.left_out,
             *_of_tools(self),
             *_of_runs(self),
@@ -526,6 +532,12 @@ class Results:
             for path, now in there.items()
             if now.exists() and now.stat().st_size
         }
+
+
+def _lacking(known: pd.DataFrame) -> list[str]:
+    if lacking := known.attrs.get("lacking", 0):
+        return [f"{known.attrs['table']} has no row for {lacking} of {len(known)} patients, who are in no group by it."]
+    return []
 
 
 def _check_declared(scores: pd.DataFrame, declared: Sequence[Run], path: Path) -> None:

@@ -169,8 +169,15 @@ def model_runs(rows: pd.DataFrame, patients: pd.Index) -> dict[str, pd.DataFrame
 def pair_runs(first: pd.DataFrame, second: pd.DataFrame) -> Pair:
     """Pair two models of ``model_runs``. Runs of one fold that tested the same patients share their training set.
 
-    A patient counts as tested by a run where either model has the score, so that one that is lost makes no new set.
+    A patient counts as tested by a run where either model has the score, so that one that is lost makes no new set. A
+    fold of the same number in which the models share less than half of their patients is another fold, as where another
+    tool has folds of its own.
     """
+    both = first.columns.intersection(second.columns)
+    if other := [run for run in both if _are_apart(first[run], second[run])]:
+        folds, seeds = (second.columns.get_level_values(name) for name in ("fold", "seed"))
+        folds = folds.where(~second.columns.isin(other), -1 - folds)
+        second = second.set_axis(pd.MultiIndex.from_arrays([folds, seeds]), axis=1)
     columns = first.columns.union(second.columns)
     tested = {run: np.zeros(len(first), dtype=bool) for run in columns}
     for own in (first, second):
@@ -178,6 +185,11 @@ def pair_runs(first: pd.DataFrame, second: pd.DataFrame) -> Pair:
             tested[run] |= own[run].notna().to_numpy()
     keys = [(run[0], there.tobytes()) for run, there in tested.items()]
     return Pair(first, second, pd.Series(pd.factorize(pd.Series(keys))[0], index=columns))
+
+
+def _are_apart(first: pd.Series, second: pd.Series) -> bool:
+    one, two = first.notna(), second.notna()
+    return bool(2 * (one & two).sum() < min(one.sum(), two.sum()))
 
 
 def estimate(differences: np.ndarray, runs: np.ndarray | None = None) -> Estimate:

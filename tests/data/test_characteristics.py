@@ -50,6 +50,7 @@ def test_a_table_of_patients_adds_columns_and_goes_before_the_ids(project, name)
     found = characteristics(listed("brats2018"))
     assert list(found["centre"][:2]) == ["Bern", "Penn"] and found["age"].tolist()[:1] == [61]
     assert list(found["grade"][:2]) == ["HGG", "LGG"] and pd.isna(found.loc["Brats18_TCIA01_201"]).all()
+    assert found.attrs == {"table": f"{name}.patients.csv", "columns": ["grade", "age", "centre"], "lacking": 1}
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,10 @@ def test_a_committed_comparison_and_interval_are_explained_to_the_digit(monkeypa
     found = explain(study.load("brats_small"), "la_resunet", "ET", against="unet")
     low, high = found.summary["ci_low"], found.summary["ci_high"]
     shown = dict(found.printed)
-    for table, caption in (("Methods, trained anew", "the methods, over"), ("Declared comparisons", "declared comp")):
+    for table, caption in (
+        ("Methods, trained anew", "the methods, over"),
+        ("Declared comparisons", "declared comparisons, differences"),
+    ):
         ((_, header, lines),) = [one for one in tables_of("brats_small") if caption in one[0] and "Dice" in one[0]]
         line = next(line for line in lines if line[:3] == ["ET", "unet", "la_resunet"])
         assert shown[f"{table}, ET, unet, la_resunet"] == "; ".join(

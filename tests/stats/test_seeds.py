@@ -335,3 +335,17 @@ def test_the_two_level_test_can_be_the_declared_one():
     shown = methods["verdict"] != "no difference shown"
     assert found.loc[shown, "verdict"].tolist() == methods.loc[shown, "verdict"].tolist()
     assert shown.any() and "equivalent" in set(found["verdict"])
+
+
+def test_folds_of_one_number_with_other_patients_are_no_common_training_set():
+    random = np.random.default_rng(5)
+    first, second, places = study(random, 30, 3, 2, shared=False)
+    ours, same = runs(first, places), runs(second, places)
+    other = runs(second, (places + 1) % 3)
+    assert estimate(pair_runs(ours, same).differences()).sets_df == 5
+    apart = pair_runs(ours, other)
+    assert apart.sets.nunique() == 12 and np.isnan(apart.differences()).all()
+    assert estimate(apart.differences()).p == 1
+    lost = same.copy()
+    lost.iloc[:10] = np.nan
+    assert pair_runs(ours, lost).sets.nunique() == 6
