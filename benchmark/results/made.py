@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from benchmark.base.records import Run
 from benchmark.data.folds import of_partition
 from benchmark.papers.comparable import Made
-from benchmark.stats.learned import plateau
 from benchmark.studies import bundle
 from benchmark.studies.study import Model
 
@@ -28,7 +27,8 @@ def _made(results: Results, model: Model) -> Made:
     study, parts = results.study, results.study.stages(model) or [model]
     runs = {part.name: [run for run in results.runs if run.model == part.name] for part in parts}
     recorded = [_recorded(results, run) for part in parts for run in runs[part.name]]
-    ended = [reached for part in parts for reached in _plateaus(results, runs[part.name])]
+    ids = [run.id for part in parts for run in runs[part.name]]
+    ended = [results.plateaus[id_].reached for id_ in ids if id_ in results.plateaus]
     changed = {id_ for part in parts for run in runs[part.name] for id_ in _changed(results, part, run)}
     # Of two stages, the segmenter's is the last.
     last, config = recorded[-1], results.configs.get(parts[-1].name, {})
@@ -62,14 +62,3 @@ def _changed(results: Results, model: Model, run: Run) -> list[str]:
     recipe = {**(bundle.compose(model.bundle).get("native", {}) if model.track == "native" else {}), **model.set}
     found = _recorded(results, run).items()
     return [id_ for id_, value in found if id_ not in PLACES and (id_ not in recipe or recipe[id_] != value)]
-
-
-def _plateaus(results: Results, runs: list[Run]) -> list[bool]:
-    """Whether each training of some runs ended on its plateau, of those with a history."""
-    found = []
-    for run in runs:
-        config = results.configs.get(run.model, {})
-        epochs = {**config, **_recorded(results, run)}.get("max_epochs")
-        if run.id in results.histories and isinstance(epochs, int):
-            found.append(plateau(results.histories[run.id], epochs).reached)
-    return found

@@ -18,7 +18,7 @@ from benchmark.scoring.counts import SLICE
 from benchmark.stats.compare import ALIKE, NOT_TESTED, unseen
 from benchmark.stats.estimates import patient_counts
 from benchmark.stats.intervals import FEW
-from benchmark.stats.learned import RISING, beats_majority, plateau
+from benchmark.stats.learned import RISING, beats_majority
 from benchmark.stats.seeds import TWO_LEVEL
 from benchmark.studies.bundle import KEEP
 from benchmark.studies.study import Study
@@ -79,12 +79,8 @@ def cautions(results: Results) -> list[str]:
 def plateaus(results: Results) -> dict[str, list[str]]:
     """By which rule each run of a model ended on its plateau, an empty text where none held, by the model's name."""
     kinds: dict[str, list[str]] = {}
-    for run, history in results.histories.items():
-        name = model_name(*run.split("/")[:2])
-        made = results.provenance.runs.get(run)
-        epochs = (made.overrides if made else {}).get("max_epochs", results.configs.get(name, {}).get("max_epochs"))
-        if isinstance(epochs, int):
-            kinds.setdefault(name, []).append(plateau(history, epochs).kind)
+    for run, ended in results.plateaus.items():
+        kinds.setdefault(model_name(*run.split("/")[:2]), []).append(ended.kind)
     return kinds
 
 

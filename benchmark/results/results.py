@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
-from benchmark.base.records import InputError, Run
+from benchmark.base.records import InputError, Run, model_name
 from benchmark.data.characteristics import characteristics
 from benchmark.data.folds import Fold, Sides, folds_path, load_folds, read_folds, read_sides
 from benchmark.data.manifest import CaseList, Manifest, load_cases, manifest_of
@@ -38,6 +38,7 @@ from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, EVERY, LESION_COUNTS, METRICS, ON_REQUEST
 from benchmark.stats.compare import compare, compare_methods, declared_pairs
 from benchmark.stats.families import family_sizes
+from benchmark.stats.learned import Plateau, plateau
 from benchmark.stats.other_tests import changes
 from benchmark.stats.patients import incomplete_runs, shared_patients, summarise, with_models
 from benchmark.stats.ranking import patient_ranks, rank_models
@@ -423,6 +424,17 @@ class Results:
         rows = read_table(path, "a table of training histories", ["run"], ["epoch", "seconds"])
         by_run = rows.groupby("run", sort=False)
         return {str(run): own.drop(columns="run").reset_index(drop=True) for run, own in by_run}
+
+    @cached_property
+    def plateaus(self) -> dict[str, Plateau]:
+        """Whether each training with a history ended on its plateau, by the id of its run."""
+        found = {}
+        for run, history in self.histories.items():
+            made, config = self.provenance.runs.get(run), self.configs.get(model_name(*run.split("/")[:2]), {})
+            epochs = (made.overrides if made else {}).get("max_epochs", config.get("max_epochs"))
+            if isinstance(epochs, int):
+                found[run] = plateau(history, epochs)
+        return found
 
     @cached_property
     def provenance(self) -> provenance.Provenance:
