@@ -112,9 +112,7 @@ def run_all(
     allow_code: AllowCode = False,
 ) -> None:
     """Do every unfinished run of a study, then write its report; repeat the command to resume."""
-    from benchmark.base.progress import console, reporting
-    from benchmark.data.folds import write_partitions
-    from benchmark.data.prepare import prepare
+    from benchmark.base.progress import console
     from benchmark.results import publish
     from benchmark.studies import execute, study
     from benchmark.studies.watch import Watch
@@ -132,11 +130,7 @@ def run_all(
     for bundle_ in dict.fromkeys(run.bundle for run in runs):
         _show_code(bundle_)
     publish.check_pairs(declared)
-    with reporting("preparing") as progress:
-        for dataset in (declared.data, *declared.test_on.get("sets", ())):
-            prepare(dataset, progress=progress)
-    for path in write_partitions(declared.data, declared.splits):
-        typer.echo(f"{path}: the folds of one seed (written)")
+    _prepare(declared)
     execute.check(runs, declared.data)
     with Watch(runs, declared.data, console()) as watch:
         outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
@@ -147,6 +141,19 @@ def run_all(
         _report(declared)
     if failed:
         raise typer.Exit(1)
+
+
+def _prepare(declared: Study) -> None:
+    """Prepare a study's sets, and write the folds of seeds that have folds of their own."""
+    from benchmark.base.progress import reporting
+    from benchmark.data.folds import write_partitions
+    from benchmark.data.prepare import prepare
+
+    with reporting("preparing") as progress:
+        for dataset in (declared.data, *declared.test_on.get("sets", ())):
+            prepare(dataset, progress=progress)
+    for path in write_partitions(declared.data, declared.splits):
+        typer.echo(f"{path}: the folds of one seed (written)")
 
 
 @app.command()

@@ -51,22 +51,7 @@ def cautions(results: Results) -> list[str]:
     lost = scores[scores["note"] == "missing prediction"]
     if len(lost):
         found.append(f"Cases with a missing prediction, given the worst value: {lost['case_id'].nunique()}.")
-    if len(study.seeds) == 1:
-        found.append(
-            "One seed only: how much the results depend on the seed is not known, and a difference that is shown is "
-            "between these trained networks, not between the methods."
-        )
-    elif study.compare["test"] != TWO_LEVEL:
-        found.append(
-            "The declared test is over patients alone: a difference that is shown is between these trained networks "
-            "and may be chance in their training (research/calibration). The test two_level compares the methods."
-        )
-    elif results.methods is not None and share_folds(results.methods):
-        found.append(
-            f"Seeds share their folds: methods are compared by the means of {results.methods['n_sets'].max():.0f} "
-            "folds, so that only large differences can be shown. Folds dealt anew for each seed (partitions: per_seed) "
-            "show more with as many runs."
-        )
+    found += _of_seeds(results)
     if deviating := deviations(study, results.differences):
         why = study.deviations.strip().rstrip(".")
         found.append(
@@ -74,6 +59,28 @@ def cautions(results: Results) -> list[str]:
         )
     found += fold_cautions(results)
     return [*found, *dict.fromkeys([*results.manifest.warnings, *results.warnings])]
+
+
+def _of_seeds(results: Results) -> list[str]:
+    """A sentence on what the seeds, their folds and the declared test allow to be said of methods."""
+    study = results.study
+    if len(study.seeds) == 1:
+        return [
+            "One seed only: how much the results depend on the seed is not known, and a difference that is shown is "
+            "between these trained networks, not between the methods."
+        ]
+    if study.compare["test"] != TWO_LEVEL:
+        return [
+            "The declared test is over patients alone: a difference that is shown is between these trained networks "
+            "and may be chance in their training (research/calibration). The test two_level compares the methods."
+        ]
+    if results.methods is not None and share_folds(results.methods):
+        return [
+            f"Seeds share their folds: methods are compared by the means of {results.methods['n_sets'].max():.0f} "
+            "folds, so that only large differences can be shown. Folds dealt anew for each seed (partitions: per_seed) "
+            "show more with as many runs."
+        ]
+    return []
 
 
 def plateaus(results: Results) -> dict[str, list[str]]:

@@ -137,6 +137,13 @@ def test_an_explanation_names_the_table_that_it_cannot_use(made, command, conten
     assert (code, out) == (2, "") and "made/cells.csv is not a" in err
 
 
+def declare_two_seeds(made):
+    path = made / "study.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["compare"]["test"] = "wilcoxon"
+    path.write_text(json.dumps(content | {"seeds": [1, 2], "partitions": "shared"}), encoding="utf-8")
+
+
 def test_a_tool_under_another_seed_makes_no_methods_of_one_seed(made):
     add_tool(made, CASES)
     publish.publish(study.load("made"))
@@ -145,6 +152,7 @@ def test_a_tool_under_another_seed_makes_no_methods_of_one_seed(made):
     scores = score_table.read(made / "scores.csv")
     two = pd.concat([scores, scores[scores["bundle"] == "unet"].assign(seed=2)])
     score_table.write(made / "scores.csv", two)
+    declare_two_seeds(made)
     publish.publish(study.load("made"))
     assert set(pd.read_csv(made / "methods.csv")["n_checkpoints_a"]) == {2, 1}
 
@@ -208,6 +216,7 @@ def test_a_report_says_which_run_lost_a_case(made):
     scores = score_table.read(made / "scores.csv")
     again = scores[(scores["bundle"] == "unet") & (scores["case_id"] != "P3/a")].assign(seed=2)
     score_table.write(made / "scores.csv", pd.concat([scores, again]))
+    declare_two_seeds(made)
     publish.publish(study.load("made"))
     assert "unet, fold 0, seed 2 lacks 2 of 12 scores" in (made / "report.md").read_text(encoding="utf-8")
 
