@@ -196,15 +196,20 @@ def prepare_case(case: Case, cases: CaseList, store: Path) -> PreparedCase:
 
 def damaged(name: str, progress: Progress | None = None) -> list[str]:
     """Read what is prepared of a data set, and return a sentence for each array that is not as it was written."""
-    listed, store = load_cases(name), store_folder()
+    listed = load_cases(name)
 
     def changed(case: Case) -> list[str]:
-        folder = store / case_key(case, listed.manifest.modalities)
+        folder = stored_case(case, listed).folder
         files = _stored_files(folder, case) if folder.is_dir() else {}
         others = [name for name, (digest, *_) in files.items() if _digest(folder / name) != digest]
         return [f"{folder / name}: {_changed(case, folder)}." for name in others]
 
     return [problem for of_case in parallel(changed, listed.cases, progress) for problem in of_case]
+
+
+def stored_case(case: Case, listed: CaseList) -> PreparedCase:
+    """Return a case at its place in this project's store, without a look whether it is there."""
+    return PreparedCase(case, store_folder() / case_key(case, listed.manifest.modalities))
 
 
 def store_folder() -> Path:

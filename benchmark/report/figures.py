@@ -201,12 +201,7 @@ def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
             axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=MODEL_COLOURS[0], linewidth=1.6)
             face = MODEL_COLOURS[0] if shown else "white"
             axis.plot(row["difference"], place, "o", color=MODEL_COLOURS[0], markerfacecolor=face, markersize=5.5)
-        axis.grid(visible=False, axis="y")
-        axis.locator_params(axis="x", nbins=5)
-        axis.set_title(region)
-        axis.set_xlabel(_sides(metric), fontsize=8)
-    axes[0, 0].set_yticks(range(len(pairs)), [f"A: {a}\nB: {b}" for a, b in pairs], fontsize=8)
-    axes[0, 0].set_ylim(len(pairs) - 0.5, -0.5)
+    _label_pairs(axes[0], list(regions), pairs, metric)
     axes[0, 0].plot([], [], "o-", color=MODEL_COLOURS[0], label="difference shown (Holm)")
     axes[0, 0].plot([], [], "o-", color=MODEL_COLOURS[0], markerfacecolor="white", label="no difference shown")
     heading = f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B, mean over patients and 95% interval"
@@ -224,7 +219,7 @@ def training_sets(path: Path, scores: pd.DataFrame, pairs: Sequence[tuple[str, s
     regions = {region: rows for name, region, rows, _ in outcomes(scores, [metric.name])}
     figure, axes = new_figure(1.9 + 2.0 * len(regions), 1.35 + 0.42 * len(pairs), 1, len(regions), sharey=True)
     seen: dict[str, str] = {}
-    for axis, (region, rows) in zip(axes[0], regions.items(), strict=True):
+    for axis, rows in zip(axes[0], regions.values(), strict=True):
         runs = model_runs(rows, pd.Index(pd.unique(rows["patient_id"])))
         axis.axvline(0, color="#333333", linewidth=0.9)
         for place, (a, b) in enumerate(pairs):
@@ -240,17 +235,23 @@ def training_sets(path: Path, scores: pd.DataFrame, pairs: Sequence[tuple[str, s
                 axis.plot(value, height, "o", color=colour, markersize=3.6, markeredgewidth=0)
             mean = float(np.nanmean(own.differences()))
             axis.plot([mean, mean], [place - 0.34, place + 0.34], color="#333333", linewidth=1.6)
-        axis.grid(visible=False, axis="y")
-        axis.locator_params(axis="x", nbins=5)
-        axis.set_title(region)
-        axis.set_xlabel(_sides(metric), fontsize=8)
-    axes[0, 0].set_yticks(range(len(pairs)), [f"A: {a}\nB: {b}" for a, b in pairs], fontsize=8)
-    axes[0, 0].set_ylim(len(pairs) - 0.5, -0.5)
+    _label_pairs(axes[0], list(regions), pairs, metric)
     for group, colour in seen.items():
         axes[0, 0].plot([], [], "o", color=colour, label=group)
     figure.suptitle(f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B of each run, and their mean", fontsize=9)
     figure.legend(loc="outside lower center", ncols=min(8, max(1, len(seen))))
     return save(figure, path)
+
+
+def _label_pairs(axes: np.ndarray, regions: Sequence[str], pairs: Sequence[tuple[str, str]], metric: Metric) -> None:
+    """Label a row of axes, one per region, in which each pair has a height of its own, the first on top."""
+    for axis, region in zip(axes, regions, strict=True):
+        axis.grid(visible=False, axis="y")
+        axis.locator_params(axis="x", nbins=5)
+        axis.set_title(region)
+        axis.set_xlabel(_sides(metric), fontsize=8)
+    axes[0].set_yticks(range(len(pairs)), [f"A: {a}\nB: {b}" for a, b in pairs], fontsize=8)
+    axes[0].set_ylim(len(pairs) - 0.5, -0.5)
 
 
 def _sides(metric: Metric) -> str:

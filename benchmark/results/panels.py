@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.base.records import Run
 from benchmark.data.manifest import CaseList
-from benchmark.data.prepare import PreparedCase, case_key, store_folder
+from benchmark.data.prepare import PreparedCase, stored_case
 from benchmark.data.volumes import read_volume
 from benchmark.report.figures import Panel
 from benchmark.studies import store
@@ -30,9 +30,7 @@ def panels(done: Sequence[Run], cases: CaseList, scores: pd.DataFrame) -> list[P
         dice = own.groupby("case_id")["value"].mean().sort_values()
         for rank, position in (("best", -1), ("median", len(dice) // 2), ("worst", 0)):
             case_id = dice.index[position]
-            prepared = PreparedCase(
-                known[case_id], store_folder() / case_key(known[case_id], cases.manifest.modalities)
-            )
+            prepared = stored_case(known[case_id], cases)
             paths = (store.folder(run) / "predictions" / f"{case_id}.nii.gz" for run in runs)
             path = next((path for path in paths if path.exists()), None)
             if prepared.folder.is_dir() and path:

@@ -15,7 +15,7 @@ from benchmark.base.files import read_json, read_table, write_json, write_text
 from benchmark.base.progress import reporting
 from benchmark.base.records import Case, Run, model_name
 from benchmark.data.manifest import CaseList, Manifest
-from benchmark.data.prepare import PreparedCase, case_key, store_folder
+from benchmark.data.prepare import PreparedCase, stored_case
 from benchmark.data.probabilities import CUT, FOLDER, read_probabilities
 from benchmark.data.scan import parallel
 from benchmark.scoring import calibration, score_table
@@ -156,9 +156,7 @@ def _once(runs: Sequence[Run], by_case: Mapping[str, Sequence[Run]], cases: Case
 
 
 def _prepared(names: Collection[str], cases: CaseList) -> dict[str, PreparedCase]:
-    wanted = [case for case in cases.cases if case.case_id in names]
-    modalities = cases.manifest.modalities
-    return {case.case_id: PreparedCase(case, store_folder() / case_key(case, modalities)) for case in wanted}
+    return {case.case_id: stored_case(case, cases) for case in cases.cases if case.case_id in names}
 
 
 def _make(
