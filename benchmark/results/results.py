@@ -482,6 +482,7 @@ class Results:
     def warnings(self) -> list[str]:
         """Sentences on the data, on who was left out, and on how the runs were made."""
         return [
+            *score_table.contradicted(self.raw),
             *self.study.notes,
             *self.cases.warnings,
             *_lacking(self.known),

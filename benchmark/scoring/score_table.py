@@ -101,7 +101,6 @@ def read(path: Path) -> pd.DataFrame:
     table = table.drop(columns=SCHEMA, errors="ignore").astype(dict.fromkeys(numbers, float))
     _check_keys(table, path)
     _check_numbers(table, numbers, path)
-    _check_counted(table, path)
     return table
 
 
@@ -135,6 +134,23 @@ def read_tidy(path: Path) -> pd.DataFrame:
         InputError: as ``read``.
     """
     return tidy(read(path))
+
+
+def contradicted(table: pd.DataFrame) -> list[str]:
+    """Say in how many rows the Dice is not that of the row's counts, and in which first: one of the two was changed."""
+    if "dice" not in table or not {"tp", "fp", "fn"} <= {*table.columns}:
+        return []
+    size = 2 * table["tp"] + table["fp"] + table["fn"]
+    # Empty masks have no Dice by counts. Scores are written with nine digits.
+    counted = 2 * table["tp"] / size.where(size > 0)
+    wrong = table[(table["dice"] - counted).abs() > 1e-6]
+    if wrong.empty:
+        return []
+    row = wrong.iloc[0]
+    return [
+        f"CONTRADICTED: {len(wrong)} of {len(table)} rows of scores have another Dice than their counts give, such as "
+        f"{row['dice']:.6g} instead of {counted[wrong.index[0]]:.6g} in {_place(row)}: someone changed one of the two."
+    ]
 
 
 def check_version(table: pd.DataFrame, path: Path) -> None:
@@ -189,22 +205,6 @@ def _check_numbers(table: pd.DataFrame, names: Sequence[str], path: Path) -> Non
             raise InputError(
                 f"{path} mixes versions of {metric}: expected one, found {' and '.join(found)}; score anew."
             )
-
-
-def _check_counted(table: pd.DataFrame, path: Path) -> None:
-    """Refuse a Dice that is not that of the row's counts: one of the two was changed."""
-    if "dice" not in table or not {"tp", "fp", "fn"} <= {*table.columns}:
-        return
-    found, size = table["dice"], 2 * table["tp"] + table["fp"] + table["fn"]
-    # Empty masks have no Dice by counts. Scores are written with nine digits.
-    wrong = (size > 0) & ((found - 2 * table["tp"] / size.where(size > 0)).abs() > 1e-6)
-    if wrong.any():
-        row = table[wrong].iloc[0]
-        counted = 2 * row["tp"] / (2 * row["tp"] + row["fp"] + row["fn"])
-        raise InputError(
-            f"{path}: expected a Dice of {counted:.6g}, as the row's counts give it, found {row['dice']:.6g} in "
-            f"{_place(row)}."
-        )
 
 
 def _range(metric: str, values: np.ndarray) -> tuple[np.ndarray, str]:
