@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.engines.evaluator import SupervisedEvaluator
 from monai.engines.trainer import SupervisedTrainer
+from monai.engines.utils import IterationEvents
 from monai.engines.workflow import Workflow
 from monai.utils.misc import set_determinism
 from torch.nn import functional
@@ -44,6 +46,24 @@ class NoEmptyPadding(TorchFunctionMode):
         return func(*args, **options)
 
 
+def autocast(engine: Workflow) -> torch.autocast:
+    """Compute in an engine's ``amp_kwargs`` dtype if its ``amp`` is set: on a processor too, where MONAI does not."""
+    return torch.autocast(engine.state.device.type, enabled=engine.amp, **engine.amp_kwargs)
+
+
+class Evaluator(SupervisedEvaluator):
+    """MONAI's ``SupervisedEvaluator``, which computes in ``amp_kwargs``' dtype on any device if ``amp`` is set."""
+
+    def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> Any:
+        image, label = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
+        with self.mode(self.network), autocast(self):
+            predicted = self.inferer(image, self.network)
+        engine.state.output = {"image": image, "label": label, "pred": predicted}
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+
 class Trainer(SupervisedTrainer):
     """MONAI's ``SupervisedTrainer`` without any wait for the GPU inside an iteration.
 
@@ -73,6 +93,8 @@ class Trainer(SupervisedTrainer):
         scaled = self.amp and self.amp_kwargs.get("dtype") == torch.float16
         if scaled and self.clip_norm:
             raise InputError("clip_norm: expected bfloat16 or float32, whose gradients are not scaled, found float16.")
+        if scaled and self.state.device.type != "cuda":
+            raise InputError("amp_dtype: expected bfloat16 where no GPU trains, found float16.")
         self.scaler = torch.cuda.amp.GradScaler() if scaled else None
         if self.ahead is not None and hasattr(self.data_loader, "stream"):
             self.data_loader.stream = self.ahead.stream
@@ -100,8 +122,7 @@ class Trainer(SupervisedTrainer):
 
     def _gradients(self, image: torch.Tensor, label: torch.Tensor) -> dict[str, Any]:
         self.optimizer.zero_grad(set_to_none=True)
-        device = self.state.device.type
-        with torch.autocast(device, enabled=self.amp and device == "cuda", **self.amp_kwargs), NoEmptyPadding():
+        with autocast(self), NoEmptyPadding():
             predicted = self.inferer(image, self.network)
             loss = self.loss_function(predicted, label).mean()
         loss.backward()
