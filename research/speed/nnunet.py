@@ -1,9 +1,10 @@
 """Time ours and nnU-Net's training of the same network on the same patches, in turns.
 
 Run it from the repository's root, where nnunetv2 2.8.1 is installed as well, which this project does not depend on:
-``python research/speed/nnunet.py [--data phantom] [--batch 8] [--size 80 96]``. Both augment, train and clip as their
-trainers do, from the same canvases; nnU-Net without workers of its own, which would share the same processor. Seconds
-are those of the process on the processor, which whatever else runs on the machine disturbs least.
+``python research/speed/nnunet.py [--data phantom] [--batch 8] [--size 80 96] [--bf16]``. Both augment, train and clip
+as their trainers do, from the same canvases; nnU-Net without workers of its own, which would share the same processor,
+and in float32, as its trainer always does on a processor; ours in bf16 with ``--bf16``. Seconds are those of the
+process on the processor, which whatever else runs on the machine disturbs least.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from threadpoolctl import threadpool_limits
 REGIONS = ((1, 2, 4), (1, 4), (4,))
 
 
-def config(data: str, size: list[int], batch: int, iterations: int, rounds: int) -> ConfigParser:
+def config(data: str, size: list[int], batch: int, iterations: int, rounds: int, bf16: bool) -> ConfigParser:
     """Read the native recipe with nothing but the seeding handler on the trainer."""
     parser = ConfigParser()
     parser.read_config([f"bundles/nnunet/configs/{name}.json" for name in ("train", "native")])
     epochs = {"max_epochs": rounds + 1, "epoch_images": batch * iterations}
-    parser.update({"manifest": data, "spatial_size": size, "batch_size": batch, **epochs})
+    parser.update({"manifest": data, "spatial_size": size, "batch_size": batch, "amp": bf16, **epochs})
     parser["train"]["handlers"] = parser["train"]["handlers"][:1]
     return parser
 
@@ -98,9 +99,10 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=2, help="in each turn")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bf16", action="store_true", help="ours only")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    made = config(options.data, options.size, options.batch, options.iterations, options.rounds)
+    made = config(options.data, options.size, options.batch, options.iterations, options.rounds, options.bf16)
     theirs, trainer = NnUNet(made), made.get_parsed_content("train#trainer")
     pairs: list[tuple[float, float, float]] = []
     started = [0.0]
@@ -129,7 +131,8 @@ def main() -> None:
     ratios = [other / own for own, other, _ in pairs[1:]]
     low, middle, high = statistics.quantiles(ratios, n=4)
     print(
-        f"{options.data}, {options.size}, batch {options.batch}, {torch.get_num_threads()} threads, torch "
+        f"{options.data}, {options.size}, batch {options.batch}, {torch.get_num_threads()} threads, ours "
+        f"in {'bf16' if options.bf16 else 'float32'}, torch "
         f"{torch.__version__}: {patches / ours:.1f} patches/s, nnU-Net {patches / both:.1f} (its augmentation "
         f"{augmentation / both:.0%} of the time), ratio {middle:.2f} ({low:.2f} to {high:.2f}) of {len(ratios)} turns"
     )
