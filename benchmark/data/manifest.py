@@ -140,12 +140,16 @@ class Manifest(Record):
 
 @dataclass(frozen=True)
 class CaseList:
-    """The cases of one scanned folder, sorted by case id, with the manifest they follow and what scan warned of."""
+    """The cases of one scanned folder, sorted by case id, with the manifest they follow and what scan warned of.
+
+    ``place`` is the folder that holds their files, where that is not the one that ``data_folder`` finds.
+    """
 
     name: str
     manifest: Manifest
     cases: tuple[Case, ...]
     warnings: tuple[str, ...] = ()
+    place: Path | None = None
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -154,8 +158,8 @@ class CaseList:
 
     @cached_property
     def folder(self) -> Path:
-        """Folder with this machine's files, as ``data_folder`` finds it, looked for once."""
-        return data_folder(self.name)
+        """Folder with this machine's files: ``place``, or the one that ``data_folder`` finds, looked for once."""
+        return self.place or data_folder(self.name)
 
 
 class _Scanned(Record):
@@ -295,6 +299,14 @@ def generate(manifest: Manifest, folder: Path, progress: Progress | None = None)
     return folder
 
 
+def scanned_folder(name: str, manifest: Manifest | None = None) -> str:
+    """Return the folder where a set was scanned or is generated, "" before its first scan; it may be gone."""
+    folder = recorded_folder(name)
+    if folder is None and (manifest or manifest_of(name)).access == "generated":
+        folder = _generated_folder(name)
+    return str(folder or "")
+
+
 def recorded_folder(name: str) -> Path | None:
     """Return the folder that scan recorded for a set on this machine, or None."""
     folder = _recorded().get(name)
@@ -318,10 +330,8 @@ def known() -> list[KnownSet]:
 
 def folder_here(name: str, manifest: Manifest) -> Path | None:
     """Return the folder with this machine's files of a set, or None where it has none; nothing is generated."""
-    folder = recorded_folder(name)
-    if folder is None and manifest.access == "generated":
-        folder = _generated_folder(name)
-    return folder if folder and folder.is_dir() else None
+    folder = scanned_folder(name, manifest)
+    return Path(folder) if folder and Path(folder).is_dir() else None
 
 
 def _check(path: Path, manifest: Manifest) -> None:

@@ -21,7 +21,16 @@ from benchmark.base.files import read_json, replacing_folder, stamp, write_json
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError
 from benchmark.data.folds import SIDES, Fold, folds_path, load_folds
-from benchmark.data.manifest import CaseList, Manifest, cases_path, data_folder, folder_here, load_cases, manifest_of
+from benchmark.data.manifest import (
+    CaseList,
+    Manifest,
+    cases_path,
+    data_folder,
+    folder_here,
+    load_cases,
+    manifest_of,
+    scanned_folder,
+)
 from benchmark.data.scan import parallel, scan
 from benchmark.data.volumes import canonical, parse_path, read_image, read_images, sha256_file, sha256_of
 
@@ -247,11 +256,13 @@ def prepare(
 class DataSet:
     """What a bundle's config asks of a data set; nothing is read from disk before it is asked for.
 
-    ``split`` is one of ``folds.SPLITS``: "patient" where nothing else is said.
+    ``split`` is one of ``folds.SPLITS``: "patient" where nothing else is said. ``folder`` is where the set's files are
+    read from: "" is the folder where it was scanned; any other must hold the same files.
     """
 
     name: str
     split: str = "patient"
+    folder: str = ""
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -260,8 +271,12 @@ class DataSet:
 
     @cached_property
     def cases(self) -> CaseList:
-        """The cases that were found by ``benchmark data scan``."""
-        return found_cases(self.name)
+        """The cases that were found by ``benchmark data scan``. InputError if ``folder`` is no folder."""
+        if not self._moved:
+            return found_cases(self.name)
+        if not Path(self.folder).is_dir():
+            raise InputError(f"{self.folder}: expected the folder of {self.name} (dataset_dir), found none.")
+        return replace(load_cases(self.name), place=Path(self.folder))
 
     @property
     def in_channels(self) -> int:
@@ -289,7 +304,7 @@ class DataSet:
         if part not in (*SIDES, "all"):
             raise InputError(f"A fold has no side {part!r}: expected one of {', '.join(SIDES)}, or all.")
         if part == "all":
-            return prepare(self.name, cases=self.cases.cases)
+            return self._prepared(self.cases.cases)
         found = self.fold(fold)
         units = set(getattr(found, part))
         slices = _slices_of_cases(units) if found.by == "slice" else {}
@@ -297,13 +312,28 @@ class DataSet:
         wanted = [
             case for case in self.cases.cases if (case.patient_id if found.by == "patient" else case.case_id) in ids
         ]
-        prepared = prepare(self.name, cases=wanted)
+        prepared = self._prepared(wanted)
         if found.by == "slice":
             restricted = [replace(case, slices=slices[case.case.case_id]) for case in prepared]
             prepared = [case for case in restricted if case.rows]
         if not prepared:
             raise InputError(f"Fold {fold} of {self.name} has no case on its {part} side: expected at least one.")
         return prepared
+
+    @cached_property
+    def _moved(self) -> bool:
+        """Whether the files are to be read from elsewhere than where they were scanned."""
+        default = scanned_folder(self.name) if self.folder else ""
+        return self.folder != default and not (default and Path(self.folder).resolve() == Path(default).resolve())
+
+    def _prepared(self, cases: Sequence[Case]) -> list[PreparedCase]:
+        if not self._moved:
+            return prepare(self.name, cases=cases)
+        for case in cases:
+            # What is prepared is not read again, and the folder that was asked for may hold other files.
+            for path, expected in case.sha256.items():
+                _check_moved(self.cases.folder / path, expected, self.name)
+        return [prepare_case(case, self.cases, store_folder()) for case in cases]
 
 
 def _slices_of_cases(units: Iterable[str]) -> dict[str, tuple[int, ...]]:
@@ -313,6 +343,17 @@ def _slices_of_cases(units: Iterable[str]) -> dict[str, tuple[int, ...]]:
         case_id, _, z = unit.rpartition("/")
         slices.setdefault(case_id, []).append(int(z))
     return {case_id: tuple(sorted(found)) for case_id, found in slices.items()}
+
+
+# A training asks for the same cases several times.
+@lru_cache(maxsize=100_000)
+def _check_moved(path: Path, expected: str, name: str) -> None:
+    found = sha256_of(path)
+    if found != expected:
+        raise InputError(
+            f"{path} is not the file of {name} that was scanned: expected sha256 {expected[:12]}…, found "
+            f"{found[:12]}…; give the folder that holds that set as dataset_dir."
+        )
 
 
 def _check_hash(path: Path, expected: str, cases: CaseList) -> None:

@@ -24,9 +24,12 @@ MACHINE_IDS = ("device", "num_workers", "data_on_device", "cuda_graph", "overlap
 KEEP = "keep_probabilities"
 """Id that says whether a run keeps the probabilities of its test cases; no label map and no score depends on it."""
 
+PLACE = "dataset_dir"
+"""Id of the folder that cases are read from, by MONAI's specification; the files' hashes are in a run's identity."""
+
 FIXED_IDS = (
-    "bundle_root", "ckpt_dir", "output_dir", "manifest", "split", "fold", "seed", "run_seed", "part", "data",
-    "train#dataset", "train#sampler", "train#dataloader", "validate#dataset", "validate#dataloader", "dataset",
+    "bundle_root", "ckpt_dir", "output_dir", "dataset_dir", "manifest", "split", "fold", "seed", "run_seed", "part",
+    "data", "train#dataset", "train#sampler", "train#dataloader", "validate#dataset", "validate#dataloader", "dataset",
     "dataloader", "imports", "initialize", "training", "inference",
 )  # fmt: skip
 """Ids that a study decides for each run by its own fields: data, split, seeds, places and what is done.
@@ -246,8 +249,13 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
 
 
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without what only keeps probabilities: it decides no number, and older runs have none of it."""
-    kept = {key: value for key, value in config.items() if key != KEEP}
+    """Return a config without what decides no number: what keeps probabilities, and the place of the set's files.
+
+    Configs of older runs have none of it.
+    """
+    kept = {key: value for key, value in config.items() if key not in (KEEP, PLACE)}
+    if "data" in kept:
+        kept["data"] = {key: value for key, value in kept["data"].items() if value != f"@{PLACE}"}
     if "handlers" in kept:
         kept["handlers"] = [one for one in kept["handlers"] if f"@{KEEP}" not in json.dumps(one)]
     return kept
