@@ -72,6 +72,19 @@ def prepare(
     typer.echo(f"{name}: {len(prepared)} cases are prepared")
 
 
+@app.command()
+def example(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    patients: Annotated[int, typer.Option(min=2, help="Patients of the phantom.")] = 12,
+) -> None:
+    """Write label maps and two made sets of predictions, to try `benchmark compare` on."""
+    from benchmark.data.example import write
+
+    with reporting("writing") as progress:
+        write(folder, patients=patients, progress=progress)
+    typer.echo(f"{folder}: labels, and predictions network_a and network_b (made by shifting labels, by no network)")
+
+
 @app.command("list")
 def list_sets() -> None:
     """Show the known data sets: cases, folder on this machine, licence, and where to get them."""
