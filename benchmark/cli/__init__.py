@@ -293,6 +293,48 @@ def score(
 
 
 @app.command()
+def predict(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A run's folder, a bundle, or with --ensemble a study.")
+    ],
+    scans: Annotated[Path, typer.Argument(metavar="SCANS", help="Folder of new cases: one folder each, or flat.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for <case>.nii.gz; nothing is overwritten.")],
+    manifest: Annotated[
+        str | None,
+        typer.Option(help="Known set whose files are named alike; by default _t1, _t1n, _0000 and the like."),
+    ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Mean of the probabilities of all runs of a study's model.")
+    ] = False,
+    bundle_: Annotated[str | None, typer.Option("--bundle", help="The study's model, if it has several.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Its variant.")] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write them too, per region, to OUT/probabilities.")
+    ] = False,
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="ID=VALUE ...", help="Ids that MONAI's command was given to train a bundle."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Apply a trained network to new scans; label maps have each case's own shape and affine."""
+    from benchmark.base.progress import reporting
+    from benchmark.studies import predict as applying
+    from benchmark.studies import trained, trust
+
+    changes = _changes(set_)
+    trust.check("--set", changes)
+    found = trained.find(model, ensemble, bundle_, variant, changes)
+    with reporting("reading") as progress:
+        job = applying.look(found, scans, out, manifest, progress)
+    for text in job.said:
+        print(text)
+    with reporting("predicting") as progress:
+        files = applying.write(job, out, probabilities, progress)
+    beside = f", probabilities to {out / 'probabilities'}" * probabilities
+    print(f"Wrote {len(files)} label map{'s' * (len(files) != 1)} to {out}{beside}.")
+
+
+@app.command()
 def compose(names: Annotated[list[str] | None, typer.Argument(metavar="[BUNDLE]...")] = None) -> None:
     """Write the full configs of bundles, composed from the protocol and their model.json."""
     from benchmark.studies import bundle

@@ -195,7 +195,7 @@ def _workflow(folder: Path, kind: str, run_id: str, overrides: Mapping[str, Any]
     patients = {side: cases and sorted({case.case.patient_id for case in cases}) for side, cases in sides.items()}
     _note(folder, patients={**store.read_record(folder).patients, **patients})
     if trained := sides.get("train"):
-        _note(folder, trained_on=_space(trained))
+        _note(folder, trained_on=space(trained))
     workflow.run()
     workflow.finalize()
     if kind == "train":
@@ -228,7 +228,7 @@ def _cases(workflow: Any, dataset: str) -> list[PreparedCase] | None:
     return cases if cases and all(isinstance(case, PreparedCase) for case in cases) else None
 
 
-def _space(cases: Sequence[PreparedCase]) -> dict[str, Any]:
+def space(cases: Sequence[PreparedCase]) -> dict[str, Any]:
     """Orientation that a network saw, voxel sizes along its axes, and in which orientations the files were stored.
 
     New scans are brought into that orientation and resampled to the median size before such a network can be applied.
