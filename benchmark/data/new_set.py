@@ -186,10 +186,10 @@ def _nested(regions: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
 
 
 def written(regions: Mapping[str, Sequence[int]]) -> list[int]:
-    """Return the label to write for each region, where later regions overwrite earlier ones: one that no later region
-    has, or else any of its own."""
-    names, order = list(regions), []
-    for place, name in enumerate(names):
-        later = {value for other in names[place + 1 :] for value in regions[other]}
-        order.append(next((value for value in regions[name] if value not in later), regions[name][0]))
-    return order
+    """Return the label to write for each region, where later regions overwrite earlier ones: that of its labels which
+    the fewest later regions have."""
+    held = [set(values) for values in regions.values()]
+    return [
+        min(values, key=lambda value: sum(value in other for other in held[place + 1 :]))
+        for place, values in enumerate(regions.values())
+    ]
