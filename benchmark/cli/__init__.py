@@ -78,6 +78,19 @@ def _refuse(text: str) -> NoReturn:
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that is empty or not there yet.")],
+    study: Annotated[str, typer.Option(help="Name of its first study.")] = "first",
+) -> None:
+    """Make a project for training: the bundles, the known data sets, and a study to fill in."""
+    from benchmark.studies.new_project import init as make
+
+    for path in make(folder, study):
+        print(f"Wrote {path}")
+    print(f"Next: cd {folder}, fill in reports/{study}/study.json, then: benchmark plan {study}")
+
+
+@app.command()
 def plan(
     name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
