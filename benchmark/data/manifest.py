@@ -303,10 +303,10 @@ def manifest_of(name: str) -> Manifest:
     return load_cases(name).manifest if _is_name(name) and cases_path(name).is_file() else load_manifest(name)
 
 
-def patients_of(name: str, case_ids: Iterable[str]) -> dict[str, str]:
+def patients_of(name: str, manifest: Manifest, case_ids: Iterable[str]) -> dict[str, str]:
     """Map case ids to patients: as a scan of the set listed them, else by the manifest's pattern. InputError for a case
     that is not listed and does not follow the pattern."""
-    manifest, listed = manifest_of(name), dict[str, str]()
+    listed = dict[str, str]()
     if _is_name(name) and cases_path(name).is_file():
         listed = {case.case_id: case.patient_id for case in load_cases(name).cases}
     return {case_id: listed.get(case_id) or manifest.patient_of(case_id) for case_id in case_ids}

@@ -51,7 +51,7 @@ def score_folder(
     described = manifest_of(manifest)
     references, predictions = _matched(reference, prediction, described)
     check_safe(reference, "an id of a case", references)
-    patients = patients_of(manifest, references)
+    patients = patients_of(manifest, described, references)
     check_safe(reference, "an id of a patient", patients.values())
     rows: list[dict[str, Any]] = []
     for done, (case, path) in enumerate(sorted(references.items()), start=1):

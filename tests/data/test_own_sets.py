@@ -142,7 +142,10 @@ def test_without_regions_each_label_is_one_and_without_a_pattern_each_case_a_pat
             found = scan("mine", folder, replace=True, patients=Path("people.csv"))
             assert found.listed.patients == ("A",) and "of its own" not in " ".join(found.warnings)
             # Scores of the set's cases take the patients that the scan listed.
-            assert patients_of("mine", ["pat0_scan1", "new"]) == {"pat0_scan1": "A", "new": "new"}
+            assert patients_of("mine", load_manifest("mine"), ["pat0_scan1", "new"]) == {
+                "pat0_scan1": "A",
+                "new": "new",
+            }
 
 
 @pytest.mark.parametrize(
