@@ -86,9 +86,8 @@ def new_set(
         _ask(known)
     about = {"title": title, "licence": licence, "citation": citation, "address": address, "unit": unit}
     path = making.new(name, known, about, patient)
-    typer.echo(f"Wrote {path}: {len(known.modalities)} modalities, {len(known.labels)} labels.")
-    if not known.regions:
-        typer.echo("Each label is a region of its own; --region joins several into one.")
+    alone = "" if known.regions else "\nEach label is a region of its own; --region joins several into one."
+    typer.echo(f"Wrote {path}: {len(known.modalities)} modalities, {len(known.labels)} labels.{alone}")
     typer.echo(f"Next: benchmark data scan {name} {folder or 'FOLDER'}")
 
 

@@ -85,18 +85,26 @@ def scan(
     warnings = (*_warnings(manifest, cases), *_voxel_warnings(measured), *_unused_warnings(folder, cases))
     listed = CaseList(name, manifest, cases, warnings)
     old = load_cases(name) if path.exists() else None
-    if old is not None and old.cases != cases and not replace:
-        raise InputError(
-            f"{path}: expected the cases of {folder}, found others ({_difference(old.cases, cases)}); "
-            f"use --replace to write it anew or --name NAME to keep both."
-        )
-    if old is not None and old.manifest.name != source and not replace:
-        raise InputError(f"{path}: expected cases of {source}, found cases of {old.manifest.name}; use --replace.")
+    if old is not None and not replace:
+        _check_same(path, folder, old, listed)
     written = old != listed
     if written:
         write_cases(listed)
     record_folder(name, folder)
     return ScanResult(listed, path, written, (*listed.warnings, *_write_folds(listed)))
+
+
+def _check_same(path: Path, folder: Path, old: CaseList, new: CaseList) -> None:
+    """Raise InputError unless a case list holds what was found now."""
+    if old.cases != new.cases:
+        raise InputError(
+            f"{path}: expected the cases of {folder}, found others ({_difference(old.cases, new.cases)}); "
+            f"use --replace to write it anew or --name NAME to keep both."
+        )
+    if old.manifest.name != new.manifest.name:
+        raise InputError(
+            f"{path}: expected cases of {new.manifest.name}, found cases of {old.manifest.name}; use --replace."
+        )
 
 
 def find_cases(folder: Path, manifest: Manifest, labels: bool = True) -> list[Case]:

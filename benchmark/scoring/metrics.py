@@ -255,8 +255,8 @@ def score_case(
     ``regions`` maps a region to the labels it unites; labels of no region count as background. A row has the keys
     region and note, then ``COUNTS`` and, where a metric needs lesions, ``LESION_COUNTS`` (whole numbers), then the
     value of each metric by its name. The note is that of ``mask_note``, or "missing prediction" where prediction is
-    None: each metric then has its worst value, and the counts are those of an empty prediction. ``lesions`` is a
-    manifest's rule for lesion-wise scores; without one they are those of BraTS 2023 for glioma.
+    None: each metric then has its worst value, and the counts are those of an empty prediction. ``lesions`` is a set's
+    own rule for lesion-wise scores.
 
     >>> import benchmark, numpy as np
     >>> reference, prediction = np.zeros((2, 8, 8, 8), dtype=np.uint8)
