@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from benchmark.base import project
 from benchmark.base.files import parse_json
 from benchmark.base.records import InputError
 from benchmark.cli import data as cli_data
@@ -77,6 +78,19 @@ def _refuse(text: str) -> NoReturn:
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that is empty or not there yet.")],
+    study: Annotated[str, typer.Option(help="Name of its first study.")] = "first",
+) -> None:
+    """Make a project for training: the bundles, the known data sets, and a study to fill in."""
+    from benchmark.studies.new_project import init as make
+
+    for path in make(folder, study):
+        print(f"Wrote {path}")
+    print(f"Next: cd {folder}, fill in reports/{study}/study.json, then: benchmark plan {study}")
+
+
+@app.command()
 def plan(
     name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
@@ -85,6 +99,7 @@ def plan(
     """List a study's runs, what state they are in and where their folders are."""
     from benchmark.studies import execute, store, study
 
+    project.require()
     declared = study.load(name)
     runs = study.select(declared.runs(), select)
     execute.check_declared(runs, declared.data)
@@ -120,6 +135,7 @@ def run_all(
     chosen_gpus = gpus.split(",") if gpus else execute.visible_gpus()
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs is {jobs}: expected at least 1.")
+    project.require()
     declared, changes = study.load(name), _changes(set_)
     runs = study.select(declared.runs(changes), select)
     # Before the long work, not after it.
@@ -169,6 +185,7 @@ def run(
     from benchmark.studies import execute, study
 
     execute.end_with_parent()
+    project.require()
     declared, changes = study.load(name), _changes(set_)
     if not allow_code:
         study.check_code(declared, changes)
@@ -230,7 +247,6 @@ def checklist(
     ] = False,
 ) -> None:
     """Fill CLAIM 2024 and the Metrics Reloaded questions from what a study records, and mark what it does not."""
-    from benchmark.base import project
     from benchmark.base.files import write_text
     from benchmark.results import checklist as checklists
     from benchmark.studies import study
@@ -339,6 +355,7 @@ def compose(names: Annotated[list[str] | None, typer.Argument(metavar="[BUNDLE].
     """Write the full configs of bundles, composed from the protocol and their model.json."""
     from benchmark.studies import bundle
 
+    project.require()
     for name in names or bundle.names():
         changed = bundle.write(name)
         print(f"{name}: {', '.join(path.name for path in changed) or 'unchanged'}")
@@ -355,6 +372,7 @@ def new(
     from benchmark.studies import new_bundle as scaffold
     from benchmark.studies import trust
 
+    project.require()
     arguments = _changes(set_)
     if not allow_code:
         scaffold.check_name(name)
@@ -370,11 +388,10 @@ def implied(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a published.json.")],
 ) -> None:
     """Print what a paper's printed numbers imply about each other, the contradictions first."""
-    from benchmark.base import project
     from benchmark.papers import implied as relations
     from benchmark.papers import published
 
-    path = published.find(project.reports() / name)
+    path = published.find(project.reports() / name) or published.find(project.shipped("reports") / name)
     if path is None:
         raise InputError(
             f"{project.reports() / name} has no published.json: expected one there or in the folder above."

@@ -16,7 +16,7 @@ from benchmark.base import declared, project
 from benchmark.base.declared import Record
 from benchmark.base.files import write_json
 from benchmark.base.records import Case, InputError
-from benchmark.data.manifest import CaseList, data_folder, load_cases
+from benchmark.data.manifest import CaseList, check_labels, data_folder, load_cases
 from benchmark.data.volumes import read_image
 
 SIDES = ("train", "validation", "test")
@@ -249,6 +249,7 @@ def read_sides(path: Path, what: str = "folds") -> FoldsFile:
 def load_folds(name: str, split: str = "patient") -> list[Fold]:
     """Read a set's folds and check that each holds all of the set's cases. InputError as read_folds, and if a patient,
     case or slice is missing."""
+    check_labels(name)
     folds = read_folds(name, split)
     missing = missing_units(folds, load_cases(name))
     if missing:
@@ -277,6 +278,7 @@ def remake(
     if split not in SPLITS:
         raise InputError(f"split: expected one of {', '.join(SPLITS)}, found {split}.")
     listed = load_cases(name)
+    check_labels(name)
     path = folds_path(name, split)
     options = {"k": k, "validation": validation, "seed": seed}
     given = {key: value for key, value in options.items() if value is not None}

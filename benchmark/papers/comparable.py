@@ -16,16 +16,16 @@ RECIPE = {"identical": "the shared recipe", "native": "a recipe of its own"}
 class Made(NamedTuple):
     """How a model's numbers were made, as its runs recorded it.
 
-    ``data`` is the set, of which ``cases`` of ``published`` are there; ``size`` the canvas in pixels, empty where the
-    recipe plans it; ``pretrained`` whether training began from weights of a file; ``track`` the recipe, in which
-    ``changed`` ids were set otherwise for the study; ``learning`` counts the trainings that ended before their plateau,
-    of ``trainings`` with a history, and ``missing`` the declared runs without scores, of ``runs``. ``assumed`` is what
-    the study declares that the paper does not say.
+    ``data`` is the set, of which ``cases`` of ``published`` (None: not known) are there; ``size`` the canvas in pixels,
+    empty where the recipe plans it; ``pretrained`` whether training began from weights of a file; ``track`` the recipe,
+    in which ``changed`` ids were set otherwise for the study; ``learning`` counts the trainings that ended before their
+    plateau, of ``trainings`` with a history, and ``missing`` the declared runs without scores, of ``runs``. ``assumed``
+    is what the study declares that the paper does not say.
     """
 
     data: str
     cases: int
-    published: int
+    published: int | None
     size: tuple[int, ...]
     split: str
     pretrained: bool
@@ -72,8 +72,8 @@ def _of_data(facts: Facts, made: Made) -> list[str]:
         found.append("the paper does not name its data set")
     elif made.data not in facts["data"]:
         found.append(f"data {made.data}, the paper's {' or '.join(facts['data'])}")
-    elif made.cases < (needed := facts.get("cases", made.published)):
-        found.append(f"{made.cases} of {needed} cases")
+    elif (needed := facts.get("cases", made.published)) is None or made.cases < needed:
+        found.append(f"{made.cases} of {needed or 'nobody says how many'} cases")
     if "size" in facts and made.size and list(made.size) != facts["size"]:
         found.append(f"pictures of {_by(made.size)}, the paper's {_by(facts['size'])}")
     if "split" in facts and made.split != facts["split"]:

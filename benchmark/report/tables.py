@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.data.manifest import LesionRule
 from benchmark.report.document import Cell, Key, Table, cells_of, table_to_markdown
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import NOT_TESTED
@@ -339,11 +340,11 @@ def notes_table(scores: pd.DataFrame) -> Table | None:
     return Table(caption, ["Region", "Note", *models], rows)
 
 
-def lesion_table(counts: pd.DataFrame) -> Table | None:
+def lesion_table(counts: pd.DataFrame, rule: LesionRule | None = None) -> Table | None:
     """Lesions per patient that were detected, missed and false, by region, model and rule; None without such counts.
 
     ``counts`` has columns model, patient_id, case_id, region and ``metrics.LESION_COUNTS``, one row per run and case.
-    Runs are averaged within a case, cases within a patient, and then patients.
+    Runs are averaged within a case, cases within a patient, and then patients. ``rule`` is that of the set's manifest.
     """
     names = list(LESION_NAMES)
     if not set(names) <= set(counts) or counts[names].isna().all(axis=None):
@@ -366,8 +367,17 @@ def lesion_table(counts: pd.DataFrame) -> Table | None:
         notes=[
             "Means over patients. By the rule of BraTS 2023, components that lie close together are one lesion, and "
             "tiny ones are not counted as missed; by panoptica's, which the organisers have used since, each component "
-            "is one lesion."
+            "is one lesion.",
+            *([_said(rule)] if rule else []),
         ],
+    )
+
+
+def _said(rule: LesionRule) -> str:
+    own = "".join(f", in {region} {volume:g}" for region, volume in rule.smallest_of.items())
+    return (
+        f"Lesions and lesion-wise scores follow this set's manifest: {rule.dilations} dilations, and lesions of up to "
+        f"{rule.smallest:g}{own} mm³ left out. {rule.source}"
     )
 
 

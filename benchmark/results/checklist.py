@@ -223,10 +223,11 @@ def _cases(results: Results) -> dict[str, Answer]:
         for case in cases
     )
     shape, count = shapes.most_common(1)[0]
+    published = manifest.expected_cases or "an unknown number of"
     answers = {
-        "10": Answer(f"{len(cases)} of {manifest.expected_cases} published cases", [place, _manifest(results)]),
+        "10": Answer(f"{len(cases)} of {published} published cases", [place, _manifest(results)]),
         "13": Answer(f"{', '.join(manifest.modalities)}; {shape} in {count} of {len(cases)} cases", [place]),
-        "35": Answer(f"{manifest.expected_cases} cases published; {here} in this set", [_manifest(results), place]),
+        "35": Answer(f"{published} cases published; {here} in this set", [_manifest(results), place]),
         "FP4 (dependence)": Answer(f"{here}; means are over patients", [place, Place(SCORES_DOC, "Scores")]),
     }
     if not all(case.voxels for case in cases):

@@ -92,7 +92,7 @@ def build(
     primary = metrics[declared[0]]
     of_scores += evidence.sensitivity_blocks(results.sensitivity, results.comparisons, primary)
     of_scores += [*_spread(results), *_probabilities(results)]
-    if lesions := tables.lesion_table(results.lesions):
+    if lesions := tables.lesion_table(results.lesions, results.manifest.lesions):
         of_scores += [Heading("Lesions"), lesions]
     of_scores += failure_blocks(results.failures, primary)
     of_scores += other_tests.blocks(results.other_tests, study.other_tests, metrics)

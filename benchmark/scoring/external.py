@@ -13,7 +13,7 @@ from benchmark.base.files import write_text
 from benchmark.base.progress import Progress
 from benchmark.base.records import InputError, check_safe
 from benchmark.data.label_maps import check_unread, count_labels, label_files
-from benchmark.data.manifest import Manifest, manifest_of
+from benchmark.data.manifest import Manifest, manifest_of, patients_of
 from benchmark.data.scan import AFFINE_TOLERANCE
 from benchmark.data.volumes import pick_image, read_volume, spacing_of
 from benchmark.scoring.metrics import score_case
@@ -51,7 +51,7 @@ def score_folder(
     described = manifest_of(manifest)
     references, predictions = _matched(reference, prediction, described)
     check_safe(reference, "an id of a case", references)
-    patients = {case: described.patient_of(case) for case in references}
+    patients = patients_of(manifest, described, references)
     check_safe(reference, "an id of a patient", patients.values())
     rows: list[dict[str, Any]] = []
     for done, (case, path) in enumerate(sorted(references.items()), start=1):
@@ -96,7 +96,7 @@ def _matched(reference: Path, prediction: Path, manifest: Manifest) -> tuple[dic
 def _score_files(reference: Path, prediction: Path | None, manifest: Manifest) -> list[dict[str, Any]]:
     truth, affine = _read_labels(reference, manifest)
     if prediction is None:
-        return score_case(truth, None, spacing_of(affine), manifest.regions)
+        return score_case(truth, None, spacing_of(affine), manifest.regions, lesions=manifest.lesions)
     guess, guess_affine = _read_labels(prediction, manifest)
     if guess.shape != truth.shape:
         raise InputError(f"{prediction}: expected shape {truth.shape} as {reference} has, found {guess.shape}.")
@@ -106,7 +106,7 @@ def _score_files(reference: Path, prediction: Path | None, manifest: Manifest) -
             f"{prediction}: expected the affine of {reference} to within {AFFINE_TOLERANCE:g}, found entries that "
             f"differ by up to {apart:.4g}."
         )
-    return score_case(truth, guess, spacing_of(affine), manifest.regions)
+    return score_case(truth, guess, spacing_of(affine), manifest.regions, lesions=manifest.lesions)
 
 
 def _read_labels(path: Path, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,9 @@ score              sum over lesions / (TP + FN + FP), with      sum of Dice / (T
                    Dice 0 and HD95 374 mm for FN and FP         quality; HD95 and NSD there are of matches only
 =================  ===========================================  ==================================================
 
+Numbers in the table are those for glioma. A manifest's ``lesions`` has those of another edition, as metastases have one
+dilation and 2 mm³.
+
 Sources: github.com/rachitsaluja/BraTS-2023-Metrics and synapse.org thread 10357 of syn51156910 (2023);
 ``config_gli.yaml`` of BraTS_evaluation and github.com/BrainLesion/panoptica (Kofler et al., arXiv:2312.02608).
 """
@@ -67,16 +70,25 @@ class Lesions(Instances):
     matches: tuple[tuple[int, np.ndarray], ...]
 
 
-def match_lesions(reference: np.ndarray, prediction: np.ndarray, voxel: float) -> Lesions:
-    """Match lesions by BraTS 2023's rule; masks are boolean and of one shape, ``voxel`` is a voxel's volume in mm³."""
+def match_lesions(
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    voxel: float,
+    dilations: int = DILATIONS,
+    smallest: float = SMALLEST_LESION,
+) -> Lesions:
+    """Match lesions by BraTS 2023's rule; masks are boolean and of one shape, ``voxel`` is a voxel's volume in mm³.
+
+    ``dilations`` and ``smallest``, in mm³, are what the rule leaves to an edition.
+    """
     # Cropped masks give the same: moving a path through a dilated mask into a box around the mask leaves it connected.
-    extents, lesions = _components(dilate(reference, DILATIONS))
+    extents, lesions = _components(dilate(reference, dilations))
     groups = extents * reference
     components, predicted = _components(prediction)
     touching = _overlaps(extents, lesions, components, predicted)[1:] > 0
     touching[:, 0] = False
     sizes = np.bincount(groups[reference], minlength=lesions + 1)[1:]
-    counted = sizes * voxel > SMALLEST_LESION
+    counted = sizes * voxel > smallest
     found = counted & touching.any(axis=1)
     shared = np.bincount(groups[prediction], minlength=lesions + 1)[1:]
     dice = 2 * shared / (sizes + touching @ np.bincount(components[prediction], minlength=predicted + 1))

@@ -32,7 +32,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -40,6 +40,9 @@ from benchmark.scoring.contours import bf, mean_bf
 from benchmark.scoring.lesions import HD95_PENALTY
 from benchmark.scoring.masks import MaskPair, mask_pairs
 from benchmark.scoring.surfaces import Distances, area_percentile
+
+if TYPE_CHECKING:
+    from benchmark.data.manifest import LesionRule
 
 NSD_TOLERANCE = 1.0
 """Distance in mm up to which two surfaces agree."""
@@ -244,6 +247,7 @@ def score_case(
     spacing: Sequence[float],
     regions: Mapping[str, Sequence[int]],
     metrics: Mapping[str, Metric] = METRICS,
+    lesions: LesionRule | None = None,
 ) -> list[dict[str, Any]]:
     """Score one case: one row per region, in the order of ``regions``, whether or not masks are empty.
 
@@ -251,7 +255,8 @@ def score_case(
     ``regions`` maps a region to the labels it unites; labels of no region count as background. A row has the keys
     region and note, then ``COUNTS`` and, where a metric needs lesions, ``LESION_COUNTS`` (whole numbers), then the
     value of each metric by its name. The note is that of ``mask_note``, or "missing prediction" where prediction is
-    None: each metric then has its worst value, and the counts are those of an empty prediction.
+    None: each metric then has its worst value, and the counts are those of an empty prediction. ``lesions`` is a set's
+    own rule for lesion-wise scores.
 
     >>> import benchmark, numpy as np
     >>> reference, prediction = np.zeros((2, 8, 8, 8), dtype=np.uint8)
@@ -267,7 +272,7 @@ def score_case(
     prediction = np.zeros_like(reference) if prediction is None else prediction
     with_lesions = any(metric.needs == "lesions" for metric in metrics.values())
     rows = []
-    for region, pair in mask_pairs(reference, prediction, spacing, regions):
+    for region, pair in mask_pairs(reference, prediction, spacing, regions, lesions):
         row: dict[str, Any] = {"region": region, "note": "missing prediction" if missing else mask_note(pair)}
         row |= {name: getattr(pair, name) for name in COUNTS}
         if with_lesions:

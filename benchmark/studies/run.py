@@ -262,7 +262,10 @@ def _score(run: Run, case: PreparedCase, path: Path, data: DataSet, more: Sequen
         scored = detection.score_slices(path)
     else:
         metrics = METRICS | {name: EVERY[name] for name in more}
-        scored = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions, metrics)
+        regions, lesions = data.manifest.regions, data.manifest.lesions
+        scored = score_case(
+            case.original_label(), read_volume(path)[0], case.spacing, regions, metrics, lesions=lesions
+        )
         if case.slices is not None:
             shape = case.header["shape"]
             depth = shape[nibabel.orientations.io_orientation(case.affine)[:, 0].tolist().index(2)]

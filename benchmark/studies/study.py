@@ -379,7 +379,9 @@ def _unlike(own: Manifest, other: Manifest) -> list[tuple[str, str, str]]:
 def _content(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a study's file, and for what it lacks the one that it extends; ``extending`` are those that led here."""
     if name not in names():
-        raise InputError(f"There is no study {name!r}: expected one of {', '.join(names())} (folders of reports/).")
+        known = ", ".join(names()) or f"those of {project.reports()}, which holds none"
+        outside = "" if project.find() else f"; {Path.cwd()} is not inside a benchmark project"
+        raise InputError(f"There is no study {name!r}: expected one of {known} (folders of reports/){outside}.")
     path = project.reports() / name / "study.json"
     content = read(path, dict[str, Any], "a study")
     if "extends" not in content:

@@ -23,7 +23,7 @@ QUICK = {**STUDY, "compare": {**STUDY["compare"], "metrics": ["dice"]}}
 MANIFEST = {
     "name": "phantom", "title": "Glioma phantom", "source": "phantom", "pictures": "public", "licence": "a_b",
     "labels": {"0": "background", "1": "core", "2": "oedema"}, "warnings": ["Lesions are drawn, not grown."],
-    "unit": "mm",
+    "unit": "mm", "lesions": None,
 }  # fmt: skip
 
 
