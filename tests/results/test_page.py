@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from helpers.project import declared
-from helpers.results import MANIFEST, QUICK, STUDY, demo, panel
+from helpers.results import MANIFEST, QUICK, STUDY, demo, pages_text, panel
 from helpers.synthetic_scores import histories, realistic, rows, table
 from matplotlib.image import imread
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_phantom_is_called_one_in_the_first_lines_and_in_every_caption(folder):
-    text = (folder / "report.md").read_text()
+    text = pages_text(folder)
     assert "PHANTOM DATA" in "\n".join(text.splitlines()[:4])
     captions = [line for line in text.splitlines() if line.startswith("*") and not line.startswith("**")]
     numbers = [line for line in captions if not line.startswith(("*Deviations", "*Runs", "*Where", "*Value"))]
@@ -86,11 +86,11 @@ def test_tables_read_back_from_csv_give_the_same_report(tmp_path):
 
 
 def test_what_cannot_be_trusted_comes_first(folder):
-    text = (folder / "report.md").read_text()
+    text = pages_text(folder)
     first = text[text.index("## Read this first") : text.index("## Result in short")]
     for sentence in (
         "Runs without scores: 1 of 18",
-        "max_epochs = 8 (all models); what single models change is under Data and runs. Reason: It must end within ten",
+        "max_epochs = 8 (all models); what single models change is in the appendix. Reason: It must end within ten",
         "No patient is on two sides of a fold",
         "Lesions are drawn, not grown.",
     ):
@@ -153,8 +153,10 @@ def test_a_native_model_is_not_said_to_follow_what_is_set_for_the_others():
         ("unet/wide", "channels", "[64]"),
     ]
     said = in_words(found)
-    assert "(all models)" not in said and "optimizer" not in said
-    assert "max_epochs = 3 (all models of the native track); what single models change is under Data and runs" in said
+    assert said == (
+        "learning_rate, max_epochs, channels (values by track in the appendix); what single models change is in the "
+        "appendix"
+    )
 
 
 def test_distances_of_pictures_are_in_pixels(tmp_path):
@@ -268,7 +270,7 @@ def test_figures_are_drawn_small_and_named_in_both_reports(folder):
         path = folder / "figures" / name
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         assert 5_000 < path.stat().st_size < 300_000
-        assert f"(figures/{name})" in (folder / "report.md").read_text()
+        assert f"(figures/{name})" in pages_text(folder)
         assert f"{{figures/{name}}}" in (folder / "report.tex").read_text()
 
 
