@@ -52,7 +52,7 @@ OF_PAPER = frozenset(
     )
 )
 """Sections of the report of a study on a paper, whose claims say what the declared comparisons show."""
-FIRST_FIGURES = ("boxplot_", "differences_", "training_sets_", "panels_")
+FIRST_FIGURES = ("boxplot_", "differences_", "training_sets_", "panels_", "case_")
 """How the names of figures begin that stand in the report and not in its appendix."""
 PHANTOM = (
     "PHANTOM DATA: every number and picture here comes from generated phantom images, not from patients. They show "

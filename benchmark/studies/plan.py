@@ -85,9 +85,11 @@ def _state(run: Run, epoch: int) -> str:
     state, lock = store.state(run), store.folder(run) / ".lock"
     if state == "done" or not lock.exists():
         return state
+    # The weights of an epoch are written before its line of the history.
+    begun = epoch or (store.folder(run) / "models" / "last.pt").exists()
     try:
         with FileLock(lock, timeout=0):
-            return "interrupted" if state == "pending" and epoch else state
+            return "interrupted" if state == "pending" and begun else state
     except Timeout:
         return "running"
 

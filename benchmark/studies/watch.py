@@ -57,7 +57,10 @@ class Watch:
             if state == "running":
                 self.began[run.id] = time.time()
             elif state == "done":
-                self.took[run.id] = _took(run)
+                epochs, after = _took(run)
+                # A process takes time to start, too.
+                seen = time.time() - self.began.get(run.id, time.time()) - epochs
+                self.took[run.id] = epochs, max(after, seen)
             if self.live is None:
                 took = f"{time.monotonic() - self.started:.0f} s"
                 place = f"[{self._done()}/{len(self.runs)}, {took}{self._left_in_words()}]"
