@@ -28,7 +28,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_data.app, name="data")
+studies = typer.Typer(no_args_is_help=True, help="Declare studies.")
+app.add_typer(studies, name="study")
 
+QUIET_S = 2.0
+"""Seconds up to which a look at what is prepared stays silent."""
 DEFAULT = "quickstart"
 RequiredStudy = Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a study.json.")]
 StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A folder of reports/ with a study.json.")]
@@ -94,24 +98,59 @@ def init(
 def plan(
     name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects with id, state and folder.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A list of objects with id, state, folder, epoch, epochs and differs.")
+    ] = False,
 ) -> None:
-    """List a study's runs, what state they are in and where their folders are."""
+    """List a study's runs and where they stand, and say what run-all would refuse; nothing is started or prepared."""
+    from benchmark.results import publish
     from benchmark.studies import execute, store, study
+    from benchmark.studies import plan as plans
 
     project.require()
     declared = study.load(name)
     runs = study.select(declared.runs(), select)
     execute.check_declared(runs, declared.data)
-    rows = [{"id": run.id, "state": store.state(run), "folder": str(store.folder(run))} for run in runs]
+    rows = list(plans.standings(runs, declared.data))
     if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    width = max(len(row["state"]) for row in rows)
-    for row in rows:
-        print(f"{row['state']:{max(width, 8)}} {row['id']}")
-    done = sum(row["state"] == "done" for row in rows)
-    print(f"{len(rows)} runs, {done} done; folders below {store.folder(runs[0]).parents[2]}")
+        print(json.dumps([row.as_json() for row in rows], indent=2))
+    else:
+        width = max(8, *(len(row.in_words) for row in rows))
+        for row in rows:
+            print(f"{row.in_words:{width}} {row.run.id}" + f": {row.why}" * bool(row.why))
+        states = [row.state for row in rows]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(["done", *states]))
+        print(f"{len(rows)} runs: {counts}; folders below {store.folder(runs[0]).parents[2]}")
+    for sentence in plans.refusals(declared, rows, publish.check_pairs):
+        print(f"run-all would refuse: {sentence}", file=sys.stderr)
+
+
+@studies.command("new")
+def new_study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study and of its folder in reports/.")],
+    data: Annotated[str, typer.Option(help="A data set, as `benchmark data list` shows it.")] = "phantom",
+    models: Annotated[
+        str, typer.Option(metavar="BUNDLE,BUNDLE", help="Bundles to compare, with commas between.")
+    ] = "unet,resunet",
+) -> None:
+    """Write a study.json to be completed; `benchmark new` makes a bundle, which a study lists among its models."""
+    from benchmark.studies import new_study as studies_
+    from benchmark.studies import study
+
+    path = studies_.new(name, data, [model.strip() for model in models.split(",")])
+    declared = study.load(name)
+    counts = ", ".join(
+        f"{len(some)} {what}{'s' * (len(some) != 1)}"
+        for some, what in ((declared.models, "model"), (declared.folds, "fold"), (declared.seeds, "seed"))
+    )
+    print(f"Wrote {path}: {counts}, {len(declared.runs())} runs on {data}.")
+    print(
+        "Before you run it, and before any score is seen, declare in it (all entries: docs/study.md):\n"
+        "- compare/pairs: the pairs that answer your question; fewer pairs leave more power\n"
+        "- compare/margin: the largest difference that does not matter; without it nothing can be called equivalent\n"
+        "- set and deviations: what you change of the protocol, and why\n"
+        f"Then: benchmark plan {name}, and benchmark run-all {name}"
+    )
 
 
 @app.command()
@@ -150,8 +189,7 @@ def run_all(
     execute.check(runs, declared.data)
     with Watch(runs, declared.data, console()) as watch:
         outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
-    failed = [outcome for outcome in outcomes if outcome.state != "done"]
-    for outcome in failed:
+    for outcome in (failed := [outcome for outcome in outcomes if outcome.state != "done"]):
         print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)
     if len(failed) < len(outcomes):
         _report(declared)
@@ -160,12 +198,12 @@ def run_all(
 
 
 def _prepare(declared: Study) -> None:
-    """Prepare a study's sets, and write the folds of seeds that have folds of their own."""
+    """Prepare a study's sets, in silence where that is done, and write the folds of seeds that have their own."""
     from benchmark.base.progress import reporting
     from benchmark.data.folds import write_partitions
     from benchmark.data.prepare import prepare
 
-    with reporting("preparing") as progress:
+    with reporting("preparing", after=QUIET_S) as progress:
         for dataset in (declared.data, *declared.test_on.get("sets", ())):
             prepare(dataset, progress=progress)
     for path in write_partitions(declared.data, declared.splits):
@@ -199,11 +237,16 @@ def run(
 
 
 @app.command()
-def report(name: StudyName = DEFAULT) -> None:
-    """Write a study's scores.csv, comparisons.csv, report.md, report.tex and figures from its finished runs."""
+def report(
+    name: StudyName = DEFAULT,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a report that has runs which are not finished here.")
+    ] = False,
+) -> None:
+    """Write a study's tables, report.md, appendix.md, report.tex and figures from its finished runs."""
     from benchmark.studies import study
 
-    _report(study.load(name))
+    _report(study.load(name), replace)
 
 
 @app.command()
@@ -218,7 +261,7 @@ def explain(
         str | None,
         typer.Option(
             help="A metric or count by its name in scores.csv (dice; of slices accuracy), a measure that papers pool "
-            "(GlobalAccuracy, of slices f1), and without --region also rank or a column of histories.csv."
+            "(GlobalAccuracy, of slices f1), and without --region also rank or a column of histories.csv or costs.csv."
         ),
     ] = None,
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="Show the paired differences too.")] = None,
@@ -368,7 +411,7 @@ def new(
     set_: Annotated[list[str], typer.Option("--set", metavar="ARG=VALUE ...", help="Arguments of the class.")] = [],  # noqa: B006
     allow_code: AllowCode = False,
 ) -> None:
-    """Make a bundle of any network class: one of MONAI or torch, or with --allow-code any that can be imported."""
+    """Make a bundle of any network class of MONAI or torch; with --allow-code of any. For a study: `study new`."""
     from benchmark.studies import new_bundle as scaffold
     from benchmark.studies import trust
 
@@ -380,7 +423,10 @@ def new(
     for path in scaffold.new(name, network, arguments):
         print(f"Wrote {path}")
     _show_code(name)
-    print(f'To train it, list {{"bundle": "{name}"}} among a study\'s models.')
+    print(
+        f'To train it, list {{"bundle": "{name}"}} among a study\'s models, or make a study: benchmark study new STUDY '
+        f"--models unet,{name}"
+    )
 
 
 @app.command()
@@ -406,10 +452,10 @@ def implied(
     print(relations.summary(findings))
 
 
-def _report(declared: Study) -> None:
+def _report(declared: Study, replace: bool = False) -> None:
     from benchmark.results import publish
 
-    print(f"Report: {publish.publish(declared)}")
+    print(f"Report: {publish.publish(declared, replace)}")
 
 
 def _show_code(name: str) -> None:

@@ -155,10 +155,28 @@ def example(
 
 
 @app.command("list")
-def list_sets() -> None:
+def list_sets(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
+) -> None:
     """Show the known data sets: cases, folder on this machine, licence, and where to get them."""
+    import json
+
     from benchmark.data.manifest import known
 
+    if as_json:
+        names = ("title", "expected_cases", "modalities", "licence", "access", "address")
+        rows = [
+            {
+                "name": row.name,
+                "cases": row.cases,
+                "folder": str(row.folder) if row.folder else None,
+                "regions": list(row.manifest.regions),
+                **{name: getattr(row.manifest, name) for name in names},
+            }
+            for row in known()
+        ]
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
     table = Table("name", "cases", show_lines=True)
     table.add_column("data set, folder, licence, where to get it", overflow="fold")
     for row in known():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pandas as pd
 
@@ -31,18 +32,23 @@ def characteristics(listed: CaseList) -> pd.DataFrame:
         said = match.groupdict() if match else {}
         found[case.patient_id] |= {key: text for key, text in said.items() if key != "patient" and text}
     table = pd.DataFrame.from_dict(found, orient="index")
-    for name in dict.fromkeys((listed.name, listed.manifest.name)):
-        path = project.manifests() / f"{name}.patients.csv"
-        if path.exists():
-            rows = read_table(path, "a table of patients", [PATIENT], dtype={PATIENT: str}).set_index(PATIENT)
-            if rows.index.has_duplicates:
-                twice = rows.index[rows.index.duplicated()][0]
-                raise InputError(f"{path}: expected one row per {PATIENT}, found {twice} twice.")
-            if not rows.index.isin(table.index).any():
-                known = f"expected patients of {listed.name}, such as {listed.patients[0]}"
-                raise InputError(f"{path}: {known}, found {len(rows)} others.")
-            found_in = table.drop(columns=rows.columns, errors="ignore").join(rows)
-            lacking = int((~table.index.isin(rows.index)).sum())
-            found_in.attrs = {"table": path.name, "columns": list(rows.columns), "lacking": lacking}
-            return found_in
-    return table
+    path = patients_table(listed.name, listed.manifest.name)
+    if path is None:
+        return table
+    rows = read_table(path, "a table of patients", [PATIENT], dtype={PATIENT: str}).set_index(PATIENT)
+    if rows.index.has_duplicates:
+        twice = rows.index[rows.index.duplicated()][0]
+        raise InputError(f"{path}: expected one row per {PATIENT}, found {twice} twice.")
+    if not rows.index.isin(table.index).any():
+        known = f"expected patients of {listed.name}, such as {listed.patients[0]}"
+        raise InputError(f"{path}: {known}, found {len(rows)} others.")
+    found_in = table.drop(columns=rows.columns, errors="ignore").join(rows)
+    lacking = int((~table.index.isin(rows.index)).sum())
+    found_in.attrs = {"table": path.name, "columns": list(rows.columns), "lacking": lacking}
+    return found_in
+
+
+def patients_table(*names: str) -> Path | None:
+    """Return the first table of patients that there is of these: a set's name, and its source's; None without any."""
+    paths = (project.manifests() / f"{name}.patients.csv" for name in names)
+    return next((path for path in paths if path.exists()), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -213,12 +213,15 @@ def read_folds(name: str, split: str = "patient") -> list[Fold]:
 
 def write_partitions(name: str, splits: Iterable[str]) -> list[Path]:
     """Write the folds of each partition that has no file yet; return the files written. InputError as read_folds."""
-    written = []
+    return [write_folds(name, made, scheme, split) for split, made, scheme in partitions_to_make(name, splits)]
+
+
+def partitions_to_make(name: str, splits: Iterable[str]) -> Iterator[tuple[str, list[Fold], dict[str, Any]]]:
+    """Yield the folds and the scheme of each partition that has no file yet. InputError as read_folds."""
     for split in splits:
         base, number = of_partition(split)
         if number != 1 and not folds_path(name, split).exists():
-            written.append(write_folds(name, *_make_partition(name, base, number), split))
-    return written
+            yield (split, *_make_partition(name, base, number))
 
 
 def _make_partition(name: str, base: str, number: int) -> tuple[list[Fold], dict[str, Any]]:

@@ -11,18 +11,20 @@ import pandas as pd
 from benchmark.papers.published import Better, Published, Reached, cell, models_of
 from benchmark.papers.tables import NOT_RUN, Verdicts
 from benchmark.papers.values import Ours, Paper, Place, declared_tests, is_accuracy, majority, ours, places, verdict
-from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
+from benchmark.report.document import Block, Bullets, Cell, Heading, Table
 from benchmark.report.tables import NONE, TEST_NAMES, number, title
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.seeds import TWO_LEVEL
 
+TITLE = "The paper's claims, and what is shown here"
 HEADER = ("The paper's claim", "Shown here?", "Ours")
 SHOWN, OPPOSITE, NOT_SHOWN, UNTESTED = "shown", "the opposite shown", "not shown", "not tested"
 EVERY, SOME, NONE_OF = "shown in every region", "shown in some regions only", "shown in no region"
+UNJUDGED = "cannot be judged here"
 COUNTED = {
-    EVERY: "{} shown in every region", SOME: "{} in some regions only", NONE_OF: "{} in none",
-    OPPOSITE: "{} with the opposite shown in a region", UNTESTED: "{} not tested", NOT_RUN: "{} not run",
+    EVERY: "{} shown in every region", SOME: "{} in some regions only", NONE_OF: "{} not shown",
+    OPPOSITE: "{} with the opposite shown in a region", UNJUDGED: f"{{}} {UNJUDGED}",
 }  # fmt: skip
 """Answers over all regions, in the sentence that counts them."""
 
@@ -43,11 +45,14 @@ def box(paper: Paper, verdicts: Verdicts) -> list[Block]:
         return []
     caption = "One line per claim. Ours: with its 95% interval; of two models, the first's value less the second's."
     said = [*[_counted(answers)] * bool(answers), *_how(paper, answers)]
+    notes, judged = verdicts.notes(), [str(row[1]) for row in rows if not str(row[1]).startswith(f"{UNJUDGED}:")]
+    if len(notes) == 1 and all(answer.endswith(" [1]") and "if [1]" not in answer for answer in judged):
+        rows = [[claim, str(answer).removesuffix(" [1]"), gaps] for claim, answer, gaps in rows]
+        notes = [f"Of every line: {notes[0]}"]
     return [
-        Heading("The paper's claims, and what is shown here"),
-        *[Text(" ".join(said))] * bool(said),
+        Heading(TITLE),
+        *[Bullets([*said, *notes])] * bool(said or notes),
         Table(caption, HEADER, rows, wrap=True, pages=True, name="The paper's claims"),
-        *[Bullets(notes) for notes in [verdicts.notes()] if notes],
     ]
 
 
@@ -82,8 +87,8 @@ def _better(paper: Paper, claim: Better, other: str, verdicts: Verdicts) -> tupl
     column = {"metric": claim["metric"], "regions": named or "mean"}
     tests = declared_tests(paper.comparisons, model, other, column)
     if tests.empty:
-        run = {model, other} <= set(paper.models)
-        return [head, UNTESTED if run else NOT_RUN, NONE], UNTESTED if run else NOT_RUN
+        why = "the pair was not declared" if {model, other} <= set(paper.models) else NOT_RUN
+        return [head, f"{UNJUDGED}: {why}", NONE], UNJUDGED
     by_region = {row["region"]: _answer(row, model) for row in tests.to_dict("records")}
     by_region |= {region: UNTESTED for region in named if region not in by_region}
     answer = f"{_in_words(by_region)} {verdicts.forbidden([model, other])}".strip()
@@ -106,7 +111,7 @@ def _over_all(answers: Sequence[str]) -> str:
     for answer, said in ((OPPOSITE, OPPOSITE), (SHOWN, SOME)):
         if answer in answers:
             return said
-    return UNTESTED if set(answers) == {UNTESTED} else NONE_OF
+    return UNJUDGED if set(answers) == {UNTESTED} else NONE_OF
 
 
 def _in_words(by_region: Mapping[str, str]) -> str:
@@ -160,8 +165,8 @@ def _reached(paper: Paper, claim: Reached, verdicts: Verdicts) -> list[list[str 
         measured = ours(paper, one.model, one.column, one.report_cell) if one.model else None
         if measured is not None and one.printed is not None:
             said = verdicts.of_table(table, [one.model], verdict(one.printed, measured, one.column))
-            found.append([head, said, _level(paper, one, measured)])
-    return found or [[head, NOT_RUN, NONE]]
+            found.append([head, said.replace("not comparable", UNJUDGED, 1), _level(paper, one, measured)])
+    return found or [[head, f"{UNJUDGED}: {NOT_RUN}", NONE]]
 
 
 def _level(paper: Paper, place: Place, measured: Ours) -> str:

@@ -55,6 +55,8 @@ TRACK_NOTES = (
     "Where none was declared, only from whether the interval, not corrected for the number of rows, contains 0.",
 )
 NOT_RUN = "not run"
+GRAVE = VERDICTS[:2]
+"""Verdicts on relations of printed numbers that are listed first: contradictions, and what no number supports."""
 INLINE = 34
 """Longest reason that stands in a cell; longer ones are numbered and stand below the table."""
 
@@ -109,15 +111,20 @@ def sections(
     said = [f"{', '.join(about['authors'])}: {about['title']}."]
     said += [f"Its data: {about['data']}.", f"Its split: {about['split']}."]
     said += _assumed(paper, study)
-    blocks: list[Block] = [Heading("The paper's tables"), Bullets(said)]
-    blocks += [
-        _layers(table) if table["kind"] == "layers" else paper_table(paper, table, verdicts)
-        for table in paper.published.tables
-    ]
-    blocks += [*tracks(paper, study), *risk_blocks(paper), *overheads(paper)]
-    if figures:
-        blocks += [Heading("The paper's figures"), *figures]
-    return [*blocks, Heading("What the printed numbers imply"), *implied_blocks(findings)]
+    tables, no_results = list[Block](), list[Block]()
+    for table in paper.published.tables:
+        if table["kind"] in ("settings", "layers"):
+            no_results.append(_layers(table) if table["kind"] == "layers" else paper_table(paper, table))
+        else:
+            tables.append(paper_table(paper, table, verdicts))
+    grave, rest = implied_blocks(findings)
+    parts: list[tuple[str, Sequence[Block]]] = [
+        ("The paper's tables", [Bullets(said), *tables]), ("The paper's figures", figures),
+        ("What the printed numbers imply", grave), ("What else the printed numbers imply", rest),
+        ("The paper's settings", no_results), ("Under one protocol and under own recipes", tracks(paper, study)),
+        ("What the paper says of cost", overheads(paper)),
+    ]  # fmt: skip
+    return [block for title, part in parts if part for block in (Heading(title), *part)] + risk_blocks(paper)
 
 
 def _assumed(paper: Paper, study: Study) -> list[str]:
@@ -136,7 +143,7 @@ def _assumed(paper: Paper, study: Study) -> list[str]:
 def _layers(table: Mapping[str, Any]) -> Text:
     return Text(
         f"{table['id']} ({table['where']}): {table['caption']}. It lists layers and shows no result, so none of our "
-        "numbers stand beside it; what its rows imply is listed below."
+        "numbers stand beside it; what its rows imply is listed among the relations."
     )
 
 
@@ -455,22 +462,24 @@ def _value_cells(paper: Paper, place: Place, table: PrintedTable, verdicts: Verd
     return [*cells_of(key, {key.statistic: value, "ci": ends, "difference_from_printed": gap, "verdict": said})]
 
 
-def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
-    """All findings that do not simply hold, contradictions first, and how many there are of each verdict."""
+def implied_blocks(findings: Sequence[Finding]) -> tuple[list[Block], list[Block]]:
+    """How many findings there are of each verdict with those that are GRAVE, and the others that do not simply hold."""
     if not findings:
-        return [Text("No relation among the printed numbers could be checked.")]
+        return [Text("No relation among the printed numbers could be checked.")], []
     *doubtful, holds = VERDICTS
-    rows: list[list[str | Cell]] = [
-        [finding.verdict, finding.relation, finding.said]
-        for verdict in doubtful for finding in findings if finding.verdict == verdict
-    ]  # fmt: skip
     said = Text(
         f"{summary(findings)} A contradiction means that the printed numbers cannot all be what they are called; a "
         "conditional one means so only if the assumption at the end of its sentence holds, which the paper does "
         "not state. Neither says which number is wrong, or why. Unsupported: the paper says so in words, and prints no "
-        f"number for it. What is {holds} is listed by `benchmark implied`."
+        f"number for it. What is {' or '.join(doubtful[len(GRAVE) :])} is in the appendix; what is {holds} is "
+        "listed by `benchmark implied`."
     )
-    table = Table(
-        "Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True
+    caption = "Relations among the printed numbers."
+    rows = [
+        [[one.verdict, one.relation, one.said] for verdict in kinds for one in findings if one.verdict == verdict]
+        for kinds in (GRAVE, doubtful[len(GRAVE) :])
+    ]
+    grave, rest = (
+        [Table(caption, ["Verdict", "Relation", "Numbers"], some, wrap=True, pages=True)] * bool(some) for some in rows
     )
-    return [said, table] if rows else [said]
+    return [said, *grave], [*rest]

@@ -41,6 +41,10 @@ TWO_LEVEL_NOTE = (
     "As trained here: p (Holm) of Wilcoxon's test over patients, which is of these trained networks and says nothing "
     "of the methods."
 )
+ONE_SET_NOTE = (
+    "Where two models have one training set in common, mixed_difference of sensitivity.csv is over the patients that "
+    "it tested alone, without interval and p."
+)
 NETWORKS_NOTE = (
     "The declared comparisons are of these trained networks; interval, p and verdict here are of the methods "
     "(two-level test, corrected over the same families)."
@@ -216,6 +220,8 @@ def sensitivity_blocks(found: pd.DataFrame | None, comparisons: pd.DataFrame, me
     bayes = "A / B" if pd.isna(margin) else "A / within / B"
     header = ["Region", "A", "B", "p", "Mixed model", "p", bayes, "Effect", "d_z"]
     notes = [_sensitivity_note(margin, metric)]
+    if (found["n_sets"] == 1).any():
+        notes.append(ONE_SET_NOTE)
     if len(some) < len(table):
         notes.append(f"Shown are the {len(some)} of {len(table)} rows in which the answer hangs on the method.")
     counts = [f"{name} in {own.sum()} of {len(table)}" for name, own in other.items()]

@@ -17,10 +17,10 @@ from benchmark.base.files import read_json, read_table
 from benchmark.base.records import patient_known
 from benchmark.data.folds import SIDES, SPLITS, folds_path, read_sides
 from benchmark.data.manifest import cases_path
-from benchmark.report.document import Heading, Text, escape, to_markdown
+from benchmark.report.document import APPENDIX, REPORT, Heading, Text, anchor, escape, to_markdown
 from benchmark.report.tables import TEST_NAMES
 from benchmark.results.checklist_items import CLAIM, METRICS_RELOADED, Item
-from benchmark.results.opening import fold_cautions, plateaus
+from benchmark.results.opening import SETTINGS, fold_cautions, plateaus
 from benchmark.results.results import Results, declarations
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
@@ -134,17 +134,22 @@ def _sentence(line: Line, folder: Path) -> str:
 
 def _link(place: Place, folder: Path) -> str:
     target = os.path.relpath(project.root() / place.path, folder)
-    # As GitHub makes an anchor of a heading.
-    anchor = "#" + re.sub(r"[^\w\- ]", "", place.heading.lower()).replace(" ", "-") if place.heading else ""
+    below = f"#{anchor(place.heading)}" if place.heading else ""
     parts = Path(place.path).parts
     # Every bundle has a README.md, and a study may extend another.
     name = parts[1] if parts[0] == "bundles" else "/".join(parts[1:] if parts[-1] == "study.json" else parts[-1:])
-    return f"[{name}{f', {place.heading}' if place.heading else ''}]({target}{anchor})"
+    return f"[{name}{f', {place.heading}' if place.heading else ''}]({target}{below})"
 
 
 def _of(results: Results, name: str, heading: str = "") -> Place:
     """A place in a file of the study's folder."""
     return Place(f"reports/{results.study.name}/{name}", heading)
+
+
+def _section(results: Results, heading: str) -> Place:
+    """A section of the report, or of its appendix where that has it."""
+    places = [_of(results, name, heading) for name in (REPORT, APPENDIX)]
+    return next((place for place in map(_there, places) if place and place.heading), places[0])
 
 
 def _declared(results: Results, key: str) -> Place:
@@ -176,7 +181,7 @@ def _design(results: Results) -> dict[str, Answer]:
     if slices := [name for name in results.models if name not in (*results.segmenters, *results.apart_models)]:
         task += f"; tumour or not in a slice: classification ({', '.join(slices)})"
     average = "None: each score is of one network; seeds are averaged after scoring"
-    report = _of(results, "report.md", "Declared comparisons")
+    report = _section(results, "Declared comparisons")
     return {
         "4": Answer(aims, [compared, *[_declared(results, "notes")] * bool(study.notes)]),
         "6": Answer(goal, [models, *metadata]),
@@ -266,7 +271,7 @@ def _partitions(results: Results) -> dict[str, Answer]:
     place = Place(path.relative_to(project.root()).as_posix())
     answers = {"19": Answer(dealt, [place, _declared(results, "folds")])}
     if (results.tables / "scores.csv").exists():
-        report = _of(results, "report.md", "Read this first")
+        report = _section(results, "Read this first")
         answers["20"] = Answer(" ".join(fold_cautions(results)).rstrip("."), [place, report])
     return answers
 
@@ -282,7 +287,7 @@ def _models(results: Results) -> dict[str, Answer]:
     image = str(bundle.read(names[0])["metadata"].get("image_classes", "")).partition(" (")[0]
     shrink = results.manifest.layout.shrink
     smaller = f"; means over {shrink}x{shrink} pixels" if shrink > 1 else ""
-    settings = [Place(PROTOCOL), _of(results, "report.md", "Data and runs")]
+    settings = [Place(PROTOCOL), _section(results, SETTINGS)]
     keys = ("spatial_size", "optimizer", "learning_rate", "batch_size", "max_epochs", "keep")
     size, optimiser, rate, batch, epochs, kept = (_values(results, key) for key in keys)
     pretrained = [name for name, config in results.configs.items() if _pretrained(config, config["network_def"])]
@@ -343,7 +348,7 @@ def _endings(results: Results) -> str:
 def _tables(results: Results) -> dict[str, Answer]:
     """What provenance.json and the tables beside the report say."""
     answers, primary = dict[str, Answer](), results.metrics[results.study.compare["metrics"][0]]
-    compared, report = _of(results, "comparisons.csv"), _of(results, "report.md", "Declared comparisons")
+    compared, report = _of(results, "comparisons.csv"), _section(results, "Declared comparisons")
     power, tests = _table(results, "power"), _table(results, "comparisons")
     if len(power):
         rows = power[(power["of"] == "networks") & (power["metric"] == primary.name)]
@@ -355,7 +360,7 @@ def _tables(results: Results) -> dict[str, Answer]:
         shown, known = int(tests["significant"].eq(True).sum()), int(tests["ci_low"].notna().sum())
         about = "" if results.study.compare["test"] == TWO_LEVEL else ", as trained here"
         text = f"A difference is shown in {shown} of {_many(len(tests), 'comparison')}{about}"
-        answers["37"] = Answer(text, [_of(results, "report.md", "Comparison"), compared])
+        answers["37"] = Answer(text, [_section(results, "Comparison"), compared])
         text = f"95% intervals of {_many(known, 'difference')} over {int(tests['n_patients'].max())} patients"
         answers["38"] = Answer(text if known else "", [compared, report])
     if (results.tables / "provenance.json").exists():
@@ -392,16 +397,16 @@ def _scores(results: Results) -> dict[str, Answer]:
     if variants := [name for name in models if "/" in name]:
         varied.append(f"variant ({', '.join(variants)})")
     return {
-        "2": Answer(tested, [_of(results, "report.md", "Result in short")]),
+        "2": Answer(tested, [_section(results, "Result in short")]),
         "30": Answer(f"Varied: {', '.join(varied)}" if varied else "", [_declared(results, "models"), place]),
         "32": Answer(f"{tested}; {times}", [place]),
-        "39": Answer(f"Worst mean {metric.title} over models: {failed}", [place, _of(results, "report.md", "Lesions")]),
+        "39": Answer(f"Worst mean {metric.title} over models: {failed}", [place, _section(results, "Lesions")]),
     }
 
 
 def _limits(results: Results) -> Answer:
     """How many cautions the report begins with."""
-    place = _of(results, "report.md", "Read this first")
+    place = _section(results, "Read this first")
     path = project.root() / place.path
     section = path.read_text(encoding="utf-8").partition(f"## {place.heading}\n")[2] if path.is_file() else ""
     count = section.partition("\n#")[0].count("\n- ")

@@ -25,6 +25,10 @@ from benchmark.studies.study import Study
 
 MISSES = {10: "8 to 34%", 18: "6 to 22%", 50: "5 to 6%", 250: "4 to 6%"}
 """Share of 95% intervals of a mean that missed, by metric and region, on so many patients (``rates.csv``)."""
+SETTINGS = "Settings and endings of the trainings"
+"""Section of the appendix that lists what a sentence here only counts."""
+NAMED = 3
+"""Models up to which a sentence names them all."""
 EVERYONE = "all models"
 """Whom a deviation holds for that a study declares for a whole track."""
 
@@ -37,7 +41,7 @@ def cautions(results: Results) -> list[str]:
     found += _unlearned(results)
     if results.missing:
         total = len(study.seeds) * sum(len(model.folds or study.folds) for model in study.models)
-        found.append(f"Runs without scores: {len(results.missing)} of {total} (listed under Data and runs).")
+        found.append(f"Runs without scores: {len(results.missing)} of {total} (appendix: {SETTINGS}).")
     found += _too_few(results.comparisons)
     if (count := scores["patient_id"].nunique()) < FEW:
         near = min(MISSES, key=lambda patients: abs(patients - count))
@@ -114,8 +118,11 @@ def _unlearned(results: Results) -> list[str]:
 
 
 def _runs_of(kinds: Mapping[str, Sequence[str]], kind: str) -> str:
-    runs = [f"{name} ({own.count(kind)} of {len(own)} runs)" for name, own in kinds.items() if kind in own]
-    return ", ".join(runs)
+    runs = {name: own.count(kind) for name, own in kinds.items() if kind in own}
+    if len(runs) > NAMED:
+        of = f"all {len(runs)}" if len(runs) == len(kinds) else f"{len(runs)} of {len(kinds)}"
+        return f"{sum(runs.values())} of {sum(map(len, kinds.values()))} runs, of {of} models"
+    return ", ".join(f"{name} ({count} of {len(kinds[name])} runs)" for name, count in runs.items())
 
 
 def _too_few(comparisons: pd.DataFrame) -> list[str]:
@@ -197,14 +204,17 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
 
 
 def in_words(rows: Sequence[Deviation]) -> str:
-    """Deviations of all models of a track in one sentence, and that there are others of single models."""
-    by_model: dict[str, list[str]] = {}
-    for row in rows:
-        if row.model.startswith(EVERYONE):
-            by_model.setdefault(row.model, []).append(f"{row.key} = {row.value}")
-    shared = [f"{', '.join(settings)} ({model})" for model, settings in by_model.items()]
+    """Deviations of all models of a track in one sentence, and that there are others of single models.
+
+    Where two tracks have deviations, their values are left to the table of the appendix.
+    """
+    of_all = [row for row in rows if row.model.startswith(EVERYONE)]
+    tracks = dict.fromkeys(row.model for row in of_all)
+    shared = [f"{', '.join(f'{row.key} = {row.value}' for row in of_all)} ({track})" for track in tracks]
+    if len(tracks) > 1:
+        shared = [f"{', '.join(dict.fromkeys(row.key for row in of_all))} (values by track in the appendix)"]
     own = [row.model for row in rows if not row.model.startswith(EVERYONE)]
-    return "; ".join([*shared, *["what single models change is under Data and runs"] * bool(own)])
+    return "; ".join([*shared, *["what single models change is in the appendix"] * bool(own)])
 
 
 def _recipe(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from benchmark.base.files import write_json, write_text
 from benchmark.papers import figures as paper_figures
 from benchmark.papers import implied
 from benchmark.papers import tables as papers
+from benchmark.papers.claims import TITLE as CLAIMS
 from benchmark.papers.claims import box
 from benchmark.report import costs, evidence, figures, other_tests, probabilities, tables
 from benchmark.report.document import (
@@ -23,14 +24,15 @@ from benchmark.report.document import (
     Heading,
     Table,
     Text,
+    in_order,
     keyed_cells,
     say_once,
-    to_markdown,
+    to_pages,
 )
 from benchmark.report.failures import failure_blocks
 from benchmark.report.latex import to_latex
 from benchmark.report.splits import split_blocks
-from benchmark.results.opening import EVERYONE, cautions, deviations, findings, plateaus
+from benchmark.results.opening import EVERYONE, SETTINGS, cautions, deviations, findings, plateaus
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
@@ -39,6 +41,23 @@ from benchmark.stats.families import GATED, PRIMARY, family_sizes
 from benchmark.stats.patients import summarise
 from benchmark.studies.study import Study
 
+IN_SHORT = frozenset(
+    ("Read this first", "Result in short", "Data and runs", "Comparison", "Declared comparisons", "Figures")
+)
+"""Sections of every report; all that it has besides these and those on a paper stand in the appendix."""
+OF_PAPER = frozenset(
+    (
+        *(CLAIMS, "Read this first", "Result in short", "The paper's tables", "The paper's figures"),
+        *("What the printed numbers imply", "One model under two splits", "Data and runs", "Figures"),
+    )
+)
+"""Sections of the report of a study on a paper, whose claims say what the declared comparisons show."""
+FIRST_FIGURES = ("boxplot_", "differences_", "training_sets_", "panels_", "case_")
+"""How the names of figures begin that stand in the report and not in its appendix."""
+PHANTOM = (
+    "PHANTOM DATA: every number and picture here comes from generated phantom images, not from patients. They show "
+    "that the software works; they say nothing about brain tumours."
+)
 LISTED = 6
 """Differences up to which a sentence names them; the table has them all."""
 MOST_PAIRS = 40
@@ -46,7 +65,7 @@ MOST_PAIRS = 40
 
 
 def write(results: Results, folder: Path, private_figures: Path | None = None) -> Path:
-    """Write figures, what ``record`` writes, report.tex and report.md into ``folder``; return the path of report.md.
+    """Write figures, what ``record`` writes, report.tex, report.md and appendix.md; return the path of report.md.
 
     Where the manifest does not allow pictures of scans to be published, panels go to ``private_figures``, outside the
     report, or are not drawn at all.
@@ -55,7 +74,8 @@ def write(results: Results, folder: Path, private_figures: Path | None = None) -
     blocks = build(results, drawn, *beside_paper(results, folder, private_figures))
     record(results, blocks, folder)
     write_text(folder / "report.tex", to_latex(blocks))
-    write_text(folder / "report.md", to_markdown(blocks))
+    for name, text in to_pages(blocks).items():
+        write_text(folder / name, text)
     return folder / "report.md"
 
 
@@ -71,21 +91,20 @@ def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
 def build(
     results: Results, drawn: Sequence[Figure], claims: Sequence[Block] = (), of_paper: Sequence[Block] = ()
 ) -> list[Block]:
-    """Put the whole report together: ``drawn`` are its figures, ``claims`` and ``of_paper`` what is beside a paper."""
+    """Put the report together, and after it its appendix.
+
+    ``drawn`` are its figures, ``claims`` and ``of_paper`` what is beside a paper.
+    """
     study = results.study
     blocks: list[Block] = [Heading(study.title or study.name, 1)]
     if results.phantom:
-        said = (
-            "PHANTOM DATA: every number and picture here comes from generated phantom images, not from patients. They "
-            "show that the software works; they say nothing about brain tumours."
-        )
-        blocks.append(Text(said, bold=True))
+        blocks.append(Text(PHANTOM, bold=True))
     blocks += [*claims, Heading("Read this first"), Bullets(cautions(results))]
     blocks += [Heading("Result in short"), Bullets(findings(results)), *of_paper]
     metrics, declared = results.metrics, study.compare["metrics"]
     titles = {name: metric.title for name, metric in metrics.items()}
     shares = [name for name in declared if not metrics[name].unit]
-    blocks += [*split_blocks(results.every, study, shares, titles), *_runs(results)]
+    blocks += [*split_blocks(results.every, study, shares, titles), *_runs(results), *_settings(results)]
     of_scores = _comparison(results)
     of_scores += evidence.ranking_blocks(results.ranking, declared, metrics)
     of_scores += evidence.method_blocks(results.methods, study.compare, metrics)
@@ -105,9 +124,24 @@ def build(
         "No mask of this study was empty or full, and no prediction missing."
     )
     blocks += [*_marked(results, of_scores), Heading("Empty masks and missing predictions"), rules]
-    pictures: list[Block] = [Heading("Figures"), *drawn] if drawn else []
-    blocks += _marked(results, [known, *pictures])
-    return say_once([*blocks, *_provenance(results)])
+    blocks += [*_marked(results, [known, *_pictures(drawn)]), *_provenance(results)]
+    return say_once(in_order(_placed(blocks, OF_PAPER if results.paper else IN_SHORT)))
+
+
+def _placed(blocks: Sequence[Block], short: Collection[str]) -> list[Block]:
+    """Mark each section for the appendix but those named as ``short``."""
+    return [
+        replace(block, appendix=block.text not in short) if isinstance(block, Heading) and block.level == 2 else block
+        for block in blocks
+    ]
+
+
+def _pictures(drawn: Sequence[Figure]) -> list[Block]:
+    found: list[Block] = []
+    for title, first in (("Figures", True), ("Further figures", False)):
+        own = [one for one in drawn if Path(one.path).name.startswith(FIRST_FIGURES) == first]
+        found += [Heading(title), *own] if own else []
+    return found
 
 
 def _marked(results: Results, blocks: Sequence[Block]) -> list[Block]:
@@ -144,11 +178,17 @@ def _runs(results: Results) -> list[Block]:
         f"{compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
         f"{compare['metrics'][0]} is the primary metric.",
     ]
+    return [Heading("Data and runs"), Bullets(items)]
+
+
+def _settings(results: Results) -> list[Block]:
+    """How each model was trained, what differs from the protocol and between models, and the runs that are missing."""
+    blocks: list[Block] = []
     if kinds := plateaus(results):
-        items.append(f"How trainings ended: {'; '.join(f'{name}, {_endings(own)}' for name, own in kinds.items())}.")
-    blocks: list[Block] = [Heading("Data and runs"), Bullets(items)]
+        said = "; ".join(f"{name}, {_endings(own)}" for name, own in kinds.items())
+        blocks.append(Bullets([f"How trainings ended: {said}."]))
     changed: dict[tuple[str, str], list[str]] = {}
-    for one in deviations(study, results.differences):
+    for one in deviations(results.study, results.differences):
         if one.model.startswith(EVERYONE) or one.key.partition("#")[0] not in results.differences:
             changed.setdefault((one.key, one.value), []).append(one.model)
     if rows := [(", ".join(models), *what) for what, models in changed.items()]:
@@ -157,7 +197,7 @@ def _runs(results: Results) -> list[Block]:
         blocks.append(tables.differences_table(results.differences))
     if results.missing:
         blocks.append(Table("Runs without scores.", ["Run", "Why"], list(results.missing.items()), wrap=True))
-    return blocks
+    return [Heading(SETTINGS), *blocks] if blocks else []
 
 
 def _endings(kinds: Sequence[str]) -> str:
@@ -235,9 +275,16 @@ def _spread(results: Results) -> list[Block]:
 
 
 def _probabilities(results: Results) -> list[Block]:
-    errors, apart, uncertain = results.kept("calibration"), results.kept("disagreement"), None
+    # Of the patients that all other tables are of.
+    shared, tables_kept = pd.unique(results.scores["patient_id"]), []
+    for kept in (results.kept("calibration"), results.kept("disagreement")):
+        rows = None if kept is None else kept[kept["patient_id"].isin(shared)]
+        tables_kept.append(rows if rows is not None and len(rows) else None)
+    errors, apart = tables_kept
+    uncertain = None
     if apart is not None and results.ensemble_of:
         scores = pd.concat([results.own, *(one.scores for one in results.ensembles.values())], ignore_index=True)
+        scores = scores[scores["patient_id"].isin(shared)]
         metric = results.metrics[results.study.compare["metrics"][0]]
         uncertain = probabilities.uncertainty_table(results.ensemble_of, scores, apart, metric)
     whose = ["model", "fold", "seed"]
@@ -290,7 +337,7 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
     if (curves := results.kept("reliability")) is not None:
         path = probabilities.reliability(folder / "reliability.png", curves, results.ensemble_of)
         caption = (
-            "Reliability: share of voxels in the region by their probability, all cases together; bins of "
+            "Reliability: share of voxels in the region by their probability, all tested cases together; bins of "
             f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
         )
         drawn.append(Figure(f"figures/{path.name}", caption))

@@ -23,10 +23,12 @@ from benchmark.studies import ensemble, provenance, store
 from benchmark.studies.study import Study
 
 
-def publish(study: Study) -> Path:
+def publish(study: Study, replace: bool = False) -> Path:
     """Gather what finished runs made, compare the models and write the report; return the path of ``report.md``.
 
-    Where this machine has no finished run of the study, the report is made anew from the tables in its folder.
+    Where this machine has no finished run of the study, the report is made anew from the tables in its folder. Where
+    that report has runs that are not finished here, as after a trial of a few, it stays as it is, and that of the runs
+    here goes to ``runs/<study>/partial``, unless ``replace`` asks for its place.
 
     Raises:
         InputError: if there is neither a finished run nor a table of scores.
@@ -34,18 +36,43 @@ def publish(study: Study) -> Path:
     done = Results(study).done
     if not done and not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
-    with replacing_files(study.folder) as whole:
+    lost = _not_here(study, done) if done else set()
+    folder = project.runs() / study.name / "partial" if lost and not replace else study.folder
+    with replacing_files(folder) as whole:
         if done:
-            _gather(study, done, whole)
-        _write(Results(study, done=done, tables=whole if done else study.folder), whole)
-    return study.folder / "report.md"
+            _gather(study, done, whole, folder)
+        _write(Results(study, done=done, tables=whole if done else study.folder), whole, folder)
+    if lost:
+        _say_lost(study, len(lost), len(done), replace)
+    return folder / "report.md"
 
 
-def _write(results: Results, whole: Path) -> None:
-    """Write the tables that follow from the gathered ones, and the report, into a folder."""
-    if (results.study.folder / "figures").is_dir():
+def _not_here(study: Study, done: Sequence[Run]) -> set[str]:
+    """Declared runs that the study's report has and that are not finished on this machine."""
+    if not (study.folder / "provenance.json").exists():
+        return set()
+    declared = {run.id for run in study.runs()}
+    return (set(provenance.read(study.folder).runs) & declared) - {run.id for run in done}
+
+
+def _say_lost(study: Study, lost: int, done: int, replace: bool) -> None:
+    runs = f"{lost} run{'s' * (lost > 1)} that {'are' if lost > 1 else 'is'} not finished here"
+    if replace:
+        kept = project.runs() / study.name / "superseded"
+        said = f"{study.folder / 'scores.csv'} had {runs}; the tables with them are kept in {kept}."
+    else:
+        said = (
+            f"The report in {study.folder} has {runs} and stays as it is; this one is of {done}. "
+            f"`benchmark report {study.name} --replace` puts it in that place."
+        )
+    print(said, file=sys.stderr)
+
+
+def _write(results: Results, whole: Path, folder: Path) -> None:
+    """Write the tables that follow from the gathered ones, and the report, into ``whole``, which goes to ``folder``."""
+    if (folder / "figures").is_dir():
         # Pictures that were drawn from run folders stay where these are gone.
-        shutil.copytree(results.study.folder / "figures", whole / "figures")
+        shutil.copytree(folder / "figures", whole / "figures")
     for name in OUTPUTS:
         rows = getattr(results, name)
         # An empty file removes that of an earlier report.
@@ -102,23 +129,15 @@ def _accept(study: Study, scores: pd.DataFrame, baseline: Path, first: Path) -> 
     score_table.write(baseline, scores[[*score_table.HEAD, *kept]].dropna(subset=kept, how="all"))
 
 
-def _gather(study: Study, done: Sequence[Run], whole: Path) -> None:
-    """Write the gathered tables from run folders into a folder, after a copy of what they replace."""
+def _gather(study: Study, done: Sequence[Run], whole: Path, folder: Path) -> None:
+    """Write the gathered tables from run folders into ``whole``, after a copy of what they replace in ``folder``."""
     records = {run.id: store.read_record(store.folder(run)) for run in done}
     histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
     others = {f"scores.{test.name}.csv": store.collect_other(done, test) for test in study.other_tests}
     # Those of a test that is no longer declared or done must not stay beside the scores of other runs.
-    there = [path.name for path in study.folder.glob("scores.*.csv")]
-    for name in dict.fromkeys([*GATHERED, *others, *there]):
-        _supersede(study, study.folder / name)
-    before = study.folder / "provenance.json"
-    lost = set(provenance.read(study.folder).runs) - set(records) if before.exists() else set()
-    if lost:
-        print(
-            f"{study.folder / 'scores.csv'} had {len(lost)} runs that are not finished here; the tables with them are "
-            f"kept in {project.runs() / study.name / 'superseded'}.",
-            file=sys.stderr,
-        )
+    there = [path.name for path in folder.glob("scores.*.csv")]
+    for name in dict.fromkeys([*GATHERED, *others, *there]) if folder == study.folder else ():
+        _supersede(study, folder / name)
     score_table.write(whole / "scores.csv", store.collect(done))
     for name in dict.fromkeys([*others, *there]):
         scores = others.get(name)

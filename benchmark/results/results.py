@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -17,7 +18,7 @@ import pandas as pd
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
 from benchmark.base.records import InputError, Run, model_name
-from benchmark.data.characteristics import characteristics
+from benchmark.data.characteristics import characteristics, patients_table
 from benchmark.data.folds import Fold, Sides, folds_path, load_folds, read_folds, read_sides
 from benchmark.data.manifest import CaseList, Manifest, load_cases, manifest_of
 from benchmark.data.prepare import DataSet
@@ -57,6 +58,9 @@ GATHERED = ("scores.csv", "histories.csv", "provenance.json", *KEPT)
 
 OUTPUTS = ("comparisons", "methods", "sensitivity", "subgroups", "ranking", "power", "costs", "other_tests")
 """Tables that follow from what is gathered and are written beside the report, each as a CSV file of that name."""
+
+STALE_NAMED = 3
+"""Runs of other settings up to which a sentence names them."""
 
 
 class External(NamedTuple):
@@ -529,7 +533,7 @@ class Results:
         return found.replace("^'(?=[=+@-])", "", regex=True)
 
     def files(self, beside: Path | None = None) -> dict[str, str]:
-        """Hashes of the files that the report is made from and of the tables beside it, by their path in reports/.
+        """Hashes of the files that the report is made from and of the tables beside it, by their path from reports/.
 
         ``beside`` holds these tables while they are not yet in the study's folder.
         """
@@ -538,10 +542,12 @@ class Results:
         paths = [*declarations(place / "study.json"), *(place / name for name in gathered), *_external_files(place)]
         if paper := printed.find(place):
             paths.append(paper)
+        if table := patients_table(self.study.data, self.manifest.name):
+            paths.append(table)
         there = {path: self.tables / path.name if path.name in gathered else path for path in paths}
         there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {
-            path.relative_to(project.reports()).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
+            Path(os.path.relpath(path, project.reports())).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
             for path, now in there.items()
             if now.exists() and now.stat().st_size
         }
@@ -662,8 +668,10 @@ def _of_runs(results: Results) -> list[str]:
     found = provenance.leaks(recorded)
     if stale := _stale(results):
         parts = ", ".join(sorted({part for parts in stale.values() for part in parts}))
+        listed = ", ".join([*list(stale)[:STALE_NAMED], *["…"] * (len(stale) > STALE_NAMED)])
         found.append(
-            f"{len(stale)} runs were made before a change in {parts}: {', '.join(stale)}. Do not compare them."
+            f"{len(stale)} runs were made before a change in {parts}: {listed}. Do not compare them (`benchmark plan` "
+            "lists them)."
         )
     if recorded.mixed:
         found.append("The runs were made with different library versions or different code (provenance.json).")

@@ -316,7 +316,7 @@ def check(run: Run, what: Mapping[str, Any], device: str = "", place: Path | Non
     if recorded.machine and not (place / "scores.csv").exists():
         rows += _differing(recorded.machine, {**recorded.machine, **machine(device)}, "machine")
     if rows:
-        keys = [f"{key} ({_short(old)} -> {_short(new)})" for key, old, new in rows]
+        keys = [f"{key} ({short(old)} -> {short(new)})" for key, old, new in rows]
         shown = "; ".join(keys[:5]) + (f"; and {len(keys) - 5} more" if len(keys) > 5 else "")
         raise InputError(
             f"{place} holds a run with another fingerprint, which differs in {shown}: expected the same; move "
@@ -482,6 +482,7 @@ def _differing(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
     return [(key, old, new)]
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Write a value in no more than 60 letters."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -28,24 +28,32 @@ Split = Literal["patient", "slice", "published"]
 
 
 class Model(Record):
-    """A model of a study: a bundle, the name of its ``variant``, and what that changes (``set``).
+    """A model of a study: a bundle, perhaps with some ids changed."""
 
-    With the track ``native`` it follows its bundle's own recipe where that says anything. It may have a ``split`` other
-    than the study's, and ``folds`` of its own, as another split has another number of them. With ``stages``, the names
-    of a classifier and a segmenter of the study, it is trained nowhere: it is the segmenter's label maps in the slices
-    that the classifier of the same fold and seed lets through. ``assumes`` says what it does that a paper leaves open.
-    """
-
-    bundle: FileName
-    track: Literal["identical", "native"] = "identical"
-    variant: FileName = Field(
-        default_factory=lambda entries: "native" if entries.get("track") == "native" else "default"
+    bundle: FileName = Field(description="Folder of `bundles/`.")
+    track: Literal["identical", "native"] = Field(
+        default="identical",
+        description="`identical`: the protocol that all models share. `native`: the bundle's own recipe where it has "
+        "one.",
     )
-    split: Split | None = None
-    folds: Numbers | None = None
-    set: dict[str, Any] = Field(default_factory=dict)
-    stages: Pair | tuple[()] = ()
-    assumes: tuple[Name, ...] = ()
+    variant: FileName = Field(
+        default_factory=lambda entries: "native" if entries.get("track") == "native" else "default",
+        description="Name of what `set` changes; two models differ in bundle or variant. In tables a model is called "
+        "`bundle`, or `bundle/variant` where that is not `default`.",
+    )
+    split: Split | None = Field(
+        default=None, description="Another split than the study's. Its scores stand apart and are not compared."
+    )
+    folds: Numbers | None = Field(default=None, description="Its folds, where another split has another number.")
+    set: dict[str, Any] = Field(
+        default_factory=dict, description="Ids of the bundle's configs with other values, for this model alone."
+    )
+    stages: Pair | tuple[()] = Field(
+        default=(),
+        description="Names of a classifier and a segmenter of the study: the model is the segmenter's label maps in "
+        "the slices that the classifier of the same fold and seed lets through, and is trained nowhere.",
+    )
+    assumes: tuple[Name, ...] = Field(default=(), description="What it does that a paper leaves open.")
 
     @property
     def name(self) -> str:
@@ -59,81 +67,123 @@ class Model(Record):
 
 
 class Primary(TypedDict, total=False):
-    """The family of comparisons that a study is about: metrics (the first declared), pairs and regions (all)."""
+    """The family of comparisons that a study is about; without an entry it has all that `compare` declares of it."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-    metrics: Names
-    pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
-    regions: Names
+    metrics: Annotated[Names, Field(description="Some of the declared metrics; by default the first.")]
+    pairs: Annotated[tuple[Pair, ...], Field(min_length=1, description="Some of the declared pairs.")]
+    regions: Annotated[Names, Field(description="Some of the data set's regions.")]
 
 
 class Compare(TypedDict, total=False):
-    """Metrics, pairs, test, alpha and margin of equivalence that a study declares.
-
-    The comparisons that are not of the family ``primary`` are tested only where all of it showed a difference; without
-    one, all are one family.
-    """
+    """What is compared, and how, declared before scores are seen. Holm's correction is over all of it."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-    metrics: Required[Names]
-    pairs: Literal["all"] | Annotated[tuple[Pair, ...], Field(min_length=1)]
-    test: Literal["wilcoxon", "paired_t", "permutation", "two_level"]
-    margin: Positive | dict[str, Positive]
-    alpha: Annotated[float, Field(gt=0, lt=1)]
-    primary: Primary
+    metrics: Required[
+        Annotated[Names, Field(description="Metrics to compare by, the primary one first (docs/scores_and_tests.md).")]
+    ]
+    pairs: Annotated[
+        Literal["all"] | Annotated[tuple[Pair, ...], Field(min_length=1)],
+        Field(description="Pairs of models' names, or `all`, which is the default. Fewer pairs leave more power."),
+    ]
+    test: Annotated[
+        Literal["wilcoxon", "paired_t", "permutation", "two_level"],
+        Field(
+            description="By default `two_level`, of methods, with several seeds, and `wilcoxon`, of these trained "
+            "networks only, with one."
+        ),
+    ]
+    margin: Annotated[
+        Positive | dict[str, Positive],
+        Field(
+            description="Largest difference that does not matter, one number or one per metric: without it no pair can "
+            "be called equivalent or no worse."
+        ),
+    ]
+    alpha: Annotated[float, Field(gt=0, lt=1, description="Level of the corrected tests; 0.05 if it is not said.")]
+    primary: Annotated[
+        Primary,
+        Field(
+            description="The comparisons that the study is about. All others are tested only where all of these showed "
+            "a difference."
+        ),
+    ]
 
 
 class Check(TypedDict, total=False):
-    """Metrics and margin of a regression."""
+    """When `benchmark check` calls a model worse than the accepted baseline."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-    metrics: Required[Names]
-    margin: Required[NotNegative | dict[str, NotNegative]]
+    metrics: Required[Annotated[Names, Field(description="Metrics to look at.")]]
+    margin: Required[
+        Annotated[
+            NotNegative | dict[str, NotNegative],
+            Field(description="Loss that is accepted, one number or one per metric."),
+        ]
+    ]
 
 
 class TestOn(TypedDict, total=False):
-    """Other scanned sets, and levels of each corruption of the own test cases, that trained networks are tested on."""
+    """What trained networks are tested on besides their own test cases; nothing of it is compared."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-    sets: Names
-    sweep: dict[
-        Literal["noise", "bias_field", "blur", "missing", "shift"],
-        Annotated[tuple[Positive | str, ...], Field(min_length=1)],
+    sets: Annotated[Names, Field(description="Other scanned data sets of the same sequences and regions.")]
+    sweep: Annotated[
+        dict[
+            Literal["noise", "bias_field", "blur", "missing", "shift"],
+            Annotated[tuple[Positive | str, ...], Field(min_length=1)],
+        ],
+        Field(description="Levels of each corruption of the own test cases; of `missing` names of sequences."),
     ]
 
 
 class Study(Record):
     """What ``reports/<name>/study.json`` declares before anything is run.
 
-    ``split`` is "patient" but to show what another is worth. With ``partitions`` "per_seed" the patients are dealt into
-    folds anew for each seed, so that training sets are sampled as often as random numbers; seed 1 has the set's own
-    folds. With "shared" all seeds have these. The publisher's split is always shared. ``set`` holds the declared
-    deviations from the protocol for every model of the track ``identical``, ``set_native`` for those of the track
-    ``native``, and ``deviations`` says why. ``scores`` are metrics of ``ON_REQUEST``, scored beside the usual ones. The
-    test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` is a reason,
-    besides those that the runs' records give, why no number here is a verdict on a paper. A ``study.json`` that
-    ``extends`` another study takes from it each entry that it does not have. ``test_on`` names what trained networks
-    are tested on besides, which no comparison is made from. ``version`` is that of the file's format.
+    Its name is that of its folder. A ``study.json`` with the entry ``extends``, the name of another study, takes from
+    that each entry that it does not have.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
-    title: str
-    data: FileName
-    folds: Numbers
-    seeds: Numbers
-    models: Annotated[tuple[Model, ...], Field(min_length=1)]
-    compare: Compare
-    split: Split = "patient"
-    partitions: Literal["per_seed", "shared"] = "per_seed"
-    set: dict[str, Any] = Field(default_factory=dict)
-    set_native: dict[str, Any] = Field(default_factory=dict)
-    deviations: str = ""
-    not_comparable: str = ""
-    scores: tuple[str, ...] = ()
-    check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(default_factory=dict)
-    test_on: TestOn = Field(default_factory=lambda: TestOn())
-    notes: tuple[str, ...] = ()
-    version: Literal[1] = 1
+    title: str = Field(description="Heading of the report.")
+    data: FileName = Field(description="A scanned data set (`benchmark data list`).")
+    folds: Numbers = Field(description="Folds to run, of those that the data set has.")
+    seeds: Numbers = Field(description="Each fold is trained once per seed. One seed says nothing of methods.")
+    models: Annotated[tuple[Model, ...], Field(min_length=1)] = Field(description="Models, in the order of tables.")
+    compare: Compare = Field(description="What is compared, and how.")
+    split: Split = Field(
+        default="patient", description="Anything but `patient` is to show what another split is worth: patients leak."
+    )
+    partitions: Literal["per_seed", "shared"] = Field(
+        default="per_seed",
+        description="`per_seed` deals the patients into folds anew for each seed, so that training sets are sampled as "
+        "often as random numbers; seed 1 has the set's own folds. `shared`: all seeds have these, as the "
+        "publisher's split always is, which says less about methods.",
+    )
+    set: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Ids of the configs with other values than the protocol's, for every model of the track "
+        "`identical`. The report calls them deviations.",
+    )
+    set_native: dict[str, Any] = Field(
+        default_factory=dict, description="The same for every model of the track `native`."
+    )
+    deviations: str = Field(default="", description="Why `set` and `set_native` deviate, in a sentence.")
+    not_comparable: str = Field(
+        default="",
+        description="Why no number here is a verdict on a paper, besides what the runs' records say.",
+    )
+    scores: tuple[str, ...] = Field(default=(), description="Metrics that are scored on request only: `mean_bf`.")
+    check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(
+        default_factory=dict, description="What `benchmark check` calls worse."
+    )
+    test_on: TestOn = Field(default_factory=lambda: TestOn(), description="What trained networks are tested on too.")
+    notes: tuple[str, ...] = Field(
+        default=(),
+        description="What a reader must know to trust the numbers: changes after scores were seen, trials, errors. "
+        "Each is printed at the head of the report.",
+    )
+    version: Literal[1] = Field(default=1, description="Of the file's format.")
 
     @model_validator(mode="after")
     def _complete(self) -> Study:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.project import write_study
+from helpers.results import pages_text
 from helpers.synthetic_scores import rows, table, wide
 
 from benchmark.base.files import read_table
@@ -148,7 +149,7 @@ def test_a_tool_under_another_seed_makes_no_methods_of_one_seed(made):
     add_tool(made, CASES)
     publish.publish(study.load("made"))
     assert not (made / "methods.csv").exists()
-    assert "## Methods, trained anew" not in (made / "report.md").read_text(encoding="utf-8")
+    assert "## Methods, trained anew" not in pages_text(made)
     scores = score_table.read(made / "scores.csv")
     two = pd.concat([scores, scores[scores["bundle"] == "unet"].assign(seed=2)])
     score_table.write(made / "scores.csv", two)
@@ -218,7 +219,7 @@ def test_a_report_says_which_run_lost_a_case(made):
     score_table.write(made / "scores.csv", pd.concat([scores, again]))
     declare_two_seeds(made)
     publish.publish(study.load("made"))
-    assert "unet, fold 0, seed 2 lacks 2 of 12 scores" in (made / "report.md").read_text(encoding="utf-8")
+    assert "unet, fold 0, seed 2 lacks 2 of 12 scores" in pages_text(made)
 
 
 def test_the_rows_behind_the_table_of_power_are_written(made):

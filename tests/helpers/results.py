@@ -7,6 +7,7 @@ import pandas as pd
 
 from benchmark.data.folds import Sides
 from benchmark.report import Panel
+from benchmark.report.document import APPENDIX, REPORT
 from benchmark.results.results import BETTER, Results
 from benchmark.stats.compare import compare
 from benchmark.stats.patients import with_models
@@ -25,6 +26,11 @@ MANIFEST = {
     "labels": {"0": "background", "1": "core", "2": "oedema"}, "warnings": ["Lesions are drawn, not grown."],
     "unit": "mm", "lesions": None,
 }  # fmt: skip
+
+
+def pages_text(folder):
+    """The text of a report and its appendix."""
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in (REPORT, APPENDIX))
 
 
 def panel(model="unet", rank="best", case="phantom_1"):

@@ -154,7 +154,7 @@ def test_a_study_that_was_never_run_answers_from_what_it_declares(copy):
 
 
 def test_a_heading_that_is_not_there_is_not_linked(copy):
-    report = copy / "report.md"
+    report = copy / "appendix.md"
     report.write_text(report.read_text(encoding="utf-8").replace("## Lesions\n", "## Other\n"), encoding="utf-8")
     assert [place.heading for place in lines("brats_small")["39"].places] == ["", ""]
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from helpers.synthetic_scores import rows, table, wide
 from matplotlib.cbook import boxplot_stats
 from sklearn.metrics import classification_report
 
+from benchmark.base import project
 from benchmark.base.records import InputError
 from benchmark.data.manifest import CaseList, manifest_of
 from benchmark.report import splits as reported
@@ -71,7 +73,7 @@ def write_cells():
 
 def printed(found):
     """What the report prints, by place."""
-    return dict(found.printed)
+    return {place.where: place.text for place in found.printed}
 
 
 def test_a_cell_is_averaged_in_two_steps_as_by_hand(demo):
@@ -191,6 +193,14 @@ def test_without_a_report_a_number_is_followed_all_the_same(demo):
         place.write_text(content)
         with pytest.raises(InputError, match=r"report\.json: .*expected .*, found"):
             explain(demo, "unet", "WT")
+
+
+def test_the_table_of_patients_is_among_the_files_that_a_report_is_made_from(demo):
+    table = project.manifests() / f"{demo.data}.patients.csv"
+    table.write_text("patient_id,grade\nA,low\n", encoding="utf-8")
+    name = f"../data_manifests/{table.name}"
+    assert explain(demo, "unet", "WT").warnings == [STALE.format(name)]
+    assert Results(demo).files()[name] == hashlib.sha256(table.read_bytes()).hexdigest()
 
 
 def test_leaving_one_out_of_one_leaves_nothing():

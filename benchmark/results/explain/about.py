@@ -76,12 +76,13 @@ def _cells(results: Results, metric: str, *regions: str | None) -> pd.DataFrame:
 def _places(cells: pd.DataFrame) -> list[Printed]:
     """One place per row of a table: its cell, or its cells with their columns."""
     found = []
-    for (table, row), own in cells.groupby(["table", "row"], sort=False):
+    for (page, table, row), own in cells.groupby(["page", "table", "row"], sort=False):
         columns, texts = list(own["column"]), list(own["text"])
         if len(own) == 1:
-            found.append(Printed(f"{table}, {row}, {columns[0]}", texts[0]))
+            where, said = f"{table}, {row}, {columns[0]}", texts[0]
         else:
-            found.append(Printed(f"{table}, {row}", "; ".join(map(" ".join, zip(columns, texts, strict=True)))))
+            where, said = f"{table}, {row}", "; ".join(map(" ".join, zip(columns, texts, strict=True)))
+        found.append(Printed(where, said, str(page)))
     return found
 
 

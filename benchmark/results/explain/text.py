@@ -11,7 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.base.progress import console as terminal
-from benchmark.results.explain.answers import CaseValue, Computed, Derived, Explanation, Paired, Power, RunUsed
+from benchmark.report.document import APPENDIX
+from benchmark.results.explain.answers import (
+    CaseValue,
+    Computed,
+    Derived,
+    Explanation,
+    Paired,
+    Power,
+    Printed,
+    RunUsed,
+)
 
 Rows = Sequence[Mapping[str, Any]]
 MORE_DIGITS = 2
@@ -33,7 +43,7 @@ def show(found: Explanation | Derived) -> None:
         _table(console, found.parts, unit)
         _say(console, found.how, *(_derived(result, unit) for result in found.results))
     _say(console, f"Printed in the report:{'' if found.printed else ' nowhere by itself.'}")
-    _say(console, *(f"- {where}: {text}" for where, text in found.printed))
+    _say(console, *map(_place, found.printed))
     if found.beside and not found.paired:
         _say(console, f"The report sets it beside {', '.join(found.beside)}: follow that by --against.")
     if found.paired:
@@ -43,6 +53,10 @@ def show(found: Explanation | Derived) -> None:
 def _say(console: Console, *sentences: str) -> None:
     for sentence in sentences:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _place(printed: Printed) -> str:
+    return f"- {printed.where}: {printed.text}" + f" ({APPENDIX})" * (printed.page == APPENDIX)
 
 
 def _table(console: Console, rows: Rows, unit: str, right: Sequence[str] = (), signed: Sequence[str] = ()) -> None:
@@ -145,7 +159,8 @@ def _paired(console: Console, pair: Paired, unit: str, declared: bool) -> None:
     )
     if pair.row is None and declared:
         _say(console, "This pair and metric were not declared for comparison, so they were not tested.")
-    for name, made in (("comparisons.csv", pair.row), ("methods.csv", pair.methods)):
+    tables = {"comparisons.csv": pair.row, "methods.csv": pair.methods, "sensitivity.csv": pair.sensitivity}
+    for name, made in tables.items():
         if made:
             said = {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in made.items()}
             _table(console, [{name: key, "": str(value)} for key, value in said.items()], unit)
@@ -166,5 +181,5 @@ def _power(console: Console, power: Power, unit: str) -> None:
         console,
         "Patients that show such a true difference of this pair and region: of these networks, by the SD of their "
         f"differences, {_cell(power.sd_difference, unit)}{methods}. Printed in the report, as medians:",
-        *(f"- {where}: {text}" for where, text in power.printed),
+        *map(_place, power.printed),
     )
