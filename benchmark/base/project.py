@@ -13,14 +13,24 @@ def root() -> Path:
     Raises:
         InputError: if there is none.
     """
-    here = Path.cwd()
-    for folder in (here, *here.parents):
+    if found := _root():
+        return found
+    raise InputError(
+        f"{Path.cwd()} is not inside a benchmark project: expected a folder with bundles/ and data_manifests/ at or "
+        "above it, found none; change to the cloned repository and try again."
+    )
+
+
+def is_inside() -> bool:
+    """Say whether the working directory is in a project."""
+    return _root() is not None
+
+
+def _root() -> Path | None:
+    for folder in (Path.cwd(), *Path.cwd().parents):
         if (folder / "bundles").is_dir() and (folder / "data_manifests").is_dir():
             return folder
-    raise InputError(
-        f"{here} is not inside a benchmark project: expected a folder with bundles/ and data_manifests/ at or above "
-        "it, found none; change to the cloned repository and try again."
-    )
+    return None
 
 
 def bundles() -> Path:

@@ -207,6 +207,27 @@ def _scanned(path: Path) -> _Scanned:
     return found
 
 
+def manifest_file(known: str) -> Path:
+    """Find the manifest of a set by the set's name, or by the path of a JSON file.
+
+    Raises:
+        InputError: if there is none; the sentence says where one was looked for.
+    """
+    if known.endswith(".json"):
+        return Path(known)
+    if not project.is_inside():
+        raise InputError(
+            f"{known!r} is not a known data set, as {Path.cwd()} is not inside a benchmark project: expected the path "
+            "of a manifest, a JSON file."
+        )
+    return project.manifests() / f"{manifest_of(known).name}.json"
+
+
+def find_manifest(known: str) -> Manifest:
+    """Read the manifest that ``manifest_file`` finds; InputError if there is none or it is no manifest."""
+    return _manifest(manifest_file(known))
+
+
 def cases_path(name: str) -> Path:
     """Path of a scanned set's case list; InputError if the name cannot be a file name."""
     if not _is_name(name):
