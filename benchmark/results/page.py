@@ -41,6 +41,11 @@ from benchmark.studies.study import Study
 
 LISTED = 6
 """Differences up to which a sentence names them; the table has them all."""
+ANY_TRAINING = (
+    "Methods trained anew as these models were, on new patients; what all their trainings have in common, such as "
+    "their training patients, is not in it."
+)
+"""What stands for ``evidence.SAMPLED_SETS`` where nothing was trained here."""
 MOST_PAIRS = 40
 """Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
 
@@ -107,7 +112,36 @@ def build(
     blocks += [*_marked(results, of_scores), Heading("Empty masks and missing predictions"), rules]
     pictures: list[Block] = [Heading("Figures"), *drawn] if drawn else []
     blocks += _marked(results, [known, *pictures])
-    return say_once([*blocks, *_provenance(results)])
+    return say_once(_of_predictions(results, [*blocks, *_provenance(results)]))
+
+
+def _of_predictions(results: Results, blocks: Sequence[Block]) -> list[Block]:
+    """Take out what is said of trainings and seeds where nothing was trained here; other blocks stay as they are."""
+    if results.trains:
+        return [*blocks]
+    words = {"as trained here": "as they are", "As trained here": "As they are", evidence.SAMPLED_SETS: ANY_TRAINING}
+    if results.scores["seed"].nunique() == 1:
+        words |= {
+            "Seeds are averaged within a case and cases within a patient.": "Cases are averaged within a patient."
+        }
+
+    def reword(text: str) -> str:
+        for old, new in words.items():
+            text = text.replace(old, new)
+        return text
+
+    found: list[Block] = []
+    for block in blocks:
+        match block:
+            case Bullets(items):
+                block = Bullets([reword(item) for item in items])
+            case Table():
+                header, notes = ([reword(text) for text in texts] for texts in (block.header, block.notes))
+                block = replace(block, header=header, notes=notes)
+            case Figure():
+                block = replace(block, caption=reword(block.caption))
+        found.append(block)
+    return found
 
 
 def _marked(results: Results, blocks: Sequence[Block]) -> list[Block]:
@@ -135,17 +169,24 @@ def _runs(results: Results) -> list[Block]:
         "all pairs of models" if pairs == "all" else f"{len(declared_pairs(results.compared_models, compare))} pairs"
     )
     test = tables.TEST_NAMES[compare["test"]]
+    what = (
+        f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
+        f"{_listed(study.seeds)}. {_partitions(study)}"
+        if results.trains
+        else f"Models: {len(results.compared_models)}, by {ran} sets of predictions or scores (see Provenance)."
+    )
     items = [
         f"Data: {results.manifest.title} ({study.data}), {scores['patient_id'].nunique()} patients and "
         f"{scores['case_id'].nunique()} cases tested.",
-        f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
-        f"{_listed(study.seeds)}. {_partitions(study)}",
-        f"Declared in study.json: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
-        f"{compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
+        what,
+        f"{'Declared' if results.trains else 'Asked for'} in study.json: {' and '.join(compare['metrics'])}, "
+        f"{declared}, {test}, alpha {compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
         f"{compare['metrics'][0]} is the primary metric.",
     ]
     if kinds := plateaus(results):
         items.append(f"How trainings ended: {'; '.join(f'{name}, {_endings(own)}' for name, own in kinds.items())}.")
+    if not results.trains:
+        return [Heading("Data and models"), Bullets(items)]
     blocks: list[Block] = [Heading("Data and runs"), Bullets(items)]
     changed: dict[tuple[str, str], list[str]] = {}
     for one in deviations(study, results.differences):
@@ -235,6 +276,8 @@ def _spread(results: Results) -> list[Block]:
 
 
 def _probabilities(results: Results) -> list[Block]:
+    if not results.trains:
+        return []
     errors, apart, uncertain = results.kept("calibration"), results.kept("disagreement"), None
     if apart is not None and results.ensemble_of:
         scores = pd.concat([results.own, *(one.scores for one in results.ensembles.values())], ignore_index=True)
@@ -250,7 +293,8 @@ def _probabilities(results: Results) -> list[Block]:
 
 def _provenance(results: Results) -> list[Block]:
     about = {f"data {key}": getattr(results.manifest, key, "") for key in ("licence", "citation", "address")}
-    rows = _flat({**results.origin, **{name: value for name, value in about.items() if value}})
+    origin = {name: value for name, value in results.origin.items() if name != "files" and value != ""}
+    rows = _flat({**origin, **{name: value for name, value in about.items() if value}})
     return [Heading("Provenance"), Table("Where the numbers come from.", ["What", "Value"], rows, wrap=True)]
 
 
