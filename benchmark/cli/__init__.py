@@ -17,6 +17,7 @@ from benchmark.base import project
 from benchmark.base.files import parse_json
 from benchmark.base.records import InputError
 from benchmark.cli import data as cli_data
+from benchmark.cli import predictions
 
 if TYPE_CHECKING:
     from benchmark.studies.study import Study
@@ -30,12 +31,18 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 studies = typer.Typer(no_args_is_help=True, help="Declare studies.")
 app.add_typer(studies, name="study")
+app.command()(predictions.score)
+app.command()(predictions.compare)
 
 QUIET_S = 2.0
 """Seconds up to which a look at what is prepared stays silent."""
 DEFAULT = "quickstart"
-RequiredStudy = Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a study.json.")]
-StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A folder of reports/ with a study.json.")]
+RequiredStudy = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A folder of reports/, or any path, with a study.json.")
+]
+StudyName = Annotated[
+    str, typer.Argument(metavar="[STUDY]", help="A folder of reports/, or any path, with a study.json.")
+]
 Select = Annotated[
     list[str], typer.Option(metavar="KEY=VALUE ...", help="Only runs with bundle=, variant=, fold=, seed=.")
 ]
@@ -323,32 +330,9 @@ def check(
     print(
         f"{name}: baseline accepted."
         if accept
-        else f"{name} on {declared.data}: no regression shown (scores.csv against baseline.csv in {declared.folder})."
+        else f"{name} on {declared.data}: no regression shown "
+        f"({'scores.csv' if declared.models else 'external/'} against baseline.csv in {declared.folder})."
     )
-
-
-@app.command()
-def score(
-    manifest: Annotated[str, typer.Option(help="Data set whose labels and regions apply.")],
-    reference: Annotated[Path, typer.Option(help="Folder of reference label maps.")],
-    prediction: Annotated[Path, typer.Option(help="Folder of predicted label maps, <case>.nii.gz.")],
-    name: Annotated[str, typer.Option(help="Name of the model in tables.")],
-    out: Annotated[
-        Path, typer.Option(help="CSV file to write; put it into reports/STUDY/external/ to compare it there.")
-    ],
-    force: Annotated[bool, typer.Option(help="Replace a different file.")] = False,
-) -> None:
-    """Score label maps that another tool made, with the same code."""
-    from benchmark.base.progress import reporting
-    from benchmark.scoring.external import save_scores, score_folder
-
-    with reporting("scoring") as progress:
-        scores = score_folder(reference, prediction, manifest, name, progress=progress)
-    save_scores(scores, out, force=force)
-    print(f"Wrote {out}: {len(scores)} rows of {scores['case_id'].nunique()} cases.")
-    missing = scores.loc[scores["note"] == "missing prediction", "case_id"].unique()
-    if len(missing):
-        print(f"{len(missing)} of these cases have no prediction and get the worst scores: {', '.join(missing)}.")
 
 
 @app.command()

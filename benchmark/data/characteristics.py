@@ -15,13 +15,14 @@ from benchmark.data.manifest import CaseList
 PATIENT = "patient_id"
 
 
-def characteristics(listed: CaseList) -> pd.DataFrame:
+def characteristics(listed: CaseList, table_of: Path | None = None) -> pd.DataFrame:
     """Return a row per patient of a set, by id, and a column per characteristic; without columns if nothing is known.
 
     They are the named groups of the manifest's ``patient_pattern``, such as the centre, of a patient's first case; and
     the columns of ``data_manifests/<name>.patients.csv``, or of the source's, beside ``patient_id``. A patient that the
     table lacks has NaN. ``attrs`` has the name of that ``table``, its ``columns``, and how many patients it is
-    ``lacking``.
+    ``lacking``. ``table_of`` is the path of another table of patients, to be read instead if it exists; its column
+    ``case_id`` is left out.
 
     Raises:
         InputError: if that file is no table with one row per patient, or knows no patient of the set.
@@ -32,10 +33,13 @@ def characteristics(listed: CaseList) -> pd.DataFrame:
         said = match.groupdict() if match else {}
         found[case.patient_id] |= {key: text for key, text in said.items() if key != "patient" and text}
     table = pd.DataFrame.from_dict(found, orient="index")
-    path = patients_table(listed.name, listed.manifest.name)
-    if path is None:
+    path = table_of or patients_table(listed.name, listed.manifest.name)
+    if path is None or not path.exists():
         return table
-    rows = read_table(path, "a table of patients", [PATIENT], dtype={PATIENT: str}).set_index(PATIENT)
+    rows = read_table(path, "a table of patients", [PATIENT], dtype={PATIENT: str})
+    if table_of:
+        rows = rows.drop(columns="case_id", errors="ignore").drop_duplicates()
+    rows = rows.set_index(PATIENT)
     if rows.index.has_duplicates:
         twice = rows.index[rows.index.duplicated()][0]
         raise InputError(f"{path}: expected one row per {PATIENT}, found {twice} twice.")

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -216,9 +216,13 @@ class KnownSet:
 def load_manifest(source: str) -> Manifest:
     """Read ``data_manifests/<source>.json``, the project's own or else the one that came with the package. InputError
     if there is no such data set (the known ones are listed) or the file is not a valid manifest."""
+    return _manifest(_file_of(source))
+
+
+def _file_of(source: str) -> Path:
     for folder in (project.manifests(), project.shipped("data_manifests")):
         if _is_name(source) and (folder / f"{source}.json").is_file():
-            return _manifest(folder / f"{source}.json")
+            return folder / f"{source}.json"
     raise InputError(f"{source} is not a known data set; expected one of: {', '.join(_sources())}.")
 
 
@@ -237,6 +241,16 @@ def _scanned(path: Path) -> _Scanned:
     check_names(path, found.cases)
     _check_files(path, load_manifest(found.source), found.cases)
     return found
+
+
+def manifest_file(known: str) -> Path:
+    """Find the manifest of a set by the set's name, or by the path of a JSON file; InputError if there is none."""
+    return Path(known) if known.endswith(".json") else _file_of(manifest_of(known).name)
+
+
+def find_manifest(known: str) -> Manifest:
+    """Read the manifest that ``manifest_file`` finds; InputError if there is none or it is no manifest."""
+    return _manifest(manifest_file(known))
 
 
 def cases_path(name: str) -> Path:
@@ -275,7 +289,7 @@ def check_names(place: Path, cases: Sequence[Case]) -> None:
         check_safe(place, "an id of a patient", [case.patient_id])
         # Where capital letters do not count in names of files, one would overwrite the other.
         twin = seen.setdefault(case.case_id.casefold(), case.case_id)
-        if twin is not case.case_id:
+        if twin != case.case_id:
             expected = "ids of cases that differ in more than capital letters"
             raise InputError(f"{place}: expected {expected}, found {twin!r} and {case.case_id!r}.")
 
@@ -303,13 +317,11 @@ def manifest_of(name: str) -> Manifest:
     return load_cases(name).manifest if _is_name(name) and cases_path(name).is_file() else load_manifest(name)
 
 
-def patients_of(name: str, manifest: Manifest, case_ids: Iterable[str]) -> dict[str, str]:
-    """Map case ids to patients: as a scan of the set listed them, else by the manifest's pattern. InputError for a case
-    that is not listed and does not follow the pattern."""
-    listed = dict[str, str]()
-    if _is_name(name) and cases_path(name).is_file():
-        listed = {case.case_id: case.patient_id for case in load_cases(name).cases}
-    return {case_id: listed.get(case_id) or manifest.patient_of(case_id) for case_id in case_ids}
+def scanned_patients(name: str) -> dict[str, str]:
+    """Map a set's cases to their patients as its scan listed them; empty if it was never scanned, or is no name."""
+    if not (_is_name(name) and cases_path(name).is_file()):
+        return {}
+    return {case.case_id: case.patient_id for case in load_cases(name).cases}
 
 
 def write_cases(listed: CaseList) -> None:

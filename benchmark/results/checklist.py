@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
-from benchmark.base.records import patient_known
+from benchmark.base.records import InputError, patient_known
 from benchmark.data.folds import SIDES, SPLITS, folds_path, read_sides
 from benchmark.data.manifest import cases_path
 from benchmark.report.document import APPENDIX, REPORT, Heading, Text, anchor, escape, to_markdown
@@ -64,8 +64,12 @@ def fill(study: Study) -> dict[str, list[Line]]:
     """Answer each guideline's questions, by the guideline's title, from a study's files as they are now.
 
     Raises:
-        InputError: if one of these files is there and is not what it should be.
+        InputError: if one of these files is there and is not what it should be, or nothing is trained.
     """
+    if not study.models:
+        raise InputError(
+            f"{study.folder}: expected a study that trains models, as predictions alone answer no checklist."
+        )
     results = Results(study)
     answers = {**_design(results), **_data(results), **_models(results), **_tables(results), "40": _limits(results)}
     if cases_path(study.data).exists():

@@ -17,6 +17,7 @@ from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.stats.compare import ALIKE, NOT_TESTED, unseen
 from benchmark.stats.estimates import patient_counts
+from benchmark.stats.families import NETWORKS
 from benchmark.stats.intervals import FEW
 from benchmark.stats.learned import RISING, beats_majority
 from benchmark.stats.seeds import TWO_LEVEL
@@ -55,13 +56,16 @@ def cautions(results: Results) -> list[str]:
     lost = scores[scores["note"] == "missing prediction"]
     if len(lost):
         found.append(f"Cases with a missing prediction, given the worst value: {lost['case_id'].nunique()}.")
-    found += _of_seeds(results)
-    if deviating := deviations(study, results.differences):
-        why = study.deviations.strip().rstrip(".")
-        found.append(
-            f"The protocol was not followed in full: {in_words(deviating)}." + (f" Reason: {why}." if why else "")
-        )
-    found += fold_cautions(results)
+    if results.trains:
+        found += _of_seeds(results)
+        if deviating := deviations(study, results.differences):
+            why = study.deviations.strip().rstrip(".")
+            found.append(
+                f"The protocol was not followed in full: {in_words(deviating)}." + (f" Reason: {why}." if why else "")
+            )
+        found += fold_cautions(results)
+    else:
+        found += _of_predictions(results)
     return [*found, *dict.fromkeys([*results.manifest.warnings, *results.warnings])]
 
 
@@ -85,6 +89,33 @@ def _of_seeds(results: Results) -> list[str]:
             "show more with as many runs."
         ]
     return []
+
+
+def _of_predictions(results: Results) -> list[str]:
+    """Sentences on what predictions that were made elsewhere leave open."""
+    found = [
+        "Only predictions are known of these models: how they were trained, and whether on any of these patients, is "
+        "not. A model that was trained on some of them looks better here than it is."
+    ]
+    trainings = results.scores.groupby("model")[["fold", "seed"]].apply(lambda own: len(own.drop_duplicates()))
+    once = [name for name in results.compared_models if trainings.get(name, 0) == 1]
+    if results.study.compare["test"] == TWO_LEVEL:
+        if once:
+            found.append(
+                f"{', '.join(once)}: trained once, and compared as that network; what is shown of it may be chance in "
+                "its training. The others are compared as methods."
+            )
+    elif len(once) == len(trainings):
+        found.append(
+            "Each model is one trained network: a difference that is shown is between these networks, not between the "
+            "methods, and may be chance in their training."
+        )
+    else:
+        found.append(
+            "The declared test is over patients alone: a difference that is shown is between these trained networks "
+            "and may be chance in their training. The test two_level compares the methods."
+        )
+    return found
 
 
 def plateaus(results: Results) -> dict[str, list[str]]:
@@ -254,7 +285,10 @@ def _beaten(results: Results, best: str, region: str) -> str:
     of_best = here[(here["model_a"] == best) | (here["model_b"] == best)].to_dict("records")
     tested = [row for row in of_best if row["verdict"] != NOT_TESTED]
     beaten = [row for row in tested if tables.verdict(row) == f"{best} better"]
-    names = [row["model_b"] if row["model_a"] == best else row["model_a"] for row in beaten]
+    names = [
+        (row["model_b"] if row["model_a"] == best else row["model_a"]) + " (as trained)" * (row["family"] == NETWORKS)
+        for row in beaten
+    ]
     said, rest = "", len(tested) - len(names)
     if names:
         shown = "Shown" if study.compare["test"] == TWO_LEVEL else "As trained here, shown"

@@ -60,6 +60,11 @@ PHANTOM = (
 )
 LISTED = 6
 """Differences up to which a sentence names them; the table has them all."""
+ANY_TRAINING = (
+    "Methods trained anew as these models were, on new patients; what all their trainings have in common, such as "
+    "their training patients, is not in it."
+)
+"""What stands for ``evidence.SAMPLED_SETS`` where nothing was trained here."""
 MOST_PAIRS = 40
 """Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
 
@@ -125,7 +130,8 @@ def build(
     )
     blocks += [*_marked(results, of_scores), Heading("Empty masks and missing predictions"), rules]
     blocks += [*_marked(results, [known, *_pictures(drawn)]), *_provenance(results)]
-    return say_once(in_order(_placed(blocks, OF_PAPER if results.paper else IN_SHORT)))
+    blocks = say_once(_of_predictions(results, blocks))
+    return in_order(_placed(blocks, OF_PAPER if results.paper else IN_SHORT))
 
 
 def _placed(blocks: Sequence[Block], short: Collection[str]) -> list[Block]:
@@ -141,6 +147,35 @@ def _pictures(drawn: Sequence[Figure]) -> list[Block]:
     for title, first in (("Figures", True), ("Further figures", False)):
         own = [one for one in drawn if Path(one.path).name.startswith(FIRST_FIGURES) == first]
         found += [Heading(title), *own] if own else []
+    return found
+
+
+def _of_predictions(results: Results, blocks: Sequence[Block]) -> list[Block]:
+    """Take out what is said of trainings and seeds where nothing was trained here; other blocks stay as they are."""
+    if results.trains:
+        return [*blocks]
+    words = {"as trained here": "as they are", "As trained here": "As they are", evidence.SAMPLED_SETS: ANY_TRAINING}
+    if results.scores["seed"].nunique() == 1:
+        words |= {
+            "Seeds are averaged within a case and cases within a patient.": "Cases are averaged within a patient."
+        }
+
+    def reword(text: str) -> str:
+        for old, new in words.items():
+            text = text.replace(old, new)
+        return text
+
+    found: list[Block] = []
+    for block in blocks:
+        match block:
+            case Bullets(items):
+                block = Bullets([reword(item) for item in items])
+            case Table():
+                header, notes = ([reword(text) for text in texts] for texts in (block.header, block.notes))
+                block = replace(block, header=header, notes=notes)
+            case Figure():
+                block = replace(block, caption=reword(block.caption))
+        found.append(block)
     return found
 
 
@@ -169,13 +204,18 @@ def _runs(results: Results) -> list[Block]:
         "all pairs of models" if pairs == "all" else f"{len(declared_pairs(results.compared_models, compare))} pairs"
     )
     test = tables.TEST_NAMES[compare["test"]]
+    what = (
+        f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
+        f"{_listed(study.seeds)}. {_partitions(study)}"
+        if results.trains
+        else f"Models: {len(results.compared_models)}, by {ran} sets of predictions or scores (see Provenance)."
+    )
     items = [
         f"Data: {results.manifest.title} ({study.data}), {scores['patient_id'].nunique()} patients and "
         f"{scores['case_id'].nunique()} cases tested.",
-        f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
-        f"{_listed(study.seeds)}. {_partitions(study)}",
-        f"Declared in study.json: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
-        f"{compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
+        what,
+        f"{'Declared' if results.trains else 'Asked for'} in study.json: {' and '.join(compare['metrics'])}, "
+        f"{declared}, {test}, alpha {compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
         f"{compare['metrics'][0]} is the primary metric.",
     ]
     return [Heading("Data and runs"), Bullets(items)]
@@ -187,6 +227,8 @@ def _settings(results: Results) -> list[Block]:
     if kinds := plateaus(results):
         said = "; ".join(f"{name}, {_endings(own)}" for name, own in kinds.items())
         blocks.append(Bullets([f"How trainings ended: {said}."]))
+    if not results.trains:
+        return blocks
     changed: dict[tuple[str, str], list[str]] = {}
     for one in deviations(results.study, results.differences):
         if one.model.startswith(EVERYONE) or one.key.partition("#")[0] not in results.differences:
@@ -275,6 +317,8 @@ def _spread(results: Results) -> list[Block]:
 
 
 def _probabilities(results: Results) -> list[Block]:
+    if not results.trains:
+        return []
     # Of the patients that all other tables are of.
     shared, tables_kept = pd.unique(results.scores["patient_id"]), []
     for kept in (results.kept("calibration"), results.kept("disagreement")):
@@ -297,7 +341,8 @@ def _probabilities(results: Results) -> list[Block]:
 
 def _provenance(results: Results) -> list[Block]:
     about = {f"data {key}": getattr(results.manifest, key, "") for key in ("licence", "citation", "address")}
-    rows = _flat({**results.origin, **{name: value for name, value in about.items() if value}})
+    origin = {name: value for name, value in results.origin.items() if name != "files" and value != ""}
+    rows = _flat({**origin, **{name: value for name, value in about.items() if value}})
     return [Heading("Provenance"), Table("Where the numbers come from.", ["What", "Value"], rows, wrap=True)]
 
 

@@ -33,6 +33,10 @@ def publish(study: Study, replace: bool = False) -> Path:
     Raises:
         InputError: if there is neither a finished run nor a table of scores.
     """
+    if not study.models:
+        with replacing_files(study.folder) as whole:
+            write(Results(study), whole, study.folder)
+        return study.folder / "report.md"
     done = Results(study).done
     if not done and not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
@@ -41,7 +45,7 @@ def publish(study: Study, replace: bool = False) -> Path:
     with replacing_files(folder) as whole:
         if done:
             _gather(study, done, whole, folder)
-        _write(Results(study, done=done, tables=whole if done else study.folder), whole, folder)
+        write(Results(study, done=done, tables=whole if done else study.folder), whole, folder)
     if lost:
         _say_lost(study, len(lost), len(done), replace)
     return folder / "report.md"
@@ -68,16 +72,16 @@ def _say_lost(study: Study, lost: int, done: int, replace: bool) -> None:
     print(said, file=sys.stderr)
 
 
-def _write(results: Results, whole: Path, folder: Path) -> None:
+def write(results: Results, whole: Path, folder: Path) -> None:
     """Write the tables that follow from the gathered ones, and the report, into ``whole``, which goes to ``folder``."""
-    if (folder / "figures").is_dir():
+    if results.trains and (folder / "figures").is_dir():
         # Pictures that were drawn from run folders stay where these are gone.
         shutil.copytree(folder / "figures", whole / "figures")
     for name in OUTPUTS:
         rows = getattr(results, name)
         # An empty file removes that of an earlier report.
         write_text(whole / f"{name}.csv", "" if rows is None else rows.to_csv(index=False))
-    page.write(results, whole, project.runs() / results.study.name / "figures")
+    page.write(results, whole, project.runs() / results.study.name / "figures" if results.trains else None)
 
 
 def check_pairs(study: Study) -> None:
@@ -106,7 +110,7 @@ def check(study: Study, accept: bool = False) -> list[checking.Change]:
         _accept(study, scores, baseline, first)
     elif not baseline.exists():
         raise InputError(
-            f"{baseline} does not exist: expected a baseline; make one by `benchmark check {study.name} --accept`."
+            f"{baseline} does not exist: expected a baseline; make one by `benchmark check {study.argument} --accept`."
         )
     new, rule = score_table.tidy(scores), study.check
     since = checking.compare_with_first(new, first, rule, BETTER) if first.exists() else []
@@ -151,11 +155,14 @@ def _gather(study: Study, done: Sequence[Run], whole: Path, folder: Path) -> Non
 
 
 def _supersede(study: Study, path: Path) -> None:
-    """Copy a table that will be replaced to ``runs/<study>/superseded``; nothing that was computed is lost."""
+    """Copy a table that will be replaced to ``runs/<study>/superseded``; nothing that was computed is lost.
+
+    A study that trains nothing keeps it in its own folder.
+    """
     if not path.exists():
         return
     name = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}{path.suffix}"
-    target = project.runs() / study.name / "superseded" / name
+    target = (project.runs() / study.name if study.models else study.folder) / "superseded" / name
     if not target.exists():
         with replacing(target) as temporary:
             shutil.copy2(path, temporary)

@@ -49,7 +49,10 @@ def _components(pair: Pair) -> Components:
     found = components(pair)
     if not np.isnan(found.patient):
         return found
-    return Components(float(np.nanvar(np.nanmean(pair.differences(), axis=1), ddof=1)), np.nan, np.nan)
+    differences = pair.differences()
+    # A patient whom the two models share no training set on says nothing.
+    known = differences[~np.isnan(differences).all(axis=1)]
+    return Components(float(np.nanvar(np.nanmean(known, axis=1), ddof=1)) if len(known) > 1 else np.nan, np.nan, np.nan)
 
 
 def _mean(found: list[Components]) -> Components:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import project
@@ -141,7 +141,8 @@ class Study(Record):
     """What ``reports/<name>/study.json`` declares before anything is run.
 
     Its name is that of its folder. A ``study.json`` with the entry ``extends``, the name of another study, takes from
-    that each entry that it does not have.
+    that each entry that it does not have. Without ``models`` nothing is trained: the tables in the study's folder
+    ``external/`` are all that is compared, and that folder may be anywhere.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
@@ -149,7 +150,10 @@ class Study(Record):
     data: FileName = Field(description="A scanned data set (`benchmark data list`).")
     folds: Numbers = Field(description="Folds to run, of those that the data set has.")
     seeds: Numbers = Field(description="Each fold is trained once per seed. One seed says nothing of methods.")
-    models: Annotated[tuple[Model, ...], Field(min_length=1)] = Field(description="Models, in the order of tables.")
+    models: tuple[Model, ...] = Field(
+        description="Models, in the order of tables. Without any, nothing is trained, and what is compared are the "
+        "tables in the study's folder `external/`."
+    )
     compare: Compare = Field(description="What is compared, and how.")
     split: Split = Field(
         default="patient", description="Anything but `patient` is to show what another split is worth: patients leak."
@@ -184,6 +188,7 @@ class Study(Record):
         "Each is printed at the head of the report.",
     )
     version: Literal[1] = Field(default=1, description="Of the file's format.")
+    _place: Path | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _complete(self) -> Study:
@@ -203,7 +208,18 @@ class Study(Record):
     @property
     def folder(self) -> Path:
         """Where the study is declared and its report is written."""
-        return project.reports() / self.name
+        return self._place or project.reports() / self.name
+
+    @property
+    def argument(self) -> str:
+        """What names it on a command line."""
+        return str(self._place) if self._place else self.name
+
+    def at(self, folder: Path) -> Study:
+        """Return the same study with its folder at another place than ``reports/<name>``."""
+        moved = self.model_copy()
+        moved._place = folder
+        return moved
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -310,8 +326,20 @@ def names() -> list[str]:
     return sorted(path.parent.relative_to(project.reports()).as_posix() for path in found)
 
 
+def check_compare(path: Path, compare: Mapping[str, Any]) -> None:
+    """Refuse comparisons of metrics that are unknown or share a margin of several units, and a pair that stands twice.
+
+    Raises:
+        InputError: naming ``path`` and the entry.
+    """
+    _check_metrics(path, "compare", compare)
+    _check_pairs(path, compare)
+
+
 def load(name: str) -> Study:
     """Read a study, after what a killed command left to be moved in its folder.
+
+    ``name`` is a folder of ``reports/``, or the path of any folder with a ``study.json`` without models of its own.
 
     >>> import benchmark
     >>> study = benchmark.read_study("quickstart")
@@ -323,20 +351,52 @@ def load(name: str) -> Study:
     """
     from benchmark.scoring.metrics import ON_REQUEST
 
-    path = project.reports() / name / "study.json"
-    content = _content(name)
+    name, place = _find(name)
+    path = (place or project.reports() / name) / "study.json"
+    content = _content(path, name)
     complete_files(path.parent)
     found = checked(path, {"name": name, **content}, Study)
     if found.name != name:
         raise InputError(f"{path}: name: expected no such entry, as the folder names the study; found {found.name!r}.")
-    _check_metrics(path, "compare", found.compare)
+    if not found.models and not any((path.parent / "external").glob("*.[cC][sS][vV]")):
+        raise InputError(f"{path}: models: expected at least 1 item, found [], and no tables in external/ either.")
+    if place:
+        if found.models:
+            raise InputError(
+                f"{path}: expected a study that trains models in a folder of reports/, found it elsewhere."
+            )
+        found = found.at(place)
+    check_compare(path, found.compare)
     _check_metrics(path, "check", found.check)
-    _check_pairs(path, found.compare)
     if unknown := set(found.scores) - set(ON_REQUEST):
         raise InputError(f"{path}: scores: expected some of {', '.join(ON_REQUEST)}, found {min(unknown)!r}.")
     _check_stages(path, found)
     _check_test_on(path, found)
     return found
+
+
+def _find(name: str) -> tuple[str, Path | None]:
+    """Return the name of a study and its folder, None for one in ``reports/``, from its name or its folder's path.
+
+    Raises:
+        InputError: if there is none.
+    """
+    known = names()
+    if name in known:
+        return name, None
+    folder = Path(name).resolve()
+    if (folder / "study.json").is_file():
+        named = named_after(folder)
+        return named, None if named in known and project.reports().resolve() / named == folder else folder
+    places = f"one of {', '.join(known)} (folders of reports/), or" if known else ""
+    raise InputError(f"There is no study {name!r}: expected {places} a folder with a study.json.".replace("  ", " "))
+
+
+def named_after(folder: Path) -> str:
+    """Return the name of a study in any folder: that below ``reports/``, else the folder's, in letters it may have."""
+    if folder.parent.is_relative_to(project.reports().resolve()):
+        return folder.relative_to(project.reports().resolve()).as_posix()
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.name).lstrip("_.-") or "comparison"
 
 
 def _check_metrics(path: Path, part: str, declared: Mapping[str, Any]) -> None:
@@ -426,13 +486,8 @@ def _unlike(own: Manifest, other: Manifest) -> list[tuple[str, str, str]]:
     return [(what, ", ".join(one), ", ".join(two)) for what, one, two in found if one != two]
 
 
-def _content(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+def _content(path: Path, name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a study's file, and for what it lacks the one that it extends; ``extending`` are those that led here."""
-    if name not in names():
-        known = ", ".join(names()) or f"those of {project.reports()}, which holds none"
-        outside = "" if project.find() else f"; {Path.cwd()} is not inside a benchmark project"
-        raise InputError(f"There is no study {name!r}: expected one of {known} (folders of reports/){outside}.")
-    path = project.reports() / name / "study.json"
     content = read(path, dict[str, Any], "a study")
     if "extends" not in content:
         return content
@@ -440,15 +495,17 @@ def _content(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     if parent not in names() or parent in (name, *extending):
         chain = f" which extends it ({' → '.join((*extending, name, parent))})" if parent in extending else ""
         raise InputError(f"{path}: extends: expected another study, found {parent!r}{chain}.")
-    return {**_content(parent, (*extending, name)), **content}
+    return {**_content(project.reports() / parent / "study.json", parent, (*extending, name)), **content}
 
 
 def select(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     """Keep the runs that meet every condition ``key=value``; conditions on one key are alternatives.
 
     Raises:
-        InputError: for a condition that is not of that form or that no run meets.
+        InputError: for a condition that is not of that form or that no run meets, and where there are no runs.
     """
+    if not runs:
+        raise InputError("The study trains nothing: expected models in its study.json, found none.")
     wanted: dict[str, set[str]] = {}
     for condition in conditions:
         key, _, value = condition.partition("=")

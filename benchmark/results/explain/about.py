@@ -88,7 +88,7 @@ def _places(cells: pd.DataFrame) -> list[Printed]:
 
 def _warnings(results: Results) -> list[str]:
     """Say that there is no report, or that it was made from other files than those that are there now."""
-    path, again = results.study.folder / "report.json", f"run `benchmark report {results.study.name}`"
+    path, again = results.study.folder / "report.json", f"run `benchmark report {results.study.argument}`"
     if not path.exists():
         return [f"{path} does not exist: {again} to see where its report prints a number."]
     made = declared.read(path, _Report, "the files that a report is made from").made_from
