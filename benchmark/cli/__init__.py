@@ -19,6 +19,8 @@ from benchmark.base.records import InputError
 from benchmark.cli import data as cli_data
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from benchmark.studies.study import Study
 
 app = typer.Typer(
@@ -199,11 +201,16 @@ def run(
 
 
 @app.command()
-def report(name: StudyName = DEFAULT) -> None:
-    """Write a study's scores.csv, comparisons.csv, report.md, report.tex and figures from its finished runs."""
+def report(
+    name: StudyName = DEFAULT,
+    figures: Annotated[
+        str, typer.Option(metavar="FORMAT,...", help="Write figures as svg or pdf too, beside the PNG files.")
+    ] = "",
+) -> None:
+    """Write a study's scores.csv, comparisons.csv, report.md, report.html, report.tex and figures from its runs."""
     from benchmark.studies import study
 
-    _report(study.load(name))
+    _report(study.load(name), [part.strip() for part in figures.split(",") if part.strip()])
 
 
 @app.command()
@@ -406,10 +413,11 @@ def implied(
     print(relations.summary(findings))
 
 
-def _report(declared: Study) -> None:
+def _report(declared: Study, formats: Sequence[str] = ()) -> None:
     from benchmark.results import publish
 
-    print(f"Report: {publish.publish(declared)}")
+    path = publish.publish(declared, formats)
+    print(f"Report: {path}\nIn a browser: {path.with_suffix('.html')}")
 
 
 def _show_code(name: str) -> None:

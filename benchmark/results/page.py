@@ -30,6 +30,7 @@ from benchmark.report.document import (
 from benchmark.report.failures import failure_blocks
 from benchmark.report.latex import to_latex
 from benchmark.report.splits import split_blocks
+from benchmark.results import web
 from benchmark.results.opening import EVERYONE, cautions, deviations, findings, plateaus
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
@@ -42,18 +43,31 @@ from benchmark.studies.study import Study
 LISTED = 6
 """Differences up to which a sentence names them; the table has them all."""
 MOST_PAIRS = 40
-"""Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
+"""Pairs of models from which on those of single runs are not drawn: nobody reads such a figure."""
+MOST_ROWS = 80
+"""Comparisons by one metric from which on they are not drawn; the table has them all."""
+DIFFERENCES = (
+    "declared paired differences, each with its own 95% interval, which is not corrected, and beside it p after Holm's "
+    "correction."
+)
 
 
-def write(results: Results, folder: Path, private_figures: Path | None = None) -> Path:
-    """Write figures, what ``record`` writes, report.tex and report.md into ``folder``; return the path of report.md.
+def write(results: Results, folder: Path, private_figures: Path | None = None, formats: Sequence[str] = ()) -> Path:
+    """Write figures, what ``record`` writes, report.tex, report.html and report.md; return the path of report.md.
 
     Where the manifest does not allow pictures of scans to be published, panels go to ``private_figures``, outside the
-    report, or are not drawn at all.
+    report, or are not drawn at all. ``formats`` are those of ``figures.FORMATS`` that figures are written in too.
     """
-    drawn = _draw_numbers(results, folder / "figures") + _draw_panels(results, folder, private_figures)
-    blocks = build(results, drawn, *beside_paper(results, folder, private_figures))
+    with figures.also(formats):
+        drawn = _draw_panels(results, folder, private_figures) + _draw_cases(results, folder, private_figures)
+    # The page for a browser holds drawings; they stay as files only where these are wanted.
+    with figures.also(list(dict.fromkeys(["svg", *formats]))):
+        drawn = _draw_numbers(results, folder / "figures") + drawn
+        blocks = build(results, drawn, *beside_paper(results, folder, private_figures))
     record(results, blocks, folder)
+    web.write(results, blocks, folder, private_figures)
+    for path in (folder / "figures").glob("*.svg") if "svg" not in formats else ():
+        path.unlink()
     write_text(folder / "report.tex", to_latex(blocks))
     write_text(folder / "report.md", to_markdown(blocks))
     return folder / "report.md"
@@ -65,7 +79,7 @@ def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
     # A spreadsheet would run a label that begins like a formula, as the row "+ Dice loss only" of a paper does.
     cells[labels] = cells[labels].replace("^(?=[=+@-])", "'", regex=True)
     write_text(folder / "cells.csv", cells.to_csv(index=False, lineterminator="\n"))
-    write_json(folder / "report.json", {"made_from": results.files(folder)})
+    write_json(folder / "report.json", {"verdict": web.verdict(results), "made_from": results.files(folder)})
 
 
 def build(
@@ -266,16 +280,17 @@ def _listed(value: Any) -> str:
 
 
 def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
-    drawn, scores, declared = [], results.scores, results.study.compare["metrics"]
-    models = list(pd.unique(scores["model"]))
+    drawn, declared, names = [], results.study.compare["metrics"], results.names
+    scores, tests = (figures.called(table, names) for table in (results.scores, results.comparisons))
+    models = list(pd.unique(results.scores["model"]))
     for metric in (results.metrics[name] for name in declared):
         path = figures.boxplots(folder / f"boxplot_{metric.name}.png", scores, metric)
         drawn.append(Figure(f"figures/{path.name}", f"{metric.title} by region and model."))
-        pairs = results.comparisons[["model_a", "model_b"]].drop_duplicates()
-        if len(pairs) <= MOST_PAIRS and results.comparisons["difference"].notna().any():
-            path = figures.differences(folder / f"differences_{metric.name}.png", results.comparisons, metric)
-            drawn.append(Figure(f"figures/{path.name}", f"{metric.title}: paired differences with 95% intervals."))
-    asked = declared_pairs(results.compared_models, results.study.compare)
+        if 0 < ((tests["metric"] == metric.name) & tests["difference"].notna()).sum() <= MOST_ROWS:
+            path = figures.differences(folder / f"differences_{metric.name}.png", tests, metric)
+            drawn.append(Figure(f"figures/{path.name}", f"{metric.title}: {DIFFERENCES}"))
+    pairs = declared_pairs(results.compared_models, results.study.compare)
+    asked = [(names.get(a, a), names.get(b, b)) for a, b in pairs]
     if results.methods is not None and 0 < len(asked) <= MOST_PAIRS:
         metric = results.metrics[declared[0]]
         path = figures.training_sets(folder / f"training_sets_{metric.name}.png", scores, asked, metric)
@@ -288,7 +303,10 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
         caption = f"Mean ranks over patients by {metric.title}, as trained here, 1 the best; a bar joins models that "
         drawn.append(Figure(f"figures/{path.name}", caption + "Nemenyi's test does not tell apart within the region."))
     if (curves := results.kept("reliability")) is not None:
-        path = probabilities.reliability(folder / "reliability.png", curves, results.ensemble_of)
+        path = probabilities.reliability(
+            folder / "reliability.png", figures.called(curves, names),
+            {names.get(name, name): names.get(of, of) for name, of in results.ensemble_of.items()},
+        )  # fmt: skip
         caption = (
             "Reliability: share of voxels in the region by their probability, all cases together; bins of "
             f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
@@ -298,10 +316,10 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
     if sweeps and results.other_tests is not None:
         metric = results.metrics[declared[0]]
         path = folder / f"sweep_{metric.name}.png"
-        other_tests.sweep(path, results.other_tests, sweeps, metric)
+        other_tests.sweep(path, figures.called(results.other_tests, names), sweeps, metric)
         drawn.append(other_tests.figure_block(path, metric))
     if results.histories:
-        path = figures.training_curves(folder / "training_curves.png", results.histories, models)
+        path = figures.training_curves(folder / "training_curves.png", results.histories, models, names)
         caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run."
         drawn.append(Figure(f"figures/{path.name}", caption))
     return drawn
@@ -317,7 +335,7 @@ def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[F
         path = place / f"panels_{model.replace('/', '_')}.png"
         shown = [panel for panel in results.panels if panel.model == model]
         if shown:
-            figures.panels(path, shown, results.manifest.labels)
+            figures.panels(path, shown, results.manifest.labels, results.names.get(model, model))
         elif not path.exists():
             # Without the run folders, pictures that were drawn from them before stay in the report.
             continue
@@ -325,6 +343,19 @@ def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[F
         caption += " (by mean Dice over regions and seeds; the first seed's prediction is shown)."
         drawn.append(Figure(f"figures/{path.name}", caption))
     return drawn if public else []
+
+
+def _draw_cases(results: Results, folder: Path, private: Path | None) -> list[Figure]:
+    """Draw cases beside all models, where pictures may go; those drawn before stay where no run folder is here."""
+    public = results.manifest.pictures == "public"
+    place = folder / "figures" if public else private
+    if place is None:
+        return []
+    paths = [place / f"case_{number}.png" for number in range(1, len(results.views) + 1)]
+    for path, view in zip(paths, results.views, strict=True):
+        figures.case(path, view, results.manifest.labels, results.names)
+    shown = (paths or sorted(place.glob("case_*.png"))) if public else []
+    return [Figure(f"figures/{path.name}", f"{figures.described(path)}.") for path in shown]
 
 
 def beside_paper(results: Results, folder: Path, private: Path | None) -> tuple[list[Block], list[Block]]:

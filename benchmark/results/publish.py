@@ -14,8 +14,9 @@ from benchmark.base import project
 from benchmark.base.files import replacing, replacing_files, write_json, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.data.manifest import load_cases
+from benchmark.report.figures import FORMATS
 from benchmark.results import check as checking
-from benchmark.results import page
+from benchmark.results import page, web
 from benchmark.results.results import BETTER, GATHERED, OUTPUTS, Results
 from benchmark.scoring import score_table
 from benchmark.stats.compare import declared_pairs
@@ -23,34 +24,42 @@ from benchmark.studies import ensemble, provenance, store
 from benchmark.studies.study import Study
 
 
-def publish(study: Study) -> Path:
+def publish(study: Study, formats: Sequence[str] = ()) -> Path:
     """Gather what finished runs made, compare the models and write the report; return the path of ``report.md``.
 
-    Where this machine has no finished run of the study, the report is made anew from the tables in its folder.
+    Where this machine has no finished run of the study, the report is made anew from the tables in its folder. Its
+    figures are written in ``formats`` beside PNG, too, and in those that they were written in before.
 
     Raises:
-        InputError: if there is neither a finished run nor a table of scores.
+        InputError: if there is neither a finished run nor a table of scores, or for a format that is none.
     """
+    if unknown := set(formats) - set(FORMATS):
+        raise InputError(f"Figures cannot be written as {min(unknown)!r}: expected some of {', '.join(FORMATS)}.")
     done = Results(study).done
     if not done and not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
     with replacing_files(study.folder) as whole:
         if done:
             _gather(study, done, whole)
-        _write(Results(study, done=done, tables=whole if done else study.folder), whole)
+        _write(Results(study, done=done, tables=whole if done else study.folder), whole, formats)
+    web.write_index()
     return study.folder / "report.md"
 
 
-def _write(results: Results, whole: Path) -> None:
+def _write(results: Results, whole: Path, formats: Sequence[str]) -> None:
     """Write the tables that follow from the gathered ones, and the report, into a folder."""
+    before: set[str] = set()
     if (results.study.folder / "figures").is_dir():
         # Pictures that were drawn from run folders stay where these are gone.
         shutil.copytree(results.study.folder / "figures", whole / "figures")
+        before = {path.suffix.removeprefix(".") for path in (whole / "figures").iterdir()}
     for name in OUTPUTS:
         rows = getattr(results, name)
         # An empty file removes that of an earlier report.
         write_text(whole / f"{name}.csv", "" if rows is None else rows.to_csv(index=False))
-    page.write(results, whole, project.runs() / results.study.name / "figures")
+    # What was once asked for would else be left as it was, beside figures of other scores.
+    wanted = [name for name in FORMATS if name in (*formats, *before)]
+    page.write(results, whole, project.runs() / results.study.name / "figures", wanted)
 
 
 def check_pairs(study: Study) -> None:

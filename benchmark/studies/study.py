@@ -113,7 +113,8 @@ class Study(Record):
     test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` is a reason,
     besides those that the runs' records give, why no number here is a verdict on a paper. A ``study.json`` that
     ``extends`` another study takes from it each entry that it does not have. ``test_on`` names what trained networks
-    are tested on besides, which no comparison is made from. ``version`` is that of the file's format.
+    are tested on besides, which no comparison is made from. ``names`` maps models, as tables name them, to what figures
+    call them. ``version`` is that of the file's format.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
@@ -133,6 +134,7 @@ class Study(Record):
     check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(default_factory=dict)
     test_on: TestOn = Field(default_factory=lambda: TestOn())
     notes: tuple[str, ...] = ()
+    names: dict[str, Name] = Field(default_factory=dict)
     version: Literal[1] = 1
 
     @model_validator(mode="after")
