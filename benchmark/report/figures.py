@@ -446,6 +446,8 @@ def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None 
 @styled
 def case(path: Path, view: View, labels: Mapping[str, str], names: Mapping[str, str]) -> Path:
     """Draw one case: its image, its truth and the prediction of every model, which ``names`` may call otherwise."""
+    from matplotlib.patheffects import withStroke
+
     overlays = {"Image": None, "Truth": view.truth}
     for model, prediction in view.predictions.items():
         overlays[f"{names.get(model, model)}\nDice {view.dice[model]:.3f}"] = prediction
@@ -463,8 +465,9 @@ def case(path: Path, view: View, labels: Mapping[str, str], names: Mapping[str, 
         _show(axis, _painted(picture, None if overlay is None else overlay[box], palette))
         axis.set_title(heading, fontsize=8)
     if view.sides:
+        edge = [withStroke(linewidth=2, foreground="black")]
         for x, side in ((0.03, "R"), (0.92, "L")):
-            axes[0, 0].text(x, 0.5, side, transform=axes[0, 0].transAxes, color="white", fontsize=8)
+            axes[0, 0].text(x, 0.5, side, transform=axes[0, 0].transAxes, color="white", fontsize=8, path_effects=edge)
     figure.suptitle(view.caption, fontsize=8)
     figure.legend(handles=_label_keys(palette, labels), loc="outside lower center", ncols=4, fontsize=7)
     return save(figure, path, about=view.caption)

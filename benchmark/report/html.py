@@ -200,7 +200,8 @@ def inline_svg(text: str, name: str, label: str) -> str:
     text = re.sub(r'xlink:href="#([^"]+)', lambda found: f'href="#{short[found[1]]}', text)
     text = re.sub(r"url\(#([^)]+)", lambda found: f"url(#{short[found[1]]}", text)
     text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
-    text = re.sub(r"(\d\d\.\d)\d+|(\d\.\d\d)\d+", lambda found: found[1] or found[2], text)
+    # Of coordinates only: what is between tags is printed.
+    text = re.sub("<[^>]*>", lambda tag: re.sub(r"(\d\d\.\d|\d\.\d\d)\d+", r"\1", tag[0]), text)
     text = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", text))
     rules, text = _with_classes(text, name)
     head, _, body = text.partition(">")

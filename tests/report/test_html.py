@@ -62,9 +62,11 @@ def test_a_figure_is_a_drawing_else_a_picture_and_a_link_where_the_page_would_be
     shown = page(tmp_path, [Figure("a.png", "A figure.")])
     assert 'src="data:image/webp;base64,' in to_html(shown) and 'alt="A figure."' in to_html(shown)
     assert '<a href="a.png">Left out to keep the page small' in to_html(shown, largest=0)
-    (tmp_path / "a.svg").write_text('<svg width="9pt" viewBox="0 0 9 9"><g id="g"><path d="M 1.23456 2"/></g></svg>')
+    shape = '<g id="g"><path d="M 1.23456 2"/><text>+0.002 <tspan>p 0.12345</tspan></text></g>'
+    (tmp_path / "a.svg").write_text(f'<svg width="9pt" viewBox="0 0 9 9">{shape}</svg>')
     text = to_html(shown)
     assert 'aria-label="A figure." width="9pt"' in text and 'd="M 1.23 2"' in text and "<img" not in text
+    assert "+0.002 <tspan>p 0.12345<" in text
 
 
 def test_ids_and_styles_of_two_drawings_do_not_meet():
