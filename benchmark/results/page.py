@@ -119,9 +119,14 @@ def build(
         "No mask of this study was empty or full, and no prediction missing."
     )
     blocks += [*_marked(results, of_scores), Heading("Empty masks and missing predictions"), rules]
-    pictures: list[Block] = [Heading("Figures"), *drawn] if drawn else []
+    pictures: list[Block] = [Heading("Figures"), *_names(results), *drawn] if drawn else []
     blocks += _marked(results, [known, *pictures])
     return say_once([*blocks, *_provenance(results)])
+
+
+def _names(results: Results) -> list[Block]:
+    said = ", ".join(f"{shown} is {name}" for name, shown in results.names.items())
+    return [Text(f"Names in figures: {said}.")] * bool(said)
 
 
 def _marked(results: Results, blocks: Sequence[Block]) -> list[Block]:
@@ -302,16 +307,7 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
         figures.critical_differences(path, scores, metric, alpha)
         caption = f"Mean ranks over patients by {metric.title}, as trained here, 1 the best; a bar joins models that "
         drawn.append(Figure(f"figures/{path.name}", caption + "Nemenyi's test does not tell apart within the region."))
-    if (curves := results.kept("reliability")) is not None:
-        path = probabilities.reliability(
-            folder / "reliability.png", figures.called(curves, names),
-            {names.get(name, name): names.get(of, of) for name, of in results.ensemble_of.items()},
-        )  # fmt: skip
-        caption = (
-            "Reliability: share of voxels in the region by their probability, all cases together; bins of "
-            f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
-        )
-        drawn.append(Figure(f"figures/{path.name}", caption))
+    drawn += _draw_reliability(results, folder)
     sweeps = [test for test in results.study.other_tests if test.corruption and test.name in results.other_scores]
     if sweeps and results.other_tests is not None:
         metric = results.metrics[declared[0]]
@@ -323,6 +319,19 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
         caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run."
         drawn.append(Figure(f"figures/{path.name}", caption))
     return drawn
+
+
+def _draw_reliability(results: Results, folder: Path) -> list[Figure]:
+    curves, names = results.kept("reliability"), results.names
+    if curves is None:
+        return []
+    joined = {names.get(name, name): names.get(of, of) for name, of in results.ensemble_of.items()}
+    path = probabilities.reliability(folder / "reliability.png", figures.called(curves, names), joined)
+    caption = (
+        "Reliability: share of voxels in the region by their probability, all cases together; bins of "
+        f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
+    )
+    return [Figure(f"figures/{path.name}", caption)]
 
 
 def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[Figure]:

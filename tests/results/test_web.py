@@ -92,6 +92,7 @@ def test_what_is_secondary_is_folded_and_numbers_lead_to_explanations(page):
 def test_figures_call_models_by_the_names_that_the_study_gives_them(page):
     drawings = "".join(re.findall("<svg.*?</svg>", page, re.DOTALL))
     assert ">U-Net<" in drawings and ">unet<" not in drawings and ">resunet_tversky<" in drawings
+    assert "Names in figures: U-Net is unet, LA-ResUNet is la_resunet." in page
 
 
 @pytest.mark.parametrize(
