@@ -20,6 +20,8 @@ from benchmark.cli import data as cli_data
 from benchmark.cli import predictions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from benchmark.studies.study import Study
 
 app = typer.Typer(
@@ -249,11 +251,14 @@ def report(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a report that has runs which are not finished here.")
     ] = False,
+    figures: Annotated[
+        str, typer.Option(metavar="FORMAT,...", help="Write figures as svg or pdf too, beside the PNG files.")
+    ] = "",
 ) -> None:
-    """Write a study's tables, report.md, appendix.md, report.tex and figures from its finished runs."""
+    """Write a study's tables, report.html, report.md, appendix.md, report.tex and figures from its finished runs."""
     from benchmark.studies import study
 
-    _report(study.load(name), replace)
+    _report(study.load(name), replace, [part.strip() for part in figures.split(",") if part.strip()])
 
 
 @app.command()
@@ -436,10 +441,11 @@ def implied(
     print(relations.summary(findings))
 
 
-def _report(declared: Study, replace: bool = False) -> None:
+def _report(declared: Study, replace: bool = False, formats: Sequence[str] = ()) -> None:
     from benchmark.results import publish
 
-    print(f"Report: {publish.publish(declared, replace)}")
+    path = publish.publish(declared, replace, formats)
+    print(f"Report: {path}\nIn a browser: {path.with_suffix('.html')}")
 
 
 def _show_code(name: str) -> None:

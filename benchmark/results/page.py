@@ -32,6 +32,7 @@ from benchmark.report.document import (
 from benchmark.report.failures import failure_blocks
 from benchmark.report.latex import to_latex
 from benchmark.report.splits import split_blocks
+from benchmark.results import web
 from benchmark.results.opening import EVERYONE, SETTINGS, cautions, deviations, findings, plateaus
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
@@ -42,7 +43,10 @@ from benchmark.stats.patients import summarise
 from benchmark.studies.study import Study
 
 IN_SHORT = frozenset(
-    ("Read this first", "Result in short", "Data and runs", "Comparison", "Declared comparisons", "Figures")
+    (
+        *("Read this first", "Result in short", "Data and runs", "Data and models"),
+        *("Comparison", "Declared comparisons", "Figures"),
+    )
 )
 """Sections of every report; all that it has besides these and those on a paper stand in the appendix."""
 OF_PAPER = frozenset(
@@ -66,18 +70,31 @@ ANY_TRAINING = (
 )
 """What stands for ``evidence.SAMPLED_SETS`` where nothing was trained here."""
 MOST_PAIRS = 40
-"""Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
+"""Pairs of models from which on those of single runs are not drawn: nobody reads such a figure."""
+MOST_ROWS = 80
+"""Comparisons by one metric from which on they are not drawn; the table has them all."""
+DIFFERENCES = (
+    "declared paired differences, each with its own 95% interval, which is not corrected, and beside it p after Holm's "
+    "correction."
+)
 
 
-def write(results: Results, folder: Path, private_figures: Path | None = None) -> Path:
-    """Write figures, what ``record`` writes, report.tex, report.md and appendix.md; return the path of report.md.
+def write(results: Results, folder: Path, private_figures: Path | None = None, formats: Sequence[str] = ()) -> Path:
+    """Write figures, what ``record`` writes, report.tex, report.html, appendix.md and report.md; return its path.
 
     Where the manifest does not allow pictures of scans to be published, panels go to ``private_figures``, outside the
-    report, or are not drawn at all.
+    report, or are not drawn at all. ``formats`` are those of ``figures.FORMATS`` that figures are written in too.
     """
-    drawn = _draw_numbers(results, folder / "figures") + _draw_panels(results, folder, private_figures)
-    blocks = build(results, drawn, *beside_paper(results, folder, private_figures))
+    with figures.also(formats):
+        drawn = _draw_panels(results, folder, private_figures) + _draw_cases(results, folder, private_figures)
+    # The page for a browser holds drawings; they stay as files only where these are wanted.
+    with figures.also(list(dict.fromkeys(["svg", *formats]))):
+        drawn = _draw_numbers(results, folder / "figures") + drawn
+        blocks = build(results, drawn, *beside_paper(results, folder, private_figures))
     record(results, blocks, folder)
+    web.write(results, blocks, folder, private_figures)
+    for path in (folder / "figures").glob("*.svg") if "svg" not in formats else ():
+        path.unlink()
     write_text(folder / "report.tex", to_latex(blocks))
     for name, text in to_pages(blocks).items():
         write_text(folder / name, text)
@@ -90,7 +107,7 @@ def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
     # A spreadsheet would run a label that begins like a formula, as the row "+ Dice loss only" of a paper does.
     cells[labels] = cells[labels].replace("^(?=[=+@-])", "'", regex=True)
     write_text(folder / "cells.csv", cells.to_csv(index=False, lineterminator="\n"))
-    write_json(folder / "report.json", {"made_from": results.files(folder)})
+    write_json(folder / "report.json", {"verdict": web.verdict(results), "made_from": results.files(folder)})
 
 
 def build(
@@ -129,7 +146,7 @@ def build(
         "No mask of this study was empty or full, and no prediction missing."
     )
     blocks += [*_marked(results, of_scores), Heading("Empty masks and missing predictions"), rules]
-    blocks += [*_marked(results, [known, *_pictures(drawn)]), *_provenance(results)]
+    blocks += [*_marked(results, [known, *_pictures(results, drawn)]), *_provenance(results)]
     blocks = say_once(_of_predictions(results, blocks))
     return in_order(_placed(blocks, OF_PAPER if results.paper else IN_SHORT))
 
@@ -142,11 +159,11 @@ def _placed(blocks: Sequence[Block], short: Collection[str]) -> list[Block]:
     ]
 
 
-def _pictures(drawn: Sequence[Figure]) -> list[Block]:
+def _pictures(results: Results, drawn: Sequence[Figure]) -> list[Block]:
     found: list[Block] = []
     for title, first in (("Figures", True), ("Further figures", False)):
         own = [one for one in drawn if Path(one.path).name.startswith(FIRST_FIGURES) == first]
-        found += [Heading(title), *own] if own else []
+        found += [Heading(title), *(_names(results) if first else []), *own] if own else []
     return found
 
 
@@ -177,6 +194,11 @@ def _of_predictions(results: Results, blocks: Sequence[Block]) -> list[Block]:
                 block = replace(block, caption=reword(block.caption))
         found.append(block)
     return found
+
+
+def _names(results: Results) -> list[Block]:
+    said = ", ".join(f"{shown} is {name}" for name, shown in results.names.items())
+    return [Text(f"Names in figures: {said}.")] * bool(said)
 
 
 def _marked(results: Results, blocks: Sequence[Block]) -> list[Block]:
@@ -358,16 +380,17 @@ def _listed(value: Any) -> str:
 
 
 def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
-    drawn, scores, declared = [], results.scores, results.study.compare["metrics"]
-    models = list(pd.unique(scores["model"]))
+    drawn, declared, names = [], results.study.compare["metrics"], results.names
+    scores, tests = (figures.called(table, names) for table in (results.scores, results.comparisons))
+    models = list(pd.unique(results.scores["model"]))
     for metric in (results.metrics[name] for name in declared):
         path = figures.boxplots(folder / f"boxplot_{metric.name}.png", scores, metric)
         drawn.append(Figure(f"figures/{path.name}", f"{metric.title} by region and model."))
-        pairs = results.comparisons[["model_a", "model_b"]].drop_duplicates()
-        if len(pairs) <= MOST_PAIRS and results.comparisons["difference"].notna().any():
-            path = figures.differences(folder / f"differences_{metric.name}.png", results.comparisons, metric)
-            drawn.append(Figure(f"figures/{path.name}", f"{metric.title}: paired differences with 95% intervals."))
-    asked = declared_pairs(results.compared_models, results.study.compare)
+        if 0 < ((tests["metric"] == metric.name) & tests["difference"].notna()).sum() <= MOST_ROWS:
+            path = figures.differences(folder / f"differences_{metric.name}.png", tests, metric)
+            drawn.append(Figure(f"figures/{path.name}", f"{metric.title}: {DIFFERENCES}"))
+    pairs = declared_pairs(results.compared_models, results.study.compare)
+    asked = [(names.get(a, a), names.get(b, b)) for a, b in pairs]
     if results.methods is not None and 0 < len(asked) <= MOST_PAIRS:
         metric = results.metrics[declared[0]]
         path = figures.training_sets(folder / f"training_sets_{metric.name}.png", scores, asked, metric)
@@ -379,24 +402,31 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
         figures.critical_differences(path, scores, metric, alpha)
         caption = f"Mean ranks over patients by {metric.title}, as trained here, 1 the best; a bar joins models that "
         drawn.append(Figure(f"figures/{path.name}", caption + "Nemenyi's test does not tell apart within the region."))
-    if (curves := results.kept("reliability")) is not None:
-        path = probabilities.reliability(folder / "reliability.png", curves, results.ensemble_of)
-        caption = (
-            "Reliability: share of voxels in the region by their probability, all tested cases together; bins of "
-            f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
-        )
-        drawn.append(Figure(f"figures/{path.name}", caption))
+    drawn += _draw_reliability(results, folder)
     sweeps = [test for test in results.study.other_tests if test.corruption and test.name in results.other_scores]
     if sweeps and results.other_tests is not None:
         metric = results.metrics[declared[0]]
         path = folder / f"sweep_{metric.name}.png"
-        other_tests.sweep(path, results.other_tests, sweeps, metric)
+        other_tests.sweep(path, figures.called(results.other_tests, names), sweeps, metric)
         drawn.append(other_tests.figure_block(path, metric))
     if results.histories:
-        path = figures.training_curves(folder / "training_curves.png", results.histories, models)
+        path = figures.training_curves(folder / "training_curves.png", results.histories, models, names)
         caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run."
         drawn.append(Figure(f"figures/{path.name}", caption))
     return drawn
+
+
+def _draw_reliability(results: Results, folder: Path) -> list[Figure]:
+    curves, names = results.kept("reliability"), results.names
+    if curves is None:
+        return []
+    joined = {names.get(name, name): names.get(of, of) for name, of in results.ensemble_of.items()}
+    path = probabilities.reliability(folder / "reliability.png", figures.called(curves, names), joined)
+    caption = (
+        "Reliability: share of voxels in the region by their probability, all cases together; bins of "
+        f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
+    )
+    return [Figure(f"figures/{path.name}", caption)]
 
 
 def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[Figure]:
@@ -409,7 +439,7 @@ def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[F
         path = place / f"panels_{model.replace('/', '_')}.png"
         shown = [panel for panel in results.panels if panel.model == model]
         if shown:
-            figures.panels(path, shown, results.manifest.labels)
+            figures.panels(path, shown, results.manifest.labels, results.names.get(model, model))
         elif not path.exists():
             # Without the run folders, pictures that were drawn from them before stay in the report.
             continue
@@ -417,6 +447,19 @@ def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[F
         caption += " (by mean Dice over regions and seeds; the first seed's prediction is shown)."
         drawn.append(Figure(f"figures/{path.name}", caption))
     return drawn if public else []
+
+
+def _draw_cases(results: Results, folder: Path, private: Path | None) -> list[Figure]:
+    """Draw cases beside all models, where pictures may go; those drawn before stay where no run folder is here."""
+    public = results.manifest.pictures == "public"
+    place = folder / "figures" if public else private
+    if place is None:
+        return []
+    paths = [place / f"case_{number}.png" for number in range(1, len(results.views) + 1)]
+    for path, view in zip(paths, results.views, strict=True):
+        figures.case(path, view, results.manifest.labels, results.names)
+    shown = (paths or sorted(place.glob("case_*.png"))) if public else []
+    return [Figure(f"figures/{path.name}", f"{figures.described(path)}.") for path in shown]
 
 
 def beside_paper(results: Results, folder: Path, private: Path | None) -> tuple[list[Block], list[Block]]:

@@ -14,8 +14,9 @@ from benchmark.base import project
 from benchmark.base.files import replacing, replacing_files, write_json, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.data.manifest import load_cases
+from benchmark.report.figures import FORMATS
 from benchmark.results import check as checking
-from benchmark.results import page
+from benchmark.results import page, web
 from benchmark.results.results import BETTER, GATHERED, OUTPUTS, Results
 from benchmark.scoring import score_table
 from benchmark.stats.compare import declared_pairs
@@ -23,19 +24,22 @@ from benchmark.studies import ensemble, provenance, store
 from benchmark.studies.study import Study
 
 
-def publish(study: Study, replace: bool = False) -> Path:
+def publish(study: Study, replace: bool = False, formats: Sequence[str] = ()) -> Path:
     """Gather what finished runs made, compare the models and write the report; return the path of ``report.md``.
 
     Where this machine has no finished run of the study, the report is made anew from the tables in its folder. Where
     that report has runs that are not finished here, as after a trial of a few, it stays as it is, and that of the runs
-    here goes to ``runs/<study>/partial``, unless ``replace`` asks for its place.
+    here goes to ``runs/<study>/partial``, unless ``replace`` asks for its place. Figures are
+    written in ``formats`` beside PNG, too, and in those that they were written in before.
 
     Raises:
-        InputError: if there is neither a finished run nor a table of scores.
+        InputError: if there is neither a finished run nor a table of scores, or for a format that is none.
     """
+    if unknown := set(formats) - set(FORMATS):
+        raise InputError(f"Figures cannot be written as {min(unknown)!r}: expected some of {', '.join(FORMATS)}.")
     if not study.models:
         with replacing_files(study.folder) as whole:
-            write(Results(study), whole, study.folder)
+            write(Results(study), whole, study.folder, formats)
         return study.folder / "report.md"
     done = Results(study).done
     if not done and not (study.folder / "scores.csv").exists():
@@ -45,9 +49,10 @@ def publish(study: Study, replace: bool = False) -> Path:
     with replacing_files(folder) as whole:
         if done:
             _gather(study, done, whole, folder)
-        write(Results(study, done=done, tables=whole if done else study.folder), whole, folder)
+        write(Results(study, done=done, tables=whole if done else study.folder), whole, folder, formats)
     if lost:
         _say_lost(study, len(lost), len(done), replace)
+    web.write_index()
     return folder / "report.md"
 
 
@@ -72,16 +77,20 @@ def _say_lost(study: Study, lost: int, done: int, replace: bool) -> None:
     print(said, file=sys.stderr)
 
 
-def write(results: Results, whole: Path, folder: Path) -> None:
+def write(results: Results, whole: Path, folder: Path, formats: Sequence[str] = ()) -> None:
     """Write the tables that follow from the gathered ones, and the report, into ``whole``, which goes to ``folder``."""
+    before: set[str] = set()
     if results.trains and (folder / "figures").is_dir():
         # Pictures that were drawn from run folders stay where these are gone.
         shutil.copytree(folder / "figures", whole / "figures")
+        before = {path.suffix.removeprefix(".") for path in (whole / "figures").iterdir()}
     for name in OUTPUTS:
         rows = getattr(results, name)
         # An empty file removes that of an earlier report.
         write_text(whole / f"{name}.csv", "" if rows is None else rows.to_csv(index=False))
-    page.write(results, whole, project.runs() / results.study.name / "figures" if results.trains else None)
+    # What was once asked for would else be left as it was, beside figures of other scores.
+    wanted = [name for name in FORMATS if name in (*formats, *before)]
+    page.write(results, whole, project.runs() / results.study.name / "figures" if results.trains else None, wanted)
 
 
 def check_pairs(study: Study) -> None:

@@ -28,12 +28,12 @@ from benchmark.report import evidence
 from benchmark.report.costs import costs
 from benchmark.report.document import CELL_COLUMNS
 from benchmark.report.failures import Failures
-from benchmark.report.figures import Panel
+from benchmark.report.figures import Panel, View
 from benchmark.report.tables import Metrics, in_unit
 from benchmark.results.failures import find_failures
 from benchmark.results.made import made
 from benchmark.results.other_tests import cautions
-from benchmark.results.panels import panels
+from benchmark.results.panels import panels, views
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, EVERY, LESION_COUNTS, METRICS, ON_REQUEST
@@ -132,6 +132,22 @@ class Results:
         named = [] if pairs == "all" else [name for pair in pairs for name in pair]
         possible = [ensemble.name_of(run) for run in self.runs if run.model in self.segmenters]
         return [*self.segmenters, *self.external, *(name for name in dict.fromkeys(possible) if name in named)]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What figures call each model that has another name there than in tables.
+
+        Raises:
+            InputError: for a name of no model here, or where two models would be called the same.
+        """
+        path, names = self.study.folder / "study.json", self.study.names
+        known = dict.fromkeys([*self.models, *self.external, *self.ensembles])
+        for name in set(names) - set(known):
+            raise InputError(f"{path}: names: expected models of the study, {', '.join(known)}; found {name!r}.")
+        shown = [names.get(name, name) for name in known]
+        for name in {name for name in shown if shown.count(name) > 1}:
+            raise InputError(f"{path}: names: expected a name of its own for each model, found {name!r} twice.")
+        return names
 
     @cached_property
     def cases(self) -> CaseList:
@@ -563,6 +579,11 @@ class Results:
     def panels(self) -> list[Panel]:
         """The best, median and worst case of each segmenter, as far as their run folders are here."""
         return panels([run for run in self.done if run.model in self.segmenters], self.cases, self.every)
+
+    @cached_property
+    def views(self) -> list[View]:
+        """Cases from best to worst, each beside all segmenters, as far as their run folders are here."""
+        return views([run for run in self.done if run.model in self.segmenters], self.cases, self.every)
 
     @cached_property
     def published(self) -> printed.Published | None:

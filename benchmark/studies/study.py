@@ -187,6 +187,9 @@ class Study(Record):
         description="What a reader must know to trust the numbers: changes after scores were seen, trials, errors. "
         "Each is printed at the head of the report.",
     )
+    names: dict[str, Name] = Field(
+        default_factory=dict, description='What figures call models, by their names in tables: `{"unet": "U-Net"}`.'
+    )
     version: Literal[1] = Field(default=1, description="Of the file's format.")
     _place: Path | None = PrivateAttr(None)
 

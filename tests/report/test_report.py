@@ -224,7 +224,7 @@ def test_overlay_shows_labels_and_leaves_the_image_elsewhere():
     assert painted[0, 0].tolist() == [0.5, 0.5, 0.5]
     assert painted[30, 35].tolist() == pytest.approx([0.225 + 0.55, 0.225, 0.225])
     assert painted[30, 45].tolist() == pytest.approx([0.225, 0.225, 0.225 + 0.55])
-    assert _brain_box(one) == (slice(2, 59), slice(2, 59))
+    assert _brain_box(one.image, one.truth, one.prediction) == (slice(2, 59), slice(2, 59))
 
 
 def test_headline_is_a_small_table_with_bold_and_source():

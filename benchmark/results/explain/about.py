@@ -14,10 +14,11 @@ from benchmark.results.results import Results
 from benchmark.studies import provenance, store
 
 
-class _Report(Record):
-    """A ``report.json``: the hash of each file that the report is made from."""
+class ReportRecord(Record):
+    """A ``report.json``: the hash of each file that the report is made from, and what it says in short."""
 
     made_from: dict[str, str]
+    verdict: tuple[str, ...] = ()
 
 
 def about(
@@ -91,7 +92,7 @@ def _warnings(results: Results) -> list[str]:
     path, again = results.study.folder / "report.json", f"run `benchmark report {results.study.argument}`"
     if not path.exists():
         return [f"{path} does not exist: {again} to see where its report prints a number."]
-    made = declared.read(path, _Report, "the files that a report is made from").made_from
+    made = declared.read(path, ReportRecord, "the files that a report is made from").made_from
     now = results.files()
     other = sorted(file for file in {*made, *now} if made.get(file) != now.get(file))
     return [f"The report was made from other files than are there now ({', '.join(other)}): {again}."] if other else []

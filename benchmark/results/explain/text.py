@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -48,6 +49,27 @@ def show(found: Explanation | Derived) -> None:
         _say(console, f"The report sets it beside {', '.join(found.beside)}: follow that by --against.")
     if found.paired:
         _paired(console, found.paired, unit, declared=isinstance(found, Explanation))
+
+
+def sentences(found: Explanation) -> list[str]:
+    """Say of a mean how it was made and which rules, outliers and cases are in it, without places on this machine."""
+    patients = [
+        replace(patient, cases=[replace(case, predictions=[]) for case in patient.cases]) for patient in found.patients
+    ]
+    return [_result(found), *_rules(replace(found, patients=patients))]
+
+
+def driving(pair: Paired, unit: str) -> list[str]:
+    """Say of a paired difference its mean, and which patients drive it."""
+    mean, low, high = (_cell(value, unit, sign=True) for value in (pair.difference, pair.ci_low, pair.ci_high))
+    turned = "No single patient changes the sign when left out."
+    if pair.deciding:
+        turned = f"The sign changes when one of these is left out: {', '.join(pair.deciding)}."
+    return [
+        f"A - B, {pair.model_a} less {pair.model_b}: mean {mean}, 95% bootstrap interval over these patients {low} to "
+        f"{high}.",
+        f"Patients that change that mean most when left out: {', '.join(pair.driving) or 'none'}. {turned}",
+    ]
 
 
 def _say(console: Console, *sentences: str) -> None:
@@ -147,16 +169,7 @@ def _paired(console: Console, pair: Paired, unit: str, declared: bool) -> None:
     names = ("patient", pair.model_a, pair.model_b, "A - B", "mean without", "change")
     rows = [dict(zip(names, row.values(), strict=True)) for row in pair.patients]
     _table(console, rows, unit, signed=names[3:])
-    mean, low, high = (_cell(value, unit, sign=True) for value in (pair.difference, pair.ci_low, pair.ci_high))
-    turned = "No single patient changes the sign when left out."
-    if pair.deciding:
-        turned = f"The sign changes when one of these is left out: {', '.join(pair.deciding)}."
-    _say(
-        console,
-        f"A - B, {pair.model_a} less {pair.model_b}: mean {mean}, 95% bootstrap interval over these patients {low} to "
-        f"{high}.",
-        f"Patients that change that mean most when left out: {', '.join(pair.driving) or 'none'}. {turned}",
-    )
+    _say(console, *driving(pair, unit))
     if pair.row is None and declared:
         _say(console, "This pair and metric were not declared for comparison, so they were not tested.")
     tables = {"comparisons.csv": pair.row, "methods.csv": pair.methods, "sensitivity.csv": pair.sensitivity}
