@@ -119,7 +119,7 @@ def compare(
     if len(found.comparisons):
         shown = found.comparisons["significant"].sum()
         print(f"{shown} of {len(found.comparisons)} comparisons show a difference.")
-    print(f"Report: {found.folder / 'report.md'}")
+    print(f"Report: {found.folder / 'report.md'}\nIn a browser: {found.folder / 'report.html'}")
 
 
 def _missing(missing: str | None, only_predicted: bool) -> Missing:

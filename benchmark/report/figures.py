@@ -260,8 +260,8 @@ def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
         axis.set_xticks(range(len(own)), own)
         axis.grid(visible=False, axis="x")
         _value_axis(axis, values.to_numpy(), metric)
-    count = table["patient_id"].nunique()
-    axes[0, 0].set_title(f"{count} patients; a point is a patient, averaged over seeds", loc="left", color="#555555")
+    count, seeds = table["patient_id"].nunique(), ", averaged over seeds" * (table["seed"].nunique() > 1)
+    axes[0, 0].set_title(f"{count} patients; a point is a patient{seeds}", loc="left", color="#555555")
     columns = min(len(models), max(2, len(rows[0]) + 1, int(across / 2)))
     one = {tuple: HandlerTuple(ndivide=1)}
     figure.legend(handles, models, loc="outside lower center", ncols=columns, handler_map=one, handleheight=1.2)

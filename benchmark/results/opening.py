@@ -291,7 +291,8 @@ def _beaten(results: Results, best: str, region: str) -> str:
     ]
     said, rest = "", len(tested) - len(names)
     if names:
-        shown = "Shown" if study.compare["test"] == TWO_LEVEL else "As trained here, shown"
+        as_it_is = "As trained here" if results.trains else "As they are"
+        shown = "Shown" if study.compare["test"] == TWO_LEVEL else f"{as_it_is}, shown"
         said += f" {shown} to be better than {', '.join(names)}."
     if rest and names:
         said += f" Not shown to be better than {rest} of the {len(tested)} models compared."

@@ -240,7 +240,7 @@ def _runs(results: Results) -> list[Block]:
         f"{declared}, {test}, alpha {compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
         f"{compare['metrics'][0]} is the primary metric.",
     ]
-    return [Heading("Data and runs"), Bullets(items)]
+    return [Heading("Data and runs" if results.trains else "Data and models"), Bullets(items)]
 
 
 def _settings(results: Results) -> list[Block]:
