@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,12 @@ def gather(done: Sequence[Run], scores: pd.DataFrame, cases: CaseList) -> pd.Dat
     keys = ["bundle", "variant", "fold", "seed"]
     counted = scores.reindex(columns=[*keys, "case_id", "region", "lesion_tp", "lesion_fn"])
     by_run = dict(iter(counted[counted["lesion_tp"].notna()].groupby(keys, sort=False)))
-    volumes = {
-        run: by_run[key] for run in done if (key := (run.bundle, run.variant, run.fold, run.seed)) in by_run
+    runs = [
+        (run, by_run[key]) for run in done if (key := (run.bundle, run.variant, run.fold, run.seed)) in by_run
         and store.read_record(store.folder(run)).identity["fold"].get("by") != "slice"
-    }  # fmt: skip
-    _make_missing(
-        {run: list(pd.unique(own["case_id"])) for run, own in volumes.items() if not _path(run).exists()}, cases
-    )
-    tables = [_checked(_path(run), own) for run, own in volumes.items() if _path(run).exists()]
+    ]  # fmt: skip
+    _make_missing([(run, list(pd.unique(own["case_id"]))) for run, own in runs if not _path(run).exists()], cases)
+    tables = [_checked(_path(run), own) for run, own in runs if _path(run).exists()]
     return lesion_table.means(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
 
 
@@ -58,34 +57,33 @@ def _checked(path: Path, scores: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _make_missing(tested: Mapping[Run, Sequence[str]], cases: CaseList) -> None:
-    """Make the tables of runs, given with the ids of the cases that they tested."""
-    if not tested:
+def _make_missing(tested: Sequence[tuple[Run, Sequence[str]]], listed: CaseList) -> None:
+    """Make the tables of runs, given with the ids of the cases that they tested, where all that takes is here."""
+    possible = [(run, cases) for run, ids in tested if (cases := _cases(run, ids, listed))]
+    if not possible:
         return
     with reporting("single lesions of") as progress:
-        for done, (run, ids) in enumerate(tested.items(), start=1):
-            _make(run, _path(run), ids, cases)
-            progress(done, len(tested), run.id)
+        for done, (run, cases) in enumerate(possible, start=1):
+            store.check_predictions(store.folder(run))
+            of_cases = parallel(partial(_lesions, run, cases, listed), [case.case for case in cases.values()], None)
+            write_text(_path(run), lesion_table.as_text([row for rows in of_cases for row in rows]))
+            progress(done, len(possible), run.id)
 
 
-def _make(run: Run, path: Path, ids: Sequence[str], listed: CaseList) -> None:
-    """Write the table of a run from its predictions, where these and the prepared cases are here."""
-    cases = {case.case_id: stored_case(case, listed) for case in listed.cases if case.case_id in ids}
-    predictions = {case: path.parent / "predictions" / f"{case}.nii.gz" for case in ids}
-    here = all(case.folder.is_dir() for case in cases.values()) and all(one.exists() for one in predictions.values())
-    if len(cases) < len(ids) or not here:
-        return
-    store.check_predictions(path.parent)
-
-    def lesions(case: Case) -> list[dict[str, Any]]:
-        return list(_lesions(run, cases[case.case_id], predictions[case.case_id], listed))
-
-    of_cases = parallel(lesions, [case.case for case in cases.values()], None)
-    write_text(path, lesion_table.as_text([row for rows in of_cases for row in rows]))
+def _cases(run: Run, ids: Sequence[str], listed: CaseList) -> dict[str, PreparedCase]:
+    """The cases that a run tested, in the order of their ids; none where one or its prediction is not here."""
+    there = {case.case_id: stored_case(case, listed) for case in listed.cases}
+    cases = {name: there[name] for name in ids if name in there}
+    here = all(case.folder.is_dir() and _prediction(run, name).exists() for name, case in cases.items())
+    return cases if here and len(cases) == len(ids) else {}
 
 
-def _lesions(run: Run, case: PreparedCase, prediction: Path, listed: CaseList) -> Iterator[dict[str, Any]]:
-    labels, regions = read_volume(prediction)[0], listed.manifest.regions
-    for region, pair in mask_pairs(case.original_label(), labels, case.spacing, regions):
-        for row in lesion_table.rows(region, pair):
-            yield {**store.whose(run, case.case), **row}
+def _prediction(run: Run, case: str) -> Path:
+    return store.folder(run) / "predictions" / f"{case}.nii.gz"
+
+
+def _lesions(run: Run, cases: Mapping[str, PreparedCase], listed: CaseList, case: Case) -> list[dict[str, Any]]:
+    prepared, labels = cases[case.case_id], read_volume(_prediction(run, case.case_id))[0]
+    pairs = mask_pairs(prepared.original_label(), labels, prepared.spacing, listed.manifest.regions)
+    whose = store.whose(run, case)
+    return [{**whose, **row} for region, pair in pairs for row in lesion_table.rows(region, pair)]
