@@ -168,7 +168,8 @@ def _lesion_table(found: Failures) -> Table:
         "new patients, in which a patient's lesions are not independent (Wilson's, by a cluster-robust variance). The "
         "rule is that of the lesion-wise scores: a lesion is found if a predicted component of any size touches it "
         f"once it is dilated by {DILATIONS} voxels, and one of up to {SMALLEST_LESION / 1000:g} {found.lesion_unit} "
-        "does not count. All models and the Dice of lesions are in recall.csv."
+        "does not count, unless the set's manifest has other numbers. All models and the Dice of lesions are in "
+        "recall.csv."
     )
     if found.lacking:
         note += f" Without a whole table of single lesions (lesions.csv): {', '.join(found.lacking)}."

@@ -84,6 +84,7 @@ def _prediction(run: Run, case: str) -> Path:
 
 def _lesions(run: Run, cases: Mapping[str, PreparedCase], listed: CaseList, case: Case) -> list[dict[str, Any]]:
     prepared, labels = cases[case.case_id], read_volume(_prediction(run, case.case_id))[0]
-    pairs = mask_pairs(prepared.original_label(), labels, prepared.spacing, listed.manifest.regions)
+    manifest = listed.manifest
+    pairs = mask_pairs(prepared.original_label(), labels, prepared.spacing, manifest.regions, manifest.lesions)
     whose = store.whose(run, case)
     return [{**whose, **row} for region, pair in pairs for row in lesion_table.rows(region, pair)]
