@@ -18,9 +18,9 @@ from benchmark.report.figures import FORMATS
 from benchmark.results import check as checking
 from benchmark.results import page, web
 from benchmark.results.results import BETTER, GATHERED, OUTPUTS, Results
-from benchmark.scoring import score_table
+from benchmark.scoring import lesion_table, score_table
 from benchmark.stats.compare import declared_pairs
-from benchmark.studies import ensemble, provenance, store
+from benchmark.studies import ensemble, lesions, provenance, store
 from benchmark.studies.study import Study
 
 
@@ -151,14 +151,17 @@ def _gather(study: Study, done: Sequence[Run], whole: Path, folder: Path) -> Non
     there = [path.name for path in folder.glob("scores.*.csv")]
     for name in dict.fromkeys([*GATHERED, *others, *there]) if folder == study.folder else ():
         _supersede(study, folder / name)
-    score_table.write(whole / "scores.csv", store.collect(done))
+    collected, listed = store.collect(done), load_cases(study.data)
+    score_table.write(whole / "scores.csv", collected)
+    single = lesions.gather(done, collected, listed)
+    write_text(whole / lesion_table.NAME, lesion_table.as_text(single, lesion_table.MEANS) if len(single) else "")
     for name in dict.fromkeys([*others, *there]):
         scores = others.get(name)
         write_text(whole / name, "" if scores is None or scores.empty else score_table.as_text(scores))
     write_text(whole / "histories.csv", histories.round(6).to_csv(index=False))
     of_tests = {"test_on": provenance.of_tests(study, done)} if study.other_tests else {}
     write_json(whole / "provenance.json", {**provenance.of_runs(study, records), **of_tests})
-    for name, table in ensemble.tables(ensemble.gather(done, load_cases(study.data))).items():
+    for name, table in ensemble.tables(ensemble.gather(done, listed)).items():
         # An empty file removes that of an earlier report.
         write_text(whole / f"{name}.csv", "" if table is None else score_table.as_text(table))
 

@@ -18,7 +18,7 @@ import pandas as pd
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
 from benchmark.base.records import Case, InputError, Run, model_name
-from benchmark.data.characteristics import characteristics, patients_table
+from benchmark.data.characteristics import characteristics
 from benchmark.data.folds import Fold, Sides, folds_path, load_folds, read_folds, read_sides
 from benchmark.data.manifest import CaseList, Manifest, find_manifest, load_cases, manifest_of
 from benchmark.data.prepare import DataSet
@@ -34,7 +34,7 @@ from benchmark.results.failures import find_failures
 from benchmark.results.made import made
 from benchmark.results.other_tests import cautions
 from benchmark.results.panels import panels, views
-from benchmark.scoring import score_table
+from benchmark.scoring import lesion_table, score_table
 from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, EVERY, LESION_COUNTS, METRICS, ON_REQUEST
 from benchmark.stats.compare import compare, compare_methods, declared_pairs
@@ -53,10 +53,10 @@ BETTER = {name: metric.better for name, metric in METRICS.items()}
 KEPT = ("calibration.csv", "reliability.csv", "ensembles.csv", "disagreement.csv")
 """What follows from the probabilities that runs kept; a study whose runs kept none has none of these files."""
 
-GATHERED = ("scores.csv", "histories.csv", "provenance.json", *KEPT)
+GATHERED = ("scores.csv", "histories.csv", "provenance.json", lesion_table.NAME, *KEPT)
 """What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
 
-OUTPUTS = ("comparisons", "methods", "sensitivity", "subgroups", "ranking", "power", "costs", "other_tests")
+OUTPUTS = ("comparisons", "methods", "sensitivity", "subgroups", "recall", "ranking", "power", "costs", "other_tests")
 """Tables that follow from what is gathered and are written beside the report, each as a CSV file of that name."""
 
 STALE_NAMED = 3
@@ -367,6 +367,19 @@ class Results:
         return self.counted[["model", "patient_id", "case_id", "region", *LESION_COUNTS]]
 
     @cached_property
+    def single_lesions(self) -> pd.DataFrame:
+        """Lesions of the reference on the cases and regions of ``scores``, one row per model (``lesion_table.MEANS``).
+
+        Empty where no run has a table of them.
+        """
+        path = self.tables / lesion_table.NAME
+        if not path.exists() or not path.stat().st_size:
+            return pd.DataFrame(columns=["model", *lesion_table.MEANS])
+        table = lesion_table.read(path, lesion_table.MEANS)
+        shared = self.scores[["model", "case_id", "region"]].drop_duplicates()
+        return table.assign(model=score_table.model_names(table)).merge(shared)
+
+    @cached_property
     def summary(self) -> pd.DataFrame:
         """Means over patients (``stats.summarise``) of the compared scores."""
         return summarise(self.scores)
@@ -408,7 +421,7 @@ class Results:
             return None
         declared, unit = self.study.compare, self.metrics["volume_error"].unit
         metric, pairs = self.metrics[declared["metrics"][0]], declared_pairs(self.compared_models, declared)
-        return find_failures(self.scores, self.counted, self.known, metric, pairs, unit)
+        return find_failures(self.scores, self.counted, self.known, metric, pairs, unit, self.single_lesions)
 
     @cached_property
     def known(self) -> pd.DataFrame:
@@ -421,6 +434,13 @@ class Results:
         if self.failures is None or self.failures.subgroups.empty:
             return None
         return self.failures.subgroups.map(_six_digits)
+
+    @property
+    def recall(self) -> pd.DataFrame | None:
+        """Share of lesions found by their volume, as ``recall.csv`` has it; None without a table of lesions."""
+        if self.failures is None or self.failures.by_lesion.empty:
+            return None
+        return self.failures.by_lesion.map(_six_digits)
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
@@ -619,7 +639,8 @@ class Results:
     def files(self, beside: Path | None = None) -> dict[str, str]:
         """Hashes of the files that the report is made from and of the tables beside it, by their path from reports/.
 
-        ``beside`` holds these tables while they are not yet in the study's folder.
+        ``beside`` holds these tables while they are not yet in the study's folder. A local table of patients is not
+        among them: from the hash of a few columns of a few patients what they hold could be guessed.
         """
         if not self.trains:
             return self._files_of_tables(beside)
@@ -628,8 +649,6 @@ class Results:
         paths = [*declarations(place / "study.json"), *(place / name for name in gathered), *_external_files(place)]
         if paper := printed.find(place):
             paths.append(paper)
-        if table := patients_table(self.study.data, self.manifest.name):
-            paths.append(table)
         there = {path: self.tables / path.name if path.name in gathered else path for path in paths}
         there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {

@@ -27,6 +27,7 @@ Sources: github.com/rachitsaluja/BraTS-2023-Metrics and synapse.org thread 10357
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cc3d
 import numpy as np
@@ -56,18 +57,28 @@ class Instances:
     dice: tuple[float, ...]
 
 
+class Lesion(NamedTuple):
+    """A lesion of the reference: its volume in ml; whether a predicted component touches it, once it is dilated; and
+    the Dice of it and of all components that do, 0 where none does."""
+
+    volume: float
+    found: bool
+    dice: float
+
+
 @dataclass(frozen=True, eq=False)
 class Lesions(Instances):
     """Reference lesions above the minimal size and their matches, by BraTS 2023's rule.
 
     ``tp`` and ``fn`` count reference lesions, ``fp`` predicted components that match none of any size. ``groups`` and
     ``components`` label lesions and predicted components from 1, and ``matches`` says for each true positive its label
-    and, by component (0 the background), which match it.
+    and, by component (0 the background), which match it. ``reference`` has every lesion that counts, the largest first.
     """
 
     groups: np.ndarray
     components: np.ndarray
     matches: tuple[tuple[int, np.ndarray], ...]
+    reference: tuple[Lesion, ...]
 
 
 def match_lesions(
@@ -92,6 +103,8 @@ def match_lesions(
     found = counted & touching.any(axis=1)
     shared = np.bincount(groups[prediction], minlength=lesions + 1)[1:]
     dice = 2 * shared / (sizes + touching @ np.bincount(components[prediction], minlength=predicted + 1))
+    # Labels depend on the box that the masks were cropped to, and so on the prediction; sizes do not.
+    by_size = [index for index in np.argsort(-sizes, kind="stable") if counted[index]]
     return Lesions(
         tp=int(found.sum()),
         fp=predicted - int(touching.any(axis=0).sum()),
@@ -100,6 +113,9 @@ def match_lesions(
         groups=groups,
         components=components,
         matches=tuple((int(index) + 1, touching[index]) for index in np.flatnonzero(found)),
+        reference=tuple(
+            Lesion(float(sizes[index] * voxel / 1000), bool(found[index]), float(dice[index])) for index in by_size
+        ),
     )
 
 

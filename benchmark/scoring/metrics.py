@@ -29,7 +29,7 @@ both masks empty          the best value: 1, or for distances 0 mm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -268,10 +268,21 @@ def score_case(
     Raises:
         InputError: if the shapes differ, the spacing does not fit, or a label map holds fractions or NaN.
     """
+    return [row for row, _ in score_regions(reference, prediction, spacing, regions, metrics, lesions)]
+
+
+def score_regions(
+    reference: np.ndarray,
+    prediction: np.ndarray | None,
+    spacing: Sequence[float],
+    regions: Mapping[str, Sequence[int]],
+    metrics: Mapping[str, Metric] = METRICS,
+    lesions: LesionRule | None = None,
+) -> Iterator[tuple[dict[str, Any], MaskPair]]:
+    """Yield the rows of ``score_case``, each with the masks that it was computed from."""
     missing = prediction is None
     prediction = np.zeros_like(reference) if prediction is None else prediction
     with_lesions = any(metric.needs == "lesions" for metric in metrics.values())
-    rows = []
     for region, pair in mask_pairs(reference, prediction, spacing, regions, lesions):
         row: dict[str, Any] = {"region": region, "note": "missing prediction" if missing else mask_note(pair)}
         row |= {name: getattr(pair, name) for name in COUNTS}
@@ -280,8 +291,7 @@ def score_case(
                 row |= {f"{rule}_tp": found.tp, f"{rule}_fp": found.fp, f"{rule}_fn": found.fn}
         for name, metric in metrics.items():
             row[name] = _worth(metric.worst, pair) if missing else score_pair(metric, pair)
-        rows.append(row)
-    return rows
+        yield row, pair
 
 
 def score_pair(metric: Metric, pair: MaskPair) -> float:

@@ -293,17 +293,31 @@ def components(own: Pair) -> Components:
 
     Where folds are shared, what the means of folds vary by beyond patients and seeds is due to their training sets.
     """
-    found = _analyse(own.runs())
+    patient, seed, fold, rest = _parts(own)
+    return Components(patient, seed + (0.0 if np.isnan(fold) else fold), rest)
+
+
+def fold_variance(own: Pair) -> float:
+    """Return the part of ``Components.seed`` that all seeds of a fold share; NaN where seeds have folds of their own.
+
+    It is what the means of shared folds vary by beyond patients and seeds. NaN too where ``components`` are.
+    """
+    return _parts(own)[2]
+
+
+def _parts(own: Pair) -> tuple[float, float, float, float]:
+    """Variances of patients, of seeds, of the folds that seeds share, and of the rest."""
+    found, nan = _analyse(own.runs()), float("nan")
     n = len(found.means)
     if not found.df or n <= found.groups:
-        return Components(*[float("nan")] * 3)
+        return nan, nan, nan, nan
     seed = found.luck - found.rest * found.extra
-    patient = max(0.0, found.spread - found.mixed * seed - found.per_patient * found.rest)
+    patient, fold = max(0.0, found.spread - found.mixed * seed - found.per_patient * found.rest), nan
     if _analyse(own.differences()).groups > 1:
         weight = ((np.bincount(found.group) / n) ** 2).sum()
         rest = seed * found.weight + (patient + found.per_patient * found.rest) / n
-        seed = max(0.0, seed) + max(0.0, (estimate(own.differences()).sets - rest) / weight)
-    return Components(patient, max(0.0, seed), found.rest)
+        fold = float(max(0.0, (estimate(own.differences()).sets - rest) / weight))
+    return patient, max(0.0, seed), fold, found.rest
 
 
 def set_means(own: Pair) -> np.ndarray:

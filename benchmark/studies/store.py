@@ -22,7 +22,7 @@ from typing_extensions import TypedDict  # that of typing from Python 3.12 on on
 from benchmark.base import declared, project
 from benchmark.base.declared import FileName, Record
 from benchmark.base.files import read_table, stamp, write_json
-from benchmark.base.records import InputError, OtherTest, Run
+from benchmark.base.records import Case, InputError, OtherTest, Run
 from benchmark.data.folds import SIDES, Fold, load_folds
 from benchmark.data.manifest import cases_path, load_cases
 from benchmark.data.prepare import DataSet, case_key
@@ -144,6 +144,12 @@ class RunRecord(Record):
 def folder(run: Run) -> Path:
     """Folder of a run."""
     return project.runs() / run.study / run.id
+
+
+def whose(run: Run, case: Case) -> dict[str, Any]:
+    """The columns of every table of a run that say whose a row is."""
+    who = {"bundle": run.bundle, "variant": run.variant, "fold": run.fold, "seed": run.seed}
+    return {**who, "patient_id": case.patient_id, "case_id": case.case_id}
 
 
 def stage_folders(run: Run) -> list[Path]:
