@@ -330,6 +330,15 @@ def test_a_statement_without_a_number_is_unsupported(tmp_path, relation, tables,
         assert found.said.startswith("abstract: the paper says that it is so; what follows: ")
 
 
+def test_statements_without_a_number_of_patients_are_one_finding(tmp_path):
+    relation = {"kind": "better", "best": "T1/ours/Dice", "others": ["T1/one/Dice"]}
+    more = [relation | {"others": [f"T1/{name}/Dice"]} for name in ("one", "two")]
+    for count, others in ((2, "1 other statement"), (3, "2 other statements")):
+        found = made(tmp_path, BASELINES, relations=[relation | {"best": "T1/two/Dice"}, *more][:count])
+        (one,) = [f for f in found if f.relation == "number of patients"]
+        assert one.follows == f"no number of test patients is printed, nor for {others} of this kind"
+
+
 @pytest.mark.parametrize(
     ("relation", "said"),
     [
