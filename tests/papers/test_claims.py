@@ -119,7 +119,7 @@ def test_a_level_stands_beside_ours_and_an_accuracy_beside_always_naming_one_cla
     published = load(REPORTS / "deng2024" / FILE)
     scores = counted(["resnet50_classifier"], regions=("slice",), size=600, patients=8)
     model = "resnet50_classifier"
-    _, found = claims_of(Paper(published, scores, table(), made={model: alike(published, model, pretrained=False)}))
+    _, found = claims_of(Paper(published, scores, table(), made={model: alike(published, model, weights="")}))
     said, shown = found["accuracy of the classifier (section 4.1; printed 94.75%)"]
     assert said == "cannot be judged here" and "; always naming " in shown
     assert found["Tversky index of the segmenter (abstract; printed 91.68%)"] == [

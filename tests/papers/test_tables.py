@@ -166,14 +166,18 @@ def test_facts_that_forbid_a_verdict_are_named_and_no_verdict_is_hinted_at():
 
 
 FACTS = {"track": "native", "data": ["lgg"], "size": [256, 256], "split": "slice", "weights": "ImageNet", "cases": 110}
-WHOLE = Made("lgg", 110, 110, (256, 256), "slice", True, "native")
+WHOLE = Made("lgg", 110, 110, (256, 256), "slice", "ImageNet", "native")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({}, []),
-        ({"pretrained": False}, ["no weights of ImageNet to start from"]),
+        ({"weights": ""}, ["no weights of ImageNet to start from"]),
+        (
+            {"weights": "another file"},
+            ["weights to start from that no record shows to be torchvision's of ImageNet"],
+        ),
         ({"split": "patient"}, ["split by patient, the paper's by slice"]),
         ({"cases": 30}, ["30 of 110 cases"]),
         ({"size": (128, 128)}, ["pictures of 128x128, the paper's 256x256"]),
