@@ -17,11 +17,11 @@ class Made(NamedTuple):
     """How a model's numbers were made, as its runs recorded it.
 
     ``data`` is the set, of which ``cases`` of ``published`` (None: not known) are there; ``size`` the canvas in pixels,
-    empty where the recipe plans it; ``weights`` what training began from, "ImageNet" where a run's record shows that its
-    file is the published one, "another file", or empty for a random start; ``track`` the recipe, in which ``changed``
-    ids were set otherwise for the study; ``learning`` counts the trainings that ended before their plateau, of
-    ``trainings`` with a history, and ``missing`` the declared runs without scores, of ``runs``. ``assumed`` is what the
-    study declares that the paper does not say.
+    empty where the recipe plans it; ``weights`` what training began from: "ImageNet" where a run's record shows that
+    its file is the published one, "another file", or empty for a random start; ``track`` the recipe, in which
+    ``changed`` ids were set otherwise for the study; ``learning`` counts the trainings that ended before their plateau,
+    of ``trainings`` with a history, and ``missing`` the declared runs without scores, of ``runs``. ``assumed`` is what
+    the study declares that the paper does not say.
     """
 
     data: str
