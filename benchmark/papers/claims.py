@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from benchmark.papers.published import Better, Published, Reached, cell, models_of
-from benchmark.papers.tables import NOT_RUN, Verdicts
+from benchmark.papers.tables import NOT_RUN, SHUT, Verdicts
 from benchmark.papers.values import Ours, Paper, Place, declared_tests, is_accuracy, majority, ours, places, verdict
 from benchmark.report.document import Block, Bullets, Cell, Heading, Table
-from benchmark.report.tables import NONE, TEST_NAMES, number, title
+from benchmark.report.tables import NONE, TEST_NAMES, correction, number, title
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.compare import NOT_TESTED
+from benchmark.stats.families import behind_shut_gate
 from benchmark.stats.seeds import TWO_LEVEL
 
 TITLE = "The paper's claims, and what is shown here"
@@ -25,6 +26,7 @@ UNJUDGED = "cannot be judged here"
 COUNTED = {
     EVERY: "{} shown in every region", SOME: "{} in some regions only", NONE_OF: "{} not shown",
     OPPOSITE: "{} with the opposite shown in a region", UNJUDGED: f"{{}} {UNJUDGED}",
+    SHUT: f"{{}} {SHUT}",
 }  # fmt: skip
 """Answers over all regions, in the sentence that counts them."""
 
@@ -61,15 +63,18 @@ def _counted(answers: Mapping[str, int]) -> str:
     return f"{sum(answers.values())} claims that one model is better than another: {', '.join(found)}."
 
 
-def _how(paper: Paper, answers: Mapping[str, int]) -> list[str]:
+def _how(paper: Paper, answers: Counter[str]) -> list[str]:
     tests = paper.comparisons
     if not answers or tests.empty:
         return []
     test = str(tests["test"].iloc[0])
     found = [
-        f"Shown: by the {TEST_NAMES[test]}, corrected by Holm over all {len(tests)} declared comparisons, on "
-        f"{int(tests['n_patients'].max())} patients. Not shown does not mean that there is no difference."
+        f"Shown: by the {TEST_NAMES[test]} after {correction(tests)}; on {int(tests['n_patients'].max())} patients. "
+        "Not shown does not mean that there is no difference. The intervals are not corrected, so that one without 0 "
+        "may stand beside what is not shown."
     ]
+    if answers[SHUT]:
+        found.append("Gate shut: some primary comparison shows no difference, so that the others were not tested.")
     if test != TWO_LEVEL:
         found.append("This is about these trained networks, not about the methods.")
     return found
@@ -89,6 +94,7 @@ def _better(paper: Paper, claim: Better, other: str, verdicts: Verdicts) -> tupl
     if tests.empty:
         why = "the pair was not declared" if {model, other} <= set(paper.models) else NOT_RUN
         return [head, f"{UNJUDGED}: {why}", NONE], UNJUDGED
+    tests = tests.assign(shut=behind_shut_gate(paper.comparisons)[tests.index])
     by_region = {row["region"]: _answer(row, model) for row in tests.to_dict("records")}
     by_region |= {region: UNTESTED for region in named if region not in by_region}
     answer = f"{_in_words(by_region)} {verdicts.forbidden([model, other])}".strip()
@@ -99,6 +105,8 @@ def _better(paper: Paper, claim: Better, other: str, verdicts: Verdicts) -> tupl
 def _answer(row: Mapping[Any, Any], model: str) -> str:
     if row["verdict"] == NOT_TESTED:
         return UNTESTED
+    if row["shut"]:
+        return SHUT
     if not row["significant"]:
         return NOT_SHOWN
     # As the verdict has it: by ranks, a few patients that fail may turn the mean the other way.
@@ -111,7 +119,9 @@ def _over_all(answers: Sequence[str]) -> str:
     for answer, said in ((OPPOSITE, OPPOSITE), (SHOWN, SOME)):
         if answer in answers:
             return said
-    return UNJUDGED if set(answers) == {UNTESTED} else NONE_OF
+    if NOT_SHOWN in answers:
+        return NONE_OF
+    return SHUT if SHUT in answers else UNJUDGED
 
 
 def _in_words(by_region: Mapping[str, str]) -> str:
@@ -125,7 +135,7 @@ def _in_words(by_region: Mapping[str, str]) -> str:
 
 
 def _gravest(answer: str) -> int:
-    return (SHOWN, OPPOSITE, NOT_SHOWN, UNTESTED).index(answer)
+    return (SHOWN, OPPOSITE, NOT_SHOWN, SHUT, UNTESTED).index(answer)
 
 
 def _gap(row: Mapping[Any, Any], model: str) -> str:

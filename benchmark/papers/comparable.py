@@ -17,10 +17,11 @@ class Made(NamedTuple):
     """How a model's numbers were made, as its runs recorded it.
 
     ``data`` is the set, of which ``cases`` of ``published`` (None: not known) are there; ``size`` the canvas in pixels,
-    empty where the recipe plans it; ``pretrained`` whether training began from weights of a file; ``track`` the recipe,
-    in which ``changed`` ids were set otherwise for the study; ``learning`` counts the trainings that ended before their
-    plateau, of ``trainings`` with a history, and ``missing`` the declared runs without scores, of ``runs``. ``assumed``
-    is what the study declares that the paper does not say.
+    empty where the recipe plans it; ``weights`` what training began from: "ImageNet" where a run's record shows that
+    its file is the published one, "another file", or empty for a random start; ``track`` the recipe, in which
+    ``changed`` ids were set otherwise for the study; ``learning`` counts the trainings that ended before their plateau,
+    of ``trainings`` with a history, and ``missing`` the declared runs without scores, of ``runs``. ``assumed`` is what
+    the study declares that the paper does not say.
     """
 
     data: str
@@ -28,7 +29,7 @@ class Made(NamedTuple):
     published: int | None
     size: tuple[int, ...]
     split: str
-    pretrained: bool
+    weights: str
     track: str
     changed: tuple[str, ...] = ()
     learning: int = 0
@@ -48,8 +49,9 @@ def forbidding(facts: Facts | None, made: Made | None) -> list[str]:
     if made is None:
         return ["no run recorded how ours were made"]
     found = _of_data(facts, made)
-    if facts.get("weights") and not made.pretrained:
-        found.append(f"no weights of {facts['weights']} to start from")
+    if (wanted := facts.get("weights")) and made.weights != wanted:
+        other = f"weights to start from that no record shows to be torchvision's of {wanted}"
+        found.append(other if made.weights else f"no weights of {wanted} to start from")
     if made.track != facts["track"]:
         found.append(f"trained by {RECIPE[made.track]}, the paper's by {RECIPE[facts['track']]}")
     if made.changed:

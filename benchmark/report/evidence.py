@@ -33,7 +33,8 @@ METHODS_NOTE = (
     "degrees of freedom of training sets. Seeds: share of the variance of one run's difference on one patient that "
     "comes from training anew. Error: share of the mean difference's variance that more training sets would lower "
     "(more patients lower some of it too). A beats B: probability that A is better on a new patient, both trained "
-    "anew, with an approximate 95% interval. All rows are in methods.csv."
+    "anew, with an approximate 95% interval. Half of the two-level test's p, before correction, is P(false) of the "
+    "methods, with the luck of training in it (Sanchez et al. 2025). All rows are in methods.csv."
 )
 SHARED_NOTE = (
     "Seeds share their folds here: all runs of a fold were trained on the same patients, so that p is Student's t on "

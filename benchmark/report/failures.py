@@ -191,6 +191,13 @@ def _worst_table(found: Failures, metric: Metric) -> Table | None:
          f"{number(row['highest'], metric)}", str(row["volumes"]), str(row["known"])]
         for row in found.worst.to_dict("records")
     ]  # fmt: skip
+    caption = f"The patients with the worst mean {metric.title} over all models and regions."
+    header = ["Patient", f"Mean {metric.title}", "By model", f"Volume ({found.unit})", "Known"]
+    return Table(caption, header, lines, notes=[common_to_worst(found)], wrap=True)
+
+
+def common_to_worst(found: Failures) -> str:
+    """Say in a sentence what the worst patients have in common beyond chance."""
     rare = found.common[found.common["p"] < RARE].to_dict("records")
     shared = [
         f"{row['characteristic']} {row['group']} ({row['n_worst']} of these {row['of_worst']}, {row['n_all']} of all "
@@ -198,11 +205,8 @@ def _worst_table(found: Failures, metric: Metric) -> Table | None:
         for row in rare
     ]  # fmt: skip
     looked = f"of the {len(found.common)} groups that any of them is in"
-    said = (
+    return (
         f"In common, {looked}: {'; '.join(shared)}; as many by chance in fewer than one of twenty draws each."
         if shared
         else f"They have nothing in common, {looked}, that chance would not give in one of twenty draws."
     )
-    caption = f"The patients with the worst mean {metric.title} over all models and regions."
-    header = ["Patient", f"Mean {metric.title}", "By model", f"Volume ({found.unit})", "Known"]
-    return Table(caption, header, lines, notes=[said], wrap=True)

@@ -18,10 +18,12 @@ from benchmark.base.records import InputError, patient_known
 from benchmark.data.folds import SIDES, SPLITS, folds_path, read_sides
 from benchmark.data.manifest import cases_path
 from benchmark.report.document import APPENDIX, REPORT, Heading, Text, anchor, escape, to_markdown
+from benchmark.report.failures import common_to_worst
 from benchmark.report.tables import TEST_NAMES
 from benchmark.results.checklist_items import CLAIM, METRICS_RELOADED, Item
 from benchmark.results.opening import SETTINGS, fold_cautions, plateaus
 from benchmark.results.results import Results, declarations
+from benchmark.scoring.calibration import ERRORS
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
 from benchmark.stats.seeds import TWO_LEVEL
@@ -32,6 +34,8 @@ GUIDELINES = {
     "CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligence 2024, doi:10.1148/ryai.240300)": CLAIM,
     "Metrics Reloaded (Maier-Hein et al., Nature Methods 2024, doi:10.1038/s41592-023-02151-z)": METRICS_RELOADED,
 }
+MOST_GROUPS = 12
+"""Groups of patients up to which they are listed."""
 PROTOCOL, SCORES_DOC = "bundles/protocol/README.md", "docs/scores_and_tests.md"
 
 
@@ -43,10 +47,14 @@ class Place(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is recorded on a question, and where; with no such place it is no answer."""
+    """What is recorded on a question, and where; with no such place it is no answer.
+
+    ``more`` is what is left to say, where the records leave less open than the question's own ``more``.
+    """
 
     text: str
     places: list[Place]
+    more: str | None = None
 
 
 class Line(NamedTuple):
@@ -77,7 +85,8 @@ def fill(study: Study) -> dict[str, list[Line]]:
     if folds_path(study.data, study.splits_of(study.split)[0]).exists():
         answers |= _partitions(results)
     if (results.tables / "scores.csv").exists():
-        answers |= {**_scores(results), **_masks(results), **_metrics(results)}
+        answers |= {**_scores(results), **_masks(results), **_metrics(results), **_kept(results), **_failures(results)}
+        answers |= _elsewhere(results, answers["30"])
     return {title: [_line(item, answers.get(item.number)) for item in items] for title, items in GUIDELINES.items()}
 
 
@@ -85,7 +94,8 @@ def _line(item: Item, answer: Answer | None) -> Line:
     places = [place for place in map(_there, dict.fromkeys(answer.places)) if place] if answer else []
     if not (answer and answer.text and places):
         return Line(item.number, item.section, item.asks, "", [], item.write)
-    return Line(item.number, item.section, item.asks, answer.text, places, item.more)
+    left = item.more if answer.more is None else answer.more
+    return Line(item.number, item.section, item.asks, answer.text, places, left)
 
 
 def _there(place: Place) -> Place | None:
@@ -234,6 +244,7 @@ def _cases(results: Results) -> dict[str, Answer]:
     shape, count = shapes.most_common(1)[0]
     published = manifest.expected_cases or "an unknown number of"
     answers = {
+        "36": _characteristics(results),
         "10": Answer(f"{len(cases)} of {published} published cases", [place, _manifest(results)]),
         "13": Answer(f"{', '.join(manifest.modalities)}; {shape} in {count} of {len(cases)} cases", [place]),
         "35": Answer(f"{published} cases published; {here} in this set", [_manifest(results), place]),
@@ -254,6 +265,25 @@ def _cases(results: Results) -> dict[str, Answer]:
         "FP4 (balance)": Answer(f"Share of a case's voxels, median: {shares}", [place]),
         "FP4.6": Answer(f"Empty of {len(cases)} references: {empty}", [place, Place(SCORES_DOC, "Empty masks")]),
     }
+
+
+def _characteristics(results: Results) -> Answer:
+    """What ids and the table of patients say of the patients, and what CLAIM asks for besides."""
+    known = results.known
+    parts = []
+    for name in known:
+        own = known[name].dropna()
+        if pd.api.types.is_numeric_dtype(own):
+            parts.append(f"{name} {own.median():g} ({_range(own)}), the median and range")
+        elif own.nunique() <= MOST_GROUPS:
+            parts.append(f"{name} {', '.join(f'{group} ({count})' for group, count in own.value_counts().items())}")
+        else:
+            parts.append(f"{name}, of {own.nunique()} kinds")
+    table = known.attrs.get("table")
+    there = " ".join(map(str, known)).lower()
+    asked = [word for word in ("age", "sex", "grade", "treatment") if word not in there]
+    place = Place(f"data_manifests/{table}") if table else _manifest(results)
+    return Answer("; ".join(parts), [place], f"{', '.join([*asked, 'all of these'])} by partition")
 
 
 def _patients(results: Results, count: int) -> str:
@@ -390,13 +420,6 @@ def _scores(results: Results) -> dict[str, Answer]:
     cases, patients = _many(scores["case_id"].nunique(), "case"), scores["patient_id"].nunique()
     tested = f"{_many(len(models), 'model')}, {cases} of {_patients(results, patients)}"
     times = f"{_many(len(study.folds), 'fold')}, {_many(len(study.seeds), 'seed')}"
-    metric = results.metrics[study.compare["metrics"][0]]
-    own = scores[scores["metric"] == metric.name]
-    means = own.pivot_table(index="case_id", columns="region", values="value", sort=False)
-    worst = means.idxmin() if metric.better == "higher" else means.idxmax()
-    failed = ", ".join(
-        f"{region} {means[region][case]:.3g} ({case})" for region, case in zip(means, worst, strict=True)
-    )
     varied = [f"seed ({len(study.seeds)})"] * (len(study.seeds) > 1) + ["split"] * bool(results.apart_models)
     if variants := [name for name in models if "/" in name]:
         varied.append(f"variant ({', '.join(variants)})")
@@ -404,8 +427,60 @@ def _scores(results: Results) -> dict[str, Answer]:
         "2": Answer(tested, [_section(results, "Result in short")]),
         "30": Answer(f"Varied: {', '.join(varied)}" if varied else "", [_declared(results, "models"), place]),
         "32": Answer(f"{tested}; {times}", [place]),
-        "39": Answer(f"Worst mean {metric.title} over models: {failed}", [place, _section(results, "Lesions")]),
     }
+
+
+def _failures(results: Results) -> dict[str, Answer]:
+    """The worst cases, and what the worst patients have in common."""
+    scores, metric = results.scores, results.metrics[results.study.compare["metrics"][0]]
+    own = scores[scores["metric"] == metric.name]
+    means = own.pivot_table(index="case_id", columns="region", values="value", sort=False)
+    worst = means.idxmin() if metric.better == "higher" else means.idxmax()
+    failed = ", ".join(
+        f"{region} {means[region][case]:.3g} ({case})" for region, case in zip(means, worst, strict=True)
+    )
+    said, more = f"Worst mean {metric.title} over models: {failed}", None
+    if results.failures is not None and len(results.failures.worst):
+        patients = ", ".join(map(str, results.failures.worst["patient_id"]))
+        said += f"; the worst patients are {patients}. {common_to_worst(results.failures).rstrip('.')}"
+        more = "why they failed"
+    return {"39": Answer(said, [_of(results, "scores.csv"), _section(results, "Where models fail")], more)}
+
+
+def _kept(results: Results) -> dict[str, Answer]:
+    """What follows from kept probabilities: errors of calibration, and ensembles over seeds."""
+    answers, section = dict[str, Answer](), _section(results, "Probabilities")
+    if (errors := results.kept("calibration")) is not None:
+        by_patient = errors.groupby(["region", "model", "patient_id"], sort=False)[[*ERRORS]].mean()
+        means = by_patient.groupby("region", sort=False).mean()
+        listed = [f"{region} {row.ece:.3g} and {row.ace:.3g}" for region, row in means.iterrows()]
+        text = f"ECE and ACE, mean over models and patients: {', '.join(listed)}"
+        answers["FP2.7.1"] = Answer(text, [_of(results, "calibration.csv"), section])
+    if results.ensemble_of:
+        text = f"Mean of the seeds' probabilities: {', '.join(results.ensemble_of)}; each other score is of one network"
+        answers["27"] = Answer(text, [_of(results, "ensembles.csv"), section])
+    return answers
+
+
+def _elsewhere(results: Results, varied: Answer) -> dict[str, Answer]:
+    """What tests on other sets and on corrupted images say, the latter beside what else was ``varied``."""
+    found, answers = results.other_tests, dict[str, Answer]()
+    if found is None:
+        return answers
+    places = [_of(results, "other_tests.csv"), _section(results, "Tested elsewhere")]
+    tests = [test for test in results.study.other_tests if test.name in set(found["test"])]
+    metric = results.metrics[results.study.compare["metrics"][0]]
+    changes = found[found["metric"] == metric.name].groupby("test")["change"]
+    said = {test.name: f"{test.name} ({_range(changes.get_group(test.name), '+.3f')})" for test in tests}
+    sets, made = (", ".join(said[test.name] for test in tests if bool(test.data) == own) for own in (True, False))
+    what = f"with the changes of mean {metric.title} by model and region"
+    if sets:
+        answers["33"] = Answer(f"The same networks on other sets, {what}: {sets}", places)
+    if made:
+        left = "" if sets else "robustness to other scanners"
+        text = f"The same networks on corrupted images, {what}: {made}"
+        answers["30"] = Answer("; ".join(filter(None, [varied.text, text])), [*places, *varied.places], left)
+    return answers
 
 
 def _limits(results: Results) -> Answer:

@@ -391,7 +391,8 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
             drawn.append(Figure(f"figures/{path.name}", f"{metric.title}: {DIFFERENCES}"))
     pairs = declared_pairs(results.compared_models, results.study.compare)
     asked = [(names.get(a, a), names.get(b, b)) for a, b in pairs]
-    if results.methods is not None and 0 < len(asked) <= MOST_PAIRS:
+    sets = 0 if results.sensitivity is None else results.sensitivity["n_sets"].max()
+    if sets > 1 and len(asked) <= MOST_PAIRS:
         metric = results.metrics[declared[0]]
         path = figures.training_sets(folder / f"training_sets_{metric.name}.png", scores, asked, metric)
         caption = f"{metric.title}: difference of each run (a fold with a seed) over the patients that it tested."

@@ -222,6 +222,8 @@ def _precision(configs: Mapping[str, dict[str, Any]]) -> dict[str, str]:
 
 def _note_network(folder: Path, parser: Any) -> None:
     try:
+        if began := getattr(parser.get_parsed_content("network"), "weights_sha256", ""):
+            _note(folder, started_from=began)
         _note(folder, network=cost.count(parser))
     except Exception as error:
         # Nothing that was trained is lost for a number that a report can do without.

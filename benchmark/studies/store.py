@@ -116,6 +116,7 @@ class RunRecord(Record):
     None where a dataset does not say it. ``trained`` has the checksum, size and time of change of the weights and the
     history, by name; ``predictions_sha256`` and ``scores_sha256`` are checksums of all predictions and of
     ``scores.csv``. Old records have none of these, nor the size of the ``network`` and the identity's ``precision``.
+    ``started_from`` is the checksum of the file of weights that training began from, empty for a random start.
     """
 
     study: str
@@ -137,6 +138,7 @@ class RunRecord(Record):
     trained_on: Space | None = None
     scores_sha256: str = ""
     network: Network | None = None
+    started_from: str = ""
     stages: dict[str, Stage] | None = None
     version: Literal[1, 2, 3] = 1
 

@@ -55,6 +55,8 @@ def test_each_claim_has_a_line_with_what_is_printed_and_what_is_shown():
         "here: the pair was not declared"
     )
     (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
+    assert "after Holm's correction over all 6 declared comparisons; on 8 patients." in said[1]
+    assert "intervals are not corrected" in said[1] and "Gate" not in " ".join(said)
     assert said[0].startswith(
         "16 claims that one model is better than another: 1 in some regions only, 1 with the opposite"
     )
@@ -66,6 +68,25 @@ def test_a_claim_is_answered_as_the_verdict_is_where_ranks_and_mean_disagree():
     turned = paper.comparisons.assign(difference=-paper.comparisons["difference"])
     _, found = claims_of(replace(paper, comparisons=turned))
     assert found[UNET][0] == "shown in WT; not shown in TC" and found[UNET][1].startswith("WT -0.300")
+
+
+def test_a_gated_claim_is_not_called_not_shown_where_it_was_never_tested():
+    scores = counted(["unet", "resunet", "la_resunet"], regions=("WT", "TC"), patients=8)
+    primary = {**COMPARE, "primary": {"pairs": [["la_resunet", "resunet"]]}}
+    tests = compare(scores[scores["metric"] == "dice"], primary, BETTER)
+    # By its own p, which nothing may be read from, the gated pair would differ.
+    tests = tests.assign(p=np.where(tests["family"] == "gated", 1e-9, tests["p"]))
+    paper = replace(paper_of(), comparisons=tests.assign(significant=False, verdict="no difference shown"))
+    blocks, found = claims_of(paper)
+    over = {name: found[head][0] for head in found for name in ("unet", "resunet") if f"over {name}, Dice (abs" in head}
+    assert over == {"unet": "not tested (gate shut)", "resunet": "not shown"}
+    (items,) = [block.items for block in blocks if isinstance(block, Bullets)]
+    said = " ".join(items)
+    assert "1 not shown" in said and "1 not tested (gate shut)." in said and "Gate shut: some primary" in said
+    assert "over the 2 primary comparisons, and over the 4 others only if all primary ones" in said
+    # An open gate: the same row is tested.
+    opened = paper.comparisons.assign(significant=tests["family"] == "primary")
+    assert claims_of(replace(paper, comparisons=opened))[1][UNET][0] == "not shown"
 
 
 def test_a_claim_of_other_regions_than_were_compared_is_not_tested():
@@ -98,7 +119,7 @@ def test_a_level_stands_beside_ours_and_an_accuracy_beside_always_naming_one_cla
     published = load(REPORTS / "deng2024" / FILE)
     scores = counted(["resnet50_classifier"], regions=("slice",), size=600, patients=8)
     model = "resnet50_classifier"
-    _, found = claims_of(Paper(published, scores, table(), made={model: alike(published, model, pretrained=False)}))
+    _, found = claims_of(Paper(published, scores, table(), made={model: alike(published, model, weights="")}))
     said, shown = found["accuracy of the classifier (section 4.1; printed 94.75%)"]
     assert said == "cannot be judged here" and "; always naming " in shown
     assert found["Tversky index of the segmenter (abstract; printed 91.68%)"] == [

@@ -288,6 +288,14 @@ def test_the_report_of_three_models_is_short_and_its_appendix_has_the_rest(folde
     assert not set(rest) & set(headings) and all(f"[{name}](appendix.md#" in report for name in rest)
 
 
+@pytest.mark.parametrize(("folds", "drawn"), [(3, True), (1, False)])
+def test_the_difference_by_training_set_is_drawn_with_one_seed_too(tmp_path, folds, drawn):
+    one = demo(QUICK, scores=realistic(seeds=(1,), folds=folds), histories={}, panels=())
+    assert one.methods is None
+    write(one, tmp_path)
+    assert (tmp_path / "figures/training_sets_dice.png").exists() == drawn
+
+
 def test_private_pictures_stay_out_of_the_report(tmp_path):
     real = demo(QUICK, {**MANIFEST, "pictures": "private"}, histories={})
     text = pages_text(write(real, tmp_path / "report", private_figures=tmp_path / "private").parent)
