@@ -35,7 +35,8 @@ from benchmark.stats.seeds import TWO_LEVEL
 from benchmark.studies.study import Study, check_compare, named_after
 
 DEFAULT_METRICS = ("dice", "hd95")
-REMADE = ("report.md", "report.tex", "report.json", "cells.csv", "figures", *(f"{name}.csv" for name in OUTPUTS))
+PAGES = ("report.md", "appendix.md", "report.html", "report.tex")
+REMADE = (*PAGES, "report.json", "cells.csv", "figures", *(f"{name}.csv" for name in OUTPUTS))
 """What a report writes anew in the folder."""
 KEPT = ("baseline.csv", "baseline_first.csv", "superseded")
 """What `benchmark check` puts into the folder; a new comparison leaves it there."""

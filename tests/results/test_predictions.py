@@ -78,7 +78,7 @@ def test_predictions_are_compared_outside_a_project_from_label_maps_alone(made):
 
 
 def test_its_report_says_nothing_of_trainings_that_there_were_not(made):
-    text = (made[1].folder / "report.md").read_text(encoding="utf-8")
+    text = "".join((made[1].folder / page).read_text(encoding="utf-8") for page in ("report.md", "appendix.md"))
     for words in ("Runs:", "folds", "kept the probabilities", "Seeds are averaged", "trained here", "| reference |  |"):
         assert words not in text
     opening = (
@@ -114,7 +114,7 @@ def test_a_folder_of_a_comparison_is_a_study_for_every_command_that_trains_nothi
     assert code == 0 and "no regression shown (external/ against baseline.csv" in out
     for name in ("plan", "run-all"):
         code, _, error = command(name, "out")
-        assert code == 2 and "trains nothing" in error
+        assert code == 2 and "is not inside a benchmark project" in error
     code, _, error = command("checklist", "out")
     assert code == 2 and "expected a study that trains models" in error
 
@@ -231,7 +231,7 @@ def test_score_files_of_other_tools_join_label_maps_by_the_metrics_that_all_have
         ({"a": "one", "b": "two"}, {"pairs": [("a", "c")]}, "expected two different models of a, b"),
         ({"a": "one"}, {"test": "guess"}, "test: expected"),
         ({"a": "one"}, {"labels": {"b": "msd"}}, "--labels b: expected one of a"),
-        ({"a": "one"}, {"manifest": "brats2020"}, "not inside a benchmark project"),
+        ({"a": "one"}, {"manifest": "brats1999"}, "brats1999 is not a known data set"),
         ({"a": "one"}, {"margin": 0.02, "metrics": ["dice", "hd95"]}, "expected one per metric"),
         ({"a": "truth"}, {}, "expected predictions in a folder of their own"),
     ],
