@@ -93,7 +93,7 @@ def _page(
     if answers:
         said = "What benchmark explain says of each number that is a link above."
         sections.append(Section("Where the numbers come from", [Text(said), *answers.values()], True))
-    name = results.study.name
+    name = _argument(results.study)
     return Page(
         title=results.study.title or name,
         banner=[block.text for block in first[1] if isinstance(block, Text)],
@@ -127,7 +127,7 @@ def _ranks(block: Shown) -> Shown:
 def _cases(results: Results, folder: Path | None) -> list[Shown]:
     """The cases from best to worst, and pictures of some, as far as there are any that may be shown."""
     metric = results.metrics[results.study.compare["metrics"][0]]
-    table = cases_table(results.scores, metric)
+    table = cases_table(results.scores, metric, "scores.csv" if results.trains else "external/")
     if results.phantom:
         table = replace(table, caption=tables.PHANTOM + table.caption)
     paths = sorted(folder.glob("case_*.png")) if folder else []
@@ -136,6 +136,8 @@ def _cases(results: Results, folder: Path | None) -> list[Shown]:
         said = (
             f"Pictures of {len(shown)} cases, from the best to the worst by Dice, mean over models, regions and seeds."
         )
+    elif not results.trains:
+        said = "No pictures: a comparison of predictions keeps none of the scans."
     elif results.manifest.pictures == "public":
         said = "No pictures: no run's predictions were on the machine that made this page."
     else:
@@ -144,6 +146,12 @@ def _cases(results: Results, folder: Path | None) -> list[Shown]:
             f"runs/{results.study.name}/report.html, which has them."
         )
     return [table, Text(said), *shown]
+
+
+def _argument(study: studies.Study) -> str:
+    """What names a study on a command line in its project, or one elsewhere in the folder above it."""
+    inside = study.folder.resolve() == (project.reports() / study.name).resolve()
+    return study.name if inside else f"./{study.folder.name}"
 
 
 def _command(study: str, key: Key) -> str:
@@ -188,7 +196,7 @@ def _answer(results: Results, key: Key, id_: str) -> Answer:
         said = driving(pair, metric.unit)
         value = tables.number(pair.difference, metric, True)
         title = f"{tables.title(metric)} of {region}, {key.model} less {key.against}: {value}"
-    return Answer(id_, title, said, _command(results.study.name, key))
+    return Answer(id_, title, said, _command(_argument(results.study), key))
 
 
 def write_index() -> Path:
