@@ -162,15 +162,20 @@ def compare_predictions(
     place, described = Path(out).resolve(), find_manifest(manifest)
     earlier = _check_out(place)
     by_model = _check_sources([_source(key, Path(path), fold) for key, path in predictions.items()])
-    people = {**scanned_patients(manifest), **(external.read_patients(Path(patients)) if patients else {})}
+    given = external.read_patients(Path(patients)) if patients else {}
+    people = {**scanned_patients(manifest), **given}
     labels_of = _labels_of(labels, list(by_model))
     asked = _Asked(Path(reference) if reference else None, described, labels_of, missing, people, progress)
     compare: dict[str, Any] = {"metrics": [*(metrics or DEFAULT_METRICS[:1])], "pairs": [*map(list, pairs)] or "all"}
     compare |= {key: value for key, value in (("margin", margin), ("test", test)) if value is not None}
     # What cannot be compared is said before the long work.
     _declare(compare, described, list(by_model), place)
+    if patients and asked.reference:
+        external.check_patients(Path(patients), given, label_files(asked.reference, described.layout.label_names))
     tables, odd, compare["metrics"] = _tables(by_model, asked, metrics)
     joined = pd.concat(tables.values(), ignore_index=True)
+    if patients:
+        odd += external.check_patients(Path(patients), given, joined["case_id"])
     odd += external.patients_of(pd.unique(joined["case_id"]), described, people)[1]
     compare.setdefault("test", _test(joined, compare["metrics"], declared_pairs(list(by_model), compare)))
     folds, seeds = (sorted({int(value) for value in joined[name]}) for name in ("fold", "seed"))
@@ -297,8 +302,23 @@ def _tables(
     compared = _metrics(metrics, files)
     scored, odd = _score([one for one in sources if one not in files], asked)
     found = files | scored
+    _check_references(found)
     tables = {name: pd.concat([found[one] for one in own], ignore_index=True) for name, own in by_model.items()}
     return tables, odd, compared
+
+
+def _check_references(tables: Mapping[Source, pd.DataFrame]) -> None:
+    """Refuse scores that were computed against other references, in which a region of a case has another size."""
+    sizes: dict[tuple[str, str], tuple[float, Path]] = {}
+    for one, table in tables.items():
+        counts = table.reindex(columns=["case_id", "region", "tp", "fn"]).dropna()
+        for case, region, tp, fn in counts.itertuples(index=False, name=None):
+            size, path = sizes.setdefault((case, region), (tp + fn, one.path))
+            if size != tp + fn:
+                raise InputError(
+                    f"{one.path}: expected scores against the references of {path}, where {region} of case {case} has "
+                    f"{size:.0f} voxels, found {tp + fn:.0f}."
+                )
 
 
 def _score(folders: Sequence[Source], asked: _Asked) -> tuple[dict[Source, pd.DataFrame], list[str]]:
