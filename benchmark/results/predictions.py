@@ -166,13 +166,14 @@ def compare_predictions(
     people = {**scanned_patients(manifest), **given}
     labels_of = _labels_of(labels, list(by_model))
     asked = _Asked(Path(reference) if reference else None, described, labels_of, missing, people, progress)
-    compare: dict[str, Any] = {"metrics": [*(metrics or DEFAULT_METRICS[:1])], "pairs": [*map(list, pairs)] or "all"}
+    files = {one: _read_scores(one, asked) for own in by_model.values() for one in own if one.path.is_file()}
+    compare: dict[str, Any] = {"metrics": _metrics(metrics, files), "pairs": [*map(list, pairs)] or "all"}
     compare |= {key: value for key, value in (("margin", margin), ("test", test)) if value is not None}
     # What cannot be compared is said before the long work.
     _declare(compare, described, list(by_model), place)
     if patients and asked.reference:
         external.check_patients(Path(patients), given, label_files(asked.reference, described.layout.label_names))
-    tables, odd, compare["metrics"] = _tables(by_model, asked, metrics)
+    tables, odd = _tables(by_model, asked, files)
     joined = pd.concat(tables.values(), ignore_index=True)
     if patients:
         odd += external.check_patients(Path(patients), given, joined["case_id"])
@@ -181,7 +182,9 @@ def compare_predictions(
     folds, seeds = (sorted({int(value) for value in joined[name]}) for name in ("fold", "seed"))
     study = _declare(compare, described, list(by_model), place, folds, seeds, odd)
     about = {name: tuple(one.described for one in own) for name, own in by_model.items()}
-    return _write(study, tables, _made(about, reference), [manifest_file(manifest), patients], earlier)
+    # Scores in files were computed against references that nobody named.
+    used = reference if len(files) < sum(map(len, by_model.values())) else None
+    return _write(study, tables, _made(about, used), [manifest_file(manifest), patients], earlier)
 
 
 def _source(key: str, path: Path, fold: int | None) -> Source:
@@ -264,6 +267,11 @@ def _content(
 def _read_scores(one: Source, asked: _Asked) -> pd.DataFrame:
     """Read a file of scores as a table of one model, with folds, seeds and patients."""
     manifest = asked.manifest
+    if asked.labels[one.model] and one.path.suffix.lower() != ".json":
+        raise InputError(
+            f"--labels: expected none for {one.path}, which has scores and no label values; name the models that it is "
+            "for, as NAME=SPEC."
+        )
     found = read_other(one.path, manifest, parse_labels(asked.labels[one.model], manifest))
     if "bundle" in found:
         several = pd.unique(score_table.model_names(found))
@@ -279,6 +287,9 @@ def _read_scores(one: Source, asked: _Asked) -> pd.DataFrame:
         run = {"bundle": one.model, "variant": "default", "fold": 0, "seed": 0}
         found = score_table.frame([{**row, **run, "patient_id": who[row["case_id"]]} for row in rows])
     said = {key: value for key, value in (("fold", one.fold), ("seed", one.seed)) if value is not None}
+    for key in said:
+        if len(several := sorted(set(found[key]))) > 1:
+            raise InputError(f"{one.path}: expected scores of one {key}, as {key} {said[key]}, found {several}.")
     return found.assign(bundle=one.model, variant="default", **said)
 
 
@@ -294,17 +305,14 @@ def _metrics(asked: Sequence[str], files: Mapping[Source, pd.DataFrame]) -> list
 
 
 def _tables(
-    by_model: Mapping[str, Sequence[Source]], asked: _Asked, metrics: Sequence[str]
-) -> tuple[dict[str, pd.DataFrame], list[str], list[str]]:
-    """Return the scores of each model, what looks odd, and the metrics to compare by."""
-    sources = [one for own in by_model.values() for one in own]
-    files = {one: _read_scores(one, asked) for one in sources if one.path.is_file()}
-    compared = _metrics(metrics, files)
-    scored, odd = _score([one for one in sources if one not in files], asked)
-    found = files | scored
+    by_model: Mapping[str, Sequence[Source]], asked: _Asked, files: Mapping[Source, pd.DataFrame]
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return the scores of each model, of ``files`` and of folders, and what looks odd."""
+    scored, odd = _score([one for own in by_model.values() for one in own if one not in files], asked)
+    found = {**files, **scored}
     _check_references(found)
     tables = {name: pd.concat([found[one] for one in own], ignore_index=True) for name, own in by_model.items()}
-    return tables, odd, compared
+    return tables, odd
 
 
 def _check_references(tables: Mapping[Source, pd.DataFrame]) -> None:

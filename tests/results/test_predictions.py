@@ -230,6 +230,17 @@ def test_scores_against_other_references_are_not_compared(outside, command):
     assert not Path("new").exists()
 
 
+def test_a_margin_may_name_the_usual_metrics_and_a_table_of_two_trainings_is_not_one(outside):
+    found = compare({"one": "one"}, "new", reference="truth", metrics=[], margin={"dice": 0.02, "hd95": 1.0})
+    assert set(found.summary["metric"]) > {"dice", "hd95"} and study.load("new").compare["metrics"] == ("dice", "hd95")
+    table = pd.read_csv("out/external/one.csv")
+    pd.concat([table, table.assign(seed=1)]).to_csv("both.csv", index=False)
+    with pytest.raises(InputError, match=r"both\.csv: expected scores of one seed, as seed 3, found \[0, 1\]"):
+        compare({"a@seed3": "both.csv"}, "other", reference="truth")
+    compare({"a": "both.csv"}, "other", reference="truth")
+    assert json.loads(Path("other/compared.json").read_text())["reference"] == ""
+
+
 def test_its_page_for_a_browser_names_the_folder_and_no_file_that_there_is_not(made):
     text = (made[1].folder / "report.html").read_text(encoding="utf-8")
     assert "benchmark explain ./out --bundle" in text and "All are in external/." in text
@@ -245,6 +256,8 @@ def test_score_files_of_other_tools_join_label_maps_by_the_metrics_that_all_have
     assert set(found.comparisons["metric"]) == {"dice"} and set(found.comparisons["n_patients"]) == {6}
     with pytest.raises(InputError, match=r"results\.csv: expected scores by hd95, found none"):
         compare({"mist": "results.csv", "one": "one"}, "other", reference="truth", metrics=["hd95"])
+    with pytest.raises(InputError, match=r"--labels: expected none for results\.csv, which has scores"):
+        compare({"mist": "results.csv", "one": "one"}, "other", reference="truth", labels="msd")
     assert pd.read_csv("new/comparisons.csv")["model_a"].unique().tolist() == ["mist"]
 
 
