@@ -38,6 +38,8 @@ DEFAULT_METRICS = ("dice", "hd95")
 PAGES = ("report.md", "appendix.md", "report.html", "report.tex")
 REMADE = (*PAGES, "report.json", "cells.csv", "figures", *(f"{name}.csv" for name in OUTPUTS))
 """What a report writes anew in the folder."""
+DRAWN = ("boxplot_", "differences_", "training_sets_", "critical_differences_")
+"""How the names of its figures begin; others in their folder are not the report's."""
 KEPT = ("baseline.csv", "baseline_first.csv", "superseded")
 """What `benchmark check` puts into the folder; a new comparison leaves it there."""
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "nibabel")
@@ -288,8 +290,8 @@ def _read_scores(one: Source, asked: _Asked) -> pd.DataFrame:
         found = score_table.frame([{**row, **run, "patient_id": who[row["case_id"]]} for row in rows])
     said = {key: value for key, value in (("fold", one.fold), ("seed", one.seed)) if value is not None}
     for key in said:
-        if len(several := sorted(set(found[key]))) > 1:
-            raise InputError(f"{one.path}: expected scores of one {key}, as {key} {said[key]}, found {several}.")
+        if len(there := sorted(set(found[key]))) > 1:
+            raise InputError(f"{one.path}: expected scores of one {key}, as {key} {said[key]}, found {there}.")
     return found.assign(bundle=one.model, variant="default", **said)
 
 
@@ -444,7 +446,12 @@ def _check_out(place: Path) -> list[str]:
         raise InputError(f"{place}: expected an empty folder or one that compare made, found {names[0]} in it.")
     known = declared.read(place / COMPARED, Made, "what was compared").files
     there = {path.relative_to(place).as_posix(): path for path in place.rglob("*") if path.is_file()}
-    own = {name: path for name, path in there.items() if name.split("/")[0] not in (*REMADE, *KEPT, COMPARED)}
+    own = {
+        name: path
+        for name, path in there.items()
+        if name.split("/")[0] not in (*REMADE, *KEPT, COMPARED)
+        or (name.startswith("figures/") and not path.name.startswith(DRAWN))
+    }
     for name, path in own.items():
         if name not in known:
             raise InputError(f"{path}: expected only what compare wrote in {place}, found this file too.")

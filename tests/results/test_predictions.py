@@ -132,6 +132,11 @@ def test_a_comparison_is_made_again_and_nothing_else_is_overwritten(outside, com
     assert code == 0 and "comparisons" not in out and "Report: " in out
     assert [path.name for path in Path("out/external").iterdir()] == ["one.csv"]
     assert not Path("out/figures/differences_dice.png").exists() and not Path("out/ranking.csv").exists()
+    Path("out/figures").mkdir(exist_ok=True)
+    Path("out/figures/mine.png").touch()
+    code, _, error = command(*arguments[:-1], "one=one.csv")
+    assert code == 2 and "figures/mine.png: expected only what compare wrote" in error
+    Path("out/figures/mine.png").unlink()
     Path("out/notes.txt").write_text("mine")
     code, _, error = command(*arguments[:-1], "one=one.csv")
     assert code == 2 and "notes.txt: expected only what compare wrote" in error
