@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmark.base import declared as declarations
 from benchmark.base import project
-from benchmark.base.files import read_json, write_text
+from benchmark.base.files import write_text
 from benchmark.base.records import InputError
 from benchmark.report import tables
 from benchmark.report.cases import cases_table
@@ -209,11 +209,12 @@ def write_index() -> Path:
 def _listed(name: str) -> dict[str, Any]:
     folder, made = project.reports() / name, ReportRecord(made_from={})
     try:
-        title = str(read_json(folder / "study.json", "a study").get("title") or name)
+        title = str(declarations.read(folder / "study.json", dict[str, Any], "a study").get("title") or name)
         if (folder / "report.json").exists():
             made = declarations.read(folder / "report.json", ReportRecord, "what a report is made from")
     except InputError as error:
         return {"name": name, "title": name, "verdict": [], "page": "", "why": str(error)}
-    there = (folder / "report.html").exists()
-    why = "" if there else "no report yet"
-    return {"name": name, "title": title, "verdict": made.verdict, "page": f"{name}/report.html" * there, "why": why}
+    # A report of an earlier release has no page for a browser.
+    page = next((page for page in ("report.html", "report.md") if (folder / page).exists()), "")
+    why = "" if page else "no report yet"
+    return {"name": name, "title": title, "verdict": made.verdict, "page": f"{name}/{page}" * bool(page), "why": why}
