@@ -283,6 +283,10 @@ def _read_scores(one: Source, asked: _Asked) -> pd.DataFrame:
         if lacking:
             raise InputError(f"{one.path}: expected the regions of {manifest.name}, found none of {lacking[0]}.")
     else:
+        if found.empty:
+            raise InputError(f"{one.path}: expected scores of one case or more, found none.")
+        if len(twice := found.loc[found.duplicated(["case_id", "region"]), "case_id"]):
+            raise InputError(f"{one.path}: expected one score of each case and region, found {twice.iloc[0]} twice.")
         who, _ = external.patients_of(found["case_id"], manifest, asked.people)
         check_safe(one.path, "an id of a case", found["case_id"])
         rows: list[dict[str, Any]] = found.to_dict("records")  # type: ignore[assignment]

@@ -264,6 +264,10 @@ def test_score_files_of_other_tools_join_label_maps_by_the_metrics_that_all_have
     with pytest.raises(InputError, match=r"--labels: expected none for results\.csv, which has scores"):
         compare({"mist": "results.csv", "one": "one"}, "other", reference="truth", labels="msd")
     assert pd.read_csv("new/comparisons.csv")["model_a"].unique().tolist() == ["mist"]
+    for kept, words in ((rows[:0], "scores of one case or more, found none"), (rows[:1] * 2, "_001 twice")):
+        Path("results.csv").write_text("id,WT_dice,TC_dice,ET_dice\n" + "\n".join(kept))
+        with pytest.raises(InputError, match=rf"results\.csv: expected .*{words}"):
+            compare({"mist": "results.csv"}, "other")
 
 
 @pytest.mark.parametrize(
