@@ -16,7 +16,7 @@ from benchmark.base.files import write_text
 from benchmark.base.records import InputError
 from benchmark.report import tables
 from benchmark.report.cases import cases_table
-from benchmark.report.document import Block, Figure, Heading, Key, Table, Text
+from benchmark.report.document import Block, Figure, Heading, Key, Table, Text, sections
 from benchmark.report.figures import described
 from benchmark.report.html import Answer, Page, Picture, Section, Shown, index_to_html, to_html
 from benchmark.results.explain.about import ReportRecord
@@ -104,12 +104,11 @@ def _page(
 
 
 def _sections(blocks: Sequence[Block]) -> list[tuple[str, list[Shown]]]:
-    found: list[tuple[str, list[Shown]]] = [("", [])]
-    for block in blocks:
-        if isinstance(block, Heading) and block.level == 2:
-            found.append((block.text, []))
-        elif not (isinstance(block, Heading) and block.level == 1):
-            found[-1][1].append(block)
+    found: list[tuple[str, list[Shown]]] = []
+    for own in sections(blocks):
+        titles = [block for block in own if isinstance(block, Heading) and block.level < 3]
+        title = next((block.text for block in titles if block.level == 2), "")
+        found.append((title, [block for block in own if block not in titles]))
     return found
 
 
