@@ -146,6 +146,7 @@ def new_study(
     from benchmark.studies import new_study as studies_
     from benchmark.studies import study
 
+    project.require()
     path = studies_.new(name, data, [model.strip() for model in models.split(",")])
     declared = study.load(name)
     counts = ", ".join(

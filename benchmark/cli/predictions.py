@@ -48,16 +48,17 @@ def score(
 ) -> None:
     """Score label maps that another tool made, with the same code."""
     from benchmark.base.progress import reporting
-    from benchmark.scoring.external import read_patients, save_scores, score_folder
+    from benchmark.scoring.external import check_patients, read_patients, save_scores, score_folder
 
     people, absent = read_patients(patients) if patients else None, _missing(missing, only_predicted)
     with reporting("scoring") as progress:
         scores = score_folder(
             reference, prediction, manifest, name, fold, seed, progress, labels=labels, missing=absent, patients=people
         )
+    lacking = check_patients(patients, people or {}, scores["case_id"]) if patients else []
     save_scores(scores, out, force=force)
     _show_means(scores, ["dice", "hd95"])
-    for said in [*scores.attrs["odd"], *scores.attrs["people"]]:
+    for said in [*scores.attrs["odd"], *lacking, *scores.attrs["people"]]:
         print(f"Note: {said}")
     print(f"Wrote {out}: {len(scores)} rows of {scores['case_id'].nunique()} cases.")
 

@@ -147,6 +147,9 @@ def new(name: str, known: Described, about: Mapping[str, str | None], patient: s
     if known.missing:
         raise InputError(f"{name}: expected {' and '.join(known.missing)}, found none given.")
     by_name = {meaning: [value] for value, meaning in known.labels.items()}
+    if not known.regions and len(by_name) < len(known.labels):
+        said = ", ".join(f"{value}={meaning}" for value, meaning in known.labels.items())
+        raise InputError(f"{name}: expected labels of different meanings, as each is a region, found {said}.")
     regions = dict(known.regions) if known.order else _nested(known.regions or by_name)
     content = {
         "name": name,

@@ -13,10 +13,10 @@ MOST = 40
 """Cases that are listed: half of them the best, half the worst."""
 
 
-def cases_table(scores: pd.DataFrame, metric: Metric) -> Table:
+def cases_table(scores: pd.DataFrame, metric: Metric, source: str = "scores.csv") -> Table:
     """Cases by ``metric``, mean over models, regions and seeds, the best first: a column per model, and its notes.
 
-    Of more than ``MOST`` cases those between the best and the worst are left out.
+    Of more than ``MOST`` cases those between the best and the worst are left out; ``source`` has them all.
     """
     own = with_models(scores)
     own = own[own["metric"] == metric.name]
@@ -38,5 +38,5 @@ def cases_table(scores: pd.DataFrame, metric: Metric) -> Table:
     header = ["Case", "Mean", *models, "Decided by a rule"]
     if not notes:
         header, rows = header[:-1], [row[:-1] for row in rows]
-    said.append("All are in scores.csv.")
+    said.append(f"All are in {source}.")
     return Table(f"{title(metric)} by case, the best first.", header, rows, notes=said, wrap=bool(notes), name="Cases")

@@ -105,6 +105,13 @@ def _of_predictions(results: Results) -> list[str]:
                 f"{', '.join(once)}: trained once, and compared as that network; what is shown of it may be chance in "
                 "its training. The others are compared as methods."
             )
+        networks = results.comparisons[results.comparisons["family"] == NETWORKS]
+        pairs = dict.fromkeys(zip(networks["model_a"], networks["model_b"], strict=True))
+        if apart := [f"{a} and {b}" for a, b in pairs if {a, b}.isdisjoint(once)]:
+            shown = ", ".join(apart[:NAMED]) + (", …" if len(apart) > NAMED else "")
+            found.append(
+                f"Compared as these networks, as fewer than two of their trainings share fold and seed: {shown}."
+            )
     elif len(once) == len(trainings):
         found.append(
             "Each model is one trained network: a difference that is shown is between these networks, not between the "

@@ -38,6 +38,8 @@ DEFAULT_METRICS = ("dice", "hd95")
 PAGES = ("report.md", "appendix.md", "report.html", "report.tex")
 REMADE = (*PAGES, "report.json", "cells.csv", "figures", *(f"{name}.csv" for name in OUTPUTS))
 """What a report writes anew in the folder."""
+DRAWN = ("boxplot_", "differences_", "training_sets_", "critical_differences_")
+"""How the names of its figures begin; others in their folder are not the report's."""
 KEPT = ("baseline.csv", "baseline_first.csv", "superseded")
 """What `benchmark check` puts into the folder; a new comparison leaves it there."""
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "nibabel")
@@ -162,21 +164,29 @@ def compare_predictions(
     place, described = Path(out).resolve(), find_manifest(manifest)
     earlier = _check_out(place)
     by_model = _check_sources([_source(key, Path(path), fold) for key, path in predictions.items()])
-    people = {**scanned_patients(manifest), **(external.read_patients(Path(patients)) if patients else {})}
+    given = external.read_patients(Path(patients)) if patients else {}
+    people = {**scanned_patients(manifest), **given}
     labels_of = _labels_of(labels, list(by_model))
     asked = _Asked(Path(reference) if reference else None, described, labels_of, missing, people, progress)
-    compare: dict[str, Any] = {"metrics": [*(metrics or DEFAULT_METRICS[:1])], "pairs": [*map(list, pairs)] or "all"}
+    files = {one: _read_scores(one, asked) for own in by_model.values() for one in own if one.path.is_file()}
+    compare: dict[str, Any] = {"metrics": _metrics(metrics, files), "pairs": [*map(list, pairs)] or "all"}
     compare |= {key: value for key, value in (("margin", margin), ("test", test)) if value is not None}
     # What cannot be compared is said before the long work.
     _declare(compare, described, list(by_model), place)
-    tables, odd, compare["metrics"] = _tables(by_model, asked, metrics)
+    if patients and asked.reference:
+        external.check_patients(Path(patients), given, label_files(asked.reference, described.layout.label_names))
+    tables, odd = _tables(by_model, asked, files)
     joined = pd.concat(tables.values(), ignore_index=True)
+    if patients:
+        odd += external.check_patients(Path(patients), given, joined["case_id"])
     odd += external.patients_of(pd.unique(joined["case_id"]), described, people)[1]
     compare.setdefault("test", _test(joined, compare["metrics"], declared_pairs(list(by_model), compare)))
     folds, seeds = (sorted({int(value) for value in joined[name]}) for name in ("fold", "seed"))
     study = _declare(compare, described, list(by_model), place, folds, seeds, odd)
     about = {name: tuple(one.described for one in own) for name, own in by_model.items()}
-    return _write(study, tables, _made(about, reference), [manifest_file(manifest), patients], earlier)
+    # Scores in files were computed against references that nobody named.
+    used = reference if len(files) < sum(map(len, by_model.values())) else None
+    return _write(study, tables, _made(about, used), [manifest_file(manifest), patients], earlier)
 
 
 def _source(key: str, path: Path, fold: int | None) -> Source:
@@ -259,6 +269,11 @@ def _content(
 def _read_scores(one: Source, asked: _Asked) -> pd.DataFrame:
     """Read a file of scores as a table of one model, with folds, seeds and patients."""
     manifest = asked.manifest
+    if asked.labels[one.model] and one.path.suffix.lower() != ".json":
+        raise InputError(
+            f"--labels: expected none for {one.path}, which has scores and no label values; name the models that it is "
+            "for, as NAME=SPEC."
+        )
     found = read_other(one.path, manifest, parse_labels(asked.labels[one.model], manifest))
     if "bundle" in found:
         several = pd.unique(score_table.model_names(found))
@@ -268,12 +283,19 @@ def _read_scores(one: Source, asked: _Asked) -> pd.DataFrame:
         if lacking:
             raise InputError(f"{one.path}: expected the regions of {manifest.name}, found none of {lacking[0]}.")
     else:
+        if found.empty:
+            raise InputError(f"{one.path}: expected scores of one case or more, found none.")
+        if len(twice := found.loc[found.duplicated(["case_id", "region"]), "case_id"]):
+            raise InputError(f"{one.path}: expected one score of each case and region, found {twice.iloc[0]} twice.")
         who, _ = external.patients_of(found["case_id"], manifest, asked.people)
         check_safe(one.path, "an id of a case", found["case_id"])
         rows: list[dict[str, Any]] = found.to_dict("records")  # type: ignore[assignment]
         run = {"bundle": one.model, "variant": "default", "fold": 0, "seed": 0}
         found = score_table.frame([{**row, **run, "patient_id": who[row["case_id"]]} for row in rows])
     said = {key: value for key, value in (("fold", one.fold), ("seed", one.seed)) if value is not None}
+    for key in said:
+        if len(there := sorted(set(found[key]))) > 1:
+            raise InputError(f"{one.path}: expected scores of one {key}, as {key} {said[key]}, found {there}.")
     return found.assign(bundle=one.model, variant="default", **said)
 
 
@@ -289,16 +311,28 @@ def _metrics(asked: Sequence[str], files: Mapping[Source, pd.DataFrame]) -> list
 
 
 def _tables(
-    by_model: Mapping[str, Sequence[Source]], asked: _Asked, metrics: Sequence[str]
-) -> tuple[dict[str, pd.DataFrame], list[str], list[str]]:
-    """Return the scores of each model, what looks odd, and the metrics to compare by."""
-    sources = [one for own in by_model.values() for one in own]
-    files = {one: _read_scores(one, asked) for one in sources if one.path.is_file()}
-    compared = _metrics(metrics, files)
-    scored, odd = _score([one for one in sources if one not in files], asked)
-    found = files | scored
+    by_model: Mapping[str, Sequence[Source]], asked: _Asked, files: Mapping[Source, pd.DataFrame]
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return the scores of each model, of ``files`` and of folders, and what looks odd."""
+    scored, odd = _score([one for own in by_model.values() for one in own if one not in files], asked)
+    found = {**files, **scored}
+    _check_references(found)
     tables = {name: pd.concat([found[one] for one in own], ignore_index=True) for name, own in by_model.items()}
-    return tables, odd, compared
+    return tables, odd
+
+
+def _check_references(tables: Mapping[Source, pd.DataFrame]) -> None:
+    """Refuse scores that were computed against other references, in which a region of a case has another size."""
+    sizes: dict[tuple[str, str], tuple[float, Path]] = {}
+    for one, table in tables.items():
+        counts = table.reindex(columns=["case_id", "region", "tp", "fn"]).dropna()
+        for case, region, tp, fn in counts.itertuples(index=False, name=None):
+            size, path = sizes.setdefault((case, region), (tp + fn, one.path))
+            if size != tp + fn:
+                raise InputError(
+                    f"{one.path}: expected scores against the references of {path}, where {region} of case {case} has "
+                    f"{size:.0f} voxels, found {tp + fn:.0f}."
+                )
 
 
 def _score(folders: Sequence[Source], asked: _Asked) -> tuple[dict[Source, pd.DataFrame], list[str]]:
@@ -416,7 +450,12 @@ def _check_out(place: Path) -> list[str]:
         raise InputError(f"{place}: expected an empty folder or one that compare made, found {names[0]} in it.")
     known = declared.read(place / COMPARED, Made, "what was compared").files
     there = {path.relative_to(place).as_posix(): path for path in place.rglob("*") if path.is_file()}
-    own = {name: path for name, path in there.items() if name.split("/")[0] not in (*REMADE, *KEPT, COMPARED)}
+    own = {
+        name: path
+        for name, path in there.items()
+        if name.split("/")[0] not in (*REMADE, *KEPT, COMPARED)
+        or (name.startswith("figures/") and not path.name.startswith(DRAWN))
+    }
     for name, path in own.items():
         if name not in known:
             raise InputError(f"{path}: expected only what compare wrote in {place}, found this file too.")

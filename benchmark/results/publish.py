@@ -79,11 +79,11 @@ def _say_lost(study: Study, lost: int, done: int, replace: bool) -> None:
 
 def write(results: Results, whole: Path, folder: Path, formats: Sequence[str] = ()) -> None:
     """Write the tables that follow from the gathered ones, and the report, into ``whole``, which goes to ``folder``."""
-    before: set[str] = set()
-    if results.trains and (folder / "figures").is_dir():
+    drawn = folder / "figures"
+    before = {path.suffix.removeprefix(".") for path in drawn.iterdir()} if drawn.is_dir() else set()
+    if results.trains and drawn.is_dir():
         # Pictures that were drawn from run folders stay where these are gone.
-        shutil.copytree(folder / "figures", whole / "figures")
-        before = {path.suffix.removeprefix(".") for path in (whole / "figures").iterdir()}
+        shutil.copytree(drawn, whole / "figures")
     for name in OUTPUTS:
         rows = getattr(results, name)
         # An empty file removes that of an earlier report.

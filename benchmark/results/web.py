@@ -12,11 +12,11 @@ import pandas as pd
 
 from benchmark.base import declared as declarations
 from benchmark.base import project
-from benchmark.base.files import read_json, write_text
+from benchmark.base.files import write_text
 from benchmark.base.records import InputError
 from benchmark.report import tables
 from benchmark.report.cases import cases_table
-from benchmark.report.document import Block, Figure, Heading, Key, Table, Text
+from benchmark.report.document import Block, Figure, Heading, Key, Table, Text, sections
 from benchmark.report.figures import described
 from benchmark.report.html import Answer, Page, Picture, Section, Shown, index_to_html, to_html
 from benchmark.results.explain.about import ReportRecord
@@ -93,7 +93,7 @@ def _page(
     if answers:
         said = "What benchmark explain says of each number that is a link above."
         sections.append(Section("Where the numbers come from", [Text(said), *answers.values()], True))
-    name = results.study.name
+    name = _argument(results.study)
     return Page(
         title=results.study.title or name,
         banner=[block.text for block in first[1] if isinstance(block, Text)],
@@ -104,12 +104,11 @@ def _page(
 
 
 def _sections(blocks: Sequence[Block]) -> list[tuple[str, list[Shown]]]:
-    found: list[tuple[str, list[Shown]]] = [("", [])]
-    for block in blocks:
-        if isinstance(block, Heading) and block.level == 2:
-            found.append((block.text, []))
-        elif not (isinstance(block, Heading) and block.level == 1):
-            found[-1][1].append(block)
+    found: list[tuple[str, list[Shown]]] = []
+    for own in sections(blocks):
+        titles = [block for block in own if isinstance(block, Heading) and block.level < 3]
+        title = next((block.text for block in titles if block.level == 2), "")
+        found.append((title, [block for block in own if block not in titles]))
     return found
 
 
@@ -127,7 +126,7 @@ def _ranks(block: Shown) -> Shown:
 def _cases(results: Results, folder: Path | None) -> list[Shown]:
     """The cases from best to worst, and pictures of some, as far as there are any that may be shown."""
     metric = results.metrics[results.study.compare["metrics"][0]]
-    table = cases_table(results.scores, metric)
+    table = cases_table(results.scores, metric, "scores.csv" if results.trains else "external/")
     if results.phantom:
         table = replace(table, caption=tables.PHANTOM + table.caption)
     paths = sorted(folder.glob("case_*.png")) if folder else []
@@ -136,6 +135,8 @@ def _cases(results: Results, folder: Path | None) -> list[Shown]:
         said = (
             f"Pictures of {len(shown)} cases, from the best to the worst by Dice, mean over models, regions and seeds."
         )
+    elif not results.trains:
+        said = "No pictures: a comparison of predictions keeps none of the scans."
     elif results.manifest.pictures == "public":
         said = "No pictures: no run's predictions were on the machine that made this page."
     else:
@@ -144,6 +145,12 @@ def _cases(results: Results, folder: Path | None) -> list[Shown]:
             f"runs/{results.study.name}/report.html, which has them."
         )
     return [table, Text(said), *shown]
+
+
+def _argument(study: studies.Study) -> str:
+    """What names a study on a command line in its project, or one elsewhere in the folder above it."""
+    inside = study.folder.resolve() == (project.reports() / study.name).resolve()
+    return study.name if inside else f"./{study.folder.name}"
 
 
 def _command(study: str, key: Key) -> str:
@@ -188,7 +195,7 @@ def _answer(results: Results, key: Key, id_: str) -> Answer:
         said = driving(pair, metric.unit)
         value = tables.number(pair.difference, metric, True)
         title = f"{tables.title(metric)} of {region}, {key.model} less {key.against}: {value}"
-    return Answer(id_, title, said, _command(results.study.name, key))
+    return Answer(id_, title, said, _command(_argument(results.study), key))
 
 
 def write_index() -> Path:
@@ -201,11 +208,12 @@ def write_index() -> Path:
 def _listed(name: str) -> dict[str, Any]:
     folder, made = project.reports() / name, ReportRecord(made_from={})
     try:
-        title = str(read_json(folder / "study.json", "a study").get("title") or name)
+        title = str(declarations.read(folder / "study.json", dict[str, Any], "a study").get("title") or name)
         if (folder / "report.json").exists():
             made = declarations.read(folder / "report.json", ReportRecord, "what a report is made from")
     except InputError as error:
         return {"name": name, "title": name, "verdict": [], "page": "", "why": str(error)}
-    there = (folder / "report.html").exists()
-    why = "" if there else "no report yet"
-    return {"name": name, "title": title, "verdict": made.verdict, "page": f"{name}/report.html" * there, "why": why}
+    # A report of an earlier release has no page for a browser.
+    page = next((page for page in ("report.html", "report.md") if (folder / page).exists()), "")
+    why = "" if page else "no report yet"
+    return {"name": name, "title": title, "verdict": made.verdict, "page": f"{name}/{page}" * bool(page), "why": why}

@@ -151,6 +151,21 @@ def read_patients(path: Path) -> dict[str, str]:
     return dict(zip(table["case_id"], table["patient_id"], strict=True))
 
 
+def check_patients(path: Path, patients: Mapping[str, str], cases: Iterable[str]) -> list[str]:
+    """Say how many cases a table of patients, as ``read_patients`` gives it, lacks.
+
+    Raises:
+        InputError: if it has none of them.
+    """
+    every = set(cases)
+    lacking = sorted(every - set(patients))
+    if lacking and len(lacking) == len(every):
+        raise InputError(f"{path}: expected the patients of cases such as {lacking[0]}, found none of {len(every)}.")
+    if not lacking:
+        return []
+    return [f"{path.name} lacks {len(lacking)} of {len(every)} cases, such as {lacking[0]}: what their ids say holds."]
+
+
 def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
     """Write a table as CSV, whole or not at all; a file that holds the same already is left alone.
 

@@ -87,6 +87,9 @@ def _nnunet(path: Path, manifest: Manifest, mapping: Labels) -> pd.DataFrame:
         counts = [(stem_of(Path(case["reference_file"]).name), _by_labels(case["metrics"], mapping)) for case in cases]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: expected nnU-Net v2's summary.json, with metric_per_case, found: {error}.") from None
+    for case, own in counts:
+        if any(count < 0 for several in own.values() for count in several):
+            raise InputError(f"{path}: expected counts of voxels, found one below 0 of case {case}.")
     rows = []
     for region, labels in manifest.regions.items():
         for case, own in counts:

@@ -63,7 +63,10 @@ METHOD_COLUMNS = (
 """Columns of every ``methods.csv``, in order."""
 
 NOT_TESTED, NOT_SHOWN = "not tested", "no difference shown"
-AS_TRAINED = "as trained: a model that was trained once is compared as that network, by Wilcoxon's test over patients"
+AS_TRAINED = (
+    "as trained: models that share fewer than two trainings are compared as these networks, by Wilcoxon's test over "
+    "patients"
+)
 CLAIMS_SHUT = "equivalent and no worse are not claimed: not every primary comparison is shown to be equivalent"
 ALIKE = ("equivalent", "a no worse", "b no worse")
 """Verdicts that two models are alike, within the margin, or one is not worse by it."""

@@ -178,7 +178,8 @@ def _said(trained: Sequence[Trained], scans: Sequence[Scan], others: Sequence[st
 
 
 def _warnings(trained: Sequence[Trained], measured: Sequence[Measured]) -> list[str]:
-    said = []
+    said = [f"on whom {one.name} was trained is not on record: is it new to these cases?" for one in trained
+            if not one.patients]  # fmt: skip
     for one in measured:
         if count := sum(network.knows(one.case) for network in trained):
             verb = "was" if count == 1 else "were"

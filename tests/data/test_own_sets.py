@@ -297,3 +297,11 @@ def test_a_terminal_is_asked(here, command, monkeypatch):
 def test_labels_are_written_in_their_own_regions():
     gli = load_manifest("brats2024_gli")
     assert written(gli.regions) == list(gli.regions_class_order) == [2, 1, 1, 2, 3, 4]
+
+
+def test_two_labels_of_one_meaning_are_no_regions(here, command):
+    labels = ["--label", "1=core", "--label", "2=core"]
+    code, _, error = command("data", "new", "mine", *MODALITIES, *labels)
+    assert code == 2 and "expected labels of different meanings, as each is a region, found 1=core, 2=core" in error
+    assert not Path("data_manifests").exists()
+    assert command("data", "new", "mine", *MODALITIES, *labels, "--region", "CORE=1,2")[0] == 0

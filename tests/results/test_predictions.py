@@ -100,7 +100,10 @@ def test_scores_are_those_of_benchmark_score_to_the_last_byte(outside, command):
 
 def test_a_folder_of_a_comparison_is_a_study_for_every_command_that_trains_nothing(copied, command):
     before = Path("out/report.md").read_bytes()
-    assert command("report", "out")[0] == 0 and Path("out/report.md").read_bytes() == before
+    assert command("report", "out", "--figures", "svg")[0] == 0 and Path("out/report.md").read_bytes() == before
+    drawing = Path("out/figures/boxplot_dice.svg")
+    drawing.write_text("of other scores")
+    assert command("report", "out")[0] == 0 and drawing.read_text(encoding="utf-8").startswith("<?xml")
     code, out, _ = command("explain", "out", "--bundle", "two", "--region", "WT", "--against", "one")
     assert (
         code == 0
@@ -115,6 +118,8 @@ def test_a_folder_of_a_comparison_is_a_study_for_every_command_that_trains_nothi
     for name in ("plan", "run-all"):
         code, _, error = command(name, "out")
         assert code == 2 and "is not inside a benchmark project" in error
+    with pytest.raises(InputError, match="The study trains nothing"):
+        study.select(study.load("out").runs(), [])
     code, _, error = command("checklist", "out")
     assert code == 2 and "expected a study that trains models" in error
 
@@ -127,6 +132,11 @@ def test_a_comparison_is_made_again_and_nothing_else_is_overwritten(outside, com
     assert code == 0 and "comparisons" not in out and "Report: " in out
     assert [path.name for path in Path("out/external").iterdir()] == ["one.csv"]
     assert not Path("out/figures/differences_dice.png").exists() and not Path("out/ranking.csv").exists()
+    Path("out/figures").mkdir(exist_ok=True)
+    Path("out/figures/mine.png").touch()
+    code, _, error = command(*arguments[:-1], "one=one.csv")
+    assert code == 2 and "figures/mine.png: expected only what compare wrote" in error
+    Path("out/figures/mine.png").unlink()
     Path("out/notes.txt").write_text("mine")
     code, _, error = command(*arguments[:-1], "one=one.csv")
     assert code == 2 and "notes.txt: expected only what compare wrote" in error
@@ -164,6 +174,11 @@ def test_trainings_of_one_model_are_tested_as_methods_and_a_single_one_as_a_netw
     text = Path("new/report.md").read_text(encoding="utf-8")
     assert "tool: trained once, and compared as that network" in text and "by itself over the 6 of networks" in text
     assert set(read(Path("new/external/a.csv"))["seed"]) == {1, 2}
+    sources |= {"c@seed3": "a1", "c@seed4": "a2"}
+    found = compare(sources, "unlike", reference="truth")
+    assert "as fewer than two of their trainings share fold and seed: a and c, b and c." in (
+        Path("unlike/report.md").read_text(encoding="utf-8")
+    )
     assert json.loads(Path("new/study.json").read_text())["seeds"] == [0, 1, 2]
 
 
@@ -203,6 +218,38 @@ def test_patients_of_other_ids_come_from_a_table_and_their_columns_are_groups(ou
     found = compare({"one": "one", "two": "two"}, "again", reference="truth", patients="people.csv")
     assert found.odd == [] and set(found.comparisons["n_patients"]) == {3}
     assert study.load("again").notes == ()
+    Path("people.csv").write_text("case_id,patient_id,grade\n" + "\n".join(rows[:5]))
+    found = compare({"one": "one", "two": "two"}, "again", reference="truth", patients="people.csv")
+    assert found.odd[0] == "people.csv lacks 1 of 6 cases, such as scan-6: what their ids say holds."
+    Path("people.csv").write_text("case_id,patient_id\nother,P1\n")
+    with pytest.raises(InputError, match=r"people\.csv: expected the patients of cases such as scan-1, found none"):
+        compare({"one": "one"}, "third", reference="truth", patients="people.csv")
+
+
+def test_scores_against_other_references_are_not_compared(outside, command):
+    save(Path("other"), shift=10)
+    arguments = ["--manifest", MANIFEST, "--reference", "other", "--prediction", "two", "--name", "two"]
+    assert command("score", *arguments, "--out", "two.csv")[0] == 0
+    with pytest.raises(InputError, match=r"one: expected scores against the references of two\.csv, where WT of case"):
+        compare({"one": "one", "two": "two.csv"}, "new", reference="truth")
+    assert not Path("new").exists()
+
+
+def test_a_margin_may_name_the_usual_metrics_and_a_table_of_two_trainings_is_not_one(outside):
+    found = compare({"one": "one"}, "new", reference="truth", metrics=[], margin={"dice": 0.02, "hd95": 1.0})
+    assert set(found.summary["metric"]) > {"dice", "hd95"} and study.load("new").compare["metrics"] == ("dice", "hd95")
+    table = pd.read_csv("out/external/one.csv")
+    pd.concat([table, table.assign(seed=1)]).to_csv("both.csv", index=False)
+    with pytest.raises(InputError, match=r"both\.csv: expected scores of one seed, as seed 3, found \[0, 1\]"):
+        compare({"a@seed3": "both.csv"}, "other", reference="truth")
+    compare({"a": "both.csv"}, "other", reference="truth")
+    assert json.loads(Path("other/compared.json").read_text())["reference"] == ""
+
+
+def test_its_page_for_a_browser_names_the_folder_and_no_file_that_there_is_not(made):
+    text = (made[1].folder / "report.html").read_text(encoding="utf-8")
+    assert "benchmark explain ./out --bundle" in text and "All are in external/." in text
+    assert "scores.csv" not in text and "runs/" not in text
 
 
 def test_score_files_of_other_tools_join_label_maps_by_the_metrics_that_all_have(outside):
@@ -214,7 +261,13 @@ def test_score_files_of_other_tools_join_label_maps_by_the_metrics_that_all_have
     assert set(found.comparisons["metric"]) == {"dice"} and set(found.comparisons["n_patients"]) == {6}
     with pytest.raises(InputError, match=r"results\.csv: expected scores by hd95, found none"):
         compare({"mist": "results.csv", "one": "one"}, "other", reference="truth", metrics=["hd95"])
+    with pytest.raises(InputError, match=r"--labels: expected none for results\.csv, which has scores"):
+        compare({"mist": "results.csv", "one": "one"}, "other", reference="truth", labels="msd")
     assert pd.read_csv("new/comparisons.csv")["model_a"].unique().tolist() == ["mist"]
+    for kept, words in ((rows[:0], "scores of one case or more, found none"), (rows[:1] * 2, "_001 twice")):
+        Path("results.csv").write_text("id,WT_dice,TC_dice,ET_dice\n" + "\n".join(kept))
+        with pytest.raises(InputError, match=rf"results\.csv: expected .*{words}"):
+            compare({"mist": "results.csv"}, "other")
 
 
 @pytest.mark.parametrize(

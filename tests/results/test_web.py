@@ -131,15 +131,20 @@ def test_formats_are_written_beside_png_only_if_asked_for(folder, tmp_path):
 
 
 def test_the_page_over_all_studies_lists_each_with_its_verdict(tmp_path, monkeypatch):
-    for name, content in (("one", '{"title": "A <study>"}'), ("two/small", "{"), ("three", "{}")):
+    contents = {"one": '{"title": "A <study>"}', "two/small": "{", "three": "{}", "list": "[]", "older": "{}"}
+    for name, content in contents.items():
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "study.json").write_text(content)
     (tmp_path / "one" / "report.json").write_text('{"made_from": {}, "verdict": ["It is so."]}')
     (tmp_path / "one" / "report.html").write_text("")
+    (tmp_path / "older" / "report.md").touch()
     monkeypatch.setattr(project, "reports", lambda: tmp_path)
-    assert studies.names() == ["one", "three", "two/small"]
+    assert studies.names() == ["list", "older", "one", "three", "two/small"]
     text = web.write_index().read_text()
     assert '<a href="one/report.html">A &lt;study&gt;</a>' in text and "<li>It is so.</li>" in text
+    assert '<a href="older/report.md">older</a>' in text and "list/study.json: expected an object" in html.unescape(
+        text
+    )
     assert "three: no report yet" in text and "two/small/study.json is not JSON" in html.unescape(text)
 
 

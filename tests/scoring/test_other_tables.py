@@ -35,7 +35,13 @@ def test_nnunets_counts_give_every_overlap_metric_by_our_rules(tmp_path):
 
 @pytest.mark.parametrize(
     ("counts", "words"),
-    [({"1": (1, 0, 0, 9), "2": (1, 0, 0, 9), "3": (1, 0, 0, 9)}, "expected WT, which is the labels 1, 2, 4 together")],
+    [
+        (
+            {"1": (1, 0, 0, 9), "2": (1, 0, 0, 9), "3": (1, 0, 0, 9)},
+            "expected WT, which is the labels 1, 2, 4 together",
+        ),
+        ({"(1, 2, 3)": (-1, 3, 1, 9)}, "expected counts of voxels, found one below 0"),
+    ],
 )
 def test_labels_that_nnunet_scored_one_by_one_are_refused(tmp_path, counts, words):
     with pytest.raises(InputError, match=words):

@@ -38,7 +38,7 @@ def test_a_model_without_seeds_is_compared_as_a_network_and_widens_no_family():
     assert first["p_holm"] == alone.iloc[0]["p_holm"] == first["p"]
     apart = both[both["family"] == NETWORKS]
     assert len(apart) == 2 and set(apart["test"]) == {"wilcoxon"} and set(apart["verdict"]) == {"b better"}
-    assert apart["note"].str.contains("compared as that network").all()
+    assert apart["note"].str.contains("compared as these networks").all()
     # Corrected over the two of them.
     assert apart["p_holm"].tolist() == pytest.approx([2 * p for p in apart["p"]])
 

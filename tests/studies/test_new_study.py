@@ -40,3 +40,9 @@ def test_what_cannot_be_a_study_is_not_written(project, command, arguments, sent
     code, _, err = command("study", "new", *arguments)
     assert code == 2 and sentence in err and len(err.splitlines()) == 1
     assert not Path("reports/mine").exists()
+
+
+def test_outside_a_project_none_is_written(tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = command("study", "new", "mine")
+    assert code == 2 and "is not inside a benchmark project" in err and not [*tmp_path.iterdir()]

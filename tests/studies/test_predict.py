@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -162,6 +163,8 @@ def test_cases_of_the_training_set_are_warned_of_by_id_and_by_content(tested, tm
     ]
     assert f"Not used, as their names are of no sequence: somebody_seg{ending} (1 in all)." in said
     assert not any(run.knows(case) for case in tested.values())
+    said = predict.look([replace(run, patients=())], scans, tmp_path / "made").said
+    assert f"warning: on whom {RUN} was trained is not on record: is it new to these cases?" in said
 
 
 def test_a_copied_sequence_and_air_that_is_not_zero_are_warned_of(tested, tmp_path):
