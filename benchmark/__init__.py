@@ -5,6 +5,7 @@ What other programs can import, each with an example in its docstring:
 - ``score_case``: score a predicted label map against a reference, per region;
 - ``read_scores``: read a table of scores, one row per score;
 - ``compare``: test declared pairs of models over patients, corrected over the whole family;
+- ``compare_predictions``: score and compare label maps that exist, with a whole report;
 - ``read_study``: read a study by its name.
 """
 
@@ -18,6 +19,7 @@ _PUBLIC = {
     "score_case": ("benchmark.scoring.metrics", "score_case"),
     "read_scores": ("benchmark.scoring.score_table", "read_tidy"),
     "compare": ("benchmark.stats.compare", "compare"),
+    "compare_predictions": ("benchmark.results.predictions", "compare_predictions"),
     "read_study": ("benchmark.studies.study", "load"),
 }
 

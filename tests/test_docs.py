@@ -1,15 +1,19 @@
 """What the page of scores and tests promises: examples that the committed scores give, and every metric and test."""
 
+import json
 import re
 
 import pandas as pd
 import pytest
+import study_page
 from examples import EXAMPLES, MARKED, PAGE, RATES
 
+from benchmark.base.declared import check
 from benchmark.results.opening import FEW, MISSES
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.paired import TESTS
 from benchmark.stats.seeds import TWO_LEVEL
+from benchmark.studies.study import Study
 
 TEXT = PAGE.read_text(encoding="utf-8")
 
@@ -37,3 +41,12 @@ def test_every_metric_and_test_is_described_by_hand(name: str) -> None:
     by_hand = MARKED.sub("", TEXT)
     row = re.search(rf"^\| `{name}` \|([^|]+)\|([^|]+)\|([^|]+)\|$", by_hand, flags=re.MULTILINE)
     assert row and all(len(cell.strip()) > 3 for cell in row.groups())
+
+
+def test_the_page_of_a_study_is_what_its_declaration_gives_and_its_example_is_one() -> None:
+    text = study_page.PAGE.read_text(encoding="utf-8")
+    assert text == study_page.page(), "run python docs/study_page.py"
+    example = re.search(r"```json\n(.*?)```", text, flags=re.DOTALL)
+    assert example and len(check("study.md", {"name": "example", **json.loads(example[1])}, Study).runs()) == 30
+    for name in Study.model_fields:
+        assert name == "name" or f"`{name}`" in text

@@ -12,7 +12,7 @@ import benchmark
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["score_case", "read_scores", "compare", "read_study"])
+@pytest.mark.parametrize("name", ["score_case", "read_scores", "compare", "compare_predictions", "read_study"])
 def test_the_example_of_a_public_function_runs(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert f"``{name}``" in benchmark.__doc__ and name in dir(benchmark)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import typer.main
 
 from benchmark.cli import app
@@ -30,9 +31,11 @@ def test_every_command_of_the_readme_exists() -> None:
             assert sub in known["data"].commands
 
 
-def test_files_that_the_readme_points_to_exist() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", ["README.md", *(path.relative_to(ROOT) for path in (ROOT / "docs").glob("*.md"))])
+def test_files_that_a_page_points_to_exist(page) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
 
 
 def test_the_first_table_is_that_of_the_committed_report() -> None:

@@ -28,10 +28,15 @@ def console(piped: int = 100, least: int = 0) -> Console:
 
 
 @contextmanager
-def reporting(description: str) -> Iterator[Progress]:
-    """Yield a ``progress(done, total, text)`` that draws on standard error, so that results can be piped."""
+def reporting(description: str, after: float = 0.0) -> Iterator[Progress]:
+    """Yield a ``progress(done, total, text)`` that draws on standard error, so that results can be piped.
+
+    What ends within ``after`` seconds is not shown at all.
+    """
+    from_then = time.monotonic() + after
     if not sys.stderr.isatty():
-        yield _lines(description)
+        shown = _lines(description)
+        yield lambda done, total, text: shown(done, total, text) if time.monotonic() >= from_then else None
         return
     from rich import progress as rich_progress
     from rich.console import Console
@@ -43,9 +48,20 @@ def reporting(description: str) -> Iterator[Progress]:
         rich_progress.TimeRemainingColumn(),
         rich_progress.TextColumn("{task.fields[text]}"),
     )
-    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=None, text="")
-        yield lambda done, total, text: bar.update(task, completed=done, total=total or None, text=text)
+    bar = rich_progress.Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(description, total=None, text="")
+
+    def update(done: int, total: int, text: str) -> None:
+        bar.update(task, completed=done, total=total or None, text=text)
+        if time.monotonic() >= from_then:
+            bar.start()
+
+    if not after:
+        bar.start()
+    try:
+        yield update
+    finally:
+        bar.stop()
 
 
 def _lines(description: str) -> Progress:

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from benchmark.base import project
 from benchmark.base.files import parse_json
 from benchmark.base.records import InputError
 from benchmark.cli import data as cli_data
+from benchmark.cli import predictions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from benchmark.studies.study import Study
 
 app = typer.Typer(
@@ -27,10 +31,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_data.app, name="data")
+studies = typer.Typer(no_args_is_help=True, help="Declare studies.")
+app.add_typer(studies, name="study")
+app.command()(predictions.score)
+app.command()(predictions.compare)
 
+QUIET_S = 2.0
+"""Seconds up to which a look at what is prepared stays silent."""
 DEFAULT = "quickstart"
-RequiredStudy = Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a study.json.")]
-StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A folder of reports/ with a study.json.")]
+RequiredStudy = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A folder of reports/, or any path, with a study.json.")
+]
+StudyName = Annotated[
+    str, typer.Argument(metavar="[STUDY]", help="A folder of reports/, or any path, with a study.json.")
+]
 Select = Annotated[
     list[str], typer.Option(metavar="KEY=VALUE ...", help="Only runs with bundle=, variant=, fold=, seed=.")
 ]
@@ -77,26 +91,76 @@ def _refuse(text: str) -> NoReturn:
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that is empty or not there yet.")],
+    study: Annotated[str, typer.Option(help="Name of its first study.")] = "first",
+) -> None:
+    """Make a project for training: the bundles, the known data sets, and a study to fill in."""
+    from benchmark.studies.new_project import init as make
+
+    for path in make(folder, study):
+        print(f"Wrote {path}")
+    print(f"Next: cd {folder}, fill in reports/{study}/study.json, then: benchmark plan {study}")
+
+
+@app.command()
 def plan(
     name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects with id, state and folder.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A list of objects with id, state, folder, epoch, epochs and differs.")
+    ] = False,
 ) -> None:
-    """List a study's runs, what state they are in and where their folders are."""
+    """List a study's runs and where they stand, and say what run-all would refuse; nothing is started or prepared."""
+    from benchmark.results import publish
     from benchmark.studies import execute, store, study
+    from benchmark.studies import plan as plans
 
+    project.require()
     declared = study.load(name)
     runs = study.select(declared.runs(), select)
     execute.check_declared(runs, declared.data)
-    rows = [{"id": run.id, "state": store.state(run), "folder": str(store.folder(run))} for run in runs]
+    rows = list(plans.standings(runs, declared.data))
     if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    width = max(len(row["state"]) for row in rows)
-    for row in rows:
-        print(f"{row['state']:{max(width, 8)}} {row['id']}")
-    done = sum(row["state"] == "done" for row in rows)
-    print(f"{len(rows)} runs, {done} done; folders below {store.folder(runs[0]).parents[2]}")
+        print(json.dumps([row.as_json() for row in rows], indent=2))
+    else:
+        width = max(8, *(len(row.in_words) for row in rows))
+        for row in rows:
+            print(f"{row.in_words:{width}} {row.run.id}" + f": {row.why}" * bool(row.why))
+        states = [row.state for row in rows]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(["done", *states]))
+        print(f"{len(rows)} runs: {counts}; folders below {store.folder(runs[0]).parents[2]}")
+    for sentence in plans.refusals(declared, rows, publish.check_pairs):
+        print(f"run-all would refuse: {sentence}", file=sys.stderr)
+
+
+@studies.command("new")
+def new_study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study and of its folder in reports/.")],
+    data: Annotated[str, typer.Option(help="A data set, as `benchmark data list` shows it.")] = "phantom",
+    models: Annotated[
+        str, typer.Option(metavar="BUNDLE,BUNDLE", help="Bundles to compare, with commas between.")
+    ] = "unet,resunet",
+) -> None:
+    """Write a study.json to be completed; `benchmark new` makes a bundle, which a study lists among its models."""
+    from benchmark.studies import new_study as studies_
+    from benchmark.studies import study
+
+    project.require()
+    path = studies_.new(name, data, [model.strip() for model in models.split(",")])
+    declared = study.load(name)
+    counts = ", ".join(
+        f"{len(some)} {what}{'s' * (len(some) != 1)}"
+        for some, what in ((declared.models, "model"), (declared.folds, "fold"), (declared.seeds, "seed"))
+    )
+    print(f"Wrote {path}: {counts}, {len(declared.runs())} runs on {data}.")
+    print(
+        "Before you run it, and before any score is seen, declare in it (all entries: docs/study.md):\n"
+        "- compare/pairs: the pairs that answer your question; fewer pairs leave more power\n"
+        "- compare/margin: the largest difference that does not matter; without it nothing can be called equivalent\n"
+        "- set and deviations: what you change of the protocol, and why\n"
+        f"Then: benchmark plan {name}, and benchmark run-all {name}"
+    )
 
 
 @app.command()
@@ -120,6 +184,7 @@ def run_all(
     chosen_gpus = gpus.split(",") if gpus else execute.visible_gpus()
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs is {jobs}: expected at least 1.")
+    project.require()
     declared, changes = study.load(name), _changes(set_)
     runs = study.select(declared.runs(changes), select)
     # Before the long work, not after it.
@@ -134,8 +199,7 @@ def run_all(
     execute.check(runs, declared.data)
     with Watch(runs, declared.data, console()) as watch:
         outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
-    failed = [outcome for outcome in outcomes if outcome.state != "done"]
-    for outcome in failed:
+    for outcome in (failed := [outcome for outcome in outcomes if outcome.state != "done"]):
         print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)
     if len(failed) < len(outcomes):
         _report(declared)
@@ -144,12 +208,12 @@ def run_all(
 
 
 def _prepare(declared: Study) -> None:
-    """Prepare a study's sets, and write the folds of seeds that have folds of their own."""
+    """Prepare a study's sets, in silence where that is done, and write the folds of seeds that have their own."""
     from benchmark.base.progress import reporting
     from benchmark.data.folds import write_partitions
     from benchmark.data.prepare import prepare
 
-    with reporting("preparing") as progress:
+    with reporting("preparing", after=QUIET_S) as progress:
         for dataset in (declared.data, *declared.test_on.get("sets", ())):
             prepare(dataset, progress=progress)
     for path in write_partitions(declared.data, declared.splits):
@@ -169,6 +233,7 @@ def run(
     from benchmark.studies import execute, study
 
     execute.end_with_parent()
+    project.require()
     declared, changes = study.load(name), _changes(set_)
     if not allow_code:
         study.check_code(declared, changes)
@@ -182,11 +247,19 @@ def run(
 
 
 @app.command()
-def report(name: StudyName = DEFAULT) -> None:
-    """Write a study's scores.csv, comparisons.csv, report.md, report.tex and figures from its finished runs."""
+def report(
+    name: StudyName = DEFAULT,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a report that has runs which are not finished here.")
+    ] = False,
+    figures: Annotated[
+        str, typer.Option(metavar="FORMAT,...", help="Write figures as svg or pdf too, beside the PNG files.")
+    ] = "",
+) -> None:
+    """Write a study's tables, report.html, report.md, appendix.md, report.tex and figures from its finished runs."""
     from benchmark.studies import study
 
-    _report(study.load(name))
+    _report(study.load(name), replace, [part.strip() for part in figures.split(",") if part.strip()])
 
 
 @app.command()
@@ -201,7 +274,7 @@ def explain(
         str | None,
         typer.Option(
             help="A metric or count by its name in scores.csv (dice; of slices accuracy), a measure that papers pool "
-            "(GlobalAccuracy, of slices f1), and without --region also rank or a column of histories.csv."
+            "(GlobalAccuracy, of slices f1), and without --region also rank or a column of histories.csv or costs.csv."
         ),
     ] = None,
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="Show the paired differences too.")] = None,
@@ -230,7 +303,6 @@ def checklist(
     ] = False,
 ) -> None:
     """Fill CLAIM 2024 and the Metrics Reloaded questions from what a study records, and mark what it does not."""
-    from benchmark.base import project
     from benchmark.base.files import write_text
     from benchmark.results import checklist as checklists
     from benchmark.studies import study
@@ -264,32 +336,51 @@ def check(
     print(
         f"{name}: baseline accepted."
         if accept
-        else f"{name} on {declared.data}: no regression shown (scores.csv against baseline.csv in {declared.folder})."
+        else f"{name} on {declared.data}: no regression shown "
+        f"({'scores.csv' if declared.models else 'external/'} against baseline.csv in {declared.folder})."
     )
 
 
 @app.command()
-def score(
-    manifest: Annotated[str, typer.Option(help="Data set whose labels and regions apply.")],
-    reference: Annotated[Path, typer.Option(help="Folder of reference label maps.")],
-    prediction: Annotated[Path, typer.Option(help="Folder of predicted label maps, <case>.nii.gz.")],
-    name: Annotated[str, typer.Option(help="Name of the model in tables.")],
-    out: Annotated[
-        Path, typer.Option(help="CSV file to write; put it into reports/STUDY/external/ to compare it there.")
+def predict(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A run's folder, a bundle, or with --ensemble a study.")
     ],
-    force: Annotated[bool, typer.Option(help="Replace a different file.")] = False,
+    scans: Annotated[Path, typer.Argument(metavar="SCANS", help="Folder of new cases: one folder each, or flat.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for <case>.nii.gz; nothing is overwritten.")],
+    manifest: Annotated[
+        str | None,
+        typer.Option(help="Known set whose files are named alike; by default _t1, _t1n, _0000 and the like."),
+    ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Mean of the probabilities of all runs of a study's model.")
+    ] = False,
+    bundle_: Annotated[str | None, typer.Option("--bundle", help="The study's model, if it has several.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Its variant.")] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write them too, per region, to OUT/probabilities.")
+    ] = False,
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="ID=VALUE ...", help="Ids that MONAI's command was given to train a bundle."),
+    ] = [],  # noqa: B006
 ) -> None:
-    """Score label maps that another tool made, with the same code."""
+    """Apply a trained network to new scans; label maps have each case's own shape and affine."""
     from benchmark.base.progress import reporting
-    from benchmark.scoring.external import save_scores, score_folder
+    from benchmark.studies import predict as applying
+    from benchmark.studies import trained, trust
 
-    with reporting("scoring") as progress:
-        scores = score_folder(reference, prediction, manifest, name, progress=progress)
-    save_scores(scores, out, force=force)
-    print(f"Wrote {out}: {len(scores)} rows of {scores['case_id'].nunique()} cases.")
-    missing = scores.loc[scores["note"] == "missing prediction", "case_id"].unique()
-    if len(missing):
-        print(f"{len(missing)} of these cases have no prediction and get the worst scores: {', '.join(missing)}.")
+    changes = _changes(set_)
+    trust.check("--set", changes)
+    found = trained.find(model, ensemble, bundle_, variant, changes)
+    with reporting("reading") as progress:
+        job = applying.look(found, scans, out, manifest, progress)
+    for text in job.said:
+        print(text)
+    with reporting("predicting") as progress:
+        files = applying.write(job, out, probabilities, progress)
+    beside = f", probabilities to {out / 'probabilities'}" * probabilities
+    print(f"Wrote {len(files)} label map{'s' * (len(files) != 1)} to {out}{beside}.")
 
 
 @app.command()
@@ -297,6 +388,7 @@ def compose(names: Annotated[list[str] | None, typer.Argument(metavar="[BUNDLE].
     """Write the full configs of bundles, composed from the protocol and their model.json."""
     from benchmark.studies import bundle
 
+    project.require()
     for name in names or bundle.names():
         changed = bundle.write(name)
         print(f"{name}: {', '.join(path.name for path in changed) or 'unchanged'}")
@@ -309,10 +401,11 @@ def new(
     set_: Annotated[list[str], typer.Option("--set", metavar="ARG=VALUE ...", help="Arguments of the class.")] = [],  # noqa: B006
     allow_code: AllowCode = False,
 ) -> None:
-    """Make a bundle of any network class: one of MONAI or torch, or with --allow-code any that can be imported."""
+    """Make a bundle of any network class of MONAI or torch; with --allow-code of any. For a study: `study new`."""
     from benchmark.studies import new_bundle as scaffold
     from benchmark.studies import trust
 
+    project.require()
     arguments = _changes(set_)
     if not allow_code:
         scaffold.check_name(name)
@@ -320,7 +413,10 @@ def new(
     for path in scaffold.new(name, network, arguments):
         print(f"Wrote {path}")
     _show_code(name)
-    print(f'To train it, list {{"bundle": "{name}"}} among a study\'s models.')
+    print(
+        f'To train it, list {{"bundle": "{name}"}} among a study\'s models, or make a study: benchmark study new STUDY '
+        f"--models unet,{name}"
+    )
 
 
 @app.command()
@@ -328,11 +424,10 @@ def implied(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="A folder of reports/ with a published.json.")],
 ) -> None:
     """Print what a paper's printed numbers imply about each other, the contradictions first."""
-    from benchmark.base import project
     from benchmark.papers import implied as relations
     from benchmark.papers import published
 
-    path = published.find(project.reports() / name)
+    path = published.find(project.reports() / name) or published.find(project.shipped("reports") / name)
     if path is None:
         raise InputError(
             f"{project.reports() / name} has no published.json: expected one there or in the folder above."
@@ -347,10 +442,11 @@ def implied(
     print(relations.summary(findings))
 
 
-def _report(declared: Study) -> None:
+def _report(declared: Study, replace: bool = False, formats: Sequence[str] = ()) -> None:
     from benchmark.results import publish
 
-    print(f"Report: {publish.publish(declared)}")
+    path = publish.publish(declared, replace, formats)
+    print(f"Report: {path}\nIn a browser: {path.with_suffix('.html')}")
 
 
 def _show_code(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from benchmark.base.progress import console, reporting
 
 if TYPE_CHECKING:
     from benchmark.data.audit.measures import Finding
+    from benchmark.data.new_set import Described
 
 app = typer.Typer(no_args_is_help=True, help="Find, check, fetch and prepare data sets.")
 
@@ -26,17 +28,84 @@ def scan(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where its files are on this machine.")],
     name: Annotated[str | None, typer.Option(help="Name of the case list, if not SOURCE (a subset, a copy).")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a case list that differs.")] = False,
+    patients: Annotated[
+        Path | None, typer.Option(metavar="TABLE", help="CSV file with columns of case ids and of patients.")
+    ] = None,
+    without_labels: Annotated[
+        bool, typer.Option("--without-labels", help="List images only, to predict on; there are no folds then.")
+    ] = False,
 ) -> None:
-    """Read and check every file, and write the case list with hashes to data_manifests/."""
+    """Read and check every file, and write the case list with hashes to data_manifests/ (of the project, or here)."""
     from benchmark.data.scan import scan as run
 
     with reporting("scanning") as progress:
-        result = run(source, folder, name=name, replace=replace, progress=progress)
+        result = run(source, folder, name, replace, progress, patients, not without_labels)
     state = "written" if result.written else "unchanged"
-    patients = len(result.listed.patients)
-    typer.echo(f"{len(result.listed.cases)} cases of {patients} patients: {result.cases_file} ({state})")
+    people = len(result.listed.patients)
+    typer.echo(f"{len(result.listed.cases)} cases of {people} patients: {result.cases_file} ({state})")
     for warning in result.warnings:
         typer.echo(f"warning: {warning}")
+
+
+@app.command("new")
+def new_set(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the set, of its files and in tables.")],
+    folder: Annotated[
+        Path | None, typer.Option("--from", metavar="FOLDER", help="A folder of it: nnU-Net's dataset.json is read.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Its layout: files, brats, nnunet or bids.")] = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=END", help="T1=_t1: how its files' names end; repeatable."),
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="VALUE=MEANING", help="1=oedema; repeatable.")] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUES", help="WT=1,2,3; by default each label; repeatable."),
+    ] = None,
+    label_end: Annotated[str | None, typer.Option(help="How label maps' names end: _seg, *_dseg for bids.")] = None,
+    patient: Annotated[
+        str | None, typer.Option(help="Pattern of ids with a group patient; by default each case is a patient.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="A line that says what it is.")] = None,
+    licence: Annotated[str | None, typer.Option(help="On what terms it may be used.")] = None,
+    citation: Annotated[str | None, typer.Option(help="What to cite for it.")] = None,
+    address: Annotated[str | None, typer.Option(help="Where to get it.")] = None,
+    unit: Annotated[str, typer.Option(help="mm, or pixels where files do not say how large a voxel is.")] = "mm",
+) -> None:
+    """Describe a data set of your own; a terminal is asked for what is not given."""
+    from benchmark.data import new_set as making
+
+    known = making.describe(folder, source)
+    known.modalities = making.parse_pairs("--modality", modality or ()) or known.modalities
+    known.labels |= making.parse_labels("--label", label or ())
+    if regions := making.parse_regions("--region", region or ()):
+        known.regions, known.order = regions, []
+    known.label_end = label_end
+    if known.missing and sys.stdin.isatty():
+        _ask(known)
+    about = {"title": title, "licence": licence, "citation": citation, "address": address, "unit": unit}
+    path = making.new(name, known, about, patient)
+    alone = "" if known.regions else "\nEach label is a region of its own; --region joins several into one."
+    typer.echo(f"Wrote {path}: {len(known.modalities)} modalities, {len(known.labels)} labels.{alone}")
+    typer.echo(f"Next: benchmark data scan {name} {folder or 'FOLDER'}")
+
+
+def _ask(known: Described) -> None:
+    """Ask for what a manifest cannot do without."""
+    from benchmark.data import new_set as making
+
+    if not known.modalities:
+        asked = "Modalities and how their files' names end, such as T1=_t1 FLAIR=_flair"
+        known.modalities = making.parse_pairs("modalities", typer.prompt(asked).split())
+        asked = "How label maps' names end"
+        known.label_end = known.label_end or typer.prompt(asked, default=making.LABEL_ENDS[known.source])
+    if not known.labels:
+        asked = "Label values and their meanings, such as 1=oedema, 2=enhancing tumour"
+        known.labels = making.parse_labels("labels", typer.prompt(asked).split(","))
+    if not known.regions:
+        asked = "Regions and their label values, such as WT=1,2 ET=2; none: each label is one"
+        known.regions = making.parse_regions("regions", typer.prompt(asked, default="", show_default=False).split())
 
 
 @app.command()
@@ -72,16 +141,47 @@ def prepare(
     typer.echo(f"{name}: {len(prepared)} cases are prepared")
 
 
+@app.command()
+def example(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    patients: Annotated[int, typer.Option(min=2, help="Patients of the phantom.")] = 12,
+) -> None:
+    """Write label maps and two made sets of predictions, to try `benchmark compare` on."""
+    from benchmark.data.example import write
+
+    with reporting("writing") as progress:
+        write(folder, patients=patients, progress=progress)
+    typer.echo(f"{folder}: labels, and predictions network_a and network_b (made by shifting labels, by no network)")
+
+
 @app.command("list")
-def list_sets() -> None:
+def list_sets(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
+) -> None:
     """Show the known data sets: cases, folder on this machine, licence, and where to get them."""
+    import json
+
     from benchmark.data.manifest import known
 
+    if as_json:
+        names = ("title", "expected_cases", "modalities", "licence", "access", "address")
+        rows = [
+            {
+                "name": row.name,
+                "cases": row.cases,
+                "folder": str(row.folder) if row.folder else None,
+                "regions": list(row.manifest.regions),
+                **{name: getattr(row.manifest, name) for name in names},
+            }
+            for row in known()
+        ]
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
     table = Table("name", "cases", show_lines=True)
     table.add_column("data set, folder, licence, where to get it", overflow="fold")
     for row in known():
         manifest = row.manifest
-        cases = f"{'-' if row.cases is None else row.cases} of {manifest.expected_cases}"
+        cases = f"{'-' if row.cases is None else row.cases} of {manifest.expected_cases or '?'}"
         here = f"here: {row.folder}" if row.folder else "not here"
         licence = textwrap.shorten(manifest.licence, 140, placeholder=" …")
         address = f"{manifest.access}: {manifest.address}"
@@ -158,7 +258,7 @@ def audit(
 
 
 def _print_findings(name: str, found: list[Finding]) -> None:
-    """Print what was found as a table, the worst first, and in a line each what was clean and what not checked."""
+    """Print what was found as a table, the worst first, and in a line each what was clean and what was not checked."""
     table = Table("", "check", show_lines=True)
     table.add_column("what was found, in which first", overflow="fold", ratio=1)
     quiet: dict[str, list[str]] = {"clean": [], "not checked": []}
@@ -175,4 +275,5 @@ def _print_findings(name: str, found: list[Finding]) -> None:
         console().print(table, highlight=False)
     for severity, checks in quiet.items():
         if checks:
-            console().print(escape(f"{name}, {severity}: {', '.join(checks)}."), highlight=False)
+            said = "could not be checked" if severity == "not checked" else severity
+            console().print(escape(f"{name}, {said}: {', '.join(checks)}."), highlight=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from benchmark.base import declared, project
 from benchmark.base.declared import Record
 from benchmark.base.files import write_json
 from benchmark.base.records import Case, InputError
-from benchmark.data.manifest import CaseList, data_folder, load_cases
+from benchmark.data.manifest import CaseList, check_labels, data_folder, load_cases
 from benchmark.data.volumes import read_image
 
 SIDES = ("train", "validation", "test")
@@ -213,12 +213,15 @@ def read_folds(name: str, split: str = "patient") -> list[Fold]:
 
 def write_partitions(name: str, splits: Iterable[str]) -> list[Path]:
     """Write the folds of each partition that has no file yet; return the files written. InputError as read_folds."""
-    written = []
+    return [write_folds(name, made, scheme, split) for split, made, scheme in partitions_to_make(name, splits)]
+
+
+def partitions_to_make(name: str, splits: Iterable[str]) -> Iterator[tuple[str, list[Fold], dict[str, Any]]]:
+    """Yield the folds and the scheme of each partition that has no file yet. InputError as read_folds."""
     for split in splits:
         base, number = of_partition(split)
         if number != 1 and not folds_path(name, split).exists():
-            written.append(write_folds(name, *_make_partition(name, base, number), split))
-    return written
+            yield (split, *_make_partition(name, base, number))
 
 
 def _make_partition(name: str, base: str, number: int) -> tuple[list[Fold], dict[str, Any]]:
@@ -249,6 +252,7 @@ def read_sides(path: Path, what: str = "folds") -> FoldsFile:
 def load_folds(name: str, split: str = "patient") -> list[Fold]:
     """Read a set's folds and check that each holds all of the set's cases. InputError as read_folds, and if a patient,
     case or slice is missing."""
+    check_labels(name)
     folds = read_folds(name, split)
     missing = missing_units(folds, load_cases(name))
     if missing:
@@ -277,6 +281,7 @@ def remake(
     if split not in SPLITS:
         raise InputError(f"split: expected one of {', '.join(SPLITS)}, found {split}.")
     listed = load_cases(name)
+    check_labels(name)
     path = folds_path(name, split)
     options = {"k": k, "validation": validation, "seed": seed}
     given = {key: value for key, value in options.items() if value is not None}

@@ -13,12 +13,16 @@ from benchmark.base.records import InputError
 from benchmark.data.manifest import Manifest
 from benchmark.data.volumes import ENDINGS, ending_of, stem_of
 
+LABEL_FOLDERS = ("labelsTr", "labelsTs")
+"""Folders with label maps in a data set of nnU-Net or the Decathlon."""
+
 NOTES = (".json", ".txt", ".csv", ".tsv", ".xml", ".md")
 """Endings of files that may stand beside images and are not missed."""
 
 
 def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """Map case id to label map for a folder of files or of case folders.
+    """Map case id to label map for a folder of files or of case folders, or with one of LABEL_FOLDERS, which then hold
+    the files.
 
     ``odd_names`` maps a case id to the name that its label map has in its case folder, where that is not the usual.
     InputError if it is no folder, holds no label map, has a case folder without one, or two for one case.
@@ -27,6 +31,8 @@ def label_files(folder: Path, odd_names: Mapping[str, str] | None = None) -> dic
         found_instead = "a file" if folder.exists() else "nothing"
         raise InputError(f"{folder}: expected a folder of label maps, found {found_instead}.")
     files, folders = _entries(folder)
+    if of_labels := [inner for inner in folders if inner.name in LABEL_FOLDERS]:
+        files, folders = [path for inner in of_labels for path in _entries(inner)[0]], []
     pairs = [(_case_of(path), path) for path in files]
     for inner in folders:
         pairs += _in_case_folder(inner, odd_names or {})

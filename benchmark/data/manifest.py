@@ -6,7 +6,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,13 @@ from benchmark.data.volumes import parse_path
 _GENERATE_LOCK = threading.Lock()
 
 NEEDED = {
+    "bids": ("images", "label"),
     "brats": ("images", "label"),
     "coco": ("sides", "annotations", "picture"),
+    "files": ("images",),
     "lgg": ("channels",),
     "msd": ("images", "modality"),
+    "nnunet": ("images", "modality"),
     "phantom": ("images", "label"),
 }
 """Entries of ``layout`` that the reader of a source needs."""
@@ -76,7 +79,10 @@ class PatientTable(Record):
 
 
 class Layout(Record):
-    """Where the reader of a source finds what in a set's folder; ``NEEDED`` says which entries it cannot do without."""
+    """Where the reader of a source finds what in a set's folder; ``NEEDED`` says which entries it cannot do without.
+
+    ``labels`` is false where only images are looked for, as in scans that a network is to be applied to.
+    """
 
     images: dict[str, str | int] = Field(default_factory=dict)
     label: FileName = ""
@@ -90,6 +96,25 @@ class Layout(Record):
     picture: Annotated[str, _with_group("number")] = ""
     patients: PatientTable | None = None
     outlines: FileName | None = None
+    labels: bool = True
+
+
+class LesionRule(Record):
+    """What an edition's organisers set for lesion-wise scores, in place of ``scoring.lesions``' numbers for glioma.
+
+    ``dilations`` counts the dilations by a voxel that join components of the reference; ``smallest`` is the volume in
+    mm³ up to which a reference lesion is left out, and ``smallest_of`` that of single regions. ``source`` says where
+    the organisers state these, and what else of their rule is not followed here.
+    """
+
+    dilations: Annotated[int, Field(ge=0, le=20)]
+    smallest: Annotated[float, Field(ge=0)]
+    smallest_of: dict[Name, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    source: Name
+
+    def of(self, region: str) -> float:
+        """Return the volume in mm³ up to which a lesion of a region is left out."""
+        return self.smallest_of.get(region, self.smallest)
 
 
 class Generator(Record):
@@ -107,27 +132,29 @@ class Manifest(Record):
     a network's output channels; ``regions_class_order`` gives the label to write for a voxel in region i, where later
     regions overwrite earlier ones. Named groups of ``patient_pattern`` other than ``patient``, such as ``centre``, are
     what reports group patients by. ``modalities`` is the order of a network's input channels. ``unit`` is that of
-    distances: "pixels" where the files do not say how large a pixel is.
+    distances: "pixels" where the files do not say how large a pixel is. ``expected_cases`` is None where nobody says
+    how many were published. ``lesions`` is None where lesion-wise scores are those of BraTS 2023 for glioma.
     """
 
     name: Name
     title: str
-    source: Literal["brats", "coco", "lgg", "msd", "phantom"]
+    source: Literal["bids", "brats", "coco", "files", "lgg", "msd", "nnunet", "phantom"]
     modalities: Names
     labels: dict[Annotated[str, AfterValidator(_whole_label)], str]
     regions: Annotated[dict[Name, Numbers], Field(min_length=1)]
-    regions_class_order: Numbers
+    regions_class_order: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     layout: Layout
     patient_pattern: Annotated[str, _with_group("patient")]
-    expected_cases: Annotated[int, Field(ge=1)]
+    expected_cases: Annotated[int, Field(ge=1)] | None = None
     licence: str
     citation: str
     address: str
-    access: Literal["registration", "open", "generated"]
+    access: Literal["registration", "open", "generated", "private"]
     pictures: Literal["private", "public"]
     warnings: tuple[str, ...]
     folds: dict[str, Any]
     generator: Generator | None = None
+    lesions: LesionRule | None = None
     unit: Literal["mm", "pixels"] = "mm"
 
     def patient_of(self, case_id: str) -> str:
@@ -156,6 +183,11 @@ class CaseList:
         """Patient ids, each once, sorted."""
         return tuple(sorted({case.patient_id for case in self.cases}))
 
+    @property
+    def labelled(self) -> bool:
+        """Whether its cases have labels, which training and tests need; a set of which only some have is not made."""
+        return any(case.label for case in self.cases)
+
     @cached_property
     def folder(self) -> Path:
         """Folder with this machine's files: ``place``, or the one that ``data_folder`` finds, looked for once."""
@@ -182,12 +214,16 @@ class KnownSet:
 
 
 def load_manifest(source: str) -> Manifest:
-    """Read ``data_manifests/<source>.json``. InputError if there is no such data set (the known ones are listed) or the
-    file is not a valid manifest."""
-    path = project.manifests() / f"{source}.json"
-    if not _is_name(source) or not path.is_file():
-        raise InputError(f"{source} is not a known data set; expected one of: {', '.join(_sources())}.")
-    return _manifest(path)
+    """Read ``data_manifests/<source>.json``, the project's own or else the one that came with the package. InputError
+    if there is no such data set (the known ones are listed) or the file is not a valid manifest."""
+    return _manifest(_file_of(source))
+
+
+def _file_of(source: str) -> Path:
+    for folder in (project.manifests(), project.shipped("data_manifests")):
+        if _is_name(source) and (folder / f"{source}.json").is_file():
+            return folder / f"{source}.json"
+    raise InputError(f"{source} is not a known data set; expected one of: {', '.join(_sources())}.")
 
 
 # Each of these two is asked for many times in a process.
@@ -205,6 +241,16 @@ def _scanned(path: Path) -> _Scanned:
     check_names(path, found.cases)
     _check_files(path, load_manifest(found.source), found.cases)
     return found
+
+
+def manifest_file(known: str) -> Path:
+    """Find the manifest of a set by the set's name, or by the path of a JSON file; InputError if there is none."""
+    return Path(known) if known.endswith(".json") else _file_of(manifest_of(known).name)
+
+
+def find_manifest(known: str) -> Manifest:
+    """Read the manifest that ``manifest_file`` finds; InputError if there is none or it is no manifest."""
+    return _manifest(manifest_file(known))
 
 
 def cases_path(name: str) -> Path:
@@ -228,6 +274,13 @@ def load_cases(name: str) -> CaseList:
     return CaseList(name, load_manifest(found.source), found.cases, found.warnings)
 
 
+def check_labels(name: str) -> None:
+    """Raise InputError if a set was scanned and its cases have no labels: none can be trained or tested on it."""
+    if cases_path(name).is_file() and not load_cases(name).labelled:
+        found = "none: the set was scanned without labels, for prediction"
+        raise InputError(f"{name}: expected cases with labels, to train on them and to test on them, found {found}.")
+
+
 def check_names(place: Path, cases: Sequence[Case]) -> None:
     """Raise InputError, naming ``place``, unless ids of cases and patients can be names of files, each of its own."""
     seen: dict[str, str] = {}
@@ -236,7 +289,7 @@ def check_names(place: Path, cases: Sequence[Case]) -> None:
         check_safe(place, "an id of a patient", [case.patient_id])
         # Where capital letters do not count in names of files, one would overwrite the other.
         twin = seen.setdefault(case.case_id.casefold(), case.case_id)
-        if twin is not case.case_id:
+        if twin != case.case_id:
             expected = "ids of cases that differ in more than capital letters"
             raise InputError(f"{place}: expected {expected}, found {twin!r} and {case.case_id!r}.")
 
@@ -262,6 +315,13 @@ def manifest_of(name: str) -> Manifest:
     """Return the manifest of a set, also of a copy that was scanned under a name of its own and has none so called.
     InputError if there is no such set."""
     return load_cases(name).manifest if _is_name(name) and cases_path(name).is_file() else load_manifest(name)
+
+
+def scanned_patients(name: str) -> dict[str, str]:
+    """Map a set's cases to their patients as its scan listed them; empty if it was never scanned, or is no name."""
+    if not (_is_name(name) and cases_path(name).is_file()):
+        return {}
+    return {case.case_id: case.patient_id for case in load_cases(name).cases}
 
 
 def write_cases(listed: CaseList) -> None:
@@ -341,9 +401,12 @@ def _check(path: Path, manifest: Manifest) -> None:
     layout, needed = manifest.layout, NEEDED[manifest.source]
     lacking = [entry for entry in needed if not getattr(layout, entry)]
     of_modality = set(layout.images or layout.channels or manifest.modalities)
-    kinds, kind = {type(value) for value in layout.images.values()}, int if manifest.source == "msd" else str
+    by_position = manifest.source in ("msd", "nnunet")
+    kinds, kind = {type(value) for value in layout.images.values()}, int if by_position else str
     generated = manifest.access == "generated"
     count, order = len(manifest.regions), len(manifest.regions_class_order)
+    lost = _lost_labels(manifest) if count == order else {}
+    of_lesions = set(manifest.lesions.smallest_of) if manifest.lesions else set()
     problems = [
         (manifest.name == path.stem, f"name: expected {path.stem}, found {manifest.name}"),
         (0 in labels, "labels: expected '0', the background, found none"),
@@ -354,15 +417,46 @@ def _check(path: Path, manifest: Manifest) -> None:
         (kinds <= {kind}, f"layout/images: expected {'positions' if kind is int else 'ends of names'}"),
         (generated == (manifest.generator is not None), "generator: expected if access is generated, and only then"),
         ("seed" in manifest.folds, "folds: expected an entry 'seed', found none"),
+        (not lost, f"regions_class_order: expected each label written in its own regions, found {lost}"),
+        (of_lesions <= set(manifest.regions), "lesions/smallest_of: expected only regions of this set"),
     ]
     for holds, message in problems:
         if not holds:
             raise InputError(f"{path}: {message}.")
 
 
+def write_manifest(name: str, content: Mapping[str, Any]) -> Path:
+    """Write ``data_manifests/<name>.json`` if it describes a set that is not known yet, and return its path. InputError
+    if the name cannot be one, is taken, or the content is no manifest; then nothing is written."""
+    if not _is_name(name):
+        raise InputError(f"expected a data set name of letters, digits, _ and -, found {name!r}.")
+    path = project.manifests() / f"{name}.json"
+    if name in _sources() or cases_path(name).exists():
+        raise InputError(f"{name}: expected a name that no data set has, found that of one: {', '.join(_sources())}.")
+    manifest = declared.check(path, dict(content), Manifest)
+    _check(path, manifest)
+    check_safe(path, "a region", manifest.regions)
+    write_json(path, content)
+    return path
+
+
+def _lost_labels(manifest: Manifest) -> dict[int, int]:
+    """Map each label to the one that is written for it, where that one lies in other regions."""
+    inside: dict[int, list[bool]] = {
+        int(label): [int(label) in values for values in manifest.regions.values()] for label in manifest.labels
+    }
+    written = {
+        label: [value for value, member in zip(manifest.regions_class_order, members, strict=True) if member][-1]
+        for label, members in inside.items()
+        if any(members)
+    }
+    return {label: value for label, value in written.items() if inside.get(value) != inside[label]}
+
+
 def _sources() -> list[str]:
-    """Names of the sets that have a manifest."""
-    return sorted(path.stem for path in project.manifests().glob("*.json") if "." not in path.stem)
+    """Names of the sets that have a manifest, in the project or in the package."""
+    folders = (project.manifests(), project.shipped("data_manifests"))
+    return sorted({path.stem for folder in folders for path in folder.glob("*.json") if _is_name(path.stem)})
 
 
 def _is_name(name: str) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from benchmark.base.files import walk
+from benchmark.base.files import read_rows, walk
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError, patient_known
 from benchmark.data import folds
@@ -52,11 +53,19 @@ class ScanResult:
 
 
 def scan(
-    source: str, folder: Path, name: str | None = None, replace: bool = False, progress: Progress | None = None
+    source: str,
+    folder: Path,
+    name: str | None = None,
+    replace: bool = False,
+    progress: Progress | None = None,
+    patients: Path | None = None,
+    labels: bool = True,
 ) -> ScanResult:
     """Read every file of a set, and write ``data_manifests/<name>.cases.json`` and, where absent, its folds.
 
-    The folder is recorded as the place of this set on this machine. Memory is that of a few volumes.
+    The folder is recorded as the place of this set on this machine. Memory is that of a few volumes. ``patients`` is a
+    CSV file that says whose each case is, for sets whose ids do not. Without ``labels`` only images are listed, for
+    prediction; such a set has no folds.
     InputError for an unknown source, a folder without cases, two cases of one id, any file that is missing, broken or
     does not fit its case, and a case list that exists and differs; then nothing is written.
     """
@@ -67,20 +76,17 @@ def scan(
     path = cases_path(name)
     if name != source and (path.parent / f"{name}.json").exists():
         raise InputError(f"--name {name}: expected a name that no manifest has, found {path.parent / f'{name}.json'}.")
-    found = find_cases(folder, manifest)
+    found = find_cases(folder, manifest, labels)
+    if patients:
+        found = with_patients(found, patients)
     check_names(folder, found)
     measured = list(parallel(lambda case: measure(folder, manifest, case), found, progress))
     cases = tuple(one.case for one in measured)
     warnings = (*_warnings(manifest, cases), *_voxel_warnings(measured), *_unused_warnings(folder, cases))
     listed = CaseList(name, manifest, cases, warnings)
     old = load_cases(name) if path.exists() else None
-    if old is not None and old.cases != cases and not replace:
-        raise InputError(
-            f"{path}: expected the cases of {folder}, found others ({_difference(old.cases, cases)}); "
-            f"use --replace to write it anew or --name NAME to keep both."
-        )
-    if old is not None and old.manifest.name != source and not replace:
-        raise InputError(f"{path}: expected cases of {source}, found cases of {old.manifest.name}; use --replace.")
+    if old is not None and not replace:
+        _check_same(path, folder, old, listed)
     written = old != listed
     if written:
         write_cases(listed)
@@ -88,14 +94,34 @@ def scan(
     return ScanResult(listed, path, written, (*listed.warnings, *_write_folds(listed)))
 
 
-def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
+def _check_same(path: Path, folder: Path, old: CaseList, new: CaseList) -> None:
+    """Raise InputError unless a case list holds what was found now."""
+    if old.cases != new.cases:
+        raise InputError(
+            f"{path}: expected the cases of {folder}, found others ({_difference(old.cases, new.cases)}); "
+            f"use --replace to write it anew or --name NAME to keep both."
+        )
+    if old.manifest.name != new.manifest.name:
+        raise InputError(
+            f"{path}: expected cases of {new.manifest.name}, found cases of {old.manifest.name}; use --replace."
+        )
+
+
+def find_cases(folder: Path, manifest: Manifest, labels: bool = True) -> list[Case]:
     """List the cases in a folder, sorted by case id, without reading voxels. InputError if the folder is missing or
-    holds no case, or two cases have one id."""
+    holds no case, or two cases have one id, or no labels are looked for in a set of pictures."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise InputError(f"{folder}: expected the folder of {manifest.name}, found {found}.")
     # The phantom is written in the layout of BraTS.
     module = "brats" if manifest.source == "phantom" else manifest.source
+    if not labels:
+        if module in ("coco", "lgg"):
+            raise InputError(
+                f"{manifest.name}: expected a set of volumes to list without labels, found one of pictures."
+            )
+        layout = manifest.layout.model_copy(update={"labels": False})
+        manifest = manifest.model_copy(update={"layout": layout})
     reader = importlib.import_module(f"benchmark.data.sources.{module}")
     cases = sorted(reader.find_cases(folder, manifest), key=lambda case: (case.case_id, case.label or ""))
     if not cases:
@@ -105,6 +131,30 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
             places = f"{folder / _first(first)} and {folder / _first(second)}"
             raise InputError(f"case {first.case_id}: expected one case of this id, found two: {places}.")
     return cases
+
+
+def with_patients(cases: Sequence[Case], table: Path) -> list[Case]:
+    """Return the cases with the patients that a CSV file gives them: the column with the cases' ids is looked for, and
+    one that is called after patients or subjects. InputError if there is no such column or more than one, or a case
+    has no row, several, or a blank patient."""
+    rows, ids = read_rows(table), {case.case_id for case in cases}
+    columns = list(rows[0])
+    key = max(columns, key=lambda column: len(ids & {row[column] for row in rows}))
+    others = [column for column in columns if column != key and re.search("patient|subject", column, re.IGNORECASE)]
+    named = [column for column in others if re.fullmatch("(patient|subject)(_?id)?", column, re.IGNORECASE)]
+    chosen = named if len(named) == 1 else others
+    if len(chosen) != 1 or not ids & {row[key] for row in rows}:
+        expected = "a column with the cases' ids and one called patient"
+        raise InputError(f"{table}: expected {expected}, found {', '.join(columns)}; the first case is {min(ids)}.")
+    found: dict[str, str] = {}
+    for row in rows:
+        if row[key] in ids and found.setdefault(row[key], row[chosen[0]]) != row[chosen[0]]:
+            raise InputError(f"{table}: expected one patient of case {row[key]}, found several.")
+    if lacking := sorted(case_id for case_id in ids if not found.get(case_id, "").strip()):
+        raise InputError(
+            f"{table}: expected a patient of every case, found none of {len(lacking)}, {lacking[0]} first."
+        )
+    return [dataclasses.replace(case, patient_id=found[case.case_id]) for case in cases]
 
 
 @dataclass(frozen=True)
@@ -155,7 +205,8 @@ def verify(name: str, folder: Path | None = None, progress: Progress | None = No
     problems = list(itertools.chain.from_iterable(of_cases))
     try:
         known = {case.case_id for case in listed.cases}
-        new = [case for case in find_cases(folder, listed.manifest) if case.case_id not in known]
+        now = find_cases(folder, listed.manifest, listed.labelled)
+        new = [case for case in now if case.case_id not in known]
         problems += [f"{folder / _first(case)}: case {case.case_id} is not in {cases_path(name)}." for case in new]
     except InputError as error:
         # A file that is gone makes its case unreadable too; that was said above.
@@ -205,13 +256,18 @@ def _files(case: Case) -> dict[str, list[str]]:
 
 def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
     """Yield what is odd about a set that can be used: its number of cases, unknown patients, files that two share."""
-    if len(cases) != manifest.expected_cases:
+    if manifest.expected_cases not in (None, len(cases)):
         yield f"{len(cases)} cases found; {manifest.name} as published has {manifest.expected_cases}."
     if not all(patient_known(manifest.source, case.case_id, case.patient_id) for case in cases):
         table = manifest.layout.patients.file if manifest.layout.patients else None
         why = f"there is no {table} in the folder" if table else "nothing says whose a picture is"
         counted = "every case counts as a patient, and no split of this set can be called patient-level"
         yield f"patients are unknown, because {why}: {counted}."
+    elif manifest.source in ("files", "nnunet") and all(one.label and one.case_id == one.patient_id for one in cases):
+        yield (
+            "every case counts as a patient of its own, as its id is all that is known: where a patient has several, "
+            "scan with --patients TABLE, or they will be in training and held out at once."
+        )
     owners: dict[str, dict[str, str]] = {}
     for case in cases:
         label = parse_path(case.label).file if case.label else None
@@ -272,6 +328,8 @@ def _difference(old: tuple[Case, ...], new: tuple[Case, ...]) -> str:
 
 def _write_folds(listed: CaseList) -> list[str]:
     """Write folds by the manifest's own scheme where there are none; say what keeps the set from having good ones."""
+    if not listed.labelled:
+        return ["no case has a label: the set has no folds, and can be predicted on but not trained or tested on"]
     if folds.folds_path(listed.name).exists():
         missing = folds.missing_units(folds.read_folds(listed.name), listed)
         if not missing:

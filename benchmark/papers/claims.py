@@ -9,20 +9,24 @@ from typing import Any
 import pandas as pd
 
 from benchmark.papers.published import Better, Published, Reached, cell, models_of
-from benchmark.papers.tables import NOT_RUN, Verdicts
+from benchmark.papers.tables import NOT_RUN, SHUT, Verdicts
 from benchmark.papers.values import Ours, Paper, Place, declared_tests, is_accuracy, majority, ours, places, verdict
-from benchmark.report.document import Block, Bullets, Cell, Heading, Table, Text
-from benchmark.report.tables import NONE, TEST_NAMES, number, title
+from benchmark.report.document import Block, Bullets, Cell, Heading, Table
+from benchmark.report.tables import NONE, TEST_NAMES, correction, number, title
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.compare import NOT_TESTED
+from benchmark.stats.families import behind_shut_gate
 from benchmark.stats.seeds import TWO_LEVEL
 
+TITLE = "The paper's claims, and what is shown here"
 HEADER = ("The paper's claim", "Shown here?", "Ours")
 SHOWN, OPPOSITE, NOT_SHOWN, UNTESTED = "shown", "the opposite shown", "not shown", "not tested"
 EVERY, SOME, NONE_OF = "shown in every region", "shown in some regions only", "shown in no region"
+UNJUDGED = "cannot be judged here"
 COUNTED = {
-    EVERY: "{} shown in every region", SOME: "{} in some regions only", NONE_OF: "{} in none",
-    OPPOSITE: "{} with the opposite shown in a region", UNTESTED: "{} not tested", NOT_RUN: "{} not run",
+    EVERY: "{} shown in every region", SOME: "{} in some regions only", NONE_OF: "{} not shown",
+    OPPOSITE: "{} with the opposite shown in a region", UNJUDGED: f"{{}} {UNJUDGED}",
+    SHUT: f"{{}} {SHUT}",
 }  # fmt: skip
 """Answers over all regions, in the sentence that counts them."""
 
@@ -43,11 +47,14 @@ def box(paper: Paper, verdicts: Verdicts) -> list[Block]:
         return []
     caption = "One line per claim. Ours: with its 95% interval; of two models, the first's value less the second's."
     said = [*[_counted(answers)] * bool(answers), *_how(paper, answers)]
+    notes, judged = verdicts.notes(), [str(row[1]) for row in rows if not str(row[1]).startswith(f"{UNJUDGED}:")]
+    if len(notes) == 1 and all(answer.endswith(" [1]") and "if [1]" not in answer for answer in judged):
+        rows = [[claim, str(answer).removesuffix(" [1]"), gaps] for claim, answer, gaps in rows]
+        notes = [f"Of every line: {notes[0]}"]
     return [
-        Heading("The paper's claims, and what is shown here"),
-        *[Text(" ".join(said))] * bool(said),
+        Heading(TITLE),
+        *[Bullets([*said, *notes])] * bool(said or notes),
         Table(caption, HEADER, rows, wrap=True, pages=True, name="The paper's claims"),
-        *[Bullets(notes) for notes in [verdicts.notes()] if notes],
     ]
 
 
@@ -56,15 +63,18 @@ def _counted(answers: Mapping[str, int]) -> str:
     return f"{sum(answers.values())} claims that one model is better than another: {', '.join(found)}."
 
 
-def _how(paper: Paper, answers: Mapping[str, int]) -> list[str]:
+def _how(paper: Paper, answers: Counter[str]) -> list[str]:
     tests = paper.comparisons
     if not answers or tests.empty:
         return []
     test = str(tests["test"].iloc[0])
     found = [
-        f"Shown: by the {TEST_NAMES[test]}, corrected by Holm over all {len(tests)} declared comparisons, on "
-        f"{int(tests['n_patients'].max())} patients. Not shown does not mean that there is no difference."
+        f"Shown: by the {TEST_NAMES[test]} after {correction(tests)}; on {int(tests['n_patients'].max())} patients. "
+        "Not shown does not mean that there is no difference. The intervals are not corrected, so that one without 0 "
+        "may stand beside what is not shown."
     ]
+    if answers[SHUT]:
+        found.append("Gate shut: some primary comparison shows no difference, so that the others were not tested.")
     if test != TWO_LEVEL:
         found.append("This is about these trained networks, not about the methods.")
     return found
@@ -82,8 +92,9 @@ def _better(paper: Paper, claim: Better, other: str, verdicts: Verdicts) -> tupl
     column = {"metric": claim["metric"], "regions": named or "mean"}
     tests = declared_tests(paper.comparisons, model, other, column)
     if tests.empty:
-        run = {model, other} <= set(paper.models)
-        return [head, UNTESTED if run else NOT_RUN, NONE], UNTESTED if run else NOT_RUN
+        why = "the pair was not declared" if {model, other} <= set(paper.models) else NOT_RUN
+        return [head, f"{UNJUDGED}: {why}", NONE], UNJUDGED
+    tests = tests.assign(shut=behind_shut_gate(paper.comparisons)[tests.index])
     by_region = {row["region"]: _answer(row, model) for row in tests.to_dict("records")}
     by_region |= {region: UNTESTED for region in named if region not in by_region}
     answer = f"{_in_words(by_region)} {verdicts.forbidden([model, other])}".strip()
@@ -94,6 +105,8 @@ def _better(paper: Paper, claim: Better, other: str, verdicts: Verdicts) -> tupl
 def _answer(row: Mapping[Any, Any], model: str) -> str:
     if row["verdict"] == NOT_TESTED:
         return UNTESTED
+    if row["shut"]:
+        return SHUT
     if not row["significant"]:
         return NOT_SHOWN
     # As the verdict has it: by ranks, a few patients that fail may turn the mean the other way.
@@ -106,7 +119,9 @@ def _over_all(answers: Sequence[str]) -> str:
     for answer, said in ((OPPOSITE, OPPOSITE), (SHOWN, SOME)):
         if answer in answers:
             return said
-    return UNTESTED if set(answers) == {UNTESTED} else NONE_OF
+    if NOT_SHOWN in answers:
+        return NONE_OF
+    return SHUT if SHUT in answers else UNJUDGED
 
 
 def _in_words(by_region: Mapping[str, str]) -> str:
@@ -120,7 +135,7 @@ def _in_words(by_region: Mapping[str, str]) -> str:
 
 
 def _gravest(answer: str) -> int:
-    return (SHOWN, OPPOSITE, NOT_SHOWN, UNTESTED).index(answer)
+    return (SHOWN, OPPOSITE, NOT_SHOWN, SHUT, UNTESTED).index(answer)
 
 
 def _gap(row: Mapping[Any, Any], model: str) -> str:
@@ -160,8 +175,8 @@ def _reached(paper: Paper, claim: Reached, verdicts: Verdicts) -> list[list[str 
         measured = ours(paper, one.model, one.column, one.report_cell) if one.model else None
         if measured is not None and one.printed is not None:
             said = verdicts.of_table(table, [one.model], verdict(one.printed, measured, one.column))
-            found.append([head, said, _level(paper, one, measured)])
-    return found or [[head, NOT_RUN, NONE]]
+            found.append([head, said.replace("not comparable", UNJUDGED, 1), _level(paper, one, measured)])
+    return found or [[head, f"{UNJUDGED}: {NOT_RUN}", NONE]]
 
 
 def _level(paper: Paper, place: Place, measured: Ours) -> str:

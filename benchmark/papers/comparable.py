@@ -16,8 +16,9 @@ RECIPE = {"identical": "the shared recipe", "native": "a recipe of its own"}
 class Made(NamedTuple):
     """How a model's numbers were made, as its runs recorded it.
 
-    ``data`` is the set, of which ``cases`` of ``published`` are there; ``size`` the canvas in pixels, empty where the
-    recipe plans it; ``pretrained`` whether training began from weights of a file; ``track`` the recipe, in which
+    ``data`` is the set, of which ``cases`` of ``published`` (None: not known) are there; ``size`` the canvas in pixels,
+    empty where the recipe plans it; ``weights`` what training began from: "ImageNet" where a run's record shows that
+    its file is the published one, "another file", or empty for a random start; ``track`` the recipe, in which
     ``changed`` ids were set otherwise for the study; ``learning`` counts the trainings that ended before their plateau,
     of ``trainings`` with a history, and ``missing`` the declared runs without scores, of ``runs``. ``assumed`` is what
     the study declares that the paper does not say.
@@ -25,10 +26,10 @@ class Made(NamedTuple):
 
     data: str
     cases: int
-    published: int
+    published: int | None
     size: tuple[int, ...]
     split: str
-    pretrained: bool
+    weights: str
     track: str
     changed: tuple[str, ...] = ()
     learning: int = 0
@@ -48,8 +49,9 @@ def forbidding(facts: Facts | None, made: Made | None) -> list[str]:
     if made is None:
         return ["no run recorded how ours were made"]
     found = _of_data(facts, made)
-    if facts.get("weights") and not made.pretrained:
-        found.append(f"no weights of {facts['weights']} to start from")
+    if (wanted := facts.get("weights")) and made.weights != wanted:
+        other = f"weights to start from that no record shows to be torchvision's of {wanted}"
+        found.append(other if made.weights else f"no weights of {wanted} to start from")
     if made.track != facts["track"]:
         found.append(f"trained by {RECIPE[made.track]}, the paper's by {RECIPE[facts['track']]}")
     if made.changed:
@@ -72,8 +74,8 @@ def _of_data(facts: Facts, made: Made) -> list[str]:
         found.append("the paper does not name its data set")
     elif made.data not in facts["data"]:
         found.append(f"data {made.data}, the paper's {' or '.join(facts['data'])}")
-    elif made.cases < (needed := facts.get("cases", made.published)):
-        found.append(f"{made.cases} of {needed} cases")
+    elif (needed := facts.get("cases", made.published)) is None or made.cases < needed:
+        found.append(f"{made.cases} of {needed or 'nobody says how many'} cases")
     if "size" in facts and made.size and list(made.size) != facts["size"]:
         found.append(f"pictures of {_by(made.size)}, the paper's {_by(facts['size'])}")
     if "split" in facts and made.split != facts["split"]:

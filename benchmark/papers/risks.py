@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.papers.values import Paper, Place, places, regions_of
-from benchmark.report.document import Block, Cell, Heading, Table
+from benchmark.report.document import Block, Cell, Heading, Table, Text
 from benchmark.report.tables import p_value
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
@@ -23,6 +23,7 @@ from benchmark.stats.estimates import patient_scores
 
 HEADER = ("Printed", "Better", "Than", "SD better", "SD other", "r", "P(false)", f"Patients for {RISK:.0%}")
 NO_NUMBER = "no number"
+TITLE = "The paper's claims of being better"
 
 
 class Scores(NamedTuple):
@@ -53,8 +54,9 @@ def risk_blocks(paper: Paper) -> list[Block]:
                 assert best and other
                 counts.add(scores[0].patients)
                 rows.append(_row(best, other, scores))
+    unpaired = _unpaired(paper)
     if not rows:
-        return []
+        return [Heading(TITLE), *unpaired] if unpaired else []
     tested = " or ".join(map(str, sorted(counts)))
     notes = [
         "The paper prints means over test patients, not how their scores vary: SD and correlation r over patients are "
@@ -66,7 +68,20 @@ def risk_blocks(paper: Paper) -> list[Block]:
         f"and with all means that round to the printed ones; {NO_NUMBER} where two such means may be equal.",
     ]
     caption = "Printed claims of being better: how likely they are to be false."
-    return [Heading("The paper's claims of being better"), Table(caption, HEADER, rows, notes=notes)]
+    return [Heading(TITLE), Table(caption, HEADER, rows, notes=notes), *unpaired]
+
+
+def _unpaired(paper: Paper) -> list[Block]:
+    """A sentence on the rows that the paper's own cannot be paired with, whatever is run here."""
+    found: dict[str, list[str]] = {}
+    for table in (one for one in paper.published.tables if one["kind"] == "scores"):
+        for row in (row for row in table["rows"] if "none" in row):
+            found.setdefault(f"{table['id']}, {row['none']}", []).append(row["label"])
+    said = [
+        f"No P(false) over {' or '.join(labels)} ({why}): it needs both models' scores of the same patients."
+        for why, labels in found.items()
+    ]
+    return [Text(" ".join(said))] if said else []
 
 
 def _place(paper: Paper, name: str) -> Place | None:

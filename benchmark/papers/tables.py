@@ -29,9 +29,10 @@ from benchmark.papers.values import (
 )
 from benchmark.report.costs import SCALE, SHOWN, number
 from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text, cells_of
-from benchmark.report.tables import NONE, gap_cells, p_value, short
+from benchmark.report.tables import NONE, correction, gap_cells, p_value, short
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
+from benchmark.stats.families import behind_shut_gate
 from benchmark.stats.seeds import TWO_LEVEL
 from benchmark.studies.study import Study, apart, split_of
 
@@ -48,13 +49,15 @@ WORDS = ("lower", "higher", "reproduced", "contrary")
 HEADER = ("Row", "Our model", "Column", "Printed", "Ours", "95% CI", "Difference", "Verdict")
 NO_MODEL = "none of ours"
 TRACK_HEADER = ("Row", "Column", "Printed", "Identical", "Native", "Native - identical", "95% CI", "Holm p", "Result")
-TRACK_NOTES = (
+TRACK_NOTE = (
     "Identical: the one protocol of all models; native: each model's own recipe. Difference and interval are of the "
-    "same mean over regions as the column.",
-    "Result: from the study's declared comparison of the two, per region, corrected by Holm over the whole family. "
-    "Where none was declared, only from whether the interval, not corrected for the number of rows, contains 0.",
+    "same mean over regions as the column."
 )
 NOT_RUN = "not run"
+GRAVE = VERDICTS[:2]
+"""Verdicts on relations of printed numbers that are listed first: contradictions, and what no number supports."""
+SHUT = "not tested (gate shut)"
+"""Answer of a gated comparison, where some primary one shows no difference."""
 INLINE = 34
 """Longest reason that stands in a cell; longer ones are numbered and stand below the table."""
 
@@ -109,15 +112,20 @@ def sections(
     said = [f"{', '.join(about['authors'])}: {about['title']}."]
     said += [f"Its data: {about['data']}.", f"Its split: {about['split']}."]
     said += _assumed(paper, study)
-    blocks: list[Block] = [Heading("The paper's tables"), Bullets(said)]
-    blocks += [
-        _layers(table) if table["kind"] == "layers" else paper_table(paper, table, verdicts)
-        for table in paper.published.tables
-    ]
-    blocks += [*tracks(paper, study), *risk_blocks(paper), *overheads(paper)]
-    if figures:
-        blocks += [Heading("The paper's figures"), *figures]
-    return [*blocks, Heading("What the printed numbers imply"), *implied_blocks(findings)]
+    tables, no_results = list[Block](), list[Block]()
+    for table in paper.published.tables:
+        if table["kind"] in ("settings", "layers"):
+            no_results.append(_layers(table) if table["kind"] == "layers" else paper_table(paper, table))
+        else:
+            tables.append(paper_table(paper, table, verdicts))
+    grave, rest = implied_blocks(findings)
+    parts: list[tuple[str, Sequence[Block]]] = [
+        ("The paper's tables", [Bullets(said), *tables]), ("The paper's figures", figures),
+        ("What the printed numbers imply", grave), ("What else the printed numbers imply", rest),
+        ("The paper's settings", no_results), ("Under one protocol and under own recipes", tracks(paper, study)),
+        ("What the paper says of cost", overheads(paper)),
+    ]  # fmt: skip
+    return [block for title, part in parts if part for block in (Heading(title), *part)] + risk_blocks(paper)
 
 
 def _assumed(paper: Paper, study: Study) -> list[str]:
@@ -136,7 +144,7 @@ def _assumed(paper: Paper, study: Study) -> list[str]:
 def _layers(table: Mapping[str, Any]) -> Text:
     return Text(
         f"{table['id']} ({table['where']}): {table['caption']}. It lists layers and shows no result, so none of our "
-        "numbers stand beside it; what its rows imply is listed below."
+        "numbers stand beside it; what its rows imply is listed among the relations."
     )
 
 
@@ -333,14 +341,23 @@ def native_of(study: Study) -> dict[str, str]:
 def tracks(paper: Paper, study: Study) -> list[Block]:
     """Tables of models under the one protocol beside the same models under their own recipes."""
     native, blocks = native_of(study), list[Block]()
+    notes = [TRACK_NOTE, _of_result(paper.comparisons)]
     for table in paper.published.tables:
         found = places(table) if table["kind"] == "scores" else []
         shown = [place for place in found if place.model in native and "none" not in place.column]
         rows = [_track_row(paper, place, (place.model, native[place.model])) for place in shown]
         if rows:
             caption = f"{table['id']}: one protocol for all models beside each model's own recipe."
-            blocks.append(Table(caption, TRACK_HEADER, rows, notes=TRACK_NOTES, name=f"{table['id']}, two recipes"))
+            blocks.append(Table(caption, TRACK_HEADER, rows, notes=notes, name=f"{table['id']}, two recipes"))
     return blocks
+
+
+def _of_result(comparisons: pd.DataFrame) -> str:
+    said = "only from whether the interval, not corrected for the number of rows, contains 0."
+    if comparisons.empty:
+        return f"Result: no comparison was declared, so {said}"
+    how = f"the study's declared comparison of the two, per region, after {correction(comparisons)}"
+    return f"Result: from {how}. Where none was declared, {said}"
 
 
 def _track_row(paper: Paper, place: Place, pair: tuple[str, str]) -> list[str | Cell]:
@@ -357,6 +374,8 @@ def _track_row(paper: Paper, place: Place, pair: tuple[str, str]) -> list[str | 
         return [*head, NONE, NONE, NONE, NOT_RUN]
     value, interval, shown = gap_cells(gap, "native", scale, digits)
     tests = declared_tests(paper.comparisons, *pair, column)
+    if len(tests):
+        tests = tests.assign(shut=behind_shut_gate(paper.comparisons)[tests.index])
     p, said = _tested_pair(tests, pair[1]) if len(tests) else ("not declared", f"{shown} (interval only)")
     texts = {"difference": value, "ci": interval, "p_holm": p, "verdict": said}
     return [*head, *cells_of(replace(keys[1], against=pair[0]), texts)]
@@ -368,7 +387,7 @@ def _tested_pair(tests: pd.DataFrame, native: str) -> tuple[str, str]:
     for row in rows:
         change = row["difference"] if row["model_a"] == native else -row["difference"]
         shown = f"native {'higher' if change > 0 else 'lower'}" if row["significant"] else "no difference shown"
-        words.setdefault(shown, []).append(row["region"])
+        words.setdefault(SHUT if row["shut"] else shown, []).append(row["region"])
     if len(rows) == 1:
         return p_value(rows[0]["p_holm"]), next(iter(words))
     p = ", ".join(f"{row['region']} {p_value(row['p_holm'])}" for row in rows)
@@ -455,22 +474,24 @@ def _value_cells(paper: Paper, place: Place, table: PrintedTable, verdicts: Verd
     return [*cells_of(key, {key.statistic: value, "ci": ends, "difference_from_printed": gap, "verdict": said})]
 
 
-def implied_blocks(findings: Sequence[Finding]) -> list[Block]:
-    """All findings that do not simply hold, contradictions first, and how many there are of each verdict."""
+def implied_blocks(findings: Sequence[Finding]) -> tuple[list[Block], list[Block]]:
+    """How many findings there are of each verdict with those that are GRAVE, and the others that do not simply hold."""
     if not findings:
-        return [Text("No relation among the printed numbers could be checked.")]
+        return [Text("No relation among the printed numbers could be checked.")], []
     *doubtful, holds = VERDICTS
-    rows: list[list[str | Cell]] = [
-        [finding.verdict, finding.relation, finding.said]
-        for verdict in doubtful for finding in findings if finding.verdict == verdict
-    ]  # fmt: skip
     said = Text(
         f"{summary(findings)} A contradiction means that the printed numbers cannot all be what they are called; a "
         "conditional one means so only if the assumption at the end of its sentence holds, which the paper does "
         "not state. Neither says which number is wrong, or why. Unsupported: the paper says so in words, and prints no "
-        f"number for it. What is {holds} is listed by `benchmark implied`."
+        f"number for it. What is {' or '.join(doubtful[len(GRAVE) :])} is in the appendix; what is {holds} is "
+        "listed by `benchmark implied`."
     )
-    table = Table(
-        "Relations among the printed numbers.", ["Verdict", "Relation", "Numbers"], rows, wrap=True, pages=True
+    caption = "Relations among the printed numbers."
+    rows = [
+        [[one.verdict, one.relation, one.said] for verdict in kinds for one in findings if one.verdict == verdict]
+        for kinds in (GRAVE, doubtful[len(GRAVE) :])
+    ]
+    grave, rest = (
+        [Table(caption, ["Verdict", "Relation", "Numbers"], some, wrap=True, pages=True)] * bool(some) for some in rows
     )
-    return [said, table] if rows else [said]
+    return [said, *grave], [*rest]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.base.records import model_name
-from benchmark.report.document import Block, Heading, Table
+from benchmark.report.document import Block, Cell, Heading, Key, Table
 from benchmark.studies.provenance import Provenance, Ran
 from benchmark.studies.store import Stage
 
@@ -18,7 +18,8 @@ COLUMNS = (
     *("epochs", "epoch_seconds", "epoch_seconds_least", "epoch_seconds_most", "training_hours", "processor_hours"),
     *("host_memory_mb", "device_memory_mb", "inference_case_seconds", "note"),
 )
-"""Columns of ``costs.csv``. Times are of one run, the mean over those of a model on a device; memory is the most."""
+"""Columns of ``costs.csv``. Times are of one run, the mean over those of a model on a device, and of an epoch the mean
+over all of their epochs; memory is the most."""
 
 SHOWN = {
     "parameters": "Parameters, M", "multiply_adds": "Multiply-adds, G", "epochs": "Epochs",
@@ -31,9 +32,10 @@ SCALE = {"parameters": 1e6, "multiply_adds": 1e9}
 NOT_RECORDED = "not recorded when the runs were made"
 MEANING = (
     "Multiply-adds: of convolutions and matrix products in one forward pass of one input of the training size, each "
-    "counted as one operation. s per epoch and Training: by the clock, validation included, mean over runs (and least "
-    "and most of a run). Processor: time of all processor cores in training. Host and GPU: most memory of any run's "
-    "process in training, of the GPU what tensors took. Inference: start, reading and writing included. Times depend "
+    "counted as one operation. s per epoch and Training: by the clock, validation included; s per epoch is the mean "
+    "over all epochs of all runs (in brackets the least and the most mean of a run). Processor: time of all processor "
+    "cores in training. Host and GPU: most memory of any run's process in training, of the GPU what tensors took. "
+    "Inference: start, reading and writing included. Times depend "
     "on the device and on what else ran there: they compare models only where these were the same."
 )
 
@@ -130,14 +132,15 @@ def blocks(found: pd.DataFrame | None) -> list[Block]:
     """The section of a report on ``costs.csv``; none where there is none."""
     if found is None:
         return []
-    rows, records = [], found.to_dict("records")
+    rows, records = list[list[str | Cell]](), found.to_dict("records")
     for row in records:
         at_once = f"{_text(row['at_once'])} at once" * bool(_text(row["at_once"]))
         where = ", ".join(filter(None, (_text(row["device"]), _text(row["precision"]), at_once)))
         numbers = {name: number(row[name], SCALE.get(name, 1)) for name in SHOWN}
         least, most = (number(row[f"epoch_seconds_{end}"]) for end in ("least", "most"))
         numbers["epoch_seconds"] += f" ({least} to {most})" * (least != most)
-        rows.append([row["model"], *numbers.values(), where or "-"])
+        cells = [Cell(text, key=Key(row["model"], name, None, "cost")) for name, text in numbers.items()]
+        rows.append([row["model"], *cells, where or "-"])
     header = ["Model", *SHOWN.values(), "Trained on"]
     inputs = found.dropna(subset="input").groupby("input", sort=False)["model"].unique()
     sizes = "; ".join(f"{size}" if len(inputs) == 1 else f"{size} ({', '.join(own)})" for size, own in inputs.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -39,12 +40,17 @@ def cells_of(key: Key, texts: Mapping[str, str]) -> list[Cell]:
     return [Cell(text, key=replace(key, statistic=name)) for name, text in texts.items()]
 
 
+REPORT, APPENDIX = "report.md", "appendix.md"
+"""Pages of a report: what it says in short, and all else."""
+
+
 @dataclass(frozen=True)
 class Heading:
-    """Heading of level 1 (the title), 2 or 3."""
+    """Heading of level 1 (the title), 2 or 3; one with ``appendix`` begins a section of the appendix."""
 
     text: str
     level: int = 2
+    appendix: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,27 @@ class Figure:
 Block = Heading | Text | Bullets | Table | Figure
 
 
-CELL_COLUMNS = ("table", "row", "column", "model", "metric", "region", "statistic", "against", "text")
+CELL_COLUMNS = ("page", "table", "row", "column", "model", "metric", "region", "statistic", "against", "text")
+
+
+def sections(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Part the blocks into sections: those before the first heading of level 2, then each such heading with its own."""
+    found: list[list[Block]] = [[]]
+    for block in blocks:
+        if isinstance(block, Heading) and block.level == 2:
+            found.append([])
+        found[-1].append(block)
+    return found
+
+
+def in_appendix(section: Sequence[Block]) -> bool:
+    """Whether a section stands in the appendix."""
+    return bool(section) and isinstance(section[0], Heading) and section[0].appendix
+
+
+def in_order(blocks: Sequence[Block]) -> list[Block]:
+    """Put the sections of the appendix after all others."""
+    return [block for section in sorted(sections(blocks), key=in_appendix) for block in section]
 
 
 def keyed_cells(blocks: Sequence[Block]) -> list[tuple[str, ...]]:
@@ -108,12 +134,12 @@ def keyed_cells(blocks: Sequence[Block]) -> list[tuple[str, ...]]:
     A row is called by the cells before its first number, else by all that are none; a blank one is that of the row
     above.
     """
-    found, section = list[tuple[str, ...]](), ""
+    found, section, page = list[tuple[str, ...]](), "", REPORT
     for block in blocks:
         if isinstance(block, Heading) and block.level < 3:
-            section = block.text
+            section, page = block.text, APPENDIX if block.appendix else REPORT
         elif isinstance(block, Table):
-            found += [(block.name or section, *cell) for cell in _keyed(block)]
+            found += [(page, block.name or section, *cell) for cell in _keyed(block)]
     return found
 
 
@@ -141,6 +167,29 @@ def say_once(blocks: Sequence[Block]) -> list[Block]:
             block = replace(block, notes=notes)
         found.append(block)
     return found
+
+
+def to_pages(blocks: Sequence[Block]) -> dict[str, str]:
+    """Render blocks as the pages of a report, REPORT and APPENDIX, each with links to the other."""
+    by_place: dict[bool, list[list[Block]]] = {False: [], True: []}
+    for section in sections(blocks):
+        by_place[in_appendix(section)].append(section)
+    report, appendix = ([block for section in by_place[place] for block in section] for place in (False, True))
+    if not appendix:
+        return {REPORT: to_markdown(report)}
+    title = next((block.text for block in report if isinstance(block, Heading) and block.level == 1), "")
+    named = [block.text for section in by_place[True] for block in section[:1] if isinstance(block, Heading)]
+    links = ", ".join(f"[{escape(name)}]({APPENDIX}#{anchor(name)})" for name in named)
+    head = to_markdown([Heading(f"{title}: appendix", 1)])
+    return {
+        REPORT: f"{to_markdown(report)}\n## Appendix\n\n{links}.\n",
+        APPENDIX: f"{head}\nWhat the [report]({REPORT}) leaves out.\n\n{to_markdown(appendix)}",
+    }
+
+
+def anchor(heading: str) -> str:
+    """Write the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:

@@ -14,7 +14,7 @@ from benchmark.report.tables import Metrics, interval, number, p_value, pair_row
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import paired_spreads
 from benchmark.stats.power import methods_needed, patients_needed
-from benchmark.stats.seeds import TWO_LEVEL
+from benchmark.stats.seeds import SAME_SET, TWO_LEVEL
 
 FEWEST_PATIENTS = 10
 """Patients below which a plan only says that it takes fewer: the spread of so few says nothing."""
@@ -24,13 +24,17 @@ MOST_PATIENTS = 10_000
 """Patients from which on a plan only says that it takes more: no set of such scans has as many."""
 
 
-METHODS_NOTE = (
+SAMPLED_SETS = (
     "Methods trained anew on sets drawn from these patients, on new patients; what all such sets have in common is not "
-    "in it. By set: lowest and highest mean difference over the patients that one training set tested; df: degrees of "
-    "freedom of training sets. Seeds: share of the variance of one run's difference on one patient that comes from "
-    "training anew. Error: share of the mean difference's variance that more training sets would lower (more patients "
-    "lower some of it too). A beats B: probability that A is better on a new patient, both trained anew, with an "
-    "approximate 95% interval. All rows are in methods.csv."
+    "in it."
+)
+METHODS_NOTE = (
+    f"{SAMPLED_SETS} By set: lowest and highest mean difference over the patients that one training set tested; df: "
+    "degrees of freedom of training sets. Seeds: share of the variance of one run's difference on one patient that "
+    "comes from training anew. Error: share of the mean difference's variance that more training sets would lower "
+    "(more patients lower some of it too). A beats B: probability that A is better on a new patient, both trained "
+    "anew, with an approximate 95% interval. Half of the two-level test's p, before correction, is P(false) of the "
+    "methods, with the luck of training in it (Sanchez et al. 2025). All rows are in methods.csv."
 )
 SHARED_NOTE = (
     "Seeds share their folds here: all runs of a fold were trained on the same patients, so that p is Student's t on "
@@ -40,6 +44,10 @@ SHARED_NOTE = (
 TWO_LEVEL_NOTE = (
     "As trained here: p (Holm) of Wilcoxon's test over patients, which is of these trained networks and says nothing "
     "of the methods."
+)
+ONE_SET_NOTE = (
+    "Where two models have one training set in common, mixed_difference of sensitivity.csv is over the patients that "
+    "it tested alone, without interval and p."
 )
 NETWORKS_NOTE = (
     "The declared comparisons are of these trained networks; interval, p and verdict here are of the methods "
@@ -184,7 +192,7 @@ def method_blocks(found: pd.DataFrame | None, compare: Mapping[str, Any], metric
         by_set = interval(row["set_low"], row["set_high"], metric)
         texts = {"difference": number(row["difference"], metric, True), "by_set": by_set, "df": str(row["df"]), **test,
                  "share_seed": _percent(row["share_seed"]), "share_of_error": _percent(row["share_of_error"]),
-                 "p_superior": f"{share} ({low} to {high})"}  # fmt: skip
+                 "p_superior": share + (f" ({low} to {high})" if low != "-" else "")}  # fmt: skip
         rows.append(pair_row(row, texts))
     notes = [METHODS_NOTE, TWO_LEVEL_NOTE if tested else NETWORKS_NOTE]
     notes += [SHARED_NOTE] if share_folds(found) else []
@@ -204,20 +212,27 @@ def sensitivity_blocks(found: pd.DataFrame | None, comparisons: pd.DataFrame, me
         return []
     table = found.merge(comparisons[["metric", "region", "model_a", "model_b", "test", "p"]])
     shown = table["p"] < 0.05
+    mixed = table["mixed_p"].notna()
     other = {
-        "the mixed model": (table["mixed_p"] < 0.05) != shown,
+        "the mixed model": ((table["mixed_p"] < 0.05) != shown) & mixed,
         "the Bayesian test (probability of one side above 0.95)": (
             (table[["p_a_better", "p_b_better"]].max(axis=1) > 0.95) != shown
         ),
     }
-    asks_the_same = [*other.values()][0 if table["test"].iloc[0] == TWO_LEVEL else 1]
+    by_methods, by_networks = other.values()
+    asks_the_same = by_methods.where(table["test"] == TWO_LEVEL, by_networks)
     some = table[asks_the_same] if len(table) > MOST_SENSITIVITY else table
     margin = found["margin"].iloc[0]
     bayes = "A / B" if pd.isna(margin) else "A / within / B"
     header = ["Region", "A", "B", "p", "Mixed model", "p", bayes, "Effect", "d_z"]
     notes = [_sensitivity_note(margin, metric)]
+    if (found["n_sets"] == 1).any():
+        notes.append(ONE_SET_NOTE)
     if len(some) < len(table):
         notes.append(f"Shown are the {len(some)} of {len(table)} rows in which the answer hangs on the method.")
+    if not mixed.any():
+        # One training set for all: there is nothing to be modelled.
+        del other["the mixed model"]
     counts = [f"{name} in {own.sum()} of {len(table)}" for name, own in other.items()]
     said = f"On the other side of 0.05 than the declared test, before correction: {' and '.join(counts)} comparisons."
     caption = f"{title(metric, arrow=False)}: declared comparisons by other methods, each alone."
@@ -260,7 +275,7 @@ def _effect(row: Mapping[Any, Any], name: str, ends: str) -> str:
 def share_folds(methods: pd.DataFrame) -> bool:
     """Say whether ``stats.compare_methods`` compared models whose runs of one fold share their training set."""
     runs = methods[["n_checkpoints_a", "n_checkpoints_b"]].min(axis=1)
-    return bool((methods["n_sets"].between(1, runs - 1)).any())
+    return bool((methods["n_sets"].between(1, runs - 1) & (methods["note"] != SAME_SET)).any())
 
 
 def _percent(share: float) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from benchmark.report.document import Block, Bullets, Cell, Heading, Table
 from benchmark.report.tables import interval, number
+from benchmark.scoring.lesions import DILATIONS, SMALLEST_LESION
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.subgroups import ALL, FEWEST, VOLUME, stands_out
 
+COLUMNS = 5
+"""Models up to which each has a column of its own in the table of lesions."""
 RARE = 0.05
 """Chance below which what the worst patients have in common is named."""
 PARTS = {
-    "patient": "patient", "model": "model", "patient_model": "patient x model", "training": "training",
-    "patient_training": "patient x training",
+    "patient": "patient", "model": "model", "patient_model": "patient x model", "seed": "seed", "fold": "fold",
+    "training": "training", "patient_training": "patient x training",
 }  # fmt: skip
 
 
@@ -25,6 +28,8 @@ class Failures(NamedTuple):
 
     ``worst`` has a row per patient, the worst first: id, mean over models and regions, lowest and highest mean of a
     model, and the volumes of its regions as text. ``bounds`` are those of volumes by region, ``unit`` is theirs.
+    ``by_lesion`` is what ``stats.recall`` finds of single lesions, volumes in ``lesion_unit``, of which ``lacking``
+    models have no whole table; where no model has one, ``recall`` goes by lesions' mean volume in a case.
     """
 
     subgroups: pd.DataFrame
@@ -34,6 +39,9 @@ class Failures(NamedTuple):
     shares: pd.DataFrame
     bounds: Mapping[str, list[float]]
     unit: str
+    by_lesion: pd.DataFrame
+    lacking: Sequence[str]
+    lesion_unit: str
 
 
 def failure_blocks(found: Failures | None, metric: Metric) -> list[Block]:
@@ -42,7 +50,12 @@ def failure_blocks(found: Failures | None, metric: Metric) -> list[Block]:
         return []
     said = ["Not declared, and not corrected for the number of groups: questions for other patients, not findings."]
     said += [_shares(row, metric) for row in found.shares.to_dict("records")]
-    tables = [_subgroup_table(found, metric), _recall_table(found), _worst_table(found, metric)]
+    if found.shares["training"].notna().any():
+        said.append(
+            "Training is seed and fold as one share: each seed has folds of its own, so that they are not told apart."
+        )
+    recall = _recall_table(found) if found.by_lesion.empty else _lesion_table(found)
+    tables = [_subgroup_table(found, metric), recall, _worst_table(found, metric)]
     return [Heading("Where models fail"), Bullets(said), *(table for table in tables if table)]
 
 
@@ -50,9 +63,14 @@ def _shares(row: Mapping[Any, Any], metric: Metric) -> str:
     known = {text: row[name] for name, text in PARTS.items() if pd.notna(row[name])}
     listed = ", ".join(f"{text} {100 * share:.0f} %" for text, share in known.items())
     said = f"{row['region']}: {metric.title} of one run on one patient varies by {listed}."
-    if len(known) < len(PARTS):
+    if pd.isna(row["patient_training"]):
         said += " Without a second seed, what trainings do is in these parts."
-    return said + (" The patient explains more than the model." if row["patient"] > row["model"] else "")
+    trained = sum(row[name] for name in ("seed", "fold", "training") if pd.notna(row[name]))
+    name = "training" if pd.notna(row["training"]) else "seed and fold together"
+    most = trained > max(row["patient"], row["model"])
+    if row["patient"] > row["model"]:
+        return said + f" The patient explains more than the model{f', {name} more than either' if most else ''}."
+    return said + (f" Most is explained by {name}." if most and trained > row["patient_model"] else "")
 
 
 def _subgroup_table(found: Failures, metric: Metric) -> Table | None:
@@ -114,8 +132,8 @@ def _recall_table(found: Failures) -> Table | None:
         return None
     note = (
         "Share of the reference's lesions that were found, by BraTS 2023's rule: all cases together, runs averaged. "
-        "Scores have no volume of single lesions, so that cases go by their region's volume per lesion; it is that of "
-        "the lesion only in cases with one."
+        "These runs have no table of single lesions (lesions.csv), so that cases go by their region's volume per "
+        "lesion; it is that of the lesion only in cases with one."
     )
     if whole.any():
         note += f" Left out: {' and '.join(map(str, whole.index[whole]))}, where every model found every lesion."
@@ -132,6 +150,39 @@ def _recall_table(found: Failures) -> Table | None:
     return Table("Lesions found, by their mean volume in a case.", header, lines, notes=[note])
 
 
+def _lesion_table(found: Failures) -> Table:
+    rows, models = found.by_lesion, list(pd.unique(found.by_lesion["model"]))
+    lines: list[list[str | Cell]] = []
+    for (region, volume), own in rows.groupby(["region", "volume"], sort=False):
+        first = not any(line[0] == region for line in lines)
+        shown = {str(row["model"]): row for row in own.to_dict("records")}
+        if len(models) > COLUMNS:
+            ordered = sorted(shown, key=lambda model: float(shown[model]["recall"]))
+            cells = [f"{_share(shown[model])}, {model}" for model in (ordered[0], ordered[-1])]
+        else:
+            cells = [_share(shown[model]) if model in shown else "-" for model in models]
+        counts = [str(own[name].max()) for name in ("n_lesions", "n_patients")]
+        lines.append([str(region) if first else "", str(volume), *counts, *cells])
+    note = (
+        "Share of the reference's lesions that were found, runs averaged, with a 95% interval for these networks on "
+        "new patients, in which a patient's lesions are not independent (Wilson's, by a cluster-robust variance). The "
+        "rule is that of the lesion-wise scores: a lesion is found if a predicted component of any size touches it "
+        f"once it is dilated by {DILATIONS} voxels, and one of up to {SMALLEST_LESION / 1000:g} {found.lesion_unit} "
+        "does not count, unless the set's manifest has other numbers. All models and the Dice of lesions are in "
+        "recall.csv."
+    )
+    if found.lacking:
+        note += f" Without a whole table of single lesions (lesions.csv): {', '.join(found.lacking)}."
+    header = ["Region", f"Lesion ({found.lesion_unit})", "Lesions", "Patients"]
+    header += ["Lowest", "Highest"] if len(models) > COLUMNS else models
+    return Table("Lesions found, by their volume.", header, lines, notes=[note])
+
+
+def _share(row: Mapping[Any, Any]) -> str:
+    bounds = f" ({100 * row['low']:.0f} to {100 * row['high']:.0f})" if pd.notna(row["low"]) else ""
+    return f"{100 * row['recall']:.0f} %{bounds}"
+
+
 def _worst_table(found: Failures, metric: Metric) -> Table | None:
     if found.worst.empty:
         return None
@@ -140,6 +191,13 @@ def _worst_table(found: Failures, metric: Metric) -> Table | None:
          f"{number(row['highest'], metric)}", str(row["volumes"]), str(row["known"])]
         for row in found.worst.to_dict("records")
     ]  # fmt: skip
+    caption = f"The patients with the worst mean {metric.title} over all models and regions."
+    header = ["Patient", f"Mean {metric.title}", "By model", f"Volume ({found.unit})", "Known"]
+    return Table(caption, header, lines, notes=[common_to_worst(found)], wrap=True)
+
+
+def common_to_worst(found: Failures) -> str:
+    """Say in a sentence what the worst patients have in common beyond chance."""
     rare = found.common[found.common["p"] < RARE].to_dict("records")
     shared = [
         f"{row['characteristic']} {row['group']} ({row['n_worst']} of these {row['of_worst']}, {row['n_all']} of all "
@@ -147,11 +205,8 @@ def _worst_table(found: Failures, metric: Metric) -> Table | None:
         for row in rare
     ]  # fmt: skip
     looked = f"of the {len(found.common)} groups that any of them is in"
-    said = (
+    return (
         f"In common, {looked}: {'; '.join(shared)}; as many by chance in fewer than one of twenty draws each."
         if shared
         else f"They have nothing in common, {looked}, that chance would not give in one of twenty draws."
     )
-    caption = f"The patients with the worst mean {metric.title} over all models and regions."
-    header = ["Patient", f"Mean {metric.title}", "By model", f"Volume ({found.unit})", "Known"]
-    return Table(caption, header, lines, notes=[said], wrap=True)

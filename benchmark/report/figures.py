@@ -1,12 +1,14 @@
-"""Draw histories, scores, comparisons and slices as PNG files, each below 300 kB, in one style and palette."""
+"""Draw histories, scores, comparisons and slices as PNG files, each below 300 kB, and on wish as SVG and PDF."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ import pandas as pd
 from benchmark.base.boxes import bounding_box
 from benchmark.base.files import replacing
 from benchmark.base.records import model_name
+from benchmark.report import tables
 from benchmark.report.tables import title
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.patients import outcomes, patient_means, patient_table, with_models
@@ -23,13 +26,29 @@ from benchmark.stats.seeds import model_runs, pair_runs
 LABEL_COLOURS = ("#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
 MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6E6E6E", "#B8A900")
 """Okabe and Ito's palette, told apart with every common colour blindness; black and yellow are greyed for paper."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+HATCHES = ("", "////", "\\\\\\\\", "----", "xxxx", "||||", "++++", "//", "---||")
+"""Nine of each beside eight colours: of the first 72 models of a figure no two have the same of both."""
+FORMATS: Mapping[str, Mapping[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""Formats beside PNG, with the metadata without which the same scores give the same bytes."""
+MOST_POINTS = 200
+"""Points of a box from which on an SVG or PDF file holds them as a picture: it would be large and slow to open."""
+PER_ROW = 5
+"""Pictures of a case side by side."""
+MOST_BOXES = 24
+"""Boxes of a figure from which on each region has a row of its own."""
 LARGEST = 300_000
 MOST_PIXELS = 3_000_000
 STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
     "axes.axisbelow": True, "text.parse_math": False, "legend.frameon": False, "figure.constrained_layout.use": True,
+    "svg.hashsalt": "benchmark", "svg.fonttype": "none", "pdf.fonttype": 42, "hatch.linewidth": 0.5,
 }  # fmt: skip
+_also: ContextVar[tuple[str, ...]] = ContextVar("formats beside PNG", default=())
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Any, np.ndarray]:
@@ -43,22 +62,50 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **s
     return figure, figure.subplots(rows, columns, squeeze=False, **settings)
 
 
-def save(figure: Any, path: Path) -> Path:
-    """Write a figure as PNG, as sharp as it can be below ``LARGEST`` bytes, and return its path."""
-    from PIL import Image
+@contextmanager
+def also(formats: Sequence[str]) -> Iterator[None]:
+    """Let ``save`` write each figure in these ``FORMATS`` too, beside its PNG file."""
+    before = _also.set(tuple(formats))
+    try:
+        yield
+    finally:
+        _also.reset(before)
 
+
+def save(figure: Any, path: Path, about: str = "") -> Path:
+    """Write a figure as PNG, as sharp as it can be below ``LARGEST`` bytes, and return its path.
+
+    Within ``also`` it is written in these formats too. What it is ``about`` stands in the file as its description.
+    """
+    from PIL import Image, PngImagePlugin
+
+    said = {"Software": None, **({"Description": about} if about else {})}
     with replacing(path) as temporary:
         inches = figure.get_figwidth() * figure.get_figheight()
         for dpi in (dpi for dpi in (160, 130, 110, 90, 70, 50) if dpi == 50 or inches * dpi**2 < MOST_PIXELS):
-            figure.savefig(temporary, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
+            figure.savefig(temporary, dpi=dpi, metadata=said, pil_kwargs={"optimize": True})
             if temporary.stat().st_size >= LARGEST:
                 # Grey scans with a few colours lose nothing visible in a palette, unlike by fewer pixels.
                 with Image.open(temporary) as picture:
                     few = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
-                few.save(temporary, optimize=True, dpi=(dpi, dpi))
+                text = PngImagePlugin.PngInfo()
+                text.add_text("Description", about)
+                few.save(temporary, optimize=True, dpi=(dpi, dpi), pnginfo=text if about else None)
             if temporary.stat().st_size < LARGEST:
                 break
+    # After the PNG file, as the layout moves a little each time that it is computed.
+    for name in _also.get():
+        with replacing(path.with_suffix(f".{name}")) as temporary:
+            figure.savefig(temporary, format=name, metadata=FORMATS[name])
     return path
+
+
+def described(path: Path) -> str:
+    """Read what a PNG file says it is about; "" where it says nothing."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return str(picture.info.get("Description", ""))
 
 
 def styled(draw: Any) -> Any:
@@ -74,9 +121,28 @@ def styled(draw: Any) -> Any:
     return inner
 
 
-def colours(models: Sequence[str]) -> dict[str, str]:
-    """Give each model a colour, the same in every figure of a report; they repeat after eight."""
-    return {model: MODEL_COLOURS[index % len(MODEL_COLOURS)] for index, model in enumerate(models)}
+class Look(NamedTuple):
+    """What tells a model from the others in a figure, in colour and without."""
+
+    colour: str
+    marker: str
+    hatch: str
+
+
+def look(index: int) -> Look:
+    """Look of a figure's model by its place; the first 72 differ, and the first eight in colour and in shape."""
+    return Look(MODEL_COLOURS[index % len(MODEL_COLOURS)], MARKERS[index % len(MARKERS)], HATCHES[index % len(HATCHES)])
+
+
+def looks(models: Sequence[str]) -> dict[str, Look]:
+    """Give each model its look, the same in every figure of a report."""
+    return {model: look(index) for index, model in enumerate(models)}
+
+
+def called(table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Give the models in a table the ``names`` that figures call them by."""
+    there = [column for column in ("model", "model_a", "model_b") if column in table]
+    return table.assign(**{column: table[column].map(lambda name: names.get(name, name)) for column in there})
 
 
 def plot_runs(axis: Any, tables: list[pd.DataFrame], column: str, colour: str, style: str, label: str) -> None:
@@ -108,28 +174,58 @@ class Panel:
     sequences: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class View:
+    """One case beside all models: an ``image`` with its truth and each model's prediction, drawn as those of a Panel.
+
+    ``rank`` says which of all cases it is, ``shows`` which image and slice, and ``dice`` are the models' mean Dice.
+    ``sides`` is whether the patient's right is known to be on the left.
+    """
+
+    case_id: str
+    rank: str
+    shows: str
+    sides: bool
+    image: np.ndarray
+    truth: np.ndarray
+    predictions: Mapping[str, np.ndarray]
+    dice: Mapping[str, float]
+
+    @property
+    def caption(self) -> str:
+        """The case, and what of it is shown, in words."""
+        where = "; the patient's right is on the left" if self.sides else ""
+        return f"{self.rank}, {self.case_id}: {self.shows}{where}"
+
+
 @styled
-def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: Sequence[str] = ()) -> Path:
+def training_curves(
+    path: Path,
+    histories: Mapping[str, pd.DataFrame],
+    models: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
+) -> Path:
     """Draw loss and validation Dice by epoch, one column per model: a thin line per run, a thick one for their mean.
 
     ``histories`` maps a run's id (bundle/variant/foldF-seedS) to a table with the columns epoch, train_loss, val_loss
-    and val_dice. The mean ends with the shortest run, so that it is always over the same runs.
+    and val_dice. The mean ends with the shortest run, so that it is always over the same runs. ``names`` are what
+    models are called by.
     """
     by_model: dict[str, list[pd.DataFrame]] = {model: [] for model in models}
     for run, history in histories.items():
         by_model.setdefault(model_name(*run.split("/")[:2]), []).append(history)
-    palette = colours(list(by_model))
+    palette = looks(list(by_model))
     shown = [model for model, tables in by_model.items() if tables]
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
     figure, axes = new_figure(1.2 + 2.1 * columns, 3.8 * rows, 2 * rows, columns, sharex=True)
     for index, model in enumerate(shown):
         upper, lower = axes[2 * (index // columns), index % columns], axes[2 * (index // columns) + 1, index % columns]
-        plot_runs(upper, by_model[model], "train_loss", palette[model], "-", "training")
-        plot_runs(upper, by_model[model], "val_loss", palette[model], "--", "validation")
-        plot_runs(lower, by_model[model], "val_dice", palette[model], "-", "")
+        plot_runs(upper, by_model[model], "train_loss", palette[model].colour, "-", "training")
+        plot_runs(upper, by_model[model], "val_loss", palette[model].colour, "--", "validation")
+        plot_runs(lower, by_model[model], "val_dice", palette[model].colour, "-", "")
         count = len(by_model[model])
-        upper.set_title(f"{model} ({count} run{'s' if count > 1 else ''})")
+        upper.set_title(f"{(names or {}).get(model, model)} ({count} run{'s' if count > 1 else ''})")
         lower.set(ylim=(0, 1), xlabel="Epoch")
         lower.xaxis.get_major_locator().set_params(integer=True)
         if index % columns == 0:
@@ -144,32 +240,51 @@ def training_curves(path: Path, histories: Mapping[str, pd.DataFrame], models: S
 @styled
 def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
     """Draw one metric by region: a box per model (quartiles, whiskers to 1.5 IQR), a point per patient."""
+    from matplotlib.legend_handler import HandlerTuple
+
     table = with_models(scores)
     table = table[table["metric"] == metric.name]
     models, regions = list(pd.unique(table["model"])), list(pd.unique(table["region"]))
-    values, palette = patient_means(table, ("region", "model")), colours(models)
-    figure, axes = new_figure(max(3.6, 1.4 + 0.42 * len(models) * len(regions)), 3.4)
-    axis, step, random = axes[0, 0], 0.8 / len(models), np.random.default_rng(0)
-    for index, model in enumerate(models):
-        places = np.arange(len(regions)) - 0.4 + step * (index + 0.5)
-        groups = [values[region].get(model, pd.Series(dtype=float)).to_numpy() for region in regions]
-        axis.boxplot(
-            groups, positions=places, widths=step * 0.78, showfliers=False, patch_artist=True, manage_ticks=False,
-            boxprops={"facecolor": palette[model] + "40", "edgecolor": palette[model]},
-            medianprops={"color": palette[model], "linewidth": 2}, whiskerprops={"color": palette[model]},
-            capprops={"color": palette[model]},
-        )  # fmt: skip
-        for place, group in zip(places, groups, strict=True):
-            jitter = random.uniform(-0.22, 0.22, len(group)) * step
-            axis.plot(place + jitter, group, "o", color=palette[model], markersize=2.6, alpha=0.75, markeredgewidth=0)
-        axis.plot([], [], "s", color=palette[model], label=model)
-    axis.set_xticks(range(len(regions)), regions)
-    axis.grid(visible=False, axis="x")
-    _value_axis(axis, values.to_numpy(), metric)
-    count = table["patient_id"].nunique()
-    axis.set_title(f"{count} patients; a point is a patient, averaged over seeds", loc="left", color="#555555")
-    figure.legend(loc="outside lower center", ncols=min(len(models), max(2, len(regions) + 1)))
+    values, palette = patient_means(table, ("region", "model")), looks(models)
+    # Many boxes in one row are too wide for a page.
+    rows = [regions] if len(models) * len(regions) <= MOST_BOXES else [[region] for region in regions]
+    across = max(3.6, 1.4 + 0.42 * len(models) * len(rows[0]))
+    figure, axes = new_figure(across, 0.9 + 2.5 * len(rows), len(rows), 1)
+    random = np.random.default_rng(0)
+    for axis, own in zip(axes[:, 0], rows, strict=True):
+        handles = [
+            _boxes(axis, [values[region].get(model, pd.Series(dtype=float)).to_numpy() for region in own],
+                   (index + 0.5) / len(models), 0.8 / len(models), palette[model], random)
+            for index, model in enumerate(models)
+        ]  # fmt: skip
+        axis.set_xticks(range(len(own)), own)
+        axis.grid(visible=False, axis="x")
+        _value_axis(axis, values.to_numpy(), metric)
+    count, seeds = table["patient_id"].nunique(), ", averaged over seeds" * (table["seed"].nunique() > 1)
+    axes[0, 0].set_title(f"{count} patients; a point is a patient{seeds}", loc="left", color="#555555")
+    columns = min(len(models), max(2, len(rows[0]) + 1, int(across / 2)))
+    one = {tuple: HandlerTuple(ndivide=1)}
+    figure.legend(handles, models, loc="outside lower center", ncols=columns, handler_map=one, handleheight=1.2)
     return save(figure, path)
+
+
+def _boxes(axis: Any, groups: Sequence[np.ndarray], share: float, step: float, own: Look, random: Any) -> Any:
+    """Draw a model's box and points in each region, ``step`` wide at its ``share`` of it; return its legend's key."""
+    from matplotlib.patches import Patch
+
+    places = np.arange(len(groups)) - 0.4 + 0.8 * share
+    line = {"color": own.colour}
+    box: dict[str, Any] = {"facecolor": own.colour + "30", "edgecolor": own.colour, "hatch": own.hatch}
+    axis.boxplot(
+        groups, positions=places, widths=step * 0.78, showfliers=False, patch_artist=True, manage_ticks=False,
+        boxprops=box, medianprops={**line, "linewidth": 2}, whiskerprops=line, capprops=line,
+    )  # fmt: skip
+    point: dict[str, Any] = {"marker": own.marker, "color": own.colour, "markersize": 2.8, "markeredgewidth": 0.3}
+    point |= {"linestyle": "", "markeredgecolor": "white"}
+    for place, group in zip(places, groups, strict=True):
+        jitter = random.uniform(-0.22, 0.22, len(group)) * step
+        axis.plot(place + jitter, group, **point, alpha=0.85, rasterized=len(group) > MOST_POINTS)
+    return Patch(**box), axis.plot([], [], **{**point, "markersize": 5})[0]
 
 
 def _value_axis(axis: Any, values: np.ndarray, metric: Metric) -> None:
@@ -189,25 +304,74 @@ def _value_axis(axis: Any, values: np.ndarray, metric: Metric) -> None:
 
 @styled
 def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
-    """Draw paired differences of one metric with 95% intervals, per region; filled where a difference is shown."""
-    own = comparisons[(comparisons["metric"] == metric.name) & comparisons["difference"].notna()]
-    pairs = list(dict.fromkeys(zip(own["model_a"], own["model_b"], strict=True)))
-    regions = list(pd.unique(own["region"]))
-    figure, axes = new_figure(1.9 + 2.0 * len(regions), 1.35 + 0.42 * len(pairs), 1, len(regions), sharey=True)
-    for axis, region in zip(axes[0], regions, strict=True):
-        axis.axvline(0, color="#333333", linewidth=0.9)
-        for row in own[own["region"] == region].to_dict("records"):
-            place, shown = pairs.index((row["model_a"], row["model_b"])), row["significant"]
-            axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=MODEL_COLOURS[0], linewidth=1.6)
-            face = MODEL_COLOURS[0] if shown else "white"
-            axis.plot(row["difference"], place, "o", color=MODEL_COLOURS[0], markerfacecolor=face, markersize=5.5)
-    _label_pairs(axes[0], list(regions), pairs, metric)
-    axes[0, 0].plot([], [], "o-", color=MODEL_COLOURS[0], label="difference shown (Holm)")
-    axes[0, 0].plot([], [], "o-", color=MODEL_COLOURS[0], markerfacecolor="white", label="no difference shown")
-    heading = f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B, mean over patients and 95% interval"
-    figure.suptitle(heading, fontsize=9)
+    """Draw paired differences of one metric as a forest plot, by region: 95% interval, margin, corrected p, verdict.
+
+    A mark is filled where a difference is shown. Intervals are those of each row by itself; they end where no
+    difference is possible.
+    """
+    own = comparisons[(comparisons["metric"] == metric.name) & comparisons["difference"].notna()].to_dict("records")
+    regions = list(dict.fromkeys(row["region"] for row in own))
+    lines: list[Any] = [line for name in regions for line in (name, *(row for row in own if row["region"] == name))]
+    labels = [
+        line if isinstance(line, str) else f"{line['model_a']} \N{MINUS SIGN} {line['model_b']}" for line in lines
+    ]
+    left = 0.3 + 0.062 * max(map(len, labels))
+    figure, axes = new_figure(left + 6.8, 1.35 + 0.21 * len(lines), 1, 2, sharey=True, width_ratios=(3, 3.6))
+    axis, beside = axes[0]
+    margin = own[0]["margin"]
+    if pd.notna(margin):
+        said = f"margin of equivalence, \N{PLUS-MINUS SIGN}{tables.number(margin, metric)}"
+        axis.axvspan(-margin, margin, facecolor=MODEL_COLOURS[0] + "22", edgecolor=MODEL_COLOURS[0], label=said)
+    axis.axvline(0, color="#333333", linewidth=0.9)
+    beyond = [_interval(axis, place, line, metric) for place, line in enumerate(lines) if not isinstance(line, str)]
+    _beside(beside, lines, metric)
+    axis.set_yticks(range(len(lines)), labels, fontsize=8)
+    for tick, line in zip(axis.get_yticklabels(), lines, strict=True):
+        tick.set_fontweight("bold" if isinstance(line, str) else "normal")
+    axis.set_ylim(len(lines) - 0.5, -1.5)
+    axis.grid(visible=False, axis="y")
+    axis.tick_params(axis="y", length=0)
+    axis.locator_params(axis="x", nbins=5)
+    axis.set_xlabel(_sides(metric), fontsize=8)
+    for face, shown in ((MODEL_COLOURS[0], "difference shown after correction"), ("white", "no difference shown")):
+        axis.plot([], [], "o-", color=MODEL_COLOURS[0], markerfacecolor=face, markersize=5, label=shown)
+    if any(beyond):
+        axis.plot([], [], ">", color=MODEL_COLOURS[0], markersize=4, label="interval ends at the possible range")
+    heading = f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B, mean over patients"
+    figure.suptitle(f"{heading}; 95% interval of each row by itself, not corrected", fontsize=9)
     figure.legend(loc="outside lower center", ncols=2)
     return save(figure, path)
+
+
+def _interval(axis: Any, place: int, row: Mapping[Any, Any], metric: Metric) -> bool:
+    """Draw a difference with its interval, and say whether this went beyond the possible differences."""
+    # Shares lie between 0 and 1; of lengths and volumes the largest is not known here.
+    most = np.inf if metric.unit else 1.0
+    low, high = (float(np.clip(row[end], -most, most)) for end in ("ci_low", "ci_high"))
+    colour = MODEL_COLOURS[0]
+    axis.plot([low, high], [place, place], color=colour, linewidth=1.5, zorder=2)
+    for end, marker, over in ((low, "<", row["ci_low"] < -most), (high, ">", row["ci_high"] > most)):
+        if over:
+            axis.plot(end, place, marker, color=colour, markersize=4, clip_on=False)
+    face = colour if row["significant"] else "white"
+    axis.plot(row["difference"], place, "o", color=colour, markerfacecolor=face, markersize=5, zorder=3)
+    return bool(row["ci_low"] < -most or row["ci_high"] > most)
+
+
+def _beside(axis: Any, lines: Sequence[Any], metric: Metric) -> None:
+    """Write difference, corrected p and verdict of each row beside a forest plot."""
+    axis.set_xlim(0, 1)
+    axis.axis("off")
+    places = (0.0, 0.47, 0.63)
+    for x, text in zip(places, ("A \N{MINUS SIGN} B (95% interval)", "p (Holm)", "Verdict"), strict=True):
+        axis.text(x, -1, text, va="center", fontsize=8, fontweight="bold")
+    for place, row in enumerate(lines):
+        if isinstance(row, str):
+            continue
+        ends = tables.interval(row["ci_low"], row["ci_high"], metric)
+        texts = (f"{tables.number(row['difference'], metric, True)} ({ends})", tables.p_value(row["p_holm"]))
+        for x, text in zip(places, (*texts, tables.verdict(row)), strict=True):
+            axis.text(x, place, text, va="center", fontsize=8)
 
 
 @styled
@@ -218,7 +382,7 @@ def training_sets(path: Path, scores: pd.DataFrame, pairs: Sequence[tuple[str, s
     """
     regions = {region: rows for name, region, rows, _ in outcomes(scores, [metric.name])}
     figure, axes = new_figure(1.9 + 2.0 * len(regions), 1.35 + 0.42 * len(pairs), 1, len(regions), sharey=True)
-    seen: dict[str, str] = {}
+    seen: dict[str, Look] = {}
     for axis, rows in zip(axes[0], regions.values(), strict=True):
         runs = model_runs(rows, pd.Index(pd.unique(rows["patient_id"])))
         axis.axvline(0, color="#333333", linewidth=0.9)
@@ -230,14 +394,14 @@ def training_sets(path: Path, scores: pd.DataFrame, pairs: Sequence[tuple[str, s
             found = (runs[a] - runs[b]).mean().dropna().sort_index(level=["fold", "seed"])
             for row, (run, value) in enumerate(zip(found.index, found, strict=True)):
                 group = f"fold {run[0]}" if shared else f"seed {run[1]}"
-                colour = seen.setdefault(group, MODEL_COLOURS[len(seen) % len(MODEL_COLOURS)])
+                own_look = seen.setdefault(group, look(len(seen)))
                 height = place + 0.5 * ((row + 0.5) / len(found) - 0.5)
-                axis.plot(value, height, "o", color=colour, markersize=3.6, markeredgewidth=0)
+                axis.plot(value, height, own_look.marker, color=own_look.colour, markersize=3.6, markeredgewidth=0)
             mean = float(np.nanmean(own.differences()))
             axis.plot([mean, mean], [place - 0.34, place + 0.34], color="#333333", linewidth=1.6)
     _label_pairs(axes[0], list(regions), pairs, metric)
-    for group, colour in seen.items():
-        axes[0, 0].plot([], [], "o", color=colour, label=group)
+    for group, own_look in seen.items():
+        axes[0, 0].plot([], [], own_look.marker, color=own_look.colour, label=group)
     figure.suptitle(f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B of each run, and their mean", fontsize=9)
     figure.legend(loc="outside lower center", ncols=min(8, max(1, len(seen))))
     return save(figure, path)
@@ -260,43 +424,83 @@ def _sides(metric: Metric) -> str:
 
 
 @styled
-def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None = None) -> Path:
+def panels(path: Path, shown: Sequence[Panel], labels: Mapping[str, str] | None = None, name: str = "") -> Path:
     """Draw image, truth and prediction of cases, one row per case; ``labels`` maps a label value to its name.
 
-    All panels should be of one model; slices are cropped to the brain.
+    All panels should be of one model, which is called ``name``; slices are cropped to the brain.
     """
-    from matplotlib.patches import Patch
-
-    found = {int(value) for panel in shown for array in (panel.truth, panel.prediction) for value in np.unique(array)}
-    named = sorted(({int(value) for value in labels} if labels else set()) | found)
-    palette = {value: LABEL_COLOURS[index % len(LABEL_COLOURS)] for index, value in enumerate(v for v in named if v)}
+    palette = _label_colours([array for panel in shown for array in (panel.truth, panel.prediction)], labels)
     figure, axes = new_figure(6.4, 2.12 * len(shown) + 0.5, len(shown), 3)
     for row, panel in zip(axes, shown, strict=True):
-        box = _brain_box(panel)
+        box = _brain_box(panel.image, panel.truth, panel.prediction)
         picture = _windowed(panel.image[box])
         for axis, overlay in zip(row, (None, panel.truth[box], panel.prediction[box]), strict=True):
-            axis.imshow(_painted(picture, overlay, palette), interpolation="nearest")
-            axis.set(xticks=[], yticks=[])
-            axis.grid(visible=False)
-            axis.spines[:].set_visible(False)
+            _show(axis, _painted(picture, overlay, palette))
         row[0].set_ylabel(f"{panel.rank}: mean Dice {panel.dice:.3f}\n{panel.case_id}", fontsize=8)
-    for axis, name in zip(axes[0], ("Image", "Truth", f"Prediction: {shown[0].model}"), strict=True):
-        axis.set_title(name)
-    handles = [Patch(color=palette[value], label=(labels or {}).get(str(value), f"label {value}")) for value in palette]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    for axis, heading in zip(axes[0], ("Image", "Truth", f"Prediction: {name or shown[0].model}"), strict=True):
+        axis.set_title(heading)
+    figure.legend(handles=_label_keys(palette, labels), loc="outside lower center", ncols=3)
     return save(figure, path)
+
+
+@styled
+def case(path: Path, view: View, labels: Mapping[str, str], names: Mapping[str, str]) -> Path:
+    """Draw one case: its image, its truth and the prediction of every model, which ``names`` may call otherwise."""
+    from matplotlib.patheffects import withStroke
+
+    overlays = {"Image": None, "Truth": view.truth}
+    for model, prediction in view.predictions.items():
+        overlays[f"{names.get(model, model)}\nDice {view.dice[model]:.3f}"] = prediction
+    palette = _label_colours([array for array in overlays.values() if array is not None], labels)
+    rows = -(-len(overlays) // PER_ROW)
+    columns = -(-len(overlays) // rows)
+    box = _brain_box(view.image, *(array for array in overlays.values() if array is not None))
+    picture = _windowed(view.image[box])
+    height, width = picture.shape
+    figure, axes = new_figure(1.6 * columns, 0.6 + rows * (0.4 + 1.55 * height / width), rows, columns)
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for axis, (heading, overlay) in zip(axes.flat, overlays.items(), strict=False):
+        axis.set_visible(True)
+        _show(axis, _painted(picture, None if overlay is None else overlay[box], palette))
+        axis.set_title(heading, fontsize=8)
+    if view.sides:
+        edge = [withStroke(linewidth=2, foreground="black")]
+        for x, side in ((0.03, "R"), (0.92, "L")):
+            axes[0, 0].text(x, 0.5, side, transform=axes[0, 0].transAxes, color="white", fontsize=8, path_effects=edge)
+    figure.suptitle(view.caption, fontsize=8)
+    figure.legend(handles=_label_keys(palette, labels), loc="outside lower center", ncols=4, fontsize=7)
+    return save(figure, path, about=view.caption)
+
+
+def _label_colours(maps: Sequence[np.ndarray], labels: Mapping[str, str] | None) -> dict[int, str]:
+    """Give each label that is named or there a colour; 0 has none."""
+    found = {int(value) for array in maps for value in np.unique(array)} | {int(value) for value in labels or {}}
+    return {value: LABEL_COLOURS[place % len(LABEL_COLOURS)] for place, value in enumerate(sorted(found - {0}))}
+
+
+def _label_keys(palette: Mapping[int, str], labels: Mapping[str, str] | None) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    names = labels or {}
+    return [Patch(color=colour, label=names.get(str(value), f"label {value}")) for value, colour in palette.items()]
+
+
+def _show(axis: Any, picture: np.ndarray) -> None:
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
 
 
 @styled
 def sequences(path: Path, panel: Panel) -> Path:
     """Draw all modalities of a case side by side, one slice, each windowed by itself and cropped to the brain."""
-    box = _brain_box(panel)
+    box = _brain_box(panel.image, panel.truth, panel.prediction)
     figure, axes = new_figure(0.4 + 1.9 * len(panel.sequences), 2.3, 1, len(panel.sequences))
     for axis, (name, image) in zip(axes[0], panel.sequences.items(), strict=True):
-        axis.imshow(_windowed(image[box]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set(title=name, xticks=[], yticks=[])
-        axis.grid(visible=False)
-        axis.spines[:].set_visible(False)
+        _show(axis, _windowed(image[box]))
+        axis.set_title(name)
     axes[0, 0].set_ylabel(panel.case_id, fontsize=8)
     return save(figure, path)
 
@@ -309,8 +513,9 @@ def _windowed(image: np.ndarray) -> np.ndarray:
     return np.where(image != 0, np.clip((image - low) / max(high - low, 1e-9), 0, 1), 0)
 
 
-def _brain_box(panel: Panel) -> tuple[slice, ...]:
-    inside = (panel.image != 0) | (panel.truth != 0) | (panel.prediction != 0)
+def _brain_box(*maps: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box around all that is not 0 in an image and its label maps, and two voxels around it."""
+    inside = np.any([array != 0 for array in maps], axis=0)
     box = bounding_box(inside if inside.any() else np.ones_like(inside))
     return tuple(slice(max(side.start - 2, 0), side.stop + 2) for side in box)
 

@@ -58,6 +58,9 @@ def to_latex(blocks: Sequence[Block]) -> str:
     """Render blocks as a whole LaTeX document; the first level-1 heading becomes the title."""
     title = next((block.text for block in blocks if isinstance(block, Heading) and block.level == 1), "")
     body = [_latex(block) for block in blocks if not (isinstance(block, Heading) and block.level == 1)]
+    if more := [block for block in blocks if isinstance(block, Heading) and block.appendix]:
+        body.insert(body.index(first := _latex(more[0])), f"\\appendix\n{first}")
+        body.remove(first)
     head = f"\\title{{{escape(title)}}}\n\\author{{}}\n\\date{{}}\n\\begin{{document}}\n\\maketitle"
     return "\n\n".join([PREAMBLE + head, *body, r"\end{document}"]) + "\n"
 

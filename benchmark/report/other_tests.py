@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.base.records import OtherTest
 from benchmark.report.document import Block, Bullets, Figure, Heading, Table
-from benchmark.report.figures import colours, new_figure, save, styled
+from benchmark.report.figures import Look, looks, new_figure, save, styled
 from benchmark.report.tables import Metrics, interval, number, title
 from benchmark.scoring.metrics import Metric
 
@@ -96,7 +96,7 @@ def sweep(path: Path, found: pd.DataFrame, tests: Sequence[OtherTest], metric: M
     """
     rows = found[(found["metric"] == metric.name) & found["test"].isin([test.name for test in tests])]
     kinds = list(dict.fromkeys(test.corruption for test in tests))
-    regions, palette = list(pd.unique(rows["region"])), colours(list(pd.unique(rows["model"])))
+    regions, palette = list(pd.unique(rows["region"])), looks(list(pd.unique(rows["model"])))
     figure, axes = new_figure(1 + 1.9 * len(kinds), 0.6 + 1.7 * len(regions), len(regions), len(kinds), sharey="row")
     for column, kind in enumerate(kinds):
         levels = [test for test in tests if test.corruption == kind]
@@ -110,7 +110,7 @@ def sweep(path: Path, found: pd.DataFrame, tests: Sequence[OtherTest], metric: M
     return save(figure, path)
 
 
-def _line(axis: Any, rows: pd.DataFrame, levels: Sequence[OtherTest], colour: str, label: str) -> None:
+def _line(axis: Any, rows: pd.DataFrame, levels: Sequence[OtherTest], look: Look, label: str) -> None:
     there = [test for test in levels if test.name in rows.index]
     if not there:
         return
@@ -119,7 +119,9 @@ def _line(axis: Any, rows: pd.DataFrame, levels: Sequence[OtherTest], colour: st
     # Sequences have no order: points without lines.
     places = ["none", *(test.level for test in there)] if named else [0, *(float(test.level) for test in there)]
     ordered = list(zip(places, means, strict=True)) if named else sorted(zip(places, means, strict=True))
-    axis.plot(*zip(*ordered, strict=True), "o" if named else "o-", color=colour, markersize=3, label=label)
+    axis.plot(
+        *zip(*ordered, strict=True), look.marker + "-" * (not named), color=look.colour, markersize=4, label=label
+    )
 
 
 def figure_block(path: Path, metric: Metric) -> Figure:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.report.document import Block, Cell, Heading, Key, Table, Text
-from benchmark.report.figures import colours, new_figure, save, styled
+from benchmark.report.figures import looks, new_figure, save, styled
 from benchmark.report.tables import NONE, Metrics, interval, number, title
 from benchmark.scoring.calibration import BINS
 from benchmark.scoring.metrics import Metric
@@ -144,17 +144,17 @@ def reliability(path: Path, curves: pd.DataFrame, ensembles: Mapping[str, str]) 
     ``curves`` has the columns model, region, bin, n, probability and share; bins of few voxels are left out.
     """
     models = [model for model in pd.unique(curves["model"]) if model not in ensembles]
-    regions, palette = list(pd.unique(curves["region"])), colours(models)
+    regions, palette = list(pd.unique(curves["region"])), looks(models)
     figure, axes = new_figure(0.8 + 1.9 * len(regions), 0.5 + 1.75 * len(models), len(models), len(regions))
     for row, model in zip(axes, models, strict=True):
-        joined = [name for name, of in ensembles.items() if of == model]
+        joined, colour = [name for name, of in ensembles.items() if of == model], palette[model].colour
         for axis, region in zip(row, regions, strict=True):
             axis.plot([0, 1], [0, 1], color="#333333", linewidth=0.8)
             for name, style in [(model, "o-"), *((name, "s--") for name in joined)]:
                 own = curves[(curves["model"] == name) & (curves["region"] == region) & (curves["n"] >= FEWEST_VOXELS)]
                 own = own.sort_values("bin")
                 label = "ensemble" if name in joined else "single networks"
-                axis.plot(own["probability"], own["share"], style, color=palette[model], markersize=3, label=label)
+                axis.plot(own["probability"], own["share"], style, color=colour, markersize=3, label=label)
             axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
             axis.set_title(f"{model}, {region}")
         row[0].set_ylabel("Share in the region")

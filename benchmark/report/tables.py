@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.data.manifest import LesionRule
 from benchmark.report.document import Cell, Key, Table, cells_of, table_to_markdown
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.estimates import Measured
-from benchmark.stats.families import GATED, PRIMARY
+from benchmark.stats.families import GATED, NETWORKS, PRIMARY
 from benchmark.stats.patients import summarise, with_models
 from benchmark.stats.seeds import TWO_LEVEL
 
@@ -189,12 +190,15 @@ def of_pair(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 def correction(comparisons: pd.DataFrame) -> str:
     """Say in a phrase how p values were corrected: over all comparisons, or over a primary family and behind it."""
-    primary, gated = (int((comparisons["family"] == name).sum()) for name in (PRIMARY, GATED))
+    primary, gated, networks = (int((comparisons["family"] == name).sum()) for name in (PRIMARY, GATED, NETWORKS))
+    apart = f", and by itself over the {networks} of networks as trained" if networks else ""
+    if networks and not primary + gated:
+        return f"Holm's correction over all {networks} declared comparisons, of networks as trained"
     if not gated:
-        return f"Holm's correction over all {primary} declared comparisons"
+        return f"Holm's correction over all {primary} declared comparisons{' of methods' if apart else ''}{apart}"
     return (
         f"Holm's correction over the {primary} primary comparisons, and over the {gated} others only if all primary "
-        "ones show a difference"
+        f"ones show a difference{apart}"
     )
 
 
@@ -206,7 +210,7 @@ def _mark_note(comparisons: pd.DataFrame, names: Sequence[str], models: int, mar
     tested = comparisons[comparisons["metric"].isin(list(names))]
     if tested.empty:
         return base + " These metrics were not declared for comparison: no difference here was tested."
-    test = TEST_NAMES[tested["test"].iloc[0]]
+    test = " or ".join(TEST_NAMES[name] for name in pd.unique(tested["test"]))
     family = correction(comparisons)
     equal = "no difference from the best was shown, which does not mean that they are equal."
     if WORSE in marks:
@@ -256,12 +260,18 @@ def pairwise_table(comparisons: pd.DataFrame, metric: Metric) -> Table:
             "ci": interval(row["ci_low"], row["ci_high"], metric), "p": p_value(row["p"]),
             "p_holm": p_value(row["p_holm"]), "p_false": p_value(row["p_false"]),
             **{name: f"{row[name]:+.2f}" if pd.notna(row[name]) else "-" for name in ("effect_size", "d_z")},
-            "n_ties": str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-", "verdict": verdict(row),
+            "n_ties": str(int(row["n_ties"])) if pd.notna(row["n_ties"]) else "-",
+            "verdict": verdict(row) + " (as trained)" * (row["family"] == NETWORKS),
         }  # fmt: skip
         rows.append(pair_row(row, texts))
-    two_level = own and own[0]["test"] == TWO_LEVEL
+    two_level = any(row["test"] == TWO_LEVEL for row in own)
     spread = "over patients and trainings, like the test" if two_level else "bootstrap over patients, BCa"
-    said = dict.fromkeys(row["note"] for row in own if row["note"] and pd.notna(row["note"]))
+    if two_level and any(row["test"] != TWO_LEVEL for row in own):
+        spread += "; of networks as trained, bootstrap over patients, BCa"
+    notes_of = [row["note"] for row in own if row["note"] and pd.notna(row["note"])]
+    if any(row["family"] == NETWORKS for row in own):
+        notes_of = [part for note in notes_of for part in note.split("; ")]
+    said = dict.fromkeys(notes_of)
     notes = [
         f"A - B: mean paired difference over patients, with its 95% interval ({spread}). Effect: matched-pairs "
         "rank-biserial correlation, from -1 to 1; d_z: mean over SD of the differences (Cohen). Ties: patients with no "
@@ -339,11 +349,11 @@ def notes_table(scores: pd.DataFrame) -> Table | None:
     return Table(caption, ["Region", "Note", *models], rows)
 
 
-def lesion_table(counts: pd.DataFrame) -> Table | None:
+def lesion_table(counts: pd.DataFrame, rule: LesionRule | None = None) -> Table | None:
     """Lesions per patient that were detected, missed and false, by region, model and rule; None without such counts.
 
     ``counts`` has columns model, patient_id, case_id, region and ``metrics.LESION_COUNTS``, one row per run and case.
-    Runs are averaged within a case, cases within a patient, and then patients.
+    Runs are averaged within a case, cases within a patient, and then patients. ``rule`` is that of the set's manifest.
     """
     names = list(LESION_NAMES)
     if not set(names) <= set(counts) or counts[names].isna().all(axis=None):
@@ -366,8 +376,17 @@ def lesion_table(counts: pd.DataFrame) -> Table | None:
         notes=[
             "Means over patients. By the rule of BraTS 2023, components that lie close together are one lesion, and "
             "tiny ones are not counted as missed; by panoptica's, which the organisers have used since, each component "
-            "is one lesion."
+            "is one lesion.",
+            *([_said(rule)] if rule else []),
         ],
+    )
+
+
+def _said(rule: LesionRule) -> str:
+    own = "".join(f", in {region} {volume:g}" for region, volume in rule.smallest_of.items())
+    return (
+        f"Lesions and lesion-wise scores follow this set's manifest: {rule.dilations} dilations, and lesions of up to "
+        f"{rule.smallest:g}{own} mm³ left out. {rule.source}"
     )
 
 

@@ -14,14 +14,16 @@ import pandas as pd
 
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
-from benchmark.base.records import patient_known
+from benchmark.base.records import InputError, patient_known
 from benchmark.data.folds import SIDES, SPLITS, folds_path, read_sides
 from benchmark.data.manifest import cases_path
-from benchmark.report.document import Heading, Text, escape, to_markdown
+from benchmark.report.document import APPENDIX, REPORT, Heading, Text, anchor, escape, to_markdown
+from benchmark.report.failures import common_to_worst
 from benchmark.report.tables import TEST_NAMES
 from benchmark.results.checklist_items import CLAIM, METRICS_RELOADED, Item
-from benchmark.results.opening import fold_cautions, plateaus
+from benchmark.results.opening import SETTINGS, fold_cautions, plateaus
 from benchmark.results.results import Results, declarations
+from benchmark.scoring.calibration import ERRORS
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
 from benchmark.stats.seeds import TWO_LEVEL
@@ -32,6 +34,8 @@ GUIDELINES = {
     "CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligence 2024, doi:10.1148/ryai.240300)": CLAIM,
     "Metrics Reloaded (Maier-Hein et al., Nature Methods 2024, doi:10.1038/s41592-023-02151-z)": METRICS_RELOADED,
 }
+MOST_GROUPS = 12
+"""Groups of patients up to which they are listed."""
 PROTOCOL, SCORES_DOC = "bundles/protocol/README.md", "docs/scores_and_tests.md"
 
 
@@ -43,10 +47,14 @@ class Place(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is recorded on a question, and where; with no such place it is no answer."""
+    """What is recorded on a question, and where; with no such place it is no answer.
+
+    ``more`` is what is left to say, where the records leave less open than the question's own ``more``.
+    """
 
     text: str
     places: list[Place]
+    more: str | None = None
 
 
 class Line(NamedTuple):
@@ -64,8 +72,12 @@ def fill(study: Study) -> dict[str, list[Line]]:
     """Answer each guideline's questions, by the guideline's title, from a study's files as they are now.
 
     Raises:
-        InputError: if one of these files is there and is not what it should be.
+        InputError: if one of these files is there and is not what it should be, or nothing is trained.
     """
+    if not study.models:
+        raise InputError(
+            f"{study.folder}: expected a study that trains models, as predictions alone answer no checklist."
+        )
     results = Results(study)
     answers = {**_design(results), **_data(results), **_models(results), **_tables(results), "40": _limits(results)}
     if cases_path(study.data).exists():
@@ -73,7 +85,8 @@ def fill(study: Study) -> dict[str, list[Line]]:
     if folds_path(study.data, study.splits_of(study.split)[0]).exists():
         answers |= _partitions(results)
     if (results.tables / "scores.csv").exists():
-        answers |= {**_scores(results), **_masks(results), **_metrics(results)}
+        answers |= {**_scores(results), **_masks(results), **_metrics(results), **_kept(results), **_failures(results)}
+        answers |= _elsewhere(results, answers["30"])
     return {title: [_line(item, answers.get(item.number)) for item in items] for title, items in GUIDELINES.items()}
 
 
@@ -81,7 +94,8 @@ def _line(item: Item, answer: Answer | None) -> Line:
     places = [place for place in map(_there, dict.fromkeys(answer.places)) if place] if answer else []
     if not (answer and answer.text and places):
         return Line(item.number, item.section, item.asks, "", [], item.write)
-    return Line(item.number, item.section, item.asks, answer.text, places, item.more)
+    left = item.more if answer.more is None else answer.more
+    return Line(item.number, item.section, item.asks, answer.text, places, left)
 
 
 def _there(place: Place) -> Place | None:
@@ -134,17 +148,22 @@ def _sentence(line: Line, folder: Path) -> str:
 
 def _link(place: Place, folder: Path) -> str:
     target = os.path.relpath(project.root() / place.path, folder)
-    # As GitHub makes an anchor of a heading.
-    anchor = "#" + re.sub(r"[^\w\- ]", "", place.heading.lower()).replace(" ", "-") if place.heading else ""
+    below = f"#{anchor(place.heading)}" if place.heading else ""
     parts = Path(place.path).parts
     # Every bundle has a README.md, and a study may extend another.
     name = parts[1] if parts[0] == "bundles" else "/".join(parts[1:] if parts[-1] == "study.json" else parts[-1:])
-    return f"[{name}{f', {place.heading}' if place.heading else ''}]({target}{anchor})"
+    return f"[{name}{f', {place.heading}' if place.heading else ''}]({target}{below})"
 
 
 def _of(results: Results, name: str, heading: str = "") -> Place:
     """A place in a file of the study's folder."""
     return Place(f"reports/{results.study.name}/{name}", heading)
+
+
+def _section(results: Results, heading: str) -> Place:
+    """A section of the report, or of its appendix where that has it."""
+    places = [_of(results, name, heading) for name in (REPORT, APPENDIX)]
+    return next((place for place in map(_there, places) if place and place.heading), places[0])
 
 
 def _declared(results: Results, key: str) -> Place:
@@ -176,7 +195,7 @@ def _design(results: Results) -> dict[str, Answer]:
     if slices := [name for name in results.models if name not in (*results.segmenters, *results.apart_models)]:
         task += f"; tumour or not in a slice: classification ({', '.join(slices)})"
     average = "None: each score is of one network; seeds are averaged after scoring"
-    report = _of(results, "report.md", "Declared comparisons")
+    report = _section(results, "Declared comparisons")
     return {
         "4": Answer(aims, [compared, *[_declared(results, "notes")] * bool(study.notes)]),
         "6": Answer(goal, [models, *metadata]),
@@ -223,10 +242,12 @@ def _cases(results: Results) -> dict[str, Answer]:
         for case in cases
     )
     shape, count = shapes.most_common(1)[0]
+    published = manifest.expected_cases or "an unknown number of"
     answers = {
-        "10": Answer(f"{len(cases)} of {manifest.expected_cases} published cases", [place, _manifest(results)]),
+        "36": _characteristics(results),
+        "10": Answer(f"{len(cases)} of {published} published cases", [place, _manifest(results)]),
         "13": Answer(f"{', '.join(manifest.modalities)}; {shape} in {count} of {len(cases)} cases", [place]),
-        "35": Answer(f"{manifest.expected_cases} cases published; {here} in this set", [_manifest(results), place]),
+        "35": Answer(f"{published} cases published; {here} in this set", [_manifest(results), place]),
         "FP4 (dependence)": Answer(f"{here}; means are over patients", [place, Place(SCORES_DOC, "Scores")]),
     }
     if not all(case.voxels for case in cases):
@@ -244,6 +265,25 @@ def _cases(results: Results) -> dict[str, Answer]:
         "FP4 (balance)": Answer(f"Share of a case's voxels, median: {shares}", [place]),
         "FP4.6": Answer(f"Empty of {len(cases)} references: {empty}", [place, Place(SCORES_DOC, "Empty masks")]),
     }
+
+
+def _characteristics(results: Results) -> Answer:
+    """What ids and the table of patients say of the patients, and what CLAIM asks for besides."""
+    known = results.known
+    parts = []
+    for name in known:
+        own = known[name].dropna()
+        if pd.api.types.is_numeric_dtype(own):
+            parts.append(f"{name} {own.median():g} ({_range(own)}), the median and range")
+        elif own.nunique() <= MOST_GROUPS:
+            parts.append(f"{name} {', '.join(f'{group} ({count})' for group, count in own.value_counts().items())}")
+        else:
+            parts.append(f"{name}, of {own.nunique()} kinds")
+    table = known.attrs.get("table")
+    there = " ".join(map(str, known)).lower()
+    asked = [word for word in ("age", "sex", "grade", "treatment") if word not in there]
+    place = Place(f"data_manifests/{table}") if table else _manifest(results)
+    return Answer("; ".join(parts), [place], f"{', '.join([*asked, 'all of these'])} by partition")
 
 
 def _patients(results: Results, count: int) -> str:
@@ -265,7 +305,7 @@ def _partitions(results: Results) -> dict[str, Answer]:
     place = Place(path.relative_to(project.root()).as_posix())
     answers = {"19": Answer(dealt, [place, _declared(results, "folds")])}
     if (results.tables / "scores.csv").exists():
-        report = _of(results, "report.md", "Read this first")
+        report = _section(results, "Read this first")
         answers["20"] = Answer(" ".join(fold_cautions(results)).rstrip("."), [place, report])
     return answers
 
@@ -281,7 +321,7 @@ def _models(results: Results) -> dict[str, Answer]:
     image = str(bundle.read(names[0])["metadata"].get("image_classes", "")).partition(" (")[0]
     shrink = results.manifest.layout.shrink
     smaller = f"; means over {shrink}x{shrink} pixels" if shrink > 1 else ""
-    settings = [Place(PROTOCOL), _of(results, "report.md", "Data and runs")]
+    settings = [Place(PROTOCOL), _section(results, SETTINGS)]
     keys = ("spatial_size", "optimizer", "learning_rate", "batch_size", "max_epochs", "keep")
     size, optimiser, rate, batch, epochs, kept = (_values(results, key) for key in keys)
     pretrained = [name for name, config in results.configs.items() if _pretrained(config, config["network_def"])]
@@ -342,7 +382,7 @@ def _endings(results: Results) -> str:
 def _tables(results: Results) -> dict[str, Answer]:
     """What provenance.json and the tables beside the report say."""
     answers, primary = dict[str, Answer](), results.metrics[results.study.compare["metrics"][0]]
-    compared, report = _of(results, "comparisons.csv"), _of(results, "report.md", "Declared comparisons")
+    compared, report = _of(results, "comparisons.csv"), _section(results, "Declared comparisons")
     power, tests = _table(results, "power"), _table(results, "comparisons")
     if len(power):
         rows = power[(power["of"] == "networks") & (power["metric"] == primary.name)]
@@ -354,7 +394,7 @@ def _tables(results: Results) -> dict[str, Answer]:
         shown, known = int(tests["significant"].eq(True).sum()), int(tests["ci_low"].notna().sum())
         about = "" if results.study.compare["test"] == TWO_LEVEL else ", as trained here"
         text = f"A difference is shown in {shown} of {_many(len(tests), 'comparison')}{about}"
-        answers["37"] = Answer(text, [_of(results, "report.md", "Comparison"), compared])
+        answers["37"] = Answer(text, [_section(results, "Comparison"), compared])
         text = f"95% intervals of {_many(known, 'difference')} over {int(tests['n_patients'].max())} patients"
         answers["38"] = Answer(text if known else "", [compared, report])
     if (results.tables / "provenance.json").exists():
@@ -380,27 +420,72 @@ def _scores(results: Results) -> dict[str, Answer]:
     cases, patients = _many(scores["case_id"].nunique(), "case"), scores["patient_id"].nunique()
     tested = f"{_many(len(models), 'model')}, {cases} of {_patients(results, patients)}"
     times = f"{_many(len(study.folds), 'fold')}, {_many(len(study.seeds), 'seed')}"
-    metric = results.metrics[study.compare["metrics"][0]]
+    varied = [f"seed ({len(study.seeds)})"] * (len(study.seeds) > 1) + ["split"] * bool(results.apart_models)
+    if variants := [name for name in models if "/" in name]:
+        varied.append(f"variant ({', '.join(variants)})")
+    return {
+        "2": Answer(tested, [_section(results, "Result in short")]),
+        "30": Answer(f"Varied: {', '.join(varied)}" if varied else "", [_declared(results, "models"), place]),
+        "32": Answer(f"{tested}; {times}", [place]),
+    }
+
+
+def _failures(results: Results) -> dict[str, Answer]:
+    """The worst cases, and what the worst patients have in common."""
+    scores, metric = results.scores, results.metrics[results.study.compare["metrics"][0]]
     own = scores[scores["metric"] == metric.name]
     means = own.pivot_table(index="case_id", columns="region", values="value", sort=False)
     worst = means.idxmin() if metric.better == "higher" else means.idxmax()
     failed = ", ".join(
         f"{region} {means[region][case]:.3g} ({case})" for region, case in zip(means, worst, strict=True)
     )
-    varied = [f"seed ({len(study.seeds)})"] * (len(study.seeds) > 1) + ["split"] * bool(results.apart_models)
-    if variants := [name for name in models if "/" in name]:
-        varied.append(f"variant ({', '.join(variants)})")
-    return {
-        "2": Answer(tested, [_of(results, "report.md", "Result in short")]),
-        "30": Answer(f"Varied: {', '.join(varied)}" if varied else "", [_declared(results, "models"), place]),
-        "32": Answer(f"{tested}; {times}", [place]),
-        "39": Answer(f"Worst mean {metric.title} over models: {failed}", [place, _of(results, "report.md", "Lesions")]),
-    }
+    said, more = f"Worst mean {metric.title} over models: {failed}", None
+    if results.failures is not None and len(results.failures.worst):
+        patients = ", ".join(map(str, results.failures.worst["patient_id"]))
+        said += f"; the worst patients are {patients}. {common_to_worst(results.failures).rstrip('.')}"
+        more = "why they failed"
+    return {"39": Answer(said, [_of(results, "scores.csv"), _section(results, "Where models fail")], more)}
+
+
+def _kept(results: Results) -> dict[str, Answer]:
+    """What follows from kept probabilities: errors of calibration, and ensembles over seeds."""
+    answers, section = dict[str, Answer](), _section(results, "Probabilities")
+    if (errors := results.kept("calibration")) is not None:
+        by_patient = errors.groupby(["region", "model", "patient_id"], sort=False)[[*ERRORS]].mean()
+        means = by_patient.groupby("region", sort=False).mean()
+        listed = [f"{region} {row.ece:.3g} and {row.ace:.3g}" for region, row in means.iterrows()]
+        text = f"ECE and ACE, mean over models and patients: {', '.join(listed)}"
+        answers["FP2.7.1"] = Answer(text, [_of(results, "calibration.csv"), section])
+    if results.ensemble_of:
+        text = f"Mean of the seeds' probabilities: {', '.join(results.ensemble_of)}; each other score is of one network"
+        answers["27"] = Answer(text, [_of(results, "ensembles.csv"), section])
+    return answers
+
+
+def _elsewhere(results: Results, varied: Answer) -> dict[str, Answer]:
+    """What tests on other sets and on corrupted images say, the latter beside what else was ``varied``."""
+    found, answers = results.other_tests, dict[str, Answer]()
+    if found is None:
+        return answers
+    places = [_of(results, "other_tests.csv"), _section(results, "Tested elsewhere")]
+    tests = [test for test in results.study.other_tests if test.name in set(found["test"])]
+    metric = results.metrics[results.study.compare["metrics"][0]]
+    changes = found[found["metric"] == metric.name].groupby("test")["change"]
+    said = {test.name: f"{test.name} ({_range(changes.get_group(test.name), '+.3f')})" for test in tests}
+    sets, made = (", ".join(said[test.name] for test in tests if bool(test.data) == own) for own in (True, False))
+    what = f"with the changes of mean {metric.title} by model and region"
+    if sets:
+        answers["33"] = Answer(f"The same networks on other sets, {what}: {sets}", places)
+    if made:
+        left = "" if sets else "robustness to other scanners"
+        text = f"The same networks on corrupted images, {what}: {made}"
+        answers["30"] = Answer("; ".join(filter(None, [varied.text, text])), [*places, *varied.places], left)
+    return answers
 
 
 def _limits(results: Results) -> Answer:
     """How many cautions the report begins with."""
-    place = _of(results, "report.md", "Read this first")
+    place = _section(results, "Read this first")
     path = project.root() / place.path
     section = path.read_text(encoding="utf-8").partition(f"## {place.heading}\n")[2] if path.is_file() else ""
     count = section.partition("\n#")[0].count("\n- ")

@@ -91,7 +91,11 @@ METRICS_RELOADED = (
         "FP2.5", "Interest", "Are errors unequal?", "whether missed or added tumour is worse", "which of them is worse"
     ),
     Item(
-        "FP2.7.1", "Interest", "Must confidence be calibrated?", "whether; scores here are of masks, not probabilities"
+        "FP2.7.1",
+        "Interest",
+        "Must confidence be calibrated?",
+        "whether; no run kept its probabilities",
+        "whether it must",
     ),
     Item("FP3.1", "Structures", "Small, of varying size?", "their sizes in voxels"),
     Item("FP3.6", "Structures", "In several parts?", "how often"),

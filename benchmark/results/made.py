@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark.base.records import Run
@@ -14,6 +14,8 @@ from benchmark.studies.study import Model
 if TYPE_CHECKING:
     from benchmark.results.results import Results
 
+IMAGENET = ("0676ba61", "11ad3fa6", "19c8e357")
+"""How the sha256 of torchvision's files of ResNet-50 for ImageNet begin, as their names say (resnet50-0676ba61.pth)."""
 PLACES = ("spatial_size", "split", "weights")
 """Ids that say on what a run was trained and from where, and are compared as such."""
 
@@ -40,7 +42,7 @@ def _made(results: Results, model: Model) -> Made:
         published=results.manifest.expected_cases,
         size=tuple(size) if isinstance(size, list) else (),
         split=of_partition(str(split or "patient"))[0],
-        pretrained=all(bool({**config, **one}.get("weights")) for one in recorded),
+        weights=_weights(results, [run for part in parts for run in runs[part.name]], config),
         track=parts[-1].track,
         changed=tuple(sorted(changed)),
         learning=ended.count(False),
@@ -55,6 +57,14 @@ def _recorded(results: Results, run: Run) -> Mapping[str, Any]:
     """What a run was set to, as it noted; as declared where it noted nothing."""
     noted = results.provenance.runs.get(run.id)
     return noted.overrides if noted else run.overrides
+
+
+def _weights(results: Results, runs: Sequence[Run], config: Mapping[str, Any]) -> str:
+    """What the trainings of some runs began from: "ImageNet", "another file", or nothing for a random start."""
+    if not all({**config, **_recorded(results, run)}.get("weights") for run in runs):
+        return ""
+    noted = [results.provenance.runs.get(run.id) for run in runs]
+    return "ImageNet" if all(one and one.started_from.startswith(IMAGENET) for one in noted) else "another file"
 
 
 def _changed(results: Results, model: Model, run: Run) -> list[str]:

@@ -17,6 +17,7 @@ from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
 from benchmark.stats.compare import ALIKE, NOT_TESTED, unseen
 from benchmark.stats.estimates import patient_counts
+from benchmark.stats.families import NETWORKS
 from benchmark.stats.intervals import FEW
 from benchmark.stats.learned import RISING, beats_majority
 from benchmark.stats.seeds import TWO_LEVEL
@@ -25,6 +26,10 @@ from benchmark.studies.study import Study
 
 MISSES = {10: "8 to 34%", 18: "6 to 22%", 50: "5 to 6%", 250: "4 to 6%"}
 """Share of 95% intervals of a mean that missed, by metric and region, on so many patients (``rates.csv``)."""
+SETTINGS = "Settings and endings of the trainings"
+"""Section of the appendix that lists what a sentence here only counts."""
+NAMED = 3
+"""Models up to which a sentence names them all."""
 EVERYONE = "all models"
 """Whom a deviation holds for that a study declares for a whole track."""
 
@@ -37,7 +42,7 @@ def cautions(results: Results) -> list[str]:
     found += _unlearned(results)
     if results.missing:
         total = len(study.seeds) * sum(len(model.folds or study.folds) for model in study.models)
-        found.append(f"Runs without scores: {len(results.missing)} of {total} (listed under Data and runs).")
+        found.append(f"Runs without scores: {len(results.missing)} of {total} (appendix: {SETTINGS}).")
     found += _too_few(results.comparisons)
     if (count := scores["patient_id"].nunique()) < FEW:
         near = min(MISSES, key=lambda patients: abs(patients - count))
@@ -51,13 +56,16 @@ def cautions(results: Results) -> list[str]:
     lost = scores[scores["note"] == "missing prediction"]
     if len(lost):
         found.append(f"Cases with a missing prediction, given the worst value: {lost['case_id'].nunique()}.")
-    found += _of_seeds(results)
-    if deviating := deviations(study, results.differences):
-        why = study.deviations.strip().rstrip(".")
-        found.append(
-            f"The protocol was not followed in full: {in_words(deviating)}." + (f" Reason: {why}." if why else "")
-        )
-    found += fold_cautions(results)
+    if results.trains:
+        found += _of_seeds(results)
+        if deviating := deviations(study, results.differences):
+            why = study.deviations.strip().rstrip(".")
+            found.append(
+                f"The protocol was not followed in full: {in_words(deviating)}." + (f" Reason: {why}." if why else "")
+            )
+        found += fold_cautions(results)
+    else:
+        found += _of_predictions(results)
     return [*found, *dict.fromkeys([*results.manifest.warnings, *results.warnings])]
 
 
@@ -81,6 +89,40 @@ def _of_seeds(results: Results) -> list[str]:
             "show more with as many runs."
         ]
     return []
+
+
+def _of_predictions(results: Results) -> list[str]:
+    """Sentences on what predictions that were made elsewhere leave open."""
+    found = [
+        "Only predictions are known of these models: how they were trained, and whether on any of these patients, is "
+        "not. A model that was trained on some of them looks better here than it is."
+    ]
+    trainings = results.scores.groupby("model")[["fold", "seed"]].apply(lambda own: len(own.drop_duplicates()))
+    once = [name for name in results.compared_models if trainings.get(name, 0) == 1]
+    if results.study.compare["test"] == TWO_LEVEL:
+        if once:
+            found.append(
+                f"{', '.join(once)}: trained once, and compared as that network; what is shown of it may be chance in "
+                "its training. The others are compared as methods."
+            )
+        networks = results.comparisons[results.comparisons["family"] == NETWORKS]
+        pairs = dict.fromkeys(zip(networks["model_a"], networks["model_b"], strict=True))
+        if apart := [f"{a} and {b}" for a, b in pairs if {a, b}.isdisjoint(once)]:
+            shown = ", ".join(apart[:NAMED]) + (", …" if len(apart) > NAMED else "")
+            found.append(
+                f"Compared as these networks, as fewer than two of their trainings share fold and seed: {shown}."
+            )
+    elif len(once) == len(trainings):
+        found.append(
+            "Each model is one trained network: a difference that is shown is between these networks, not between the "
+            "methods, and may be chance in their training."
+        )
+    else:
+        found.append(
+            "The declared test is over patients alone: a difference that is shown is between these trained networks "
+            "and may be chance in their training. The test two_level compares the methods."
+        )
+    return found
 
 
 def plateaus(results: Results) -> dict[str, list[str]]:
@@ -114,8 +156,11 @@ def _unlearned(results: Results) -> list[str]:
 
 
 def _runs_of(kinds: Mapping[str, Sequence[str]], kind: str) -> str:
-    runs = [f"{name} ({own.count(kind)} of {len(own)} runs)" for name, own in kinds.items() if kind in own]
-    return ", ".join(runs)
+    runs = {name: own.count(kind) for name, own in kinds.items() if kind in own}
+    if len(runs) > NAMED:
+        of = f"all {len(runs)}" if len(runs) == len(kinds) else f"{len(runs)} of {len(kinds)}"
+        return f"{sum(runs.values())} of {sum(map(len, kinds.values()))} runs, of {of} models"
+    return ", ".join(f"{name} ({count} of {len(kinds[name])} runs)" for name, count in runs.items())
 
 
 def _too_few(comparisons: pd.DataFrame) -> list[str]:
@@ -197,14 +242,17 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
 
 
 def in_words(rows: Sequence[Deviation]) -> str:
-    """Deviations of all models of a track in one sentence, and that there are others of single models."""
-    by_model: dict[str, list[str]] = {}
-    for row in rows:
-        if row.model.startswith(EVERYONE):
-            by_model.setdefault(row.model, []).append(f"{row.key} = {row.value}")
-    shared = [f"{', '.join(settings)} ({model})" for model, settings in by_model.items()]
+    """Deviations of all models of a track in one sentence, and that there are others of single models.
+
+    Where two tracks have deviations, their values are left to the table of the appendix.
+    """
+    of_all = [row for row in rows if row.model.startswith(EVERYONE)]
+    tracks = dict.fromkeys(row.model for row in of_all)
+    shared = [f"{', '.join(f'{row.key} = {row.value}' for row in of_all)} ({track})" for track in tracks]
+    if len(tracks) > 1:
+        shared = [f"{', '.join(dict.fromkeys(row.key for row in of_all))} (values by track in the appendix)"]
     own = [row.model for row in rows if not row.model.startswith(EVERYONE)]
-    return "; ".join([*shared, *["what single models change is under Data and runs"] * bool(own)])
+    return "; ".join([*shared, *["what single models change is in the appendix"] * bool(own)])
 
 
 def _recipe(
@@ -244,10 +292,14 @@ def _beaten(results: Results, best: str, region: str) -> str:
     of_best = here[(here["model_a"] == best) | (here["model_b"] == best)].to_dict("records")
     tested = [row for row in of_best if row["verdict"] != NOT_TESTED]
     beaten = [row for row in tested if tables.verdict(row) == f"{best} better"]
-    names = [row["model_b"] if row["model_a"] == best else row["model_a"] for row in beaten]
+    names = [
+        (row["model_b"] if row["model_a"] == best else row["model_a"]) + " (as trained)" * (row["family"] == NETWORKS)
+        for row in beaten
+    ]
     said, rest = "", len(tested) - len(names)
     if names:
-        shown = "Shown" if study.compare["test"] == TWO_LEVEL else "As trained here, shown"
+        as_it_is = "As trained here" if results.trains else "As they are"
+        shown = "Shown" if study.compare["test"] == TWO_LEVEL else f"{as_it_is}, shown"
         said += f" {shown} to be better than {', '.join(names)}."
     if rest and names:
         said += f" Not shown to be better than {rest} of the {len(tested)} models compared."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from benchmark.base.files import write_json, write_text
 from benchmark.papers import figures as paper_figures
 from benchmark.papers import implied
 from benchmark.papers import tables as papers
+from benchmark.papers.claims import TITLE as CLAIMS
 from benchmark.papers.claims import box
 from benchmark.report import costs, evidence, figures, other_tests, probabilities, tables
 from benchmark.report.document import (
@@ -23,14 +24,16 @@ from benchmark.report.document import (
     Heading,
     Table,
     Text,
+    in_order,
     keyed_cells,
     say_once,
-    to_markdown,
+    to_pages,
 )
 from benchmark.report.failures import failure_blocks
 from benchmark.report.latex import to_latex
 from benchmark.report.splits import split_blocks
-from benchmark.results.opening import EVERYONE, cautions, deviations, findings, plateaus
+from benchmark.results import web
+from benchmark.results.opening import EVERYONE, SETTINGS, cautions, deviations, findings, plateaus
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
@@ -39,23 +42,62 @@ from benchmark.stats.families import GATED, PRIMARY, family_sizes
 from benchmark.stats.patients import summarise
 from benchmark.studies.study import Study
 
+IN_SHORT = frozenset(
+    (
+        *("Read this first", "Result in short", "Data and runs", "Data and models"),
+        *("Comparison", "Declared comparisons", "Figures"),
+    )
+)
+"""Sections of every report; all that it has besides these and those on a paper stand in the appendix."""
+OF_PAPER = frozenset(
+    (
+        *(CLAIMS, "Read this first", "Result in short", "The paper's tables", "The paper's figures"),
+        *("What the printed numbers imply", "One model under two splits", "Data and runs", "Figures"),
+    )
+)
+"""Sections of the report of a study on a paper, whose claims say what the declared comparisons show."""
+FIRST_FIGURES = ("boxplot_", "differences_", "training_sets_", "panels_", "case_")
+"""How the names of figures begin that stand in the report and not in its appendix."""
+PHANTOM = (
+    "PHANTOM DATA: every number and picture here comes from generated phantom images, not from patients. They show "
+    "that the software works; they say nothing about brain tumours."
+)
 LISTED = 6
 """Differences up to which a sentence names them; the table has them all."""
+ANY_TRAINING = (
+    "Methods trained anew as these models were, on new patients; what all their trainings have in common, such as "
+    "their training patients, is not in it."
+)
+"""What stands for ``evidence.SAMPLED_SETS`` where nothing was trained here."""
 MOST_PAIRS = 40
-"""Pairs of models from which on their differences are not drawn: nobody reads such a figure; the table has them all."""
+"""Pairs of models from which on those of single runs are not drawn: nobody reads such a figure."""
+MOST_ROWS = 80
+"""Comparisons by one metric from which on they are not drawn; the table has them all."""
+DIFFERENCES = (
+    "declared paired differences, each with its own 95% interval, which is not corrected, and beside it p after Holm's "
+    "correction."
+)
 
 
-def write(results: Results, folder: Path, private_figures: Path | None = None) -> Path:
-    """Write figures, what ``record`` writes, report.tex and report.md into ``folder``; return the path of report.md.
+def write(results: Results, folder: Path, private_figures: Path | None = None, formats: Sequence[str] = ()) -> Path:
+    """Write figures, what ``record`` writes, report.tex, report.html, appendix.md and report.md; return its path.
 
     Where the manifest does not allow pictures of scans to be published, panels go to ``private_figures``, outside the
-    report, or are not drawn at all.
+    report, or are not drawn at all. ``formats`` are those of ``figures.FORMATS`` that figures are written in too.
     """
-    drawn = _draw_numbers(results, folder / "figures") + _draw_panels(results, folder, private_figures)
-    blocks = build(results, drawn, *beside_paper(results, folder, private_figures))
+    with figures.also(formats):
+        drawn = _draw_panels(results, folder, private_figures) + _draw_cases(results, folder, private_figures)
+    # The page for a browser holds drawings; they stay as files only where these are wanted.
+    with figures.also(list(dict.fromkeys(["svg", *formats]))):
+        drawn = _draw_numbers(results, folder / "figures") + drawn
+        blocks = build(results, drawn, *beside_paper(results, folder, private_figures))
     record(results, blocks, folder)
+    web.write(results, blocks, folder, private_figures)
+    for path in (folder / "figures").glob("*.svg") if "svg" not in formats else ():
+        path.unlink()
     write_text(folder / "report.tex", to_latex(blocks))
-    write_text(folder / "report.md", to_markdown(blocks))
+    for name, text in to_pages(blocks).items():
+        write_text(folder / name, text)
     return folder / "report.md"
 
 
@@ -65,34 +107,33 @@ def record(results: Results, blocks: Sequence[Block], folder: Path) -> None:
     # A spreadsheet would run a label that begins like a formula, as the row "+ Dice loss only" of a paper does.
     cells[labels] = cells[labels].replace("^(?=[=+@-])", "'", regex=True)
     write_text(folder / "cells.csv", cells.to_csv(index=False, lineterminator="\n"))
-    write_json(folder / "report.json", {"made_from": results.files(folder)})
+    write_json(folder / "report.json", {"verdict": web.verdict(results), "made_from": results.files(folder)})
 
 
 def build(
     results: Results, drawn: Sequence[Figure], claims: Sequence[Block] = (), of_paper: Sequence[Block] = ()
 ) -> list[Block]:
-    """Put the whole report together: ``drawn`` are its figures, ``claims`` and ``of_paper`` what is beside a paper."""
+    """Put the report together, and after it its appendix.
+
+    ``drawn`` are its figures, ``claims`` and ``of_paper`` what is beside a paper.
+    """
     study = results.study
     blocks: list[Block] = [Heading(study.title or study.name, 1)]
     if results.phantom:
-        said = (
-            "PHANTOM DATA: every number and picture here comes from generated phantom images, not from patients. They "
-            "show that the software works; they say nothing about brain tumours."
-        )
-        blocks.append(Text(said, bold=True))
+        blocks.append(Text(PHANTOM, bold=True))
     blocks += [*claims, Heading("Read this first"), Bullets(cautions(results))]
     blocks += [Heading("Result in short"), Bullets(findings(results)), *of_paper]
     metrics, declared = results.metrics, study.compare["metrics"]
     titles = {name: metric.title for name, metric in metrics.items()}
     shares = [name for name in declared if not metrics[name].unit]
-    blocks += [*split_blocks(results.every, study, shares, titles), *_runs(results)]
+    blocks += [*split_blocks(results.every, study, shares, titles), *_runs(results), *_settings(results)]
     of_scores = _comparison(results)
     of_scores += evidence.ranking_blocks(results.ranking, declared, metrics)
     of_scores += evidence.method_blocks(results.methods, study.compare, metrics)
     primary = metrics[declared[0]]
     of_scores += evidence.sensitivity_blocks(results.sensitivity, results.comparisons, primary)
     of_scores += [*_spread(results), *_probabilities(results)]
-    if lesions := tables.lesion_table(results.lesions):
+    if lesions := tables.lesion_table(results.lesions, results.manifest.lesions):
         of_scores += [Heading("Lesions"), lesions]
     of_scores += failure_blocks(results.failures, primary)
     of_scores += other_tests.blocks(results.other_tests, study.other_tests, metrics)
@@ -105,9 +146,59 @@ def build(
         "No mask of this study was empty or full, and no prediction missing."
     )
     blocks += [*_marked(results, of_scores), Heading("Empty masks and missing predictions"), rules]
-    pictures: list[Block] = [Heading("Figures"), *drawn] if drawn else []
-    blocks += _marked(results, [known, *pictures])
-    return say_once([*blocks, *_provenance(results)])
+    blocks += [*_marked(results, [known, *_pictures(results, drawn)]), *_provenance(results)]
+    blocks = say_once(_of_predictions(results, blocks))
+    return in_order(_placed(blocks, OF_PAPER if results.paper else IN_SHORT))
+
+
+def _placed(blocks: Sequence[Block], short: Collection[str]) -> list[Block]:
+    """Mark each section for the appendix but those named as ``short``."""
+    return [
+        replace(block, appendix=block.text not in short) if isinstance(block, Heading) and block.level == 2 else block
+        for block in blocks
+    ]
+
+
+def _pictures(results: Results, drawn: Sequence[Figure]) -> list[Block]:
+    found: list[Block] = []
+    for title, first in (("Figures", True), ("Further figures", False)):
+        own = [one for one in drawn if Path(one.path).name.startswith(FIRST_FIGURES) == first]
+        found += [Heading(title), *(_names(results) if first else []), *own] if own else []
+    return found
+
+
+def _of_predictions(results: Results, blocks: Sequence[Block]) -> list[Block]:
+    """Take out what is said of trainings and seeds where nothing was trained here; other blocks stay as they are."""
+    if results.trains:
+        return [*blocks]
+    words = {"as trained here": "as they are", "As trained here": "As they are", evidence.SAMPLED_SETS: ANY_TRAINING}
+    if results.scores["seed"].nunique() == 1:
+        words |= {
+            "Seeds are averaged within a case and cases within a patient.": "Cases are averaged within a patient."
+        }
+
+    def reword(text: str) -> str:
+        for old, new in words.items():
+            text = text.replace(old, new)
+        return text
+
+    found: list[Block] = []
+    for block in blocks:
+        match block:
+            case Bullets(items):
+                block = Bullets([reword(item) for item in items])
+            case Table():
+                header, notes = ([reword(text) for text in texts] for texts in (block.header, block.notes))
+                block = replace(block, header=header, notes=notes)
+            case Figure():
+                block = replace(block, caption=reword(block.caption))
+        found.append(block)
+    return found
+
+
+def _names(results: Results) -> list[Block]:
+    said = ", ".join(f"{shown} is {name}" for name, shown in results.names.items())
+    return [Text(f"Names in figures: {said}.")] * bool(said)
 
 
 def _marked(results: Results, blocks: Sequence[Block]) -> list[Block]:
@@ -135,20 +226,33 @@ def _runs(results: Results) -> list[Block]:
         "all pairs of models" if pairs == "all" else f"{len(declared_pairs(results.compared_models, compare))} pairs"
     )
     test = tables.TEST_NAMES[compare["test"]]
+    what = (
+        f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
+        f"{_listed(study.seeds)}. {_partitions(study)}"
+        if results.trains
+        else f"Models: {len(results.compared_models)}, by {ran} sets of predictions or scores (see Provenance)."
+    )
     items = [
         f"Data: {results.manifest.title} ({study.data}), {scores['patient_id'].nunique()} patients and "
         f"{scores['case_id'].nunique()} cases tested.",
-        f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
-        f"{_listed(study.seeds)}. {_partitions(study)}",
-        f"Declared in study.json: {' and '.join(compare['metrics'])}, {declared}, {test}, alpha "
-        f"{compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
+        what,
+        f"{'Declared' if results.trains else 'Asked for'} in study.json: {' and '.join(compare['metrics'])}, "
+        f"{declared}, {test}, alpha {compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
         f"{compare['metrics'][0]} is the primary metric.",
     ]
+    return [Heading("Data and runs" if results.trains else "Data and models"), Bullets(items)]
+
+
+def _settings(results: Results) -> list[Block]:
+    """How each model was trained, what differs from the protocol and between models, and the runs that are missing."""
+    blocks: list[Block] = []
     if kinds := plateaus(results):
-        items.append(f"How trainings ended: {'; '.join(f'{name}, {_endings(own)}' for name, own in kinds.items())}.")
-    blocks: list[Block] = [Heading("Data and runs"), Bullets(items)]
+        said = "; ".join(f"{name}, {_endings(own)}" for name, own in kinds.items())
+        blocks.append(Bullets([f"How trainings ended: {said}."]))
+    if not results.trains:
+        return blocks
     changed: dict[tuple[str, str], list[str]] = {}
-    for one in deviations(study, results.differences):
+    for one in deviations(results.study, results.differences):
         if one.model.startswith(EVERYONE) or one.key.partition("#")[0] not in results.differences:
             changed.setdefault((one.key, one.value), []).append(one.model)
     if rows := [(", ".join(models), *what) for what, models in changed.items()]:
@@ -157,7 +261,7 @@ def _runs(results: Results) -> list[Block]:
         blocks.append(tables.differences_table(results.differences))
     if results.missing:
         blocks.append(Table("Runs without scores.", ["Run", "Why"], list(results.missing.items()), wrap=True))
-    return blocks
+    return [Heading(SETTINGS), *blocks] if blocks else []
 
 
 def _endings(kinds: Sequence[str]) -> str:
@@ -235,9 +339,18 @@ def _spread(results: Results) -> list[Block]:
 
 
 def _probabilities(results: Results) -> list[Block]:
-    errors, apart, uncertain = results.kept("calibration"), results.kept("disagreement"), None
+    if not results.trains:
+        return []
+    # Of the patients that all other tables are of.
+    shared, tables_kept = pd.unique(results.scores["patient_id"]), []
+    for kept in (results.kept("calibration"), results.kept("disagreement")):
+        rows = None if kept is None else kept[kept["patient_id"].isin(shared)]
+        tables_kept.append(rows if rows is not None and len(rows) else None)
+    errors, apart = tables_kept
+    uncertain = None
     if apart is not None and results.ensemble_of:
         scores = pd.concat([results.own, *(one.scores for one in results.ensembles.values())], ignore_index=True)
+        scores = scores[scores["patient_id"].isin(shared)]
         metric = results.metrics[results.study.compare["metrics"][0]]
         uncertain = probabilities.uncertainty_table(results.ensemble_of, scores, apart, metric)
     whose = ["model", "fold", "seed"]
@@ -250,7 +363,8 @@ def _probabilities(results: Results) -> list[Block]:
 
 def _provenance(results: Results) -> list[Block]:
     about = {f"data {key}": getattr(results.manifest, key, "") for key in ("licence", "citation", "address")}
-    rows = _flat({**results.origin, **{name: value for name, value in about.items() if value}})
+    origin = {name: value for name, value in results.origin.items() if name != "files" and value != ""}
+    rows = _flat({**origin, **{name: value for name, value in about.items() if value}})
     return [Heading("Provenance"), Table("Where the numbers come from.", ["What", "Value"], rows, wrap=True)]
 
 
@@ -266,17 +380,19 @@ def _listed(value: Any) -> str:
 
 
 def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
-    drawn, scores, declared = [], results.scores, results.study.compare["metrics"]
-    models = list(pd.unique(scores["model"]))
+    drawn, declared, names = [], results.study.compare["metrics"], results.names
+    scores, tests = (figures.called(table, names) for table in (results.scores, results.comparisons))
+    models = list(pd.unique(results.scores["model"]))
     for metric in (results.metrics[name] for name in declared):
         path = figures.boxplots(folder / f"boxplot_{metric.name}.png", scores, metric)
         drawn.append(Figure(f"figures/{path.name}", f"{metric.title} by region and model."))
-        pairs = results.comparisons[["model_a", "model_b"]].drop_duplicates()
-        if len(pairs) <= MOST_PAIRS and results.comparisons["difference"].notna().any():
-            path = figures.differences(folder / f"differences_{metric.name}.png", results.comparisons, metric)
-            drawn.append(Figure(f"figures/{path.name}", f"{metric.title}: paired differences with 95% intervals."))
-    asked = declared_pairs(results.compared_models, results.study.compare)
-    if results.methods is not None and 0 < len(asked) <= MOST_PAIRS:
+        if 0 < ((tests["metric"] == metric.name) & tests["difference"].notna()).sum() <= MOST_ROWS:
+            path = figures.differences(folder / f"differences_{metric.name}.png", tests, metric)
+            drawn.append(Figure(f"figures/{path.name}", f"{metric.title}: {DIFFERENCES}"))
+    pairs = declared_pairs(results.compared_models, results.study.compare)
+    asked = [(names.get(a, a), names.get(b, b)) for a, b in pairs]
+    sets = 0 if results.sensitivity is None else results.sensitivity["n_sets"].max()
+    if sets > 1 and len(asked) <= MOST_PAIRS:
         metric = results.metrics[declared[0]]
         path = figures.training_sets(folder / f"training_sets_{metric.name}.png", scores, asked, metric)
         caption = f"{metric.title}: difference of each run (a fold with a seed) over the patients that it tested."
@@ -287,24 +403,31 @@ def _draw_numbers(results: Results, folder: Path) -> list[Figure]:
         figures.critical_differences(path, scores, metric, alpha)
         caption = f"Mean ranks over patients by {metric.title}, as trained here, 1 the best; a bar joins models that "
         drawn.append(Figure(f"figures/{path.name}", caption + "Nemenyi's test does not tell apart within the region."))
-    if (curves := results.kept("reliability")) is not None:
-        path = probabilities.reliability(folder / "reliability.png", curves, results.ensemble_of)
-        caption = (
-            "Reliability: share of voxels in the region by their probability, all cases together; bins of "
-            f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
-        )
-        drawn.append(Figure(f"figures/{path.name}", caption))
+    drawn += _draw_reliability(results, folder)
     sweeps = [test for test in results.study.other_tests if test.corruption and test.name in results.other_scores]
     if sweeps and results.other_tests is not None:
         metric = results.metrics[declared[0]]
         path = folder / f"sweep_{metric.name}.png"
-        other_tests.sweep(path, results.other_tests, sweeps, metric)
+        other_tests.sweep(path, figures.called(results.other_tests, names), sweeps, metric)
         drawn.append(other_tests.figure_block(path, metric))
     if results.histories:
-        path = figures.training_curves(folder / "training_curves.png", results.histories, models)
+        path = figures.training_curves(folder / "training_curves.png", results.histories, models, names)
         caption = "Training curves: thin lines are runs, thick lines their mean up to the end of the shortest run."
         drawn.append(Figure(f"figures/{path.name}", caption))
     return drawn
+
+
+def _draw_reliability(results: Results, folder: Path) -> list[Figure]:
+    curves, names = results.kept("reliability"), results.names
+    if curves is None:
+        return []
+    joined = {names.get(name, name): names.get(of, of) for name, of in results.ensemble_of.items()}
+    path = probabilities.reliability(folder / "reliability.png", figures.called(curves, names), joined)
+    caption = (
+        "Reliability: share of voxels in the region by their probability, all cases together; bins of "
+        f"{probabilities.FEWEST_VOXELS} voxels or more. On the line, a probability is what it says."
+    )
+    return [Figure(f"figures/{path.name}", caption)]
 
 
 def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[Figure]:
@@ -317,7 +440,7 @@ def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[F
         path = place / f"panels_{model.replace('/', '_')}.png"
         shown = [panel for panel in results.panels if panel.model == model]
         if shown:
-            figures.panels(path, shown, results.manifest.labels)
+            figures.panels(path, shown, results.manifest.labels, results.names.get(model, model))
         elif not path.exists():
             # Without the run folders, pictures that were drawn from them before stay in the report.
             continue
@@ -325,6 +448,19 @@ def _draw_panels(results: Results, folder: Path, private: Path | None) -> list[F
         caption += " (by mean Dice over regions and seeds; the first seed's prediction is shown)."
         drawn.append(Figure(f"figures/{path.name}", caption))
     return drawn if public else []
+
+
+def _draw_cases(results: Results, folder: Path, private: Path | None) -> list[Figure]:
+    """Draw cases beside all models, where pictures may go; those drawn before stay where no run folder is here."""
+    public = results.manifest.pictures == "public"
+    place = folder / "figures" if public else private
+    if place is None:
+        return []
+    paths = [place / f"case_{number}.png" for number in range(1, len(results.views) + 1)]
+    for path, view in zip(paths, results.views, strict=True):
+        figures.case(path, view, results.manifest.labels, results.names)
+    shown = (paths or sorted(place.glob("case_*.png"))) if public else []
+    return [Figure(f"figures/{path.name}", f"{figures.described(path)}.") for path in shown]
 
 
 def beside_paper(results: Results, folder: Path, private: Path | None) -> tuple[list[Block], list[Block]]:

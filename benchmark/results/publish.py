@@ -14,43 +14,83 @@ from benchmark.base import project
 from benchmark.base.files import replacing, replacing_files, write_json, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.data.manifest import load_cases
+from benchmark.report.figures import FORMATS
 from benchmark.results import check as checking
-from benchmark.results import page
+from benchmark.results import page, web
 from benchmark.results.results import BETTER, GATHERED, OUTPUTS, Results
-from benchmark.scoring import score_table
+from benchmark.scoring import lesion_table, score_table
 from benchmark.stats.compare import declared_pairs
-from benchmark.studies import ensemble, provenance, store
+from benchmark.studies import ensemble, lesions, provenance, store
 from benchmark.studies.study import Study
 
 
-def publish(study: Study) -> Path:
+def publish(study: Study, replace: bool = False, formats: Sequence[str] = ()) -> Path:
     """Gather what finished runs made, compare the models and write the report; return the path of ``report.md``.
 
-    Where this machine has no finished run of the study, the report is made anew from the tables in its folder.
+    Where this machine has no finished run of the study, the report is made anew from the tables in its folder. Where
+    that report has runs that are not finished here, as after a trial of a few, it stays as it is, and that of the runs
+    here goes to ``runs/<study>/partial``, unless ``replace`` asks for its place. Figures are
+    written in ``formats`` beside PNG, too, and in those that they were written in before.
 
     Raises:
-        InputError: if there is neither a finished run nor a table of scores.
+        InputError: if there is neither a finished run nor a table of scores, or for a format that is none.
     """
+    if unknown := set(formats) - set(FORMATS):
+        raise InputError(f"Figures cannot be written as {min(unknown)!r}: expected some of {', '.join(FORMATS)}.")
+    if not study.models:
+        with replacing_files(study.folder) as whole:
+            write(Results(study), whole, study.folder, formats)
+        return study.folder / "report.md"
     done = Results(study).done
     if not done and not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
-    with replacing_files(study.folder) as whole:
+    lost = _not_here(study, done) if done else set()
+    folder = project.runs() / study.name / "partial" if lost and not replace else study.folder
+    with replacing_files(folder) as whole:
         if done:
-            _gather(study, done, whole)
-        _write(Results(study, done=done, tables=whole if done else study.folder), whole)
-    return study.folder / "report.md"
+            _gather(study, done, whole, folder)
+        write(Results(study, done=done, tables=whole if done else study.folder), whole, folder, formats)
+    if lost:
+        _say_lost(study, len(lost), len(done), replace)
+    web.write_index()
+    return folder / "report.md"
 
 
-def _write(results: Results, whole: Path) -> None:
-    """Write the tables that follow from the gathered ones, and the report, into a folder."""
-    if (results.study.folder / "figures").is_dir():
+def _not_here(study: Study, done: Sequence[Run]) -> set[str]:
+    """Declared runs that the study's report has and that are not finished on this machine."""
+    if not (study.folder / "provenance.json").exists():
+        return set()
+    declared = {run.id for run in study.runs()}
+    return (set(provenance.read(study.folder).runs) & declared) - {run.id for run in done}
+
+
+def _say_lost(study: Study, lost: int, done: int, replace: bool) -> None:
+    runs = f"{lost} run{'s' * (lost > 1)} that {'are' if lost > 1 else 'is'} not finished here"
+    if replace:
+        kept = project.runs() / study.name / "superseded"
+        said = f"{study.folder / 'scores.csv'} had {runs}; the tables with them are kept in {kept}."
+    else:
+        said = (
+            f"The report in {study.folder} has {runs} and stays as it is; this one is of {done}. "
+            f"`benchmark report {study.name} --replace` puts it in that place."
+        )
+    print(said, file=sys.stderr)
+
+
+def write(results: Results, whole: Path, folder: Path, formats: Sequence[str] = ()) -> None:
+    """Write the tables that follow from the gathered ones, and the report, into ``whole``, which goes to ``folder``."""
+    drawn = folder / "figures"
+    before = {path.suffix.removeprefix(".") for path in drawn.iterdir()} if drawn.is_dir() else set()
+    if results.trains and drawn.is_dir():
         # Pictures that were drawn from run folders stay where these are gone.
-        shutil.copytree(results.study.folder / "figures", whole / "figures")
+        shutil.copytree(drawn, whole / "figures")
     for name in OUTPUTS:
         rows = getattr(results, name)
         # An empty file removes that of an earlier report.
         write_text(whole / f"{name}.csv", "" if rows is None else rows.to_csv(index=False))
-    page.write(results, whole, project.runs() / results.study.name / "figures")
+    # What was once asked for would else be left as it was, beside figures of other scores.
+    wanted = [name for name in FORMATS if name in (*formats, *before)]
+    page.write(results, whole, project.runs() / results.study.name / "figures" if results.trains else None, wanted)
 
 
 def check_pairs(study: Study) -> None:
@@ -79,7 +119,7 @@ def check(study: Study, accept: bool = False) -> list[checking.Change]:
         _accept(study, scores, baseline, first)
     elif not baseline.exists():
         raise InputError(
-            f"{baseline} does not exist: expected a baseline; make one by `benchmark check {study.name} --accept`."
+            f"{baseline} does not exist: expected a baseline; make one by `benchmark check {study.argument} --accept`."
         )
     new, rule = score_table.tidy(scores), study.check
     since = checking.compare_with_first(new, first, rule, BETTER) if first.exists() else []
@@ -102,41 +142,39 @@ def _accept(study: Study, scores: pd.DataFrame, baseline: Path, first: Path) -> 
     score_table.write(baseline, scores[[*score_table.HEAD, *kept]].dropna(subset=kept, how="all"))
 
 
-def _gather(study: Study, done: Sequence[Run], whole: Path) -> None:
-    """Write the gathered tables from run folders into a folder, after a copy of what they replace."""
+def _gather(study: Study, done: Sequence[Run], whole: Path, folder: Path) -> None:
+    """Write the gathered tables from run folders into ``whole``, after a copy of what they replace in ``folder``."""
     records = {run.id: store.read_record(store.folder(run)) for run in done}
     histories = pd.concat([store.history(run).assign(run=run.id) for run in done], ignore_index=True)
     others = {f"scores.{test.name}.csv": store.collect_other(done, test) for test in study.other_tests}
     # Those of a test that is no longer declared or done must not stay beside the scores of other runs.
-    there = [path.name for path in study.folder.glob("scores.*.csv")]
-    for name in dict.fromkeys([*GATHERED, *others, *there]):
-        _supersede(study, study.folder / name)
-    before = study.folder / "provenance.json"
-    lost = set(provenance.read(study.folder).runs) - set(records) if before.exists() else set()
-    if lost:
-        print(
-            f"{study.folder / 'scores.csv'} had {len(lost)} runs that are not finished here; the tables with them are "
-            f"kept in {project.runs() / study.name / 'superseded'}.",
-            file=sys.stderr,
-        )
-    score_table.write(whole / "scores.csv", store.collect(done))
+    there = [path.name for path in folder.glob("scores.*.csv")]
+    for name in dict.fromkeys([*GATHERED, *others, *there]) if folder == study.folder else ():
+        _supersede(study, folder / name)
+    collected, listed = store.collect(done), load_cases(study.data)
+    score_table.write(whole / "scores.csv", collected)
+    single = lesions.gather(done, collected, listed)
+    write_text(whole / lesion_table.NAME, lesion_table.as_text(single, lesion_table.MEANS) if len(single) else "")
     for name in dict.fromkeys([*others, *there]):
         scores = others.get(name)
         write_text(whole / name, "" if scores is None or scores.empty else score_table.as_text(scores))
     write_text(whole / "histories.csv", histories.round(6).to_csv(index=False))
     of_tests = {"test_on": provenance.of_tests(study, done)} if study.other_tests else {}
     write_json(whole / "provenance.json", {**provenance.of_runs(study, records), **of_tests})
-    for name, table in ensemble.tables(ensemble.gather(done, load_cases(study.data))).items():
+    for name, table in ensemble.tables(ensemble.gather(done, listed)).items():
         # An empty file removes that of an earlier report.
         write_text(whole / f"{name}.csv", "" if table is None else score_table.as_text(table))
 
 
 def _supersede(study: Study, path: Path) -> None:
-    """Copy a table that will be replaced to ``runs/<study>/superseded``; nothing that was computed is lost."""
+    """Copy a table that will be replaced to ``runs/<study>/superseded``; nothing that was computed is lost.
+
+    A study that trains nothing keeps it in its own folder.
+    """
     if not path.exists():
         return
     name = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}{path.suffix}"
-    target = project.runs() / study.name / "superseded" / name
+    target = (project.runs() / study.name if study.models else study.folder) / "superseded" / name
     if not target.exists():
         with replacing(target) as temporary:
             shutil.copy2(path, temporary)

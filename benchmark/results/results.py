@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -16,10 +17,10 @@ import pandas as pd
 
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
-from benchmark.base.records import InputError, Run, model_name
+from benchmark.base.records import Case, InputError, Run, model_name
 from benchmark.data.characteristics import characteristics
 from benchmark.data.folds import Fold, Sides, folds_path, load_folds, read_folds, read_sides
-from benchmark.data.manifest import CaseList, Manifest, load_cases, manifest_of
+from benchmark.data.manifest import CaseList, Manifest, find_manifest, load_cases, manifest_of
 from benchmark.data.prepare import DataSet
 from benchmark.papers import published as printed
 from benchmark.papers.values import Paper
@@ -27,17 +28,17 @@ from benchmark.report import evidence
 from benchmark.report.costs import costs
 from benchmark.report.document import CELL_COLUMNS
 from benchmark.report.failures import Failures
-from benchmark.report.figures import Panel
+from benchmark.report.figures import Panel, View
 from benchmark.report.tables import Metrics, in_unit
 from benchmark.results.failures import find_failures
 from benchmark.results.made import made
 from benchmark.results.other_tests import cautions
-from benchmark.results.panels import panels
-from benchmark.scoring import score_table
+from benchmark.results.panels import panels, views
+from benchmark.scoring import lesion_table, score_table
 from benchmark.scoring.counts import SLICE, merge_parts
 from benchmark.scoring.metrics import COUNTS, EVERY, LESION_COUNTS, METRICS, ON_REQUEST
 from benchmark.stats.compare import compare, compare_methods, declared_pairs
-from benchmark.stats.families import family_sizes
+from benchmark.stats.families import NETWORKS, family_sizes
 from benchmark.stats.learned import Plateau, plateau
 from benchmark.stats.other_tests import changes
 from benchmark.stats.patients import incomplete_runs, shared_patients, summarise, with_models
@@ -52,11 +53,18 @@ BETTER = {name: metric.better for name, metric in METRICS.items()}
 KEPT = ("calibration.csv", "reliability.csv", "ensembles.csv", "disagreement.csv")
 """What follows from the probabilities that runs kept; a study whose runs kept none has none of these files."""
 
-GATHERED = ("scores.csv", "histories.csv", "provenance.json", *KEPT)
+GATHERED = ("scores.csv", "histories.csv", "provenance.json", lesion_table.NAME, *KEPT)
 """What is gathered from run folders; with study.json it is all that a report is made from, besides pictures."""
 
-OUTPUTS = ("comparisons", "methods", "sensitivity", "subgroups", "ranking", "power", "costs", "other_tests")
+OUTPUTS = ("comparisons", "methods", "sensitivity", "subgroups", "recall", "ranking", "power", "costs", "other_tests")
 """Tables that follow from what is gathered and are written beside the report, each as a CSV file of that name."""
+
+STALE_NAMED = 3
+"""Runs of other settings up to which a sentence names them."""
+
+
+PATIENTS, COMPARED = "patients.csv", "compared.json"
+"""Beside the tables of a study that trains nothing: its table of patients, and what was compared."""
 
 
 class External(NamedTuple):
@@ -98,6 +106,11 @@ class Results:
         """Names of the declared models."""
         return [model.name for model in self.study.models]
 
+    @property
+    def trains(self) -> bool:
+        """Whether the study trains models; else it compares the tables in its folder ``external/`` only."""
+        return bool(self.study.models)
+
     @cached_property
     def apart_models(self) -> list[str]:
         """Names of the models under another split than the study's."""
@@ -121,14 +134,38 @@ class Results:
         return [*self.segmenters, *self.external, *(name for name in dict.fromkeys(possible) if name in named)]
 
     @cached_property
+    def names(self) -> dict[str, str]:
+        """What figures call each model that has another name there than in tables.
+
+        Raises:
+            InputError: for a name of no model here, or where two models would be called the same.
+        """
+        path, names = self.study.folder / "study.json", self.study.names
+        known = dict.fromkeys([*self.models, *self.external, *self.ensembles])
+        for name in set(names) - set(known):
+            raise InputError(f"{path}: names: expected models of the study, {', '.join(known)}; found {name!r}.")
+        shown = [names.get(name, name) for name in known]
+        for name in {name for name in shown if shown.count(name) > 1}:
+            raise InputError(f"{path}: names: expected a name of its own for each model, found {name!r} twice.")
+        return names
+
+    @cached_property
     def cases(self) -> CaseList:
-        """The cases of the data set."""
-        return load_cases(self.study.data)
+        """The cases of the data set; where nothing is trained, those that were scored, by their ids alone."""
+        if self.trains:
+            return load_cases(self.study.data)
+        ids = self.raw[["case_id", "patient_id"]].drop_duplicates().sort_values("case_id")
+        cases = tuple(Case(case, patient, {}) for case, patient in ids.itertuples(index=False, name=None))
+        return CaseList(self.study.data, self.manifest, cases)
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The description of the data set."""
-        return manifest_of(self.study.data)
+        """The description of the data set, from the study's own folder where nothing is trained."""
+        return manifest_of(self.study.data) if self.trains else find_manifest(str(self._own_manifest))
+
+    @property
+    def _own_manifest(self) -> Path:
+        return self.tables / f"{self.study.data}.json"
 
     @property
     def phantom(self) -> bool:
@@ -151,11 +188,16 @@ class Results:
 
     @cached_property
     def raw(self) -> pd.DataFrame:
-        """``scores.csv`` as it is.
+        """``scores.csv`` as it is; where nothing is trained, all tables of ``external``.
 
         Raises:
-            InputError: if it has a run that the study does not declare, or of a split by slice what no fold tests.
+            InputError: if it has a run that the study does not declare, or of a split by slice what no fold tests; if
+                a case is of two patients.
         """
+        if not self.trains:
+            joined = pd.concat([one.raw for one in self.external.values()], ignore_index=True)
+            score_table.check_people(joined, self.tables / "external")
+            return joined
         path = self.tables / "scores.csv"
         found = score_table.read(path)
         _check_declared(found, self.runs, path)
@@ -181,16 +223,25 @@ class Results:
         """Tables of ``reports/<study>/external/``, made by ``benchmark score``, by the model's name.
 
         Raises:
-            InputError: if a model there is named like one of the study's, or is in two files; seeds would be mixed.
+            InputError: if a model there is named like one of the study's, or is in two files; seeds would be mixed. If
+                there is none and nothing is trained.
         """
         tables: dict[str, External] = {}
-        for path in _external_files(self.study.folder):
+        place = self.study.folder if self.trains else self.tables
+        if not self.trains and not _external_files(place):
+            raise InputError(
+                f"{place / 'external'}: expected a table of scores, as the study trains nothing, found none."
+            )
+        for path in _external_files(place):
             raw = score_table.read(path)
             for name, rows in raw.groupby(score_table.model_names(raw)):
                 if name in (*self.models, *tables):
                     raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
                 tables[str(name)] = External(path, rows, score_table.tidy(rows))
-        return tables
+        if self.trains:
+            return tables
+        given = [name for name in self.origin.get("models", ()) if name in tables]
+        return {name: tables[name] for name in dict.fromkeys([*given, *tables])}
 
     @cached_property
     def ensembles(self) -> dict[str, External]:
@@ -205,6 +256,11 @@ class Results:
         """The model that each ensemble joins the seeds of; of models under another split none."""
         found = {ensemble.name_of(run): run.model for run in self.runs if run.model in self.segmenters}
         return {name: found[name] for name in self.ensembles if name in found}
+
+    @property
+    def added(self) -> dict[str, External]:
+        """Tables of ``external`` that are no part of ``raw``."""
+        return self.external if self.trains else {}
 
     @property
     def beside(self) -> dict[str, External]:
@@ -262,9 +318,24 @@ class Results:
 
     @cached_property
     def _shared(self) -> tuple[pd.DataFrame, list[str]]:
-        declared = [other for name, other in self.beside.items() if name in self.compared_models]
+        if not self.trains:
+            lacking = set(self._lacking_metrics)
+            return shared_patients(self.own[~self.own["metric"].isin(lacking)])
+        beside = {**self.added, **self.ensembles}
+        declared = [other for name, other in beside.items() if name in self.compared_models]
         tables = [self.own, *(_on_cases_of(self.own, other) for other in declared)]
         return shared_patients(pd.concat(tables, ignore_index=True))
+
+    @property
+    def _lacking_metrics(self) -> dict[str, list[str]]:
+        """The metrics that only some tables of ``external`` have, with the models that have none."""
+        there = self.own.groupby("metric", sort=False)["model"].unique()
+        models = list(pd.unique(self.own["model"]))
+        return {
+            str(name): [one for one in models if one not in own]
+            for name, own in there.items()
+            if len(own) < len(models)
+        }
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -276,13 +347,13 @@ class Results:
         """Sentences on who is missing in ``scores``, and on runs that lack what others have."""
         shared = len(self.study.splits_of(self.study.split)) == 1
         # Another tool's fold and seed say nothing of whom it was tested on.
-        known = self.scores if shared else self.scores[~self.scores["model"].isin(self.external)]
+        known = self.scores if shared else self.scores[~self.scores["model"].isin(self.added)]
         return self._shared[1] + incomplete_runs(known, shared)
 
     @cached_property
     def counted(self) -> pd.DataFrame:
         """Counts on the cases and regions of ``scores``, one row per run, as ``subgroups.COUNTED``."""
-        tables = [self.merged, *(other.raw for other in self.external.values())]
+        tables = [self.merged, *(other.raw for other in self.added.values())]
         every = pd.concat([table.assign(model=score_table.model_names(table)) for table in tables], ignore_index=True)
         shared = self.scores[["model", "case_id", "region"]].drop_duplicates()
         return every.reindex(columns=[*COUNTED]).merge(shared)
@@ -294,6 +365,19 @@ class Results:
         Columns: model, patient_id, case_id, region and LESION_COUNTS.
         """
         return self.counted[["model", "patient_id", "case_id", "region", *LESION_COUNTS]]
+
+    @cached_property
+    def single_lesions(self) -> pd.DataFrame:
+        """Lesions of the reference on the cases and regions of ``scores``, one row per model (``lesion_table.MEANS``).
+
+        Empty where no run has a table of them.
+        """
+        path = self.tables / lesion_table.NAME
+        if not path.exists() or not path.stat().st_size:
+            return pd.DataFrame(columns=["model", *lesion_table.MEANS])
+        table = lesion_table.read(path, lesion_table.MEANS)
+        shared = self.scores[["model", "case_id", "region"]].drop_duplicates()
+        return table.assign(model=score_table.model_names(table)).merge(shared)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -315,14 +399,15 @@ class Results:
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """Declared comparisons, as ``comparisons.csv`` has them (``stats.compare``)."""
-        return compare(self.scores, self.study.compare, BETTER, self.compared_models)
+        return compare(self.scores, self.study.compare, BETTER, self.compared_models, self.external)
 
     @cached_property
     def methods(self) -> pd.DataFrame | None:
-        """Declared pairs as methods, as ``methods.csv`` has them; None where no model has two seeds."""
+        """Declared pairs as methods, as ``methods.csv`` has them; None where no model has two seeds, or no pair."""
         if len(self.compared_models) < 2 or self.scores.groupby("model")["seed"].nunique().max() < 2:
             return None
-        return compare_methods(self.scores, self.study.compare, BETTER, self.compared_models)
+        found = compare_methods(self.scores, self.study.compare, BETTER, self.compared_models, self.external)
+        return found if len(found) else None
 
     @cached_property
     def sensitivity(self) -> pd.DataFrame | None:
@@ -336,12 +421,12 @@ class Results:
             return None
         declared, unit = self.study.compare, self.metrics["volume_error"].unit
         metric, pairs = self.metrics[declared["metrics"][0]], declared_pairs(self.compared_models, declared)
-        return find_failures(self.scores, self.counted, self.known, metric, pairs, unit)
+        return find_failures(self.scores, self.counted, self.known, metric, pairs, unit, self.single_lesions)
 
     @cached_property
     def known(self) -> pd.DataFrame:
         """What is known of each patient beside the scans, from ids and from a table of patients."""
-        return characteristics(self.cases)
+        return characteristics(self.cases, None if self.trains else self.tables / PATIENTS)
 
     @property
     def subgroups(self) -> pd.DataFrame | None:
@@ -349,6 +434,13 @@ class Results:
         if self.failures is None or self.failures.subgroups.empty:
             return None
         return self.failures.subgroups.map(_six_digits)
+
+    @property
+    def recall(self) -> pd.DataFrame | None:
+        """Share of lesions found by their volume, as ``recall.csv`` has it; None without a table of lesions."""
+        if self.failures is None or self.failures.by_lesion.empty:
+            return None
+        return self.failures.by_lesion.map(_six_digits)
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
@@ -438,12 +530,17 @@ class Results:
 
     @cached_property
     def provenance(self) -> provenance.Provenance:
-        """``provenance.json``."""
+        """``provenance.json``; without runs where nothing is trained."""
+        if not self.trains:
+            nothing: dict[str, Any] = {key: {} for key in ("folds_sha256", "code", "runs")}
+            return provenance.Provenance(gathered="", cases_sha256="", versions=(), **nothing)
         return provenance.read(self.tables)
 
     @cached_property
     def costs(self) -> pd.DataFrame | None:
         """What each model cost, as ``costs.csv`` has it; None where no run is on record."""
+        if not self.trains:
+            return None
         tested = self.raw.groupby(["bundle", "variant", "fold", "seed"])["case_id"].nunique()
         keys = tested.index.to_list()
         cases = {Run("", *key).id: int(count) for key, count in zip(keys, tested, strict=True)}
@@ -457,6 +554,9 @@ class Results:
     @cached_property
     def origin(self) -> dict[str, Any]:
         """What the report prints of where the scores are from."""
+        if not self.trains:
+            path = self.tables / COMPARED
+            return read_json(path, "what was compared") if path.exists() else {}
         return provenance.summary(self.provenance, self.histories)
 
     @cached_property
@@ -473,6 +573,8 @@ class Results:
     @cached_property
     def missing(self) -> dict[str, str]:
         """Ids of the declared runs without scores, with the reason."""
+        if not self.trains:
+            return {}
         keys = self.raw[["bundle", "variant", "fold", "seed"]].drop_duplicates()
         have = {run.id for run in self.done} or {Run("", *key).id for key in keys.itertuples(index=False, name=None)}
         lost = [run for run in self.runs if run.id not in have]
@@ -487,6 +589,7 @@ class Results:
             *self.cases.warnings,
             *_lacking(self.known),
             *self.left_out,
+            *_without_metrics({} if self.trains else self._lacking_metrics),
             *_of_tools(self),
             *_of_runs(self),
             *cautions(self),
@@ -498,9 +601,14 @@ class Results:
         return panels([run for run in self.done if run.model in self.segmenters], self.cases, self.every)
 
     @cached_property
+    def views(self) -> list[View]:
+        """Cases from best to worst, each beside all segmenters, as far as their run folders are here."""
+        return views([run for run in self.done if run.model in self.segmenters], self.cases, self.every)
+
+    @cached_property
     def published(self) -> printed.Published | None:
         """What the study's paper prints; None in a study on no paper."""
-        path = printed.find(self.study.folder)
+        path = printed.find(self.study.folder) if self.trains else None
         return None if path is None else printed.load(path)
 
     @cached_property
@@ -529,10 +637,13 @@ class Results:
         return found.replace("^'(?=[=+@-])", "", regex=True)
 
     def files(self, beside: Path | None = None) -> dict[str, str]:
-        """Hashes of the files that the report is made from and of the tables beside it, by their path in reports/.
+        """Hashes of the files that the report is made from and of the tables beside it, by their path from reports/.
 
-        ``beside`` holds these tables while they are not yet in the study's folder.
+        ``beside`` holds these tables while they are not yet in the study's folder. A local table of patients is not
+        among them: from the hash of a few columns of a few patients what they hold could be guessed.
         """
+        if not self.trains:
+            return self._files_of_tables(beside)
         place = self.study.folder
         gathered = [*GATHERED, *(f"scores.{test.name}.csv" for test in self.study.other_tests)]
         paths = [*declarations(place / "study.json"), *(place / name for name in gathered), *_external_files(place)]
@@ -541,9 +652,22 @@ class Results:
         there = {path: self.tables / path.name if path.name in gathered else path for path in paths}
         there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {
-            path.relative_to(project.reports()).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
+            Path(os.path.relpath(path, project.reports())).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
             for path, now in there.items()
             if now.exists() and now.stat().st_size
+        }
+
+    def _files_of_tables(self, beside: Path | None) -> dict[str, str]:
+        """As ``files``, where nothing is trained, by their paths from the folder above the study's."""
+        own = [self.tables / name for name in ("study.json", PATIENTS, COMPARED)]
+        paths = {
+            path.relative_to(self.tables): path for path in (*own, self._own_manifest, *_external_files(self.tables))
+        }
+        paths |= {Path(f"{name}.csv"): (beside or self.tables) / f"{name}.csv" for name in OUTPUTS}
+        return {
+            (self.study.name / name).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in paths.items()
+            if path.exists() and path.stat().st_size
         }
 
 
@@ -645,14 +769,26 @@ def _on_cases_of(own: pd.DataFrame, other: External) -> pd.DataFrame:
     ]
 
 
+def _without_metrics(lacking: Mapping[str, Sequence[str]]) -> list[str]:
+    by_models: dict[str, list[str]] = {}
+    for metric, models in lacking.items():
+        by_models.setdefault(", ".join(models), []).append(metric)
+    return [f"Not compared, as {models} has no such scores: {', '.join(names)}." for models, names in by_models.items()]
+
+
 def _of_tools(results: Results) -> list[str]:
-    if not results.external:
+    if not results.added:
         return []
-    found = [
-        f"{', '.join(results.external)}: label maps of another tool; how it was trained, and on whom, is not known."
-    ]
-    if results.study.compare.get("pairs", "all") == "all":
+    found = [f"{', '.join(results.added)}: label maps of another tool; how it was trained, and on whom, is not known."]
+    tests = results.comparisons
+    corrected = tests.loc[tests["family"] != NETWORKS, ["model_a", "model_b"]].isin([*results.added]).any(axis=None)
+    if results.study.compare.get("pairs", "all") == "all" and corrected:
         found.append("As all pairs are compared, each model of another tool enlarges the family of comparisons.")
+    if (tests["family"] == NETWORKS).any():
+        found.append(
+            "Where another tool's model has too few trainings to be compared as a method, it is compared as the "
+            "network it is, by Wilcoxon's test over patients, in a family of comparisons of its own."
+        )
     return found
 
 
@@ -662,8 +798,10 @@ def _of_runs(results: Results) -> list[str]:
     found = provenance.leaks(recorded)
     if stale := _stale(results):
         parts = ", ".join(sorted({part for parts in stale.values() for part in parts}))
+        listed = ", ".join([*list(stale)[:STALE_NAMED], *["…"] * (len(stale) > STALE_NAMED)])
         found.append(
-            f"{len(stale)} runs were made before a change in {parts}: {', '.join(stale)}. Do not compare them."
+            f"{len(stale)} runs were made before a change in {parts}: {listed}. Do not compare them (`benchmark plan` "
+            "lists them)."
         )
     if recorded.mixed:
         found.append("The runs were made with different library versions or different code (provenance.json).")

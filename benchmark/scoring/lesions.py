@@ -17,6 +17,9 @@ score              sum over lesions / (TP + FN + FP), with      sum of Dice / (T
                    Dice 0 and HD95 374 mm for FN and FP         quality; HD95 and NSD there are of matches only
 =================  ===========================================  ==================================================
 
+Numbers in the table are those for glioma. A manifest's ``lesions`` has those of another edition, as metastases have one
+dilation and 2 mm³.
+
 Sources: github.com/rachitsaluja/BraTS-2023-Metrics and synapse.org thread 10357 of syn51156910 (2023);
 ``config_gli.yaml`` of BraTS_evaluation and github.com/BrainLesion/panoptica (Kofler et al., arXiv:2312.02608).
 """
@@ -24,6 +27,7 @@ Sources: github.com/rachitsaluja/BraTS-2023-Metrics and synapse.org thread 10357
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cc3d
 import numpy as np
@@ -53,33 +57,54 @@ class Instances:
     dice: tuple[float, ...]
 
 
+class Lesion(NamedTuple):
+    """A lesion of the reference: its volume in ml; whether a predicted component touches it, once it is dilated; and
+    the Dice of it and of all components that do, 0 where none does."""
+
+    volume: float
+    found: bool
+    dice: float
+
+
 @dataclass(frozen=True, eq=False)
 class Lesions(Instances):
     """Reference lesions above the minimal size and their matches, by BraTS 2023's rule.
 
     ``tp`` and ``fn`` count reference lesions, ``fp`` predicted components that match none of any size. ``groups`` and
     ``components`` label lesions and predicted components from 1, and ``matches`` says for each true positive its label
-    and, by component (0 the background), which match it.
+    and, by component (0 the background), which match it. ``reference`` has every lesion that counts, the largest first.
     """
 
     groups: np.ndarray
     components: np.ndarray
     matches: tuple[tuple[int, np.ndarray], ...]
+    reference: tuple[Lesion, ...]
 
 
-def match_lesions(reference: np.ndarray, prediction: np.ndarray, voxel: float) -> Lesions:
-    """Match lesions by BraTS 2023's rule; masks are boolean and of one shape, ``voxel`` is a voxel's volume in mm³."""
+def match_lesions(
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    voxel: float,
+    dilations: int = DILATIONS,
+    smallest: float = SMALLEST_LESION,
+) -> Lesions:
+    """Match lesions by BraTS 2023's rule; masks are boolean and of one shape, ``voxel`` is a voxel's volume in mm³.
+
+    ``dilations`` and ``smallest``, in mm³, are what the rule leaves to an edition.
+    """
     # Cropped masks give the same: moving a path through a dilated mask into a box around the mask leaves it connected.
-    extents, lesions = _components(dilate(reference, DILATIONS))
+    extents, lesions = _components(dilate(reference, dilations))
     groups = extents * reference
     components, predicted = _components(prediction)
     touching = _overlaps(extents, lesions, components, predicted)[1:] > 0
     touching[:, 0] = False
     sizes = np.bincount(groups[reference], minlength=lesions + 1)[1:]
-    counted = sizes * voxel > SMALLEST_LESION
+    counted = sizes * voxel > smallest
     found = counted & touching.any(axis=1)
     shared = np.bincount(groups[prediction], minlength=lesions + 1)[1:]
     dice = 2 * shared / (sizes + touching @ np.bincount(components[prediction], minlength=predicted + 1))
+    # Labels depend on the box that the masks were cropped to, and so on the prediction; sizes do not.
+    by_size = [index for index in np.argsort(-sizes, kind="stable") if counted[index]]
     return Lesions(
         tp=int(found.sum()),
         fp=predicted - int(touching.any(axis=0).sum()),
@@ -88,6 +113,9 @@ def match_lesions(reference: np.ndarray, prediction: np.ndarray, voxel: float) -
         groups=groups,
         components=components,
         matches=tuple((int(index) + 1, touching[index]) for index in np.flatnonzero(found)),
+        reference=tuple(
+            Lesion(float(sizes[index] * voxel / 1000), bool(found[index]), float(dice[index])) for index in by_size
+        ),
     )
 
 

@@ -6,13 +6,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.base.boxes import bounding_box
 from benchmark.base.records import InputError
-from benchmark.scoring.lesions import Instances, Lesions, match_instances, match_lesions
+from benchmark.scoring.lesions import DILATIONS, SMALLEST_LESION, Instances, Lesions, match_instances, match_lesions
 from benchmark.scoring.surfaces import Distances, element_areas, elements, surface, surface_distances
+
+if TYPE_CHECKING:
+    from benchmark.data.manifest import LesionRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +25,8 @@ class MaskPair:
 
     ``reference`` and ``prediction`` are boolean and of one shape; ``shape`` is that of the whole volume, in voxels,
     and ``spacing`` is in mm, both in the order of the masks' axes. ``corner`` is where in the volume the box begins, by
-    default at its origin. What several metrics need is computed once.
+    default at its origin. ``dilations`` and ``smallest`` are those of ``lesions.match_lesions``. What several metrics
+    need is computed once.
     """
 
     reference: np.ndarray
@@ -29,6 +34,8 @@ class MaskPair:
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     corner: tuple[int, ...] = ()
+    dilations: int = DILATIONS
+    smallest: float = SMALLEST_LESION
 
     @cached_property
     def tp(self) -> int:
@@ -72,7 +79,8 @@ class MaskPair:
     @cached_property
     def lesions(self) -> Lesions:
         """Lesions by BraTS 2023's rule."""
-        return match_lesions(self.reference, self.prediction, math.prod(self.spacing))
+        voxel = math.prod(self.spacing)
+        return match_lesions(self.reference, self.prediction, voxel, self.dilations, self.smallest)
 
     @cached_property
     def instances(self) -> Instances:
@@ -88,7 +96,11 @@ class MaskPair:
 
 
 def mask_pairs(
-    reference: np.ndarray, prediction: np.ndarray, spacing: Sequence[float], regions: Mapping[str, Sequence[int]]
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    spacing: Sequence[float],
+    regions: Mapping[str, Sequence[int]],
+    lesions: LesionRule | None = None,
 ) -> Iterator[tuple[str, MaskPair]]:
     """Yield the masks of each region, cropped to a box around both; arguments are those of ``metrics.score_case``.
 
@@ -117,7 +129,9 @@ def mask_pairs(
         bit = table.dtype.type(1 << index)
         inner = bounding_box((reference | prediction) & bit)
         corner = tuple(outer.start + own.start for outer, own in zip(box, inner, strict=True))
-        yield region, MaskPair((reference[inner] & bit) != 0, (prediction[inner] & bit) != 0, shape, spacing, corner)
+        masks = (reference[inner] & bit) != 0, (prediction[inner] & bit) != 0
+        rule = (lesions.dilations, lesions.of(region)) if lesions else ()
+        yield region, MaskPair(*masks, shape, spacing, corner, *rule)
 
 
 def _region_table(regions: Mapping[str, Sequence[int]]) -> np.ndarray:

@@ -29,10 +29,10 @@ both masks empty          the best value: 1, or for distances 0 mm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -40,6 +40,9 @@ from benchmark.scoring.contours import bf, mean_bf
 from benchmark.scoring.lesions import HD95_PENALTY
 from benchmark.scoring.masks import MaskPair, mask_pairs
 from benchmark.scoring.surfaces import Distances, area_percentile
+
+if TYPE_CHECKING:
+    from benchmark.data.manifest import LesionRule
 
 NSD_TOLERANCE = 1.0
 """Distance in mm up to which two surfaces agree."""
@@ -244,6 +247,7 @@ def score_case(
     spacing: Sequence[float],
     regions: Mapping[str, Sequence[int]],
     metrics: Mapping[str, Metric] = METRICS,
+    lesions: LesionRule | None = None,
 ) -> list[dict[str, Any]]:
     """Score one case: one row per region, in the order of ``regions``, whether or not masks are empty.
 
@@ -251,7 +255,8 @@ def score_case(
     ``regions`` maps a region to the labels it unites; labels of no region count as background. A row has the keys
     region and note, then ``COUNTS`` and, where a metric needs lesions, ``LESION_COUNTS`` (whole numbers), then the
     value of each metric by its name. The note is that of ``mask_note``, or "missing prediction" where prediction is
-    None: each metric then has its worst value, and the counts are those of an empty prediction.
+    None: each metric then has its worst value, and the counts are those of an empty prediction. ``lesions`` is a set's
+    own rule for lesion-wise scores.
 
     >>> import benchmark, numpy as np
     >>> reference, prediction = np.zeros((2, 8, 8, 8), dtype=np.uint8)
@@ -263,11 +268,22 @@ def score_case(
     Raises:
         InputError: if the shapes differ, the spacing does not fit, or a label map holds fractions or NaN.
     """
+    return [row for row, _ in score_regions(reference, prediction, spacing, regions, metrics, lesions)]
+
+
+def score_regions(
+    reference: np.ndarray,
+    prediction: np.ndarray | None,
+    spacing: Sequence[float],
+    regions: Mapping[str, Sequence[int]],
+    metrics: Mapping[str, Metric] = METRICS,
+    lesions: LesionRule | None = None,
+) -> Iterator[tuple[dict[str, Any], MaskPair]]:
+    """Yield the rows of ``score_case``, each with the masks that it was computed from."""
     missing = prediction is None
     prediction = np.zeros_like(reference) if prediction is None else prediction
     with_lesions = any(metric.needs == "lesions" for metric in metrics.values())
-    rows = []
-    for region, pair in mask_pairs(reference, prediction, spacing, regions):
+    for region, pair in mask_pairs(reference, prediction, spacing, regions, lesions):
         row: dict[str, Any] = {"region": region, "note": "missing prediction" if missing else mask_note(pair)}
         row |= {name: getattr(pair, name) for name in COUNTS}
         if with_lesions:
@@ -275,8 +291,7 @@ def score_case(
                 row |= {f"{rule}_tp": found.tp, f"{rule}_fp": found.fp, f"{rule}_fn": found.fn}
         for name, metric in metrics.items():
             row[name] = _worth(metric.worst, pair) if missing else score_pair(metric, pair)
-        rows.append(row)
-    return rows
+        yield row, pair
 
 
 def score_pair(metric: Metric, pair: MaskPair) -> float:

@@ -160,6 +160,16 @@ def check_version(table: pd.DataFrame, path: Path) -> None:
         raise InputError(f"{path}: {SCHEMA}: expected {VERSION}, as this release reads it, found {found[0]}.")
 
 
+def check_people(table: pd.DataFrame, path: Path) -> None:
+    """Raise InputError, naming ``path``, where a table has a case of two patients."""
+    people = table[["case_id", "patient_id"]].drop_duplicates()
+    several = people[people["case_id"].duplicated(keep=False)]
+    if len(several):
+        case = several["case_id"].iloc[0]
+        found = " and ".join(several.loc[several["case_id"] == case, "patient_id"])
+        raise InputError(f"{path}: expected one patient of case {case}, found {found}.")
+
+
 def _check_keys(table: pd.DataFrame, path: Path) -> None:
     for key in ("bundle", "variant", "patient_id", "case_id", "region"):
         blank = [name for name in pd.unique(table[key]) if pd.isna(name) or not name.strip()]
@@ -168,12 +178,7 @@ def _check_keys(table: pd.DataFrame, path: Path) -> None:
             raise InputError(f"{path}: expected a {key} in every row, found none in {_place(first)}.")
     for key in (key for key in HEAD if TYPES[key] is str):
         check_safe(path, f"a {key}", pd.unique(table[key]), file=key in ("bundle", "variant"))
-    people = table[["case_id", "patient_id"]].drop_duplicates()
-    several = people[people["case_id"].duplicated(keep=False)]
-    if len(several):
-        case = several["case_id"].iloc[0]
-        found = " and ".join(several.loc[several["case_id"] == case, "patient_id"])
-        raise InputError(f"{path}: expected one patient of case {case}, found {found}.")
+    check_people(table, path)
     twice = table[table.duplicated([key for key in KEYS if key != "patient_id"])]
     if len(twice):
         raise InputError(

@@ -17,7 +17,7 @@ import pandas as pd
 
 from benchmark.base.records import InputError, model_name
 from benchmark.stats.claims import false_claim
-from benchmark.stats.families import GATED, PRIMARY, families, holm, holm_claims
+from benchmark.stats.families import GATED, NETWORKS, PRIMARY, families, holm, holm_claims
 from benchmark.stats.intervals import FEW, difference_intervals
 from benchmark.stats.paired import (
     TESTS,
@@ -32,12 +32,10 @@ from benchmark.stats.patients import check_metrics, outcomes, seed_sd, with_mode
 from benchmark.stats.power import NEEDED
 from benchmark.stats.ranking import friedman
 from benchmark.stats.seeds import (
-    INCOMPLETE,
-    ONE_SET,
     TWO_LEVEL,
     Pair,
     components,
-    estimate,
+    estimate_pair,
     model_runs,
     pair_runs,
     set_means,
@@ -65,6 +63,10 @@ METHOD_COLUMNS = (
 """Columns of every ``methods.csv``, in order."""
 
 NOT_TESTED, NOT_SHOWN = "not tested", "no difference shown"
+AS_TRAINED = (
+    "as trained: models that share fewer than two trainings are compared as these networks, by Wilcoxon's test over "
+    "patients"
+)
 CLAIMS_SHUT = "equivalent and no worse are not claimed: not every primary comparison is shown to be equivalent"
 ALIKE = ("equivalent", "a no worse", "b no worse")
 """Verdicts that two models are alike, within the margin, or one is not worse by it."""
@@ -89,8 +91,25 @@ def declared_pairs(models: Sequence[str], declared: Mapping[str, Any]) -> list[t
     return [(first, second) for first, second in pairs]
 
 
+def as_networks(
+    scores: pd.DataFrame, metrics: Sequence[str], pairs: Sequence[tuple[str, str]], outside: Collection[str]
+) -> list[tuple[str, str]]:
+    """Return the pairs with one of the ``outside`` models that share too few runs to be compared as methods."""
+    first = next(outcomes(scores, metrics), None) if outside else None
+    if first is None:
+        return []
+    _, _, rows, values = first
+    runs = model_runs(rows, values.index)
+    there = [pair for pair in pairs if not set(pair).isdisjoint(outside) and set(pair) <= set(runs)]
+    return [(a, b) for a, b in there if not estimate_pair(pair_runs(runs[a], runs[b]), True)[0].sets_df]
+
+
 def compare(
-    scores: pd.DataFrame, declared: Mapping[str, Any], better: Mapping[str, str], models: Sequence[str] | None = None
+    scores: pd.DataFrame,
+    declared: Mapping[str, Any],
+    better: Mapping[str, str],
+    models: Sequence[str] | None = None,
+    outside: Collection[str] = (),
 ) -> pd.DataFrame:
     """Test every declared pair of models in every region and metric over patients, as COMPARISON_COLUMNS.
 
@@ -98,7 +117,9 @@ def compare(
     per metric, in its unit) and primary (``stats.families``). ``better`` maps a metric to "higher" or "lower".
     ``models`` are the declared models where some have no scores yet: their pairs stay in their family with p = 1.
     Without a primary family all regions x metrics x pairs are one. Without a margin the columns of equivalence are
-    NaN, and no verdict speaks of it.
+    NaN, and no verdict speaks of it. ``outside`` are models that no run of the study trained: where the test is
+    ``two_level``, a pair with one of them that shares too few runs is tested by Wilcoxon's test, in the family
+    ``NETWORKS``.
 
     >>> import benchmark, pandas as pd
     >>> dice = {"unet": [0.71, 0.64, 0.82, 0.75, 0.58, 0.79], "nnunet": [0.74, 0.70, 0.83, 0.79, 0.63, 0.81]}
@@ -120,13 +141,31 @@ def compare(
     table = with_models(scores)
     pairs = declared_pairs(list(models or pd.unique(table["model"])), declared)
     check_metrics(table, declared["metrics"], better)
+    networks = as_networks(table, declared["metrics"], pairs, outside) if name == TWO_LEVEL else []
+    return _compare(table, declared, better, (pairs, networks), outside)
+
+
+def _compare(
+    table: pd.DataFrame,
+    declared: Mapping[str, Any],
+    better: Mapping[str, str],
+    pairs: tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]],
+    outside: Collection[str],
+) -> pd.DataFrame:
+    """Test pairs, of which the second ones are compared as networks, as ``compare`` does; these come last."""
+    name, networks = declared.get("test", "wilcoxon"), [*pairs[1]]
+    methods = [pair for pair in pairs[0] if pair not in networks]
     margins = {metric: margin_of(declared.get("margin"), metric) for metric in declared["metrics"]}
     parts: list[pd.DataFrame] = []
-    for metric, region, rows, values in outcomes(table, declared["metrics"]) if pairs else ():
-        base = {"metric": metric, "region": region, "test": name, "margin": margins[metric]}
-        parts.append(_compare_region(rows, values, pairs, base, better[metric] == "higher"))
+    for metric, region, rows, values in outcomes(table, declared["metrics"]) if pairs[0] else ():
+        for some, test in ((methods, name), (networks, "wilcoxon" if name == TWO_LEVEL else name)):
+            base = {"metric": metric, "region": region, "test": test, "margin": margins[metric]}
+            if some:
+                parts.append(_compare_region(rows, values, some, base, better[metric] == "higher", outside))
     found = (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()).reindex(columns=[*COMPARISON_COLUMNS])
-    return judge(found.assign(family=families(found, declared)), float(declared.get("alpha", 0.05)), better)
+    family = families(found, declared)
+    family[[pair in networks for pair in zip(found["model_a"], found["model_b"], strict=True)]] = NETWORKS
+    return judge(found.assign(family=family), float(declared.get("alpha", 0.05)), better)
 
 
 def paired_spreads(
@@ -143,7 +182,12 @@ def paired_spreads(
 
 
 def _compare_region(
-    rows: pd.DataFrame, values: pd.DataFrame, pairs: list[tuple[str, str]], base: dict[str, Any], higher: bool
+    rows: pd.DataFrame,
+    values: pd.DataFrame,
+    pairs: list[tuple[str, str]],
+    base: dict[str, Any],
+    higher: bool,
+    outside: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return rows of COMPARISON_COLUMNS for one metric and region, before correction and verdicts."""
     names, table = list(values.columns), values.to_numpy().T
@@ -169,7 +213,7 @@ def _compare_region(
         "seed_sd_a": seeds[a], "seed_sd_b": seeds[b],
     }  # fmt: skip
     if base["test"] == TWO_LEVEL:
-        found |= two_level(rows, values.index, result.loc[known, ["model_a", "model_b"]], base["margin"])
+        found |= two_level(rows, values.index, result.loc[known, ["model_a", "model_b"]], base["margin"], outside)
     else:
         found |= TESTS[base["test"]](differences)._asdict() | tost(differences, base["margin"])._asdict()
         found["ci_low"], found["ci_high"] = difference_intervals(table, a, b, differences)
@@ -225,6 +269,8 @@ def judge(table: pd.DataFrame, alpha: float, better: Mapping[str, str]) -> pd.Da
     alike = table["verdict"].isin(ALIKE) & (table["n_patients"] < FEW)
     table.loc[alike, "note"] = _joined(table.loc[alike, "note"]) + table.loc[alike, "n_patients"].map(unseen)
     # Where the primary family shows differences, the gate of these claims is shut though that of differences is open.
+    networks = table["family"] == NETWORKS
+    table.loc[networks, "note"] = _joined(table.loc[networks, "note"]) + AS_TRAINED
     primary = table.loc[table["family"] == PRIMARY, "p_equivalent_holm"]
     closed = (table["family"] == GATED) & (table["verdict"] == NOT_SHOWN) & table["p_equivalent"].notna()
     if (primary >= alpha).any():
@@ -294,7 +340,11 @@ def _note(row: Mapping[Any, Any], alpha: float, floor: float, family: int) -> st
 
 
 def compare_methods(
-    scores: pd.DataFrame, declared: Mapping[str, Any], better: Mapping[str, str], models: Sequence[str] | None = None
+    scores: pd.DataFrame,
+    declared: Mapping[str, Any],
+    better: Mapping[str, str],
+    models: Sequence[str] | None = None,
+    outside: Collection[str] = (),
 ) -> pd.DataFrame:
     """Test every declared pair as methods, newly trained on such data and used on new patients, as METHOD_COLUMNS.
 
@@ -308,31 +358,35 @@ def compare_methods(
     probability that a beats b on a new patient, both newly trained. ``p_patients_holm`` is Holm's p of the declared
     test over patients alone, or of Wilcoxon's where the declared one is ``two_level``: it is about these networks. With
     one training set all but that, the difference and the share of wins is NaN, as ``note`` says, and p counts as 1.
+    Pairs that ``compare`` tests as networks only are not in it.
     """
     alpha = float(declared.get("alpha", 0.05))
     table = with_models(scores)
     pairs = declared_pairs(list(models or pd.unique(table["model"])), declared)
+    networks = as_networks(table, declared["metrics"], pairs, outside)
+    methods = [pair for pair in pairs if pair not in networks]
     found: list[dict[str, Any]] = []
     for metric, region, rows, values in outcomes(table, declared["metrics"]):
         own = model_runs(rows, values.index)
-        for a, b in pairs:
+        for a, b in methods:
             row = {"metric": metric, "region": region, "model_a": a, "model_b": b, "p": 1.0}
             row["note"] = _absent((a, b), own)
-            found.append(
-                row if row["note"] else row | _method_row(pair_runs(own[a], own[b]), better[metric] == "higher")
-            )
+            one = {a, b}.isdisjoint(outside), better[metric] == "higher"
+            found.append(row if row["note"] else row | _method_row(pair_runs(own[a], own[b]), *one))
     result = pd.DataFrame(found).reindex(columns=[*METHOD_COLUMNS])
-    result["family"] = families(result, declared)
-    result["p_holm"] = holm(result["p"].to_numpy(), result["family"].to_numpy(), alpha)
     test = "wilcoxon" if declared.get("test") == TWO_LEVEL else declared.get("test", "wilcoxon")
     # Both tables have a row for every declared metric, region and pair, in the declared order.
-    result["p_patients_holm"] = compare(scores, {**declared, "test": test}, better, models)["p_holm"]
+    of_patients = _compare(table, {**declared, "test": test}, better, (pairs, networks), outside)
+    of_patients = of_patients[of_patients["family"] != NETWORKS].reset_index(drop=True)
+    result["family"] = of_patients["family"]
+    result["p_holm"] = holm(result["p"].to_numpy(), result["family"].to_numpy(), alpha)
+    result["p_patients_holm"] = of_patients["p_holm"]
     result["verdict"] = [_method_verdict(row, alpha, better) for row in result.to_dict("records")]
     return result
 
 
-def _method_row(own: Pair, higher: bool) -> dict[str, Any]:
-    found, parts, sets = estimate(own.differences(), own.runs()), components(own), set_means(own)
+def _method_row(own: Pair, trained_here: bool, higher: bool) -> dict[str, Any]:
+    (found, note), parts, sets = estimate_pair(own, not trained_here), components(own), set_means(own)
     low, high = found.interval()
     share, share_low, share_high = superiority(own, higher)
     total, error, count = sum(parts), found.variance, len(own.first)
@@ -345,7 +399,7 @@ def _method_row(own: Pair, higher: bool) -> dict[str, Any]:
         "share_patient": shares[0], "share_seed": shares[1], "share_patient_seed": shares[2],
         "share_of_error": max(0.0, 1 - parts.patient / count / error) if error > 0 else float("nan"),
         "p_superior": share, "p_superior_low": share_low, "p_superior_high": share_high,
-        "note": ONE_SET if not found.sets_df else "" if own.whole else INCOMPLETE,
+        "note": note,
     }  # fmt: skip
 
 

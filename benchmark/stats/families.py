@@ -6,6 +6,9 @@ family was rejected, and is then corrected for its own number: serial gatekeepin
 Dmitrienko and Tamhane 2007), with Holm's procedure in each family. The risk of any false claim in both families
 together is at most alpha: where the primary family holds a true hypothesis, the gate opens only by rejecting it, which
 is an error that Holm's procedure has counted there.
+
+Where the declared test is of methods, pairs with a model that was trained elsewhere, and only once, cannot take it.
+They are compared as the networks that they are, in a family of their own, and make no other correction stricter.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from benchmark.stats.paired import OneSided, holm_one_sided
 
 PRIMARY, GATED = "primary", "gated"
 """Names of the two families; without a declared primary family every comparison is primary."""
+
+NETWORKS = "networks"
+"""Name of the family of pairs that cannot be compared as methods, and are compared as networks instead."""
 
 
 def families(table: pd.DataFrame, declared: Mapping[str, Any]) -> np.ndarray:
@@ -53,23 +59,31 @@ def families(table: pd.DataFrame, declared: Mapping[str, Any]) -> np.ndarray:
     return np.where(chosen, PRIMARY, GATED).astype(object)
 
 
+def behind_shut_gate(table: pd.DataFrame) -> pd.Series:
+    """Return which rows of a table of comparisons were never tested: gated ones, where the gate stayed shut."""
+    primary = table["family"] == PRIMARY
+    return (table["family"] == GATED) & (not table.loc[primary, "significant"].astype(bool).all())
+
+
 def family_sizes(table: pd.DataFrame) -> dict[str, int]:
     """Map each metric of a table of comparisons to the number that are corrected with it: primary ones if it has any.
 
-    The gated ones are corrected together once their gate is open.
+    The gated ones are corrected together once their gate is open. NETWORKS count where a metric has no others.
     """
     counts = table["family"].value_counts()
     own = {str(metric): set(rows["family"]) for metric, rows in table.groupby("metric", sort=False)}
-    return {metric: int(counts[PRIMARY if PRIMARY in names else GATED]) for metric, names in own.items()}
+    order = (PRIMARY, GATED, NETWORKS)
+    return {metric: int(counts[next(name for name in order if name in names)]) for metric, names in own.items()}
 
 
 def holm(p: np.ndarray, family: np.ndarray, alpha: float) -> np.ndarray:
     """Adjust the p values of two families, so that the risk of any false rejection is at most ``alpha``.
 
-    A gated p is at least the largest adjusted p of the primary family, and 1 where that is not below ``alpha``.
+    A gated p is at least the largest adjusted p of the primary family, and 1 where that is not below ``alpha``. The
+    family NETWORKS is adjusted by itself.
     """
     adjusted = np.array(p, dtype=float)
-    for own in (family == PRIMARY, family == GATED):
+    for own in (family == PRIMARY, family == GATED, family == NETWORKS):
         adjusted[own] = multipletests(adjusted[own], method="holm")[1] if own.any() else 1.0
     return _behind(adjusted, adjusted[family == PRIMARY], family, alpha)
 
@@ -81,7 +95,7 @@ def holm_claims(found: OneSided, family: np.ndarray, alpha: float) -> OneSided:
     rejected. NaN, of a metric without a margin, stays NaN.
     """
     sides = np.array([found.above, found.below], dtype=float)
-    for own in (family == PRIMARY, family == GATED):
+    for own in (family == PRIMARY, family == GATED, family == NETWORKS):
         sides[:, own] = holm_one_sided(OneSided(*sides[:, own]))
     gate = sides[:, family == PRIMARY].max(axis=0)
     return OneSided(*(_behind(side, gate, family, alpha) for side in sides))

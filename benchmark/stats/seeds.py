@@ -22,6 +22,7 @@ Grandvalet 2004); research/calibration says how far that reaches.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ TWO_LEVEL = "two_level"
 """Name of the test in study.json, beside those of ``paired.TESTS``, which are over patients alone."""
 INCOMPLETE = "what only one of the two models was trained or tested on is left out: the difference is not of the means"
 ONE_SET = "the models share fewer than two training sets: what differs may be these networks, not the methods"
+SAME_SET = "one training set for all seeds: of methods trained anew on that same set, with other random numbers"
 
 
 @dataclass(frozen=True)
@@ -291,17 +293,31 @@ def components(own: Pair) -> Components:
 
     Where folds are shared, what the means of folds vary by beyond patients and seeds is due to their training sets.
     """
-    found = _analyse(own.runs())
+    patient, seed, fold, rest = _parts(own)
+    return Components(patient, seed + (0.0 if np.isnan(fold) else fold), rest)
+
+
+def fold_variance(own: Pair) -> float:
+    """Return the part of ``Components.seed`` that all seeds of a fold share; NaN where seeds have folds of their own.
+
+    It is what the means of shared folds vary by beyond patients and seeds. NaN too where ``components`` are.
+    """
+    return _parts(own)[2]
+
+
+def _parts(own: Pair) -> tuple[float, float, float, float]:
+    """Variances of patients, of seeds, of the folds that seeds share, and of the rest."""
+    found, nan = _analyse(own.runs()), float("nan")
     n = len(found.means)
     if not found.df or n <= found.groups:
-        return Components(*[float("nan")] * 3)
+        return nan, nan, nan, nan
     seed = found.luck - found.rest * found.extra
-    patient = max(0.0, found.spread - found.mixed * seed - found.per_patient * found.rest)
+    patient, fold = max(0.0, found.spread - found.mixed * seed - found.per_patient * found.rest), nan
     if _analyse(own.differences()).groups > 1:
         weight = ((np.bincount(found.group) / n) ** 2).sum()
         rest = seed * found.weight + (patient + found.per_patient * found.rest) / n
-        seed = max(0.0, seed) + max(0.0, (estimate(own.differences()).sets - rest) / weight)
-    return Components(patient, max(0.0, seed), found.rest)
+        fold = float(max(0.0, (estimate(own.differences()).sets - rest) / weight))
+    return patient, max(0.0, seed), fold, found.rest
 
 
 def set_means(own: Pair) -> np.ndarray:
@@ -310,23 +326,38 @@ def set_means(own: Pair) -> np.ndarray:
     return _mean(differences[:, ~np.isnan(differences).all(axis=0)], 0)
 
 
-def two_level(rows: pd.DataFrame, patients: pd.Index, pairs: pd.DataFrame, margin: float) -> dict[str, np.ndarray]:
+def estimate_pair(own: Pair, outside: bool = False) -> tuple[Estimate, str]:
+    """Estimate the mean difference of two models, and say what has to be known of it; an empty text where nothing has.
+
+    With fewer than two training sets there is no variance. With ``outside``, that is with a model that no run of the
+    study trained, seeds that share one training set are then what was sampled: SAME_SET says what this is of.
+    """
+    found = estimate(own.differences(), own.runs())
+    if found.sets_df:
+        return found, "" if own.whole else INCOMPLETE
+    of_seeds = estimate_runs(own.runs()) if outside else found
+    return (of_seeds, SAME_SET) if of_seeds.sets_df else (found, ONE_SET)
+
+
+def two_level(
+    rows: pd.DataFrame, patients: pd.Index, pairs: pd.DataFrame, margin: float, outside: Collection[str] = ()
+) -> dict[str, np.ndarray]:
     """Return columns of ``compare`` by name, one value per row of ``pairs``, where the declared test is of methods.
 
-    Statistic, p and interval are those of ``estimate``; ``above`` and ``below`` are the one-sided p against -margin and
-    +margin (NaN without one). With fewer than two training sets p is 1 and the note says so. The note also says where
-    the two models were not tested alike.
+    Statistic, p and interval are those of ``estimate_pair``, and so is the note; ``outside`` are the models that no run
+    of the study trained. ``above`` and ``below`` are the one-sided p against -margin and +margin (NaN without one).
+    With fewer than two training sets p is 1.
     """
     runs, found = model_runs(rows, patients), []
     for a, b in pairs.itertuples(index=False):
         own = pair_runs(runs[a], runs[b])
-        one = estimate(own.differences(), own.runs())
+        one, note = estimate_pair(own, not {a, b}.isdisjoint(outside))
         low, high = one.interval()
         mean = one.mean if one.sets_df else float(np.nanmean(runs[a].mean(axis=1) - runs[b].mean(axis=1)))
         row = {"difference": mean, "ci_low": low, "ci_high": high, "statistic": one.statistic, "p": one.p}
         above, below = (one.p_above(-margin), one.p_below(margin)) if margin > 0 else (np.nan, np.nan)
         row |= {"p_smallest": 0.0 if one.sets_df else 1.0, "above": above, "below": below}
-        found.append(row | {"note": ONE_SET if not one.sets_df else "" if own.whole else INCOMPLETE})
+        found.append(row | {"note": note})
     return {str(column): values.to_numpy() for column, values in pd.DataFrame(found).items()}
 
 

@@ -8,10 +8,21 @@ import numpy as np
 import pandas as pd
 
 from benchmark.stats.patients import outcomes, with_models
-from benchmark.stats.seeds import Components, Pair, components, estimate, model_runs, pair_runs
+from benchmark.stats.seeds import Components, Pair, components, estimate, fold_variance, model_runs, pair_runs
 
-SHARE_COLUMNS = ("metric", "region", "patient", "model", "patient_model", "training", "patient_training")
-"""Columns of ``variance_shares``; the last five add to 1. Trainings are NaN where they cannot be told from patients."""
+SHARE_COLUMNS = (
+    "metric",
+    "region",
+    "patient",
+    "model",
+    "patient_model",
+    "seed",
+    "fold",
+    "training",
+    "patient_training",
+)
+"""Columns of ``variance_shares``; what is not NaN of the shares adds to 1. ``training`` is seed and fold together where
+each seed has folds of its own; all but the first three are NaN where trainings cannot be told from patients."""
 
 
 def variance_shares(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -19,8 +30,10 @@ def variance_shares(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     With at least two models. ``patient`` is what all models have in common on a patient, ``model`` the models' means,
     ``patient_model`` what a model has on a patient beside both, ``training`` the luck of a training (its seed and its
-    training set) that all patients share, ``patient_training`` the rest. Estimated by ``seeds.components``, of each
-    model's own scores and of the difference of each pair. Where no fold has two seeds, trainings are in what is left.
+    training set) that all patients share, ``patient_training`` the rest. Where seeds share their folds, ``seed`` and
+    ``fold`` stand for ``training``: what runs of one fold differ by, and what all of them have in common. Estimated by
+    ``seeds.components``, of each model's own scores and of the difference of each pair. Where no fold has two seeds,
+    trainings are in what is left.
     """
     found = []
     for _, region, rows, values in outcomes(with_models(scores), [metric]):
@@ -28,7 +41,8 @@ def variance_shares(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
         pairs = [pair_runs(runs[a], runs[b]) for a, b in combinations(map(str, values), 2)]
         if len(values) < 2 or not pairs:
             continue
-        own = _mean([_components(pair_runs(one, 0 * one)) for one in runs.values()])
+        alone = [pair_runs(one, 0 * one) for one in runs.values()]
+        own, fold = _mean([_components(one) for one in alone]), float(np.mean([fold_variance(one) for one in alone]))
         apart = _mean([_components(pair) for pair in pairs])
         errors = [estimate(pair.differences(), pair.runs()).variance for pair in pairs]
         # The means of models differ by chance too, by half the variance of a difference each.
@@ -36,8 +50,9 @@ def variance_shares(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
         parts = {
             "patient": max(0.0, own.patient - apart.patient / 2),
             "model": max(0.0, float(values.mean().var(ddof=1)) - float(by_chance)),
-            "patient_model": apart.patient / 2, "training": own.seed, "patient_training": own.patient_seed,
+            "patient_model": apart.patient / 2, "patient_training": own.patient_seed,
         }  # fmt: skip
+        parts |= {"training": own.seed} if np.isnan(fold) else {"seed": own.seed - fold, "fold": fold}
         total = float(np.nansum([*parts.values()]))
         shares = {name: part / total if total > 0 else np.nan for name, part in parts.items()}
         found.append({"metric": metric, "region": region} | shares)
@@ -49,7 +64,10 @@ def _components(pair: Pair) -> Components:
     found = components(pair)
     if not np.isnan(found.patient):
         return found
-    return Components(float(np.nanvar(np.nanmean(pair.differences(), axis=1), ddof=1)), np.nan, np.nan)
+    differences = pair.differences()
+    # A patient whom the two models share no training set on says nothing.
+    known = differences[~np.isnan(differences).all(axis=1)]
+    return Components(float(np.nanvar(np.nanmean(known, axis=1), ddof=1)) if len(known) > 1 else np.nan, np.nan, np.nan)
 
 
 def _mean(found: list[Components]) -> Components:

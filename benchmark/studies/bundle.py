@@ -143,7 +143,7 @@ def _composed(name: str, bundles: Path, *_: Any) -> str:
         if "#" in key or "::" in key:
             raise InputError(f"{path}: native: expected ids of the top level, as MONAI joins files, found {key!r}.")
         # A recipe is a program: its sampler may take what a study decides, such as the run's seed.
-        _check_free({}, key)
+        check_free({}, key)
         override(trial, key, value)
     return json.dumps({**composed, "native": model.native} if model.native else composed)
 
@@ -237,7 +237,7 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
         # The split is here by a field of the study, which may set nothing of its name; a bundle's own recipe may say
         # how the patients that a study decides are shown.
         if key != "split" and not (key in recipe and recipe[key] == value):
-            _check_free(configs, key)
+            check_free(configs, key)
     for key, value in {**settings, "cpu_threads": 1, **run.overrides}.items():
         override(configs, key, value)
     declared.check(f"Run {run.id}", configs["train"], _Values)
@@ -315,7 +315,7 @@ def _is_fixed(key: str, above: bool = True) -> bool:
     return any(path.startswith(f"{one}#") or (above and one.startswith(path)) for one in FIXED_IDS)
 
 
-def _check_free(configs: Mapping[str, dict[str, Any]], key: str) -> None:
+def check_free(configs: Mapping[str, dict[str, Any]], key: str) -> None:
     """Refuse to set an id that a study decides, or one whose value is taken from such an id."""
     texts = [text for config in configs.values() for _, text in trust.texts(_at(config, _path(key)))]
     if _is_fixed(key) or any(_is_fixed(one, above=False) for text in texts for one in trust.REFERENCE.findall(text)):

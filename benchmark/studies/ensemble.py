@@ -186,7 +186,7 @@ def _join(case: PreparedCase, runs: Sequence[Run], manifest: Manifest) -> tuple[
     who = {**model, **RUN, **whose}
     codes = [case.crop(region) for region in np.moveaxis(joined, -1, 0)]
     bins = calibration.bins_of_case(codes, np.asarray(case.label), manifest.regions)
-    scores = score_case(case.original_label(), labels, case.spacing, manifest.regions)
+    scores = score_case(case.original_label(), labels, case.spacing, manifest.regions, lesions=manifest.lesions)
     masks = {region: [one[..., place] >= CUT for one in several] for place, region in enumerate(manifest.regions)}
     apart = [
         {**model, "region": region, **whose, "n_seeds": len(runs), "disagreement": disagreement(of_region)}

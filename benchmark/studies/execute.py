@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmark.base.records import InputError, Run
 from benchmark.data.folds import folds_path, of_partition, read_folds
-from benchmark.data.manifest import manifest_of
+from benchmark.data.manifest import check_labels, manifest_of
 from benchmark.studies import bundle, other_tests, store
 
 LEASH = "BENCHMARK_LEASH"
@@ -64,6 +64,8 @@ def check_declared(runs: Sequence[Run], dataset: str) -> None:
         InputError: for the first.
     """
     manifest_of(dataset)
+    for name in dict.fromkeys([dataset, *(test.data for run in runs for test in run.test_on if test.data)]):
+        check_labels(name)
     # Runs of one model differ in fold, seed and partition only, which any config takes.
     for run in {run.model: run for run in reversed(runs)}.values():
         bundle.frozen(run, dataset)

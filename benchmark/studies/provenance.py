@@ -26,6 +26,8 @@ from benchmark.studies.study import Study
 class Ran(Record):
     """What ``provenance.json`` keeps of a run's record.
 
+    ``started_from`` is the checksum of the weights that training began from, empty for a random start and where the run
+    did not note it.
     ``on_two_sides`` counts the test patients that it was trained or chosen on; None where the run did not note who.
     """
 
@@ -36,6 +38,7 @@ class Ran(Record):
     started: str
     stages: dict[str, Stage] | None
     network: Network | None = None
+    started_from: str = ""
     on_two_sides: int | None = None
 
     @model_validator(mode="after")

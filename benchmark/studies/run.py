@@ -25,9 +25,9 @@ from benchmark.base.records import InputError, OtherTest, Run, first_cause, sent
 from benchmark.data.prepare import CANONICAL, DataSet, PreparedCase
 from benchmark.data.probabilities import FOLDER, read_probabilities
 from benchmark.data.volumes import read_volume, write_label_map
-from benchmark.scoring import calibration, detection, score_table
+from benchmark.scoring import calibration, detection, lesion_table, score_table
 from benchmark.scoring.counts import of_slices
-from benchmark.scoring.metrics import EVERY, METRICS, score_case
+from benchmark.scoring.metrics import EVERY, METRICS, score_regions
 from benchmark.studies import bundle, cost, other_tests, store
 from benchmark.studies.execute import AT_ONCE
 
@@ -155,14 +155,20 @@ def _predict_and_score(
     store.check_predictions(folder)
     _note(folder, predictions_sha256=store.predictions_sha256(folder))
     rows: list[dict[str, Any]] = []
+    lesions: list[dict[str, Any]] = []
 
     def score() -> None:
         for case in cases:
-            rows.extend(_score(run, case, predictions[case.case.case_id], data, more))
+            scored, found = _score(case, predictions[case.case.case_id], data, more)
+            whose = store.whose(run, case.case)
+            rows.extend({**whose, **row} for row in scored)
+            lesions.extend({**whose, **row} for row in found)
         if not overrides:
             _count_probabilities(run, cases, data)
 
     _timed(folder, "score", score)
+    if ending == ".nii.gz" and not overrides and all(case.slices is None for case in cases):
+        write_text(folder / lesion_table.NAME, lesion_table.as_text(lesions))
     text = score_table.as_text(score_table.frame(rows))
     _note(folder, scores_sha256=hashlib.sha256(text.encode()).hexdigest())
     write_text(folder / "scores.csv", text)
@@ -195,7 +201,7 @@ def _workflow(folder: Path, kind: str, run_id: str, overrides: Mapping[str, Any]
     patients = {side: cases and sorted({case.case.patient_id for case in cases}) for side, cases in sides.items()}
     _note(folder, patients={**store.read_record(folder).patients, **patients})
     if trained := sides.get("train"):
-        _note(folder, trained_on=_space(trained))
+        _note(folder, trained_on=space(trained))
     workflow.run()
     workflow.finalize()
     if kind == "train":
@@ -216,6 +222,8 @@ def _precision(configs: Mapping[str, dict[str, Any]]) -> dict[str, str]:
 
 def _note_network(folder: Path, parser: Any) -> None:
     try:
+        if began := getattr(parser.get_parsed_content("network"), "weights_sha256", ""):
+            _note(folder, started_from=began)
         _note(folder, network=cost.count(parser))
     except Exception as error:
         # Nothing that was trained is lost for a number that a report can do without.
@@ -228,7 +236,7 @@ def _cases(workflow: Any, dataset: str) -> list[PreparedCase] | None:
     return cases if cases and all(isinstance(case, PreparedCase) for case in cases) else None
 
 
-def _space(cases: Sequence[PreparedCase]) -> dict[str, Any]:
+def space(cases: Sequence[PreparedCase]) -> dict[str, Any]:
     """Orientation that a network saw, voxel sizes along its axes, and in which orientations the files were stored.
 
     New scans are brought into that orientation and resampled to the median size before such a network can be applied.
@@ -257,18 +265,24 @@ def _check_finite(path: Path) -> None:
             raise InputError(f"{path}: expected finite weights, found others in {name}; move the run's folder away.")
 
 
-def _score(run: Run, case: PreparedCase, path: Path, data: DataSet, more: Sequence[str]) -> list[dict[str, Any]]:
+def _score(
+    case: PreparedCase, path: Path, data: DataSet, more: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Score a prediction; return the rows of its scores and those of the reference's lesions."""
     if path.suffix == ".csv":
-        scored = detection.score_slices(path)
-    else:
-        metrics = METRICS | {name: EVERY[name] for name in more}
-        scored = score_case(case.original_label(), read_volume(path)[0], case.spacing, data.manifest.regions, metrics)
-        if case.slices is not None:
-            shape = case.header["shape"]
-            depth = shape[nibabel.orientations.io_orientation(case.affine)[:, 0].tolist().index(2)]
-            left_out = math.prod(shape) // depth * (depth - len(case.slices))
-            scored = [of_slices(row, left_out) for row in scored]
-    return [{**_who(run, case), **row} for row in scored]
+        return detection.score_slices(path), []
+    scored, lesions = list[dict[str, Any]](), list[dict[str, Any]]()
+    metrics, manifest = METRICS | {name: EVERY[name] for name in more}, data.manifest
+    labels = case.original_label(), read_volume(path)[0]
+    for row, pair in score_regions(*labels, case.spacing, manifest.regions, metrics, manifest.lesions):
+        scored.append(row)
+        lesions += lesion_table.rows(row["region"], pair)
+    if case.slices is not None:
+        shape = case.header["shape"]
+        depth = shape[nibabel.orientations.io_orientation(case.affine)[:, 0].tolist().index(2)]
+        left_out = math.prod(shape) // depth * (depth - len(case.slices))
+        scored = [of_slices(row, left_out) for row in scored]
+    return scored, lesions
 
 
 def _count_probabilities(run: Run, cases: Sequence[PreparedCase], data: DataSet) -> None:
@@ -281,13 +295,8 @@ def _count_probabilities(run: Run, cases: Sequence[PreparedCase], data: DataSet)
     for case in cases:
         codes = [case.crop(region) for region in np.moveaxis(read_probabilities(files[case.case.case_id]), -1, 0)]
         bins = calibration.bins_of_case(codes, np.asarray(case.label), data.manifest.regions)
-        rows += [{**_who(run, case), **one} for one in bins]
+        rows += [{**store.whose(run, case.case), **one} for one in bins]
     calibration.write(folder, rows)
-
-
-def _who(run: Run, case: PreparedCase) -> dict[str, Any]:
-    who = {"bundle": run.bundle, "variant": run.variant, "fold": run.fold, "seed": run.seed}
-    return {**who, "patient_id": case.case.patient_id, "case_id": case.case.case_id}
 
 
 def _timed(folder: Path, stage: str, work: Callable[[], dict[str, Any] | None]) -> None:

@@ -22,7 +22,7 @@ from typing_extensions import TypedDict  # that of typing from Python 3.12 on on
 from benchmark.base import declared, project
 from benchmark.base.declared import FileName, Record
 from benchmark.base.files import read_table, stamp, write_json
-from benchmark.base.records import InputError, OtherTest, Run
+from benchmark.base.records import Case, InputError, OtherTest, Run
 from benchmark.data.folds import SIDES, Fold, load_folds
 from benchmark.data.manifest import cases_path, load_cases
 from benchmark.data.prepare import DataSet, case_key
@@ -116,6 +116,7 @@ class RunRecord(Record):
     None where a dataset does not say it. ``trained`` has the checksum, size and time of change of the weights and the
     history, by name; ``predictions_sha256`` and ``scores_sha256`` are checksums of all predictions and of
     ``scores.csv``. Old records have none of these, nor the size of the ``network`` and the identity's ``precision``.
+    ``started_from`` is the checksum of the file of weights that training began from, empty for a random start.
     """
 
     study: str
@@ -137,6 +138,7 @@ class RunRecord(Record):
     trained_on: Space | None = None
     scores_sha256: str = ""
     network: Network | None = None
+    started_from: str = ""
     stages: dict[str, Stage] | None = None
     version: Literal[1, 2, 3] = 1
 
@@ -144,6 +146,12 @@ class RunRecord(Record):
 def folder(run: Run) -> Path:
     """Folder of a run."""
     return project.runs() / run.study / run.id
+
+
+def whose(run: Run, case: Case) -> dict[str, Any]:
+    """The columns of every table of a run that say whose a row is."""
+    who = {"bundle": run.bundle, "variant": run.variant, "fold": run.fold, "seed": run.seed}
+    return {**who, "patient_id": case.patient_id, "case_id": case.case_id}
 
 
 def stage_folders(run: Run) -> list[Path]:
@@ -316,7 +324,7 @@ def check(run: Run, what: Mapping[str, Any], device: str = "", place: Path | Non
     if recorded.machine and not (place / "scores.csv").exists():
         rows += _differing(recorded.machine, {**recorded.machine, **machine(device)}, "machine")
     if rows:
-        keys = [f"{key} ({_short(old)} -> {_short(new)})" for key, old, new in rows]
+        keys = [f"{key} ({short(old)} -> {short(new)})" for key, old, new in rows]
         shown = "; ".join(keys[:5]) + (f"; and {len(keys) - 5} more" if len(keys) > 5 else "")
         raise InputError(
             f"{place} holds a run with another fingerprint, which differs in {shown}: expected the same; move "
@@ -482,6 +490,7 @@ def _differing(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
     return [(key, old, new)]
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Write a value in no more than 60 letters."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

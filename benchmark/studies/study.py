@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import project
@@ -28,24 +28,32 @@ Split = Literal["patient", "slice", "published"]
 
 
 class Model(Record):
-    """A model of a study: a bundle, the name of its ``variant``, and what that changes (``set``).
+    """A model of a study: a bundle, perhaps with some ids changed."""
 
-    With the track ``native`` it follows its bundle's own recipe where that says anything. It may have a ``split`` other
-    than the study's, and ``folds`` of its own, as another split has another number of them. With ``stages``, the names
-    of a classifier and a segmenter of the study, it is trained nowhere: it is the segmenter's label maps in the slices
-    that the classifier of the same fold and seed lets through. ``assumes`` says what it does that a paper leaves open.
-    """
-
-    bundle: FileName
-    track: Literal["identical", "native"] = "identical"
-    variant: FileName = Field(
-        default_factory=lambda entries: "native" if entries.get("track") == "native" else "default"
+    bundle: FileName = Field(description="Folder of `bundles/`.")
+    track: Literal["identical", "native"] = Field(
+        default="identical",
+        description="`identical`: the protocol that all models share. `native`: the bundle's own recipe where it has "
+        "one.",
     )
-    split: Split | None = None
-    folds: Numbers | None = None
-    set: dict[str, Any] = Field(default_factory=dict)
-    stages: Pair | tuple[()] = ()
-    assumes: tuple[Name, ...] = ()
+    variant: FileName = Field(
+        default_factory=lambda entries: "native" if entries.get("track") == "native" else "default",
+        description="Name of what `set` changes; two models differ in bundle or variant. In tables a model is called "
+        "`bundle`, or `bundle/variant` where that is not `default`.",
+    )
+    split: Split | None = Field(
+        default=None, description="Another split than the study's. Its scores stand apart and are not compared."
+    )
+    folds: Numbers | None = Field(default=None, description="Its folds, where another split has another number.")
+    set: dict[str, Any] = Field(
+        default_factory=dict, description="Ids of the bundle's configs with other values, for this model alone."
+    )
+    stages: Pair | tuple[()] = Field(
+        default=(),
+        description="Names of a classifier and a segmenter of the study: the model is the segmenter's label maps in "
+        "the slices that the classifier of the same fold and seed lets through, and is trained nowhere.",
+    )
+    assumes: tuple[Name, ...] = Field(default=(), description="What it does that a paper leaves open.")
 
     @property
     def name(self) -> str:
@@ -59,81 +67,131 @@ class Model(Record):
 
 
 class Primary(TypedDict, total=False):
-    """The family of comparisons that a study is about: metrics (the first declared), pairs and regions (all)."""
+    """The family of comparisons that a study is about; without an entry it has all that `compare` declares of it."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-    metrics: Names
-    pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
-    regions: Names
+    metrics: Annotated[Names, Field(description="Some of the declared metrics; by default the first.")]
+    pairs: Annotated[tuple[Pair, ...], Field(min_length=1, description="Some of the declared pairs.")]
+    regions: Annotated[Names, Field(description="Some of the data set's regions.")]
 
 
 class Compare(TypedDict, total=False):
-    """Metrics, pairs, test, alpha and margin of equivalence that a study declares.
-
-    The comparisons that are not of the family ``primary`` are tested only where all of it showed a difference; without
-    one, all are one family.
-    """
+    """What is compared, and how, declared before scores are seen. Holm's correction is over all of it."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-    metrics: Required[Names]
-    pairs: Literal["all"] | Annotated[tuple[Pair, ...], Field(min_length=1)]
-    test: Literal["wilcoxon", "paired_t", "permutation", "two_level"]
-    margin: Positive | dict[str, Positive]
-    alpha: Annotated[float, Field(gt=0, lt=1)]
-    primary: Primary
+    metrics: Required[
+        Annotated[Names, Field(description="Metrics to compare by, the primary one first (docs/scores_and_tests.md).")]
+    ]
+    pairs: Annotated[
+        Literal["all"] | Annotated[tuple[Pair, ...], Field(min_length=1)],
+        Field(description="Pairs of models' names, or `all`, which is the default. Fewer pairs leave more power."),
+    ]
+    test: Annotated[
+        Literal["wilcoxon", "paired_t", "permutation", "two_level"],
+        Field(
+            description="By default `two_level`, of methods, with several seeds, and `wilcoxon`, of these trained "
+            "networks only, with one."
+        ),
+    ]
+    margin: Annotated[
+        Positive | dict[str, Positive],
+        Field(
+            description="Largest difference that does not matter, one number or one per metric: without it no pair can "
+            "be called equivalent or no worse."
+        ),
+    ]
+    alpha: Annotated[float, Field(gt=0, lt=1, description="Level of the corrected tests; 0.05 if it is not said.")]
+    primary: Annotated[
+        Primary,
+        Field(
+            description="The comparisons that the study is about. All others are tested only where all of these showed "
+            "a difference."
+        ),
+    ]
 
 
 class Check(TypedDict, total=False):
-    """Metrics and margin of a regression."""
+    """When `benchmark check` calls a model worse than the accepted baseline."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-    metrics: Required[Names]
-    margin: Required[NotNegative | dict[str, NotNegative]]
+    metrics: Required[Annotated[Names, Field(description="Metrics to look at.")]]
+    margin: Required[
+        Annotated[
+            NotNegative | dict[str, NotNegative],
+            Field(description="Loss that is accepted, one number or one per metric."),
+        ]
+    ]
 
 
 class TestOn(TypedDict, total=False):
-    """Other scanned sets, and levels of each corruption of the own test cases, that trained networks are tested on."""
+    """What trained networks are tested on besides their own test cases; nothing of it is compared."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-    sets: Names
-    sweep: dict[
-        Literal["noise", "bias_field", "blur", "missing", "shift"],
-        Annotated[tuple[Positive | str, ...], Field(min_length=1)],
+    sets: Annotated[Names, Field(description="Other scanned data sets of the same sequences and regions.")]
+    sweep: Annotated[
+        dict[
+            Literal["noise", "bias_field", "blur", "missing", "shift"],
+            Annotated[tuple[Positive | str, ...], Field(min_length=1)],
+        ],
+        Field(description="Levels of each corruption of the own test cases; of `missing` names of sequences."),
     ]
 
 
 class Study(Record):
     """What ``reports/<name>/study.json`` declares before anything is run.
 
-    ``split`` is "patient" but to show what another is worth. With ``partitions`` "per_seed" the patients are dealt into
-    folds anew for each seed, so that training sets are sampled as often as random numbers; seed 1 has the set's own
-    folds. With "shared" all seeds have these. The publisher's split is always shared. ``set`` holds the declared
-    deviations from the protocol for every model of the track ``identical``, ``set_native`` for those of the track
-    ``native``, and ``deviations`` says why. ``scores`` are metrics of ``ON_REQUEST``, scored beside the usual ones. The
-    test is by default ``two_level`` with several seeds and ``wilcoxon`` with one. ``not_comparable`` is a reason,
-    besides those that the runs' records give, why no number here is a verdict on a paper. A ``study.json`` that
-    ``extends`` another study takes from it each entry that it does not have. ``test_on`` names what trained networks
-    are tested on besides, which no comparison is made from. ``version`` is that of the file's format.
+    Its name is that of its folder. A ``study.json`` with the entry ``extends``, the name of another study, takes from
+    that each entry that it does not have. Without ``models`` nothing is trained: the tables in the study's folder
+    ``external/`` are all that is compared, and that folder may be anywhere.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
-    title: str
-    data: FileName
-    folds: Numbers
-    seeds: Numbers
-    models: Annotated[tuple[Model, ...], Field(min_length=1)]
-    compare: Compare
-    split: Split = "patient"
-    partitions: Literal["per_seed", "shared"] = "per_seed"
-    set: dict[str, Any] = Field(default_factory=dict)
-    set_native: dict[str, Any] = Field(default_factory=dict)
-    deviations: str = ""
-    not_comparable: str = ""
-    scores: tuple[str, ...] = ()
-    check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(default_factory=dict)
-    test_on: TestOn = Field(default_factory=lambda: TestOn())
-    notes: tuple[str, ...] = ()
-    version: Literal[1] = 1
+    title: str = Field(description="Heading of the report.")
+    data: FileName = Field(description="A scanned data set (`benchmark data list`).")
+    folds: Numbers = Field(description="Folds to run, of those that the data set has.")
+    seeds: Numbers = Field(description="Each fold is trained once per seed. One seed says nothing of methods.")
+    models: tuple[Model, ...] = Field(
+        description="Models, in the order of tables. Without any, nothing is trained, and what is compared are the "
+        "tables in the study's folder `external/`."
+    )
+    compare: Compare = Field(description="What is compared, and how.")
+    split: Split = Field(
+        default="patient", description="Anything but `patient` is to show what another split is worth: patients leak."
+    )
+    partitions: Literal["per_seed", "shared"] = Field(
+        default="per_seed",
+        description="`per_seed` deals the patients into folds anew for each seed, so that training sets are sampled as "
+        "often as random numbers; seed 1 has the set's own folds. `shared`: all seeds have these, as the "
+        "publisher's split always is, which says less about methods.",
+    )
+    set: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Ids of the configs with other values than the protocol's, for every model of the track "
+        "`identical`. The report calls them deviations.",
+    )
+    set_native: dict[str, Any] = Field(
+        default_factory=dict, description="The same for every model of the track `native`."
+    )
+    deviations: str = Field(default="", description="Why `set` and `set_native` deviate, in a sentence.")
+    not_comparable: str = Field(
+        default="",
+        description="Why no number here is a verdict on a paper, besides what the runs' records say.",
+    )
+    scores: tuple[str, ...] = Field(default=(), description="Metrics that are scored on request only: `mean_bf`.")
+    check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(
+        default_factory=dict, description="What `benchmark check` calls worse."
+    )
+    test_on: TestOn = Field(default_factory=lambda: TestOn(), description="What trained networks are tested on too.")
+    notes: tuple[str, ...] = Field(
+        default=(),
+        description="What a reader must know to trust the numbers: changes after scores were seen, trials, errors. "
+        "Each is printed at the head of the report.",
+    )
+    names: dict[str, Name] = Field(
+        default_factory=dict, description='What figures call models, by their names in tables: `{"unet": "U-Net"}`.'
+    )
+    version: Literal[1] = Field(default=1, description="Of the file's format.")
+    _place: Path | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _complete(self) -> Study:
@@ -153,7 +211,18 @@ class Study(Record):
     @property
     def folder(self) -> Path:
         """Where the study is declared and its report is written."""
-        return project.reports() / self.name
+        return self._place or project.reports() / self.name
+
+    @property
+    def argument(self) -> str:
+        """What names it on a command line."""
+        return str(self._place) if self._place else self.name
+
+    def at(self, folder: Path) -> Study:
+        """Return the same study with its folder at another place than ``reports/<name>``."""
+        moved = self.model_copy()
+        moved._place = folder
+        return moved
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -260,8 +329,20 @@ def names() -> list[str]:
     return sorted(path.parent.relative_to(project.reports()).as_posix() for path in found)
 
 
+def check_compare(path: Path, compare: Mapping[str, Any]) -> None:
+    """Refuse comparisons of metrics that are unknown or share a margin of several units, and a pair that stands twice.
+
+    Raises:
+        InputError: naming ``path`` and the entry.
+    """
+    _check_metrics(path, "compare", compare)
+    _check_pairs(path, compare)
+
+
 def load(name: str) -> Study:
     """Read a study, after what a killed command left to be moved in its folder.
+
+    ``name`` is a folder of ``reports/``, or the path of any folder with a ``study.json`` without models of its own.
 
     >>> import benchmark
     >>> study = benchmark.read_study("quickstart")
@@ -273,20 +354,52 @@ def load(name: str) -> Study:
     """
     from benchmark.scoring.metrics import ON_REQUEST
 
-    path = project.reports() / name / "study.json"
-    content = _content(name)
+    name, place = _find(name)
+    path = (place or project.reports() / name) / "study.json"
+    content = _content(path, name)
     complete_files(path.parent)
     found = checked(path, {"name": name, **content}, Study)
     if found.name != name:
         raise InputError(f"{path}: name: expected no such entry, as the folder names the study; found {found.name!r}.")
-    _check_metrics(path, "compare", found.compare)
+    if not found.models and not any((path.parent / "external").glob("*.[cC][sS][vV]")):
+        raise InputError(f"{path}: models: expected at least 1 item, found [], and no tables in external/ either.")
+    if place:
+        if found.models:
+            raise InputError(
+                f"{path}: expected a study that trains models in a folder of reports/, found it elsewhere."
+            )
+        found = found.at(place)
+    check_compare(path, found.compare)
     _check_metrics(path, "check", found.check)
-    _check_pairs(path, found.compare)
     if unknown := set(found.scores) - set(ON_REQUEST):
         raise InputError(f"{path}: scores: expected some of {', '.join(ON_REQUEST)}, found {min(unknown)!r}.")
     _check_stages(path, found)
     _check_test_on(path, found)
     return found
+
+
+def _find(name: str) -> tuple[str, Path | None]:
+    """Return the name of a study and its folder, None for one in ``reports/``, from its name or its folder's path.
+
+    Raises:
+        InputError: if there is none.
+    """
+    known = names()
+    if name in known:
+        return name, None
+    folder = Path(name).resolve()
+    if (folder / "study.json").is_file():
+        named = named_after(folder)
+        return named, None if named in known and project.reports().resolve() / named == folder else folder
+    places = f"one of {', '.join(known)} (folders of reports/), or" if known else ""
+    raise InputError(f"There is no study {name!r}: expected {places} a folder with a study.json.".replace("  ", " "))
+
+
+def named_after(folder: Path) -> str:
+    """Return the name of a study in any folder: that below ``reports/``, else the folder's, in letters it may have."""
+    if folder.parent.is_relative_to(project.reports().resolve()):
+        return folder.relative_to(project.reports().resolve()).as_posix()
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.name).lstrip("_.-") or "comparison"
 
 
 def _check_metrics(path: Path, part: str, declared: Mapping[str, Any]) -> None:
@@ -376,11 +489,8 @@ def _unlike(own: Manifest, other: Manifest) -> list[tuple[str, str, str]]:
     return [(what, ", ".join(one), ", ".join(two)) for what, one, two in found if one != two]
 
 
-def _content(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+def _content(path: Path, name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a study's file, and for what it lacks the one that it extends; ``extending`` are those that led here."""
-    if name not in names():
-        raise InputError(f"There is no study {name!r}: expected one of {', '.join(names())} (folders of reports/).")
-    path = project.reports() / name / "study.json"
     content = read(path, dict[str, Any], "a study")
     if "extends" not in content:
         return content
@@ -388,15 +498,17 @@ def _content(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     if parent not in names() or parent in (name, *extending):
         chain = f" which extends it ({' → '.join((*extending, name, parent))})" if parent in extending else ""
         raise InputError(f"{path}: extends: expected another study, found {parent!r}{chain}.")
-    return {**_content(parent, (*extending, name)), **content}
+    return {**_content(project.reports() / parent / "study.json", parent, (*extending, name)), **content}
 
 
 def select(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     """Keep the runs that meet every condition ``key=value``; conditions on one key are alternatives.
 
     Raises:
-        InputError: for a condition that is not of that form or that no run meets.
+        InputError: for a condition that is not of that form or that no run meets, and where there are no runs.
     """
+    if not runs:
+        raise InputError("The study trains nothing: expected models in its study.json, found none.")
     wanted: dict[str, set[str]] = {}
     for condition in conditions:
         key, _, value = condition.partition("=")

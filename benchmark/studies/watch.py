@@ -1,23 +1,31 @@
-"""Watch runs in a live table on a terminal: state, epoch, loss, validation Dice and time left of every run."""
+"""Watch runs in a live table on a terminal: state, phase, epoch, loss, validation Dice and time left of every run."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Sequence
 
+import pandas as pd
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from benchmark.base.files import read_json
 from benchmark.base.records import Run
 from benchmark.studies import bundle, store
+
+TAIL = 20_000
+"""Bytes at the end of a log in which its phase is looked for; a phase that says more is a training."""
 
 
 class Watch:
     """Shows runs while they run; on anything but a terminal, a line for each change of state.
 
-    Use it as a context, and as ``on_change`` of ``execute.execute``.
+    Use it as a context, and as ``on_change`` of ``execute.execute``. Times left follow from the runs that are done and
+    from the epochs that have ended. No training writes anything within an epoch: how far the next one is, is told from
+    the time since the last and from the mean of an epoch.
     """
 
     def __init__(self, runs: Sequence[Run], dataset: str, console: Console) -> None:
@@ -25,6 +33,8 @@ class Watch:
         self.states = {run.id: store.state(run) for run in runs}
         self.runs = list(runs)
         self.epochs = {run.id: bundle.frozen(run, dataset)["train"]["max_epochs"] for run in runs}
+        self.took = {run.id: _took(run) for run in runs if self.states[run.id] == "done"}
+        self.began: dict[str, float] = {}
         self.live = Live(self, console=console, refresh_per_second=1) if console.is_terminal else None
         self.lock = threading.Lock()
         self.started = time.monotonic()
@@ -42,28 +52,99 @@ class Watch:
         """Note that a run's state changed."""
         with self.lock:
             before, self.states[run.id] = self.states[run.id], state
-            if self.live is None and before != state:
-                done = sum(s == "done" for s in self.states.values())
+            if before == state:
+                return
+            if state == "running":
+                self.began[run.id] = time.time()
+            elif state == "done":
+                epochs, after = _took(run)
+                # A process takes time to start, too.
+                seen = time.time() - self.began.get(run.id, time.time()) - epochs
+                self.took[run.id] = epochs, max(after, seen)
+            if self.live is None:
                 took = f"{time.monotonic() - self.started:.0f} s"
-                self.console.print(f"[{done}/{len(self.runs)}, {took}] {run.id}: {state}", markup=False, soft_wrap=True)
+                place = f"[{self._done()}/{len(self.runs)}, {took}{self._left_in_words()}]"
+                self.console.print(f"{place} {run.id}: {state}", markup=False, soft_wrap=True)
 
     def __rich__(self) -> Table:
-        table = Table(title=f"{self.runs[0].study} on {self.dataset}: {len(self.runs)} runs", title_justify="left")
+        said = f"{self._done()} of {len(self.runs)} runs done{self._left_in_words()}"
+        table = Table(title=f"{self.runs[0].study} on {self.dataset}: {said}", title_justify="left")
         for column in ("run", "state", "epoch", "train loss", "val loss", "val Dice or accuracy", "time left"):
             table.add_column(column, justify="left" if column in ("run", "state") else "right")
         for run in self.runs:
-            table.add_row(run.id, self.states[run.id], *self._progress(run))
+            table.add_row(run.id, self._state(run), *self._progress(run))
         return table
 
+    def _done(self) -> int:
+        return sum(state == "done" for state in self.states.values())
+
+    def _state(self, run: Run) -> str:
+        state = self.states[run.id]
+        return f"{state}: {_phase(run)}" if state == "running" else state
+
     def _progress(self, run: Run) -> tuple[str, ...]:
-        history, epochs = store.history(run), self.epochs[run.id]
+        history, epochs, running = store.history(run), self.epochs[run.id], self.states[run.id] == "running"
+        count = len(history) and int(history["epoch"].iloc[-1])
+        epoch = f"{count}/{epochs}"
+        if running and count < epochs and (share := self._within(run, history)) is not None:
+            epoch += f" +{share:.0%}"
+        numbers = ["", "", ""]
+        if count:
+            last, chosen_by = history.iloc[-1], "val_dice" if "val_dice" in history else "val_accuracy"
+            numbers = [f"{last[key]:.3f}" for key in ("train_loss", "val_loss", chosen_by)]
+        left = self._left(run, history) if running else None
+        return (epoch, *numbers, "" if left is None else _clock(left))
+
+    def _within(self, run: Run, history: pd.DataFrame) -> float | None:
+        """Share of the epoch that is going on, from the time since the last one ended; None where nothing tells it."""
+        path, began = store.folder(run) / "models" / "history.csv", self.began.get(run.id)
+        if history.empty or began is None:
+            return None
+        since = max(began, path.stat().st_mtime)
+        return float(min(max(time.time() - since, 0) / max(history["seconds"].mean(), 1e-9), 0.99))
+
+    def _left(self, run: Run, history: pd.DataFrame) -> float | None:
+        """Seconds that a run still takes: of its epochs, and of what runs of its model took after them; None where
+        nothing tells it."""
+        known = [took for id_, took in self.took.items() if id_.split("/")[:2] == run.id.split("/")[:2]]
+        after = sum(rest for _, rest in known) / max(len(known), 1)
         if history.empty:
-            return (f"0/{epochs}", "", "", "", "")
-        last = history.iloc[-1]
-        left = ""
-        if self.states[run.id] == "running":
-            seconds = (epochs - last["epoch"]) * history["seconds"].mean()
-            left = f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
-        chosen_by = "val_dice" if "val_dice" in last else "val_accuracy"
-        numbers = (f"{last[key]:.3f}" for key in ("train_loss", "val_loss", chosen_by))
-        return (f"{last['epoch']:.0f}/{epochs}", *numbers, left)
+            known = known or list(self.took.values())
+            return sum(map(sum, known)) / len(known) if known else None
+        epochs = self.epochs[run.id] - history["epoch"].iloc[-1] - (self._within(run, history) or 0.0)
+        return float(max(epochs, 0) * history["seconds"].mean() + after)
+
+    def _left_in_words(self) -> str:
+        """The time left in all, taking that as many runs go on beside each other as do now; empty if it is unknown."""
+        rest = [run for run in self.runs if self.states[run.id] not in ("done", "failed")]
+        known = [left for run in rest if (left := self._left(run, store.history(run))) is not None]
+        if not known:
+            return ""
+        at_once = max(sum(state == "running" for state in self.states.values()), 1)
+        # A run of which nothing is known is taken to be as long as the others.
+        return f", about {_clock(sum(known) / len(known) * len(rest) / min(at_once, len(rest)))} left"
+
+
+def _phase(run: Run) -> str:
+    """What a run is doing: the last line of its log that names a stage."""
+    path = store.folder(run) / "run.log"
+    if not path.exists():
+        return "start"
+    with path.open("rb") as log:
+        log.seek(max(path.stat().st_size - TAIL, 0))
+        named = re.findall(r"^--- (.+)$", log.read().decode(errors="replace"), re.MULTILINE)
+    return str(named[-1]).strip() if named else "train"
+
+
+def _took(run: Run) -> tuple[float, float]:
+    """Seconds of a finished run's epochs, and of its stages after them."""
+    path, history = store.folder(run) / "run.json", store.history(run)
+    stages = (read_json(path, "a run's record").get("stages") or {}) if path.exists() else {}
+    after = sum(stage["seconds"] for name, stage in stages.items() if name != "train")
+    return (0.0 if history.empty else float(history["seconds"].sum())), float(after)
+
+
+def _clock(seconds: float) -> str:
+    """Write a time as hours, minutes and seconds: 1:02:03, or 2:03."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

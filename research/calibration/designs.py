@@ -61,6 +61,7 @@ STUDIES = (
     *(Study(n, k, s, fold) for n in (18, 50, 250, 1000) for k, s in ((3, 2), (3, 3), (5, 3))
       for fold in (0, 0.5, 1, 2)),
     *(Study(n, k, s, 0.5) for n in (18, 250) for k, s in ((3, 5), (5, 2), (5, 5), (10, 2), (10, 3), (10, 5))),
+    *(Study(1000, k, s, 0.5) for k, s in ((3, 5), (5, 2), (5, 5), (10, 3))), Study(1250, 10, 3, 0.5),
     *(Study(n, k, 3, 1.0, acts) for n, k in ((18, 3), (250, 5), (1000, 5))
       for acts in ("influence", "influence of new patients")),
     *(Study(n, k, 3, 0.5, acts) for n, k in ((18, 3), (250, 5)) for acts in ("each, both methods", "each, unequal")),

@@ -5,7 +5,7 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from benchmark.base.progress import console
+from benchmark.base.progress import console, reporting
 from benchmark.base.records import InputError, first_cause, sentence
 
 
@@ -17,6 +17,15 @@ def test_a_console_has_a_width_of_its_own_where_there_is_no_terminal(monkeypatch
     monkeypatch.setenv("COLUMNS", "70")
     assert console().width == 70 and console(piped=160).width == 70
     assert console(least=160).width == 160
+
+
+def test_what_ends_soon_is_not_reported(capsys):
+    with reporting("preparing", after=60.0) as progress:
+        progress(1, 1, "a")
+    assert capsys.readouterr().err == ""
+    with reporting("preparing") as progress:
+        progress(1, 1, "a")
+    assert capsys.readouterr().err == "preparing 1/1 a\n"
 
 
 def test_the_first_cause_is_below_all_that_wraps_it():

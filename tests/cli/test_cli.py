@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers.project import TINY, shell, write_study
+from helpers.results import pages_text
 
 from benchmark import cli
 from benchmark.base.records import InputError, Run
@@ -40,7 +41,10 @@ def test_run_all_ends_with_every_run_done_and_says_where_the_report_is(unbroken)
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert [line.partition("] ")[2] for line in lines[:-1]] == [f"{i}: {s}" for i in IDS for s in ("running", "done")]
-    assert lines[-1] == f"Report: {folder / 'reports' / 'tiny' / 'report.md'}"
+    assert lines[-2:] == [
+        f"Report: {folder / 'reports/tiny/report.md'}",
+        f"In a browser: {folder / 'reports/tiny/report.html'}",
+    ]
     assert all(line.startswith(PREPARING) for line in process.stderr.splitlines())
 
 
@@ -71,7 +75,7 @@ def test_what_the_study_leaves_behind(unbroken):
     comparisons = pd.read_csv(reports / "comparisons.csv")
     assert len(comparisons) >= 3 * 3 * 2  # pairs, regions, declared metrics
     assert {"unet", "resunet_tversky", "la_resunet"} <= set(comparisons.astype(str).to_numpy().ravel())
-    report = (reports / "report.md").read_text(encoding="utf-8")
+    report = pages_text(reports)
     assert "PHANTOM" in report.upper() and TINY["deviations"] in report
     costs = pd.read_csv(reports / "costs.csv").set_index("model")
     assert list(costs.index) == [name.partition("/")[0] for name in IDS] and costs.loc["unet", "input"] == "4 x 32 x 32"
@@ -143,7 +147,7 @@ def test_running_again_does_nothing(finished, command):
     before, scores = mtimes(finished), (finished / "reports/tiny/scores.csv").read_bytes()
     report = (finished / "reports/tiny/report.md").read_bytes()
     code, out, _ = command("run-all", "tiny", "--jobs", "1")
-    assert code == 0 and out == f"Report: {finished / 'reports' / 'tiny' / 'report.md'}\n"
+    assert code == 0 and out.startswith(f"Report: {finished / 'reports/tiny/report.md'}\n")
     assert mtimes(finished) == before
     assert (finished / "reports/tiny/scores.csv").read_bytes() == scores
     assert (finished / "reports/tiny/report.md").read_bytes() == report
@@ -170,12 +174,19 @@ def test_one_broken_run_stops_no_other_and_is_named_at_the_end(finished, command
     errors = [line for line in err.splitlines() if not line.startswith(PREPARING)]
     assert errors[0].startswith(f"FAILED {IDS[0]}: ") and "last.pt cannot be read" in errors[0]
     assert errors[1] == f"  repeat with: benchmark run tiny {IDS[0]}"
-    assert len(errors) == 3 and "had 1 runs that are not finished here" in errors[2]
-    assert {path.stem[:7] for path in Path("runs/tiny/superseded").iterdir()} >= {"scores-"}
+    assert len(errors) == 3 and "has 1 run that is not finished here and stays as it is; this one is of 2" in errors[2]
     assert {path: stamp for path, stamp in mtimes(finished).items() if IDS[1] in str(path)} == untouched
-    # The report has the others, and says what is missing.
-    assert set(table("reports/tiny/scores.csv")["bundle"]) == {"resunet_tversky", "la_resunet"}
-    assert IDS[0] in Path("reports/tiny/report.md").read_text(encoding="utf-8")
+    # The report of the others says what is missing; the whole one is replaced only where that is asked for.
+    others = {"resunet_tversky", "la_resunet"}
+    assert out.splitlines()[-2] == f"Report: {finished / 'runs/tiny/partial/report.md'}"
+    assert set(table("runs/tiny/partial/scores.csv")["bundle"]) == others
+    assert IDS[0] in pages_text(Path("runs/tiny/partial"))
+    assert set(table("reports/tiny/scores.csv")["bundle"]) == {"unet", *others}
+    code, out, err = command("report", "tiny", "--replace")
+    assert code == 0 and "had 1 run that is not finished here; the tables with them are kept in" in err
+    assert out.startswith(f"Report: {finished / 'reports/tiny/report.md'}\n")
+    assert {path.stem[:7] for path in Path("runs/tiny/superseded").iterdir()} >= {"scores-"}
+    assert set(table("reports/tiny/scores.csv")["bundle"]) == others
 
 
 def test_a_kill_in_the_middle_leaves_no_orphan_and_the_rerun_equals_an_unbroken_one(project, unbroken, command):
@@ -200,7 +211,7 @@ def test_a_kill_in_the_middle_leaves_no_orphan_and_the_rerun_equals_an_unbroken_
         time.sleep(0.01)
     assert not alive(children[0])
     assert (folder / "models" / "last.pt").exists() and not (folder / "scores.csv").exists()
-    assert json.loads(command("plan", "tiny", "--json", "--select", "bundle=unet")[1])[0]["state"] == "pending"
+    assert json.loads(command("plan", "tiny", "--json", "--select", "bundle=unet")[1])[0]["state"] == "interrupted"
 
     code, _, err = command(*arguments)
     assert code == 0, err
@@ -282,15 +293,16 @@ def test_plan_lists_ids_states_and_folders(project, command):
     code, out, err = command("plan", "tiny", "--json")
     assert (code, err) == (0, "")
     states = ("done", "failed", "pending")
+    rest = {"epoch": 0, "epochs": TINY["set"]["max_epochs"], "differs": []}
     assert json.loads(out) == [
-        {"id": run, "state": state, "folder": str(project / "runs" / "tiny" / run)}
+        {"id": run, "state": state, "folder": str(project / "runs" / "tiny" / run), **rest}
         for run, state in zip(IDS, states, strict=True)
     ]
     code, out, _ = command("plan", "tiny")
     assert [line.split() for line in out.splitlines()[:3]] == [
         [state, run] for run, state in zip(IDS, states, strict=True)
     ]
-    assert out.splitlines()[3].startswith("3 runs, 1 done")
+    assert out.splitlines()[3].startswith("3 runs: 1 done, 1 failed, 1 pending; folders below ")
 
 
 @pytest.mark.parametrize(
@@ -571,11 +583,37 @@ def test_a_terminal_shows_epoch_losses_dice_and_time_left(project):
     console = Console(file=screen, force_terminal=True, width=140)
     with Watch(runs, "phantom", console) as watch:
         watch(runs[0], "running")
+        # The third epoch ended 12 s ago; a log says what is done now, below what an earlier process said.
+        (store.folder(runs[0]) / "run.log").write_text("--- train\nx\n--- predict\nkilled\n--- train\nEpoch\n")
+        now = watch.began[runs[0].id] = time.time() - 12
+        os.utime(folder / "history.csv", (now, now))
         console.print(watch.__rich__())
     lines = [line.replace("│", " ").split() for line in screen.getvalue().splitlines()]
-    # Seven epochs of 30 s are left.
-    assert [IDS[0], "running", "3/10", "0.470", "0.600", "0.750", "3:30"] in lines
+    # Seven epochs of 30 s are left, less 12 s; the other two runs, of which nothing is known, are taken to be as long.
+    assert [IDS[0], "running:", "train", "3/10", "+40%", "0.470", "0.600", "0.750", "3:18"] in lines
     assert [IDS[1], "pending", "0/10"] in lines
+    assert "tiny on phantom: 0 of 3 runs done, about 9:54 left" in screen.getvalue()
+
+
+def test_the_time_left_follows_from_the_runs_that_are_done(project):
+    from rich.console import Console
+
+    from benchmark.studies.watch import Watch
+
+    runs, screen = study.load("tiny").runs(), io.StringIO()
+    folder = store.folder(runs[0])
+    (folder / "models").mkdir(parents=True)
+    pd.DataFrame({"epoch": [1, 2], "train_loss": 0.5, "seconds": 20.0}).to_csv(folder / "models" / "history.csv")
+    stages = {"train": {"seconds": 50.0}, "predict": {"seconds": 15.0}, "score": {"seconds": 5.0}}
+    (folder / "run.json").write_text(json.dumps({"stages": stages}), encoding="utf-8")
+    (folder / "scores.csv").touch()
+    with Watch(runs, "phantom", Console(file=screen)) as watch:
+        watch(runs[1], "running")
+        watch(runs[2], "running")
+    # Each takes 40 s of epochs and 20 s after them, and at last both go on at once.
+    assert [line.partition(", about ")[2] for line in screen.getvalue().splitlines()] == [
+        f"2:00 left] {IDS[1]}: running", f"1:00 left] {IDS[2]}: running",
+    ]  # fmt: skip
 
 
 def test_without_a_terminal_a_line_is_printed_for_each_change(project):
@@ -604,7 +642,7 @@ def test_an_external_model_joins_under_a_name_of_its_own_only(finished, command)
     path.parent.mkdir()
     rows.to_csv(path, index=False)
     assert command("report", "tiny")[0] == 0
-    report = Path("reports/tiny/report.md").read_text(encoding="utf-8")
+    report = pages_text(Path("reports/tiny"))
     assert "other_tool: label maps of another tool" in report
     rows.assign(bundle="unet").to_csv(path, index=False)
     history = Path("reports/tiny/histories.csv")
@@ -619,7 +657,7 @@ def test_runs_from_before_a_change_are_named(finished, command):
     path.write_text(path.read_text().replace("binary cross-entropy", "something else").replace("relu", "prelu"))
     assert command("compose", "unet")[0] == 0
     assert command("report", "tiny")[0] == 0
-    report = Path("reports/tiny/report.md").read_text(encoding="utf-8")
+    report = pages_text(Path("reports/tiny"))
     assert f"1 runs were made before a change in config: {IDS[0]}." in report
 
 

@@ -57,6 +57,11 @@ def test_scan_verify_folds_list(project, command):
     for expected in ("3 of 285", "- of 484", "CC BY-SA 4.0", "open: http://medicaldecathlon.com", "generated"):
         assert expected in out
     assert "https://www.med.upenn.edu/sbia/brats2018/registration.html" in out
+    code, out, err = command("data", "list", "--json")
+    sets = {one["name"]: one for one in json.loads(out)}
+    assert (code, err) == (0, "") and sets["msd_brain"]["cases"] is None and sets["msd_brain"]["folder"] is None
+    assert (sets["brats2018"]["cases"], sets["brats2018"]["expected_cases"]) == (3, 285)
+    assert sets["brats2018"]["folder"] == str(project / "scans") and sets["brats2018"]["regions"] == ["WT", "TC", "ET"]
 
 
 def test_fetch_of_a_registered_set(project, command):

@@ -339,6 +339,24 @@ def test_pictures_with_boxes_for_outlines(pictures):
     assert found["copied channels"].severity == found["cut field of view"].severity == "not checked"
 
 
+def test_the_split_that_a_publisher_ships_is_looked_at_unasked(pictures):
+    Path("data_manifests/tumor2146.published.folds.json").unlink()
+    for splits in (None, ["published"]):
+        leak = by_check(audit("tumor2146", splits))["patients across a split (published)"]
+        assert (leak.severity, leak.count, leak.total) == ("error", 2, 3)
+    assert "patients across a split (published)" not in by_check(audit("tumor2146", ["patient"]))
+    # A side that the manifest does not know: nobody looked, so nobody says that it is clean.
+    path = Path("data_manifests/tumor2146.json")
+    content = json.loads(path.read_text())
+    sides = {"train": "train", "test": "test"}
+    path.write_text(json.dumps({**content, "layout": {**content["layout"], "sides": sides}}))
+    unread = by_check(audit("tumor2146"))["patients across a split (published)"]
+    assert unread.severity == "not checked"
+    assert unread.sentence.startswith(
+        "The publisher's split could not be read: tumor2146: expected a publisher's split"
+    )
+
+
 def test_pictures_of_experts_are_no_boxes_by_the_publishers_file(pictures):
     assert by_check(audit("tumor2146_expert"))["rectangular outlines"].severity == "not checked"
 
@@ -409,7 +427,7 @@ def test_the_command(pictures, command):
     assert max(map(len, out.splitlines())) <= 100
     assert "rectangular masks" in out
     assert "\ntumor2146, clean: unknown patients, identical images, " in out
-    assert "\ntumor2146, not checked: copied channels, cut field of view." in out
+    assert "\ntumor2146, could not be checked: copied channels, cut field of view." in out
     code, out, _ = command("data", "audit", "tumor2146", "--json")
     assert code == 1
     found = json.loads(out)
@@ -425,7 +443,7 @@ def test_the_command_on_a_clean_set(project, command):
     scan("brats2018", write(dict(list(subjects().items())[:3])))
     code, out, _ = command("data", "audit", "brats2018")
     assert code == 0
-    assert "brats2018, not checked: patients across a split." in " ".join(out.split())
+    assert "brats2018, could not be checked: patients across a split." in " ".join(out.split())
 
 
 def test_parts_of_the_checks():

@@ -134,7 +134,7 @@ def scanned(tmp_path, monkeypatch):
 def write_case_list(manifests, case_ids):
     cases = [
         {
-            **{"case_id": case_id, "patient_id": case_id[:-2], "images": {"T1": "a.nii"}, "label": None},
+            **{"case_id": case_id, "patient_id": case_id[:-2], "images": {"T1": "a.nii"}, "label": "a.nii"},
             **{"sha256": {"a.nii": "0" * 64}, "shape": [], "spacing": []},
         }
         for case_id in case_ids

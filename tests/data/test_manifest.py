@@ -100,7 +100,7 @@ def test_unknown_set_lists_the_known_ones(project):
         ({"regions": {"WT": [1, 3]}, "regions_class_order": [1]}, "regions: expected only values that labels names"),
         ({"regions_class_order": [1]}, "regions_class_order: expected a label per region"),
         ({"regions": {"=WT": [1, 2, 4]}, "regions_class_order": [1]}, "expected a region that is no formula"),
-        ({"source": "dicom"}, "source: expected 'brats', 'coco', 'lgg', 'msd' or 'phantom', found \"dicom\""),
+        ({"source": "dicom"}, "source: expected 'bids', 'brats', 'coco', 'files', 'lgg', 'msd', .*, found \"dicom\""),
         (
             {"patient_pattern": "Brats18_(.+)"},
             "patient_pattern: expected a regular expression with a group named patient",

@@ -87,21 +87,22 @@ def deepmind(truth, guess, spacing):
     }
 
 
-def brats_2023(truth, guess, spacing):
+def brats_2023(truth, guess, spacing, dilations=3, smallest=50):
     """The published rule word by word: every lesion on the whole volume, its distances by surface-distance.
 
-    Either mask may be empty.
+    Either mask may be empty. The numbers are by default those for glioma.
     """
     structure, neighbours = ndimage.generate_binary_structure(3, 2), np.ones((3, 3, 3))
-    joined, lesions = ndimage.label(ndimage.binary_dilation(truth, structure, 3) if truth.any() else truth, neighbours)
+    wide = ndimage.binary_dilation(truth, structure, dilations) if truth.any() else truth
+    joined, lesions = ndimage.label(wide, neighbours)
     components, predicted = ndimage.label(guess, neighbours)
     dice, hd95, missed, matched = [], [], 0, set()
     for number in range(1, lesions + 1):
         lesion = truth & (joined == number)
-        near = np.unique(components[ndimage.binary_dilation(lesion, structure, 3)])
+        near = np.unique(components[ndimage.binary_dilation(lesion, structure, dilations)])
         near = near[near > 0]
         matched |= set(near.tolist())
-        if lesion.sum() * np.prod(spacing) <= 50:
+        if lesion.sum() * np.prod(spacing) <= smallest:
             continue
         found = np.isin(components, near)
         dice.append(2 * (found & lesion).sum() / (found.sum() + lesion.sum()))

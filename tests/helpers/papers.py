@@ -33,7 +33,7 @@ def alike(published, model, **changes):
     return Made(
         **{
             "data": facts.get("data", ["lgg"])[0], "cases": facts.get("cases", 9), "published": facts.get("cases", 9),
-            "size": tuple(facts.get("size", ())), "split": facts.get("split", "patient"), "pretrained": True,
+            "size": tuple(facts.get("size", ())), "split": facts.get("split", "patient"), "weights": "ImageNet",
             "track": facts.get("track", "native"), **changes,
         }
     )  # fmt: skip

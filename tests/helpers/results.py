@@ -7,11 +7,13 @@ import pandas as pd
 
 from benchmark.data.folds import Sides
 from benchmark.report import Panel
+from benchmark.report.document import APPENDIX, REPORT
+from benchmark.report.figures import View
 from benchmark.results.results import BETTER, Results
 from benchmark.stats.compare import compare
 from benchmark.stats.patients import with_models
 from helpers.project import declared
-from helpers.synthetic_scores import disc, histories, realistic
+from helpers.synthetic_scores import disc, histories, realistic, wide
 
 STUDY = {
     "title": "A study of 3 models & 50% effort", "folds": [0, 1, 2], "seeds": [1, 2],
@@ -23,8 +25,13 @@ QUICK = {**STUDY, "compare": {**STUDY["compare"], "metrics": ["dice"]}}
 MANIFEST = {
     "name": "phantom", "title": "Glioma phantom", "source": "phantom", "pictures": "public", "licence": "a_b",
     "labels": {"0": "background", "1": "core", "2": "oedema"}, "warnings": ["Lesions are drawn, not grown."],
-    "unit": "mm",
+    "unit": "mm", "lesions": None,
 }  # fmt: skip
+
+
+def pages_text(folder):
+    """The text of a report and its appendix."""
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in (REPORT, APPENDIX))
 
 
 def panel(model="unet", rank="best", case="phantom_1"):
@@ -34,10 +41,18 @@ def panel(model="unet", rank="best", case="phantom_1"):
     return Panel(case, rank, 0.9, image, truth, np.roll(truth, 3, 0), model)
 
 
+def view(rank="Best of 18 cases", models=("unet", "resunet_tversky", "la_resunet")):
+    one = panel()
+    shown, predictions = "FLAIR, axial slice 34 of 77 from below", dict.fromkeys(models, one.prediction)
+    return View(one.case_id, rank, shown, True, one.image, one.truth, predictions, dict.fromkeys(models, 0.8))
+
+
 def demo(study=STUDY, manifest=MANIFEST, scores=None, **given):
     """Results of a study in memory; its tables follow from ``scores``, and what has no file here is empty."""
     scores = with_models(realistic() if scores is None else scores)
+    as_file = wide(scores.drop(columns="model"))
     usual = {
+        "raw": as_file, "merged": as_file, "views": [],
         "manifest": SimpleNamespace(**manifest), "scores": scores, "every": scores, "apart": scores.iloc[:0],
         "external": {}, "compared_models": list(pd.unique(scores["model"])), "lesions": pd.DataFrame(),
         "counted": pd.DataFrame(),

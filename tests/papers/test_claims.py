@@ -8,7 +8,7 @@ from benchmark.papers.claims import box
 from benchmark.papers.published import FILE, load
 from benchmark.papers.tables import Verdicts
 from benchmark.papers.values import Paper
-from benchmark.report.document import Bullets, Table, Text
+from benchmark.report.document import Bullets, Table
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.compare import compare
 
@@ -48,13 +48,19 @@ def test_each_claim_has_a_line_with_what_is_printed_and_what_is_shown():
     ]  # fmt: skip
     over = found[UNET.replace("over unet", "over resunet").replace("7", "3", 1)]
     assert over[0] == "shown in WT; the opposite shown in TC" and over[1].endswith("TC -0.300 (-0.400 to -0.200)")
-    assert found[UNET.replace("over unet", "over swin_unetr").replace("7", "1", 1)][0] == "not run"
-    assert found["la_resunet over unet, Sensitivity (section 5.2; printed +0.07)"][0] == "not tested"
-    (said,) = [block.text for block in blocks if isinstance(block, Text)]
-    assert said.startswith(
+    assert (
+        found[UNET.replace("over unet", "over swin_unetr").replace("7", "1", 1)][0] == "cannot be judged here: not run"
+    )
+    assert found["la_resunet over unet, Sensitivity (section 5.2; printed +0.07)"][0].endswith(
+        "here: the pair was not declared"
+    )
+    (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
+    assert "after Holm's correction over all 6 declared comparisons; on 8 patients." in said[1]
+    assert "intervals are not corrected" in said[1] and "Gate" not in " ".join(said)
+    assert said[0].startswith(
         "16 claims that one model is better than another: 1 in some regions only, 1 with the opposite"
     )
-    assert "2 not tested, 12 not run." in said and said.endswith("not about the methods.")
+    assert said[0].endswith(", 14 cannot be judged here.") and said[2].endswith("not about the methods.")
 
 
 def test_a_claim_is_answered_as_the_verdict_is_where_ranks_and_mean_disagree():
@@ -62,6 +68,25 @@ def test_a_claim_is_answered_as_the_verdict_is_where_ranks_and_mean_disagree():
     turned = paper.comparisons.assign(difference=-paper.comparisons["difference"])
     _, found = claims_of(replace(paper, comparisons=turned))
     assert found[UNET][0] == "shown in WT; not shown in TC" and found[UNET][1].startswith("WT -0.300")
+
+
+def test_a_gated_claim_is_not_called_not_shown_where_it_was_never_tested():
+    scores = counted(["unet", "resunet", "la_resunet"], regions=("WT", "TC"), patients=8)
+    primary = {**COMPARE, "primary": {"pairs": [["la_resunet", "resunet"]]}}
+    tests = compare(scores[scores["metric"] == "dice"], primary, BETTER)
+    # By its own p, which nothing may be read from, the gated pair would differ.
+    tests = tests.assign(p=np.where(tests["family"] == "gated", 1e-9, tests["p"]))
+    paper = replace(paper_of(), comparisons=tests.assign(significant=False, verdict="no difference shown"))
+    blocks, found = claims_of(paper)
+    over = {name: found[head][0] for head in found for name in ("unet", "resunet") if f"over {name}, Dice (abs" in head}
+    assert over == {"unet": "not tested (gate shut)", "resunet": "not shown"}
+    (items,) = [block.items for block in blocks if isinstance(block, Bullets)]
+    said = " ".join(items)
+    assert "1 not shown" in said and "1 not tested (gate shut)." in said and "Gate shut: some primary" in said
+    assert "over the 2 primary comparisons, and over the 4 others only if all primary ones" in said
+    # An open gate: the same row is tested.
+    opened = paper.comparisons.assign(significant=tests["family"] == "primary")
+    assert claims_of(replace(paper, comparisons=opened))[1][UNET][0] == "not shown"
 
 
 def test_a_claim_of_other_regions_than_were_compared_is_not_tested():
@@ -72,16 +97,19 @@ def test_a_claim_of_other_regions_than_were_compared_is_not_tested():
     assert line == ["not shown in TC; not tested in ET", "TC +0.300 (+0.200 to +0.400)"]
     other = replace(paper, comparisons=paper.comparisons[paper.comparisons["region"] == "WT"])
     (line,) = [row for head, row in claims_of(other)[1].items() if "in TC and ET" in head]
-    assert line[0] == "not tested"
+    assert line[0] == "cannot be judged here: the pair was not declared"
 
 
-def test_what_keeps_claims_from_being_verdicts_stands_below_once():
+def test_what_keeps_all_claims_from_being_verdicts_is_said_once():
     few = {name: alike(PUBLISHED, name, learning=1) for name in ("unet", "resunet", "la_resunet")}
     blocks, found = claims_of(paper_of(made=few))
-    assert found[UNET][0] == "shown in WT; not shown in TC [1]"
-    assert found[DICE][0] == "not comparable [1]"
+    assert found[UNET][0] == "shown in WT; not shown in TC"
+    assert found[DICE][0] == "cannot be judged here"
     (notes,) = [block.items for block in blocks if isinstance(block, Bullets)]
-    assert notes == ["[1] no verdict on the paper: no training reached its plateau."]
+    assert notes[-1] == "Of every line: [1] no verdict on the paper: no training reached its plateau."
+    # Where other lines have no such reason, each that has it names it.
+    _, found = claims_of(paper_of(made={name: alike(PUBLISHED, name, learning=name == "unet") for name in few}))
+    assert found[UNET][0] == "shown in WT; not shown in TC [1]" and "cannot" not in found[DICE][0]
 
 
 def test_a_level_stands_beside_ours_and_an_accuracy_beside_always_naming_one_class():
@@ -91,7 +119,10 @@ def test_a_level_stands_beside_ours_and_an_accuracy_beside_always_naming_one_cla
     published = load(REPORTS / "deng2024" / FILE)
     scores = counted(["resnet50_classifier"], regions=("slice",), size=600, patients=8)
     model = "resnet50_classifier"
-    _, found = claims_of(Paper(published, scores, table(), made={model: alike(published, model, pretrained=False)}))
+    _, found = claims_of(Paper(published, scores, table(), made={model: alike(published, model, weights="")}))
     said, shown = found["accuracy of the classifier (section 4.1; printed 94.75%)"]
-    assert said == "not comparable [1]" and "; always naming " in shown
-    assert found["Tversky index of the segmenter (abstract; printed 91.68%)"] == ["not run", "none"]
+    assert said == "cannot be judged here" and "; always naming " in shown
+    assert found["Tversky index of the segmenter (abstract; printed 91.68%)"] == [
+        "cannot be judged here: not run",
+        "none",
+    ]

@@ -166,6 +166,14 @@ def test_numbers_of_runs_are_those_whose_p_is_printed():
     assert reports.runs_for(row, reference, Interval(0.0, 0.05), rounding=True)["Welch's t"][0] < 14
 
 
+def test_the_ends_of_what_rounds_to_a_number_are_printed_in_full(tmp_path):
+    equal = {"kind": "equal", "what": "a share"}
+    found = made(tmp_path, relations=[equal | {"values": [text, text]} for text in ("91.68%", "0.2353", "0.91")])
+    assert [f.follows for f in found] == [
+        "both are 91.675 to 91.685%", "both are 0.23525 to 0.23535", "both are 0.905 to 0.915",
+    ]  # fmt: skip
+
+
 def test_parameters_of_the_papers_network():
     assert relations.res_unet_parameters([16, 32, 64, 128, 256], 3) == 1_210_513
 
@@ -214,12 +222,13 @@ def test_numbers_at_the_ends_of_their_range_raise_nothing(tmp_path):
 def test_a_report_lists_conditional_findings_after_contradictions(tmp_path):
     columns = [{"name": "Dice", "aggregate": "patients"}, {"name": "IoU", "aggregate": "patients"}]
     found = made(tmp_path, table(columns, {"a": ["0.70", "0.67"], "b": ["0.60", "0.67"]}))
-    text, listed = implied_blocks(found)
+    (text, listed), (rest,) = implied_blocks(found)
     assert text.text.startswith(
         "3 relations: 1 contradiction, 0 unsupported, 1 conditional, 0 only by rounding, 1 consistent. A contr"
     )
-    assert [row[0] for row in listed.rows] == ["contradiction", "conditional"]
-    assert implied_blocks(made(tmp_path, table(columns, {"a": ["0.80", "0.67"]})))[1:] == []
+    assert [[row[0] for row in one.rows] for one in (listed, rest)] == [["contradiction"], ["conditional"]]
+    (_,), none = implied_blocks(made(tmp_path, table(columns, {"a": ["0.80", "0.67"]})))
+    assert none == []
 
 
 # Sizes of test sets, and statements without a number
@@ -233,7 +242,8 @@ def test_sizes_that_allow_a_share_by_hand(tmp_path):
     by_relation = {f.sentence: f for f in found}
     assert len(by_relation) == 3
     seven, every, nine = found
-    assert (nine.verdict, nine.follows) == ("consistent", "6 of 9")
+    assert (nine.verdict, nine.follows) == ("consistent", "6 of 9; cut off after its last digit, no count gives it")
+    assert nine.sentence.endswith("It assumes that it is rounded, not cut off.")
     assert every.follows.startswith(
         f"{len(_brute(0.667, 0.0005))} of the sizes up to 1,000 allow it: 3, 6, 9, 12, 15, 18"
     )
@@ -320,6 +330,15 @@ def test_a_statement_without_a_number_is_unsupported(tmp_path, relation, tables,
         assert found.said.startswith("abstract: the paper says that it is so; what follows: ")
 
 
+def test_statements_without_a_number_of_patients_are_one_finding(tmp_path):
+    relation = {"kind": "better", "best": "T1/ours/Dice", "others": ["T1/one/Dice"]}
+    more = [relation | {"others": [f"T1/{name}/Dice"]} for name in ("one", "two")]
+    for count, others in ((2, "1 other statement"), (3, "2 other statements")):
+        found = made(tmp_path, BASELINES, relations=[relation | {"best": "T1/two/Dice"}, *more][:count])
+        (one,) = [f for f in found if f.relation == "number of patients"]
+        assert one.follows == f"no number of test patients is printed, nor for {others} of this kind"
+
+
 @pytest.mark.parametrize(
     ("relation", "said"),
     [
@@ -340,7 +359,13 @@ def test_a_statement_on_what_is_not_there_is_refused(tmp_path, relation, said):
 
 def test_deng_accuracy_is_of_no_part_that_is_stated_but_of_both_held_out_parts():
     found = {f.follows for f in of("deng2024") if f.relation == "size of a test set"}
-    assert "559 of 590" in found and sum(one.startswith("no count of") for one in found) == 4
+    assert sum(one.startswith("no count of") for one in found) == 4
+    # 3723 / 3929 is 94.7569% and 559 / 590 is 94.7458%: cut off instead of rounded, the finding turns round.
+    assert "559 of 590; cut off after its last digit, no count gives it" in found
+    (whole,) = [f for f in of("deng2024") if f.follows.startswith("no count of 3,929")]
+    assert whole.follows.endswith("; cut off after its last digit, 3723 of 3,929 gives it")
+    assert whole.sentence.endswith("only if it is of all 3,929 slices of LGG and it is rounded, not cut off.")
+    assert sum("cut off" in f.follows + f.sentence for f in of("deng2024")) == 2
 
 
 def test_hossen_classes_may_be_a_random_draw_of_lgg():
@@ -361,8 +386,8 @@ def test_hossen_no_confusion_matrix_gives_table_1():
     pairs = [finding.printed for finding in found if finding.relation == "two cells"]
     assert "accuracy 98%, weighted average of recall 97" in pairs
     assert matrix.follows.endswith(
-        "without 3 of these, recall of class 1, f1 of class 1, weighted average of recall, one does: TN 358, FP 3, "
-        "FN 11, TP 204"
+        "without 3 of these, recall of class 1, f1 of class 1, weighted average of recall, 5 do, such as TN 358, "
+        "FP 3, FN 11, TP 204"
     )
     assert implied.summary(found).endswith(f"9 contradictions are of Table I and not independent: {matrix.follows}.")
 
@@ -387,9 +412,10 @@ def test_few_cells_of_a_report_are_enough_to_explain_its_contradictions():
 def test_mandekar_rates_need_one_share_of_tumour_and_p_values_a_number_of_runs():
     found = of("mandekar2025")
     (share,) = [finding for finding in found if finding.relation == "prevalence, all rows"]
-    assert (share.verdict, share.follows) == ("only by rounding", "tumour is 12.27 to 12.5% of the voxels")
+    assert (share.verdict, share.follows) == ("only by rounding", "tumour is 12.273 to 12.5% of the voxels")
     (joint,) = [finding for finding in found if finding.relation == "runs behind all p"]
-    assert "paired t, r = 0: 15 or more" in joint.follows and "Welch's t: 14 or more" in joint.follows
+    assert "paired t, r = 0: 15 or more (before rounding 6 or more)" in joint.follows
+    assert "Welch's t: 14 or more (before rounding " in joint.follows
     # Section 4.5 averages over sub-regions, so that pooled counts alone are not enough.
     assert "not averaged over patients, images or regions" in share.sentence
     # Only the margins over nnU-Net and Swin-UNETR are outside of 3 to 6% in both readings.

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from helpers.papers import lines, table, write
-from helpers.synthetic_scores import realistic
+from helpers.papers import REPORTS, lines, table, write
+from helpers.synthetic_scores import counted, realistic
 from scipy import stats
 
-from benchmark.papers.published import load
+from benchmark.papers.published import FILE, load
 from benchmark.papers.risks import gains, risk_blocks
 from benchmark.papers.values import Paper, places
 from benchmark.stats.patients import patient_table
@@ -51,6 +51,34 @@ def test_one_region_has_no_range_over_regions(tmp_path):
 def test_a_claim_over_a_model_that_was_not_run_is_left_out(tmp_path):
     assert risk_blocks(paper(tmp_path, models=("la_resunet", "nnunet"))) == []
     assert risk_blocks(paper(tmp_path, relations=())) == []
+
+
+def test_a_row_cited_from_other_data_has_a_reason_and_no_probability(tmp_path):
+    own = paper(tmp_path, models=("la_resunet", "unet"))
+    own.published.tables[0]["rows"][1]["none"] = "cited from another paper, on other data"
+    said = "No P(false) over base (T1, cited from another paper, on other data): it needs both models' scores of the"
+    blocks = risk_blocks(own)
+    assert blocks[-1].text.startswith(said)
+    own = paper(tmp_path, relations=())
+    own.published.tables[0]["rows"][1]["none"] = "cited from another paper, on other data"
+    (_, alone) = risk_blocks(own)
+    assert alone.text.startswith(said)
+
+
+def test_each_claim_of_the_papers_tables_on_models_of_ours_has_a_probability():
+    published = load(REPORTS / "mandekar2025" / FILE)
+    models = ["unet", "la_resunet", "la_resunet/plain", "la_resunet/residual", "la_resunet/dice"]
+    scores = counted(models, regions=("WT", "TC"), patients=8)
+    _, shown = risk_blocks(Paper(published, scores, scores[:0]))
+    assert [row[:3] for row in lines(shown)] == [
+        ["0.91 over 0.84", "Proposed LA-ResUNet", "U-Net"],
+        ["0.93 over 0.86", "Proposed LA-ResUNet", "U-Net"],
+        ["0.87 over 0.84", "+ Residual blocks", "U-Net (baseline)"],
+        ["0.91 over 0.90", "+ Dice + Focal loss (LA-ResUNet)", "+ Dice loss only"],
+        ["0.93 over 0.91", "+ Dice + Focal loss (LA-ResUNet)", "+ Dice loss only"],
+    ]
+    (hossen,) = risk_blocks(Paper(load(REPORTS / "hossen2025" / FILE), scores, scores[:0]))[1:]
+    assert "Micallef et al. [2], U-Net++" in hossen.text
 
 
 @pytest.mark.parametrize(

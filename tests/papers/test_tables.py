@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers.papers import alike, lines
 from helpers.project import declared
-from helpers.results import MANIFEST, demo
+from helpers.results import MANIFEST, demo, pages_text
 from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark.papers.comparable import Made, conditions, forbidding
@@ -166,14 +166,18 @@ def test_facts_that_forbid_a_verdict_are_named_and_no_verdict_is_hinted_at():
 
 
 FACTS = {"track": "native", "data": ["lgg"], "size": [256, 256], "split": "slice", "weights": "ImageNet", "cases": 110}
-WHOLE = Made("lgg", 110, 110, (256, 256), "slice", True, "native")
+WHOLE = Made("lgg", 110, 110, (256, 256), "slice", "ImageNet", "native")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({}, []),
-        ({"pretrained": False}, ["no weights of ImageNet to start from"]),
+        ({"weights": ""}, ["no weights of ImageNet to start from"]),
+        (
+            {"weights": "another file"},
+            ["weights to start from that no record shows to be torchvision's of ImageNet"],
+        ),
         ({"split": "patient"}, ["split by patient, the paper's by slice"]),
         ({"cases": 30}, ["30 of 110 cases"]),
         ({"size": (128, 128)}, ["pictures of 128x128, the paper's 256x256"]),
@@ -379,7 +383,7 @@ def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_inter
     parts += [rows("unet/native", {p: v + 0.1 for p, v in values.items()}, region=region) for region in ("WT", "TC")]
     tests = pd.DataFrame(
         {"metric": "dice", "region": ["WT", "TC"], "model_a": "unet/native", "model_b": "unet", "n_patients": 9,
-         "difference": 0.1, "p_holm": [0.281, 0.004], "significant": [False, True]}
+         "difference": 0.1, "p_holm": [0.281, 0.004], "significant": [False, True], "family": "primary"}
     )  # fmt: skip
     paper = replace(paper_of("mandekar2025")[0], scores=table(*parts), comparisons=tests)
     row = lines(tracks(paper, study)[0])[0]
@@ -389,7 +393,13 @@ def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_inter
     (shown,) = tracks(replace(paper, comparisons=tests[tests["region"] == "WT"], not_comparable="18 subjects"), study)
     assert lines(shown)[0][-2:] == ["0.281", "no difference shown"]
     turned = tests.assign(model_a="unet", model_b="unet/native", difference=-0.1, significant=True)
-    assert lines(tracks(replace(paper, comparisons=turned), study)[0])[0][-1] == "native higher in all regions"
+    (shown,) = tracks(replace(paper, comparisons=turned), study)
+    assert lines(shown)[0][-1] == "native higher in all regions"
+    assert "after Holm's correction over all 2 declared comparisons." in shown.notes[1]
+    gated = tests.assign(family=["primary", "gated"], significant=False)
+    (shown,) = tracks(replace(paper, comparisons=gated), study)
+    assert lines(shown)[0][-1] == "no difference shown in WT; not tested (gate shut) in TC"
+    assert "over the 1 primary comparisons, and over the 1 others only if" in shown.notes[1]
 
 
 def keys(table):
@@ -514,7 +524,7 @@ def reports(tmp_path_factory):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_no_cell_is_empty(reports, name):
-    text = (reports / name / "report.md").read_text()
+    text = pages_text(reports / name)
     places = [text.index(f"## {title}") for title in ("Result in short", "The paper's tables", "The paper's figures",
                                                       "What the printed numbers imply", "Data and runs")]  # fmt: skip
     assert places == sorted(places)
@@ -524,7 +534,7 @@ def test_no_cell_is_empty(reports, name):
             assert all(cell.strip() not in ("", "-") for cell in line.strip("|").split(" | ")), line
     assert not re.search(r"\bnan\b", ours_only)
     for one in load(REPORTS / name / FILE).tables:
-        assert f"{'*' * (one['kind'] != 'layers')}{one['id']} (" in ours_only
+        assert f"{'*' * (one['kind'] != 'layers')}{one['id']} (" in text
     for figure in load(REPORTS / name / FILE).figures:
         assert figure["id"] in ours_only
 

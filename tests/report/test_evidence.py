@@ -9,6 +9,7 @@ from helpers.papers import lines
 from helpers.synthetic_scores import realistic, rows, table
 from statsmodels.stats.power import TTestPower
 
+from benchmark.data.manifest import LesionRule
 from benchmark.report.evidence import method_blocks, needed, power_table, ranking_blocks
 from benchmark.report.tables import in_unit, lesion_table
 from benchmark.scoring.metrics import LESION_COUNTS, METRICS
@@ -101,6 +102,12 @@ def test_lesions_are_means_over_patients_not_over_runs_or_cases():
     assert [row[:2] for row in lesion_table(pd.concat(more)).rows] == [
         ["ET", "unet"], ["", "other"], ["WT", "unet"], ["", "other"]
     ]  # fmt: skip
+    rule = LesionRule(dilations=3, smallest=20, smallest_of={"ET": 10}, source="Their code.")
+    assert lesion_table(counts, rule).notes == [
+        *found.notes,
+        "Lesions and lesion-wise scores follow this set's manifest: 3 dilations, and lesions of up to 20, in ET 10 mm³ "
+        "left out. Their code.",
+    ]
     assert lesion_table(counts.drop(columns="instance_fp")) is None
     assert lesion_table(counts.assign(**{name: np.nan for name in LESION_COUNTS})) is None
 

@@ -70,6 +70,72 @@ def test_how_many_intervals_were_looked_at_is_said_with_how_many_leave_out_zero(
     assert sum(isinstance(cell, Cell) and cell.bold for row in table.rows for cell in row) == hits[0] >= 3
 
 
+def single_lesions(scores):
+    """Two lesions of each patient, of 0.5 and 20 ml; unet finds no small one of the first nine patients."""
+    counted = counts_of(scores)
+    one = counted.groupby(["model", "patient_id", "case_id", "region"], sort=False).size().rename("runs").reset_index()
+    large, small = one.assign(volume=20.0, found=1.0, dice=0.8), one.assign(volume=0.5, found=1.0, dice=0.4)
+    lost = (small["model"] == "unet") & (small["patient_id"] < "P09")
+    small.loc[lost, ["found", "dice"]] = 0.0
+    return counted.assign(lesion_tp=1, lesion_fn=1), pd.concat([large, small], ignore_index=True)
+
+
+def test_lesions_are_counted_by_their_own_volume_where_runs_have_a_table():
+    scores = with_models(realistic())
+    counted, lesions = single_lesions(scores)
+    known = pd.DataFrame(index=pd.unique(scores["patient_id"]))
+    found = find_failures(scores, counted, known, METRICS["dice"], PAIRS, "ml", lesions)
+    (table,) = [one for one in failure_blocks(found, METRICS["dice"]) if "Lesions found" in getattr(one, "caption", "")]
+    assert table.header == ["Region", "Lesion (ml)", "Lesions", "Patients", "unet", "resunet_tversky", "la_resunet"]
+    whole, half = "100 % (80 to 100)", "50 % (27 to 73)"
+    assert lines(table)[:2] == [["WT", "0.1 to 1", "18", "18", half, whole, whole],
+                                ["", "above 10", "18", "18", whole, whole, whole]]  # fmt: skip
+    assert "touches it once it is dilated by 3 voxels, and one of up to 0.05 ml does not count" in table.notes[0]
+    # A model with a run that has no table is left out, and named.
+    less = lesions.assign(runs=lesions["runs"] - (lesions["model"] == "unet"))
+    found = find_failures(scores, counted, known, METRICS["dice"], PAIRS, "ml", less)
+    (table,) = [one for one in failure_blocks(found, METRICS["dice"]) if "Lesions found" in getattr(one, "caption", "")]
+    assert table.header[4:] == ["resunet_tversky", "la_resunet"]
+    assert "Without a whole table of single lesions (lesions.csv): unet." in table.notes[0]
+    # Of many models the lowest and the highest are shown.
+    many = pd.concat([lesions.assign(model=f"m{place}") for place in range(6)] + [lesions])
+    more = pd.concat([counted.assign(model=f"m{place}") for place in range(6)] + [counted])
+    found = find_failures(scores, more, known, METRICS["dice"], PAIRS, "ml", many[many["model"] != "m0"])
+    (table,) = [one for one in failure_blocks(found, METRICS["dice"]) if "Lesions found" in getattr(one, "caption", "")]
+    assert table.header[4:] == ["Lowest", "Highest"] and lines(table)[0][4].endswith(", unet")
+
+
+def test_what_trainings_do_is_set_beside_patients_and_models():
+    found = found_in(with_models(realistic()))
+    row = {"metric": "dice", "region": "WT", "patient": 0.12, "model": 0.0, "patient_model": 0.01, "seed": np.nan,
+           "fold": np.nan, "training": 0.78, "patient_training": 0.09}  # fmt: skip
+    shared = {**row, "seed": 0.3, "fold": 0.48, "training": np.nan}
+    patient = "patient x training 9 %. The patient explains more than the model"
+    for own, said in [
+        (row, f"training 78 %, {patient}, training more than either."),
+        (shared, f"seed 30 %, fold 48 %, {patient}, seed and fold together more than either."),
+        ({**row, "model": 0.2}, "patient x training 9 %. Most is explained by training."),
+        ({**row, "patient": 0.8}, f"{patient}."),
+    ]:
+        items = failure_blocks(found._replace(shares=pd.DataFrame([own])), METRICS["dice"])[1].items
+        assert items[1].endswith(said), items[1]
+        assert any("each seed has folds of its own" in item for item in items) == (own is not shared)
+
+
+def test_what_a_table_says_of_all_the_worst_patients_is_not_said_of_each():
+    scores, known = scores_with_a_hard_centre()
+    known["centre"] = ["A"] * 5 + ["B"] * 13
+    hard = scores["patient_id"] == "P04"
+    scores.loc[hard & (scores["metric"] == "dice"), "value"] /= 8
+    for columns in ([], ["centre"]):
+        known.attrs = {"columns": columns}
+        worst = failure_blocks(found_in(scores, known), METRICS["dice"])[-1]
+        assert ("centre A (5 of these 5" in worst.notes[0]) == (not columns)
+        assert (
+            all("centre" not in line[4] for line in lines(worst)) == ("centre" not in worst.notes[0]) == bool(columns)
+        )
+
+
 def test_a_study_with_nothing_to_show_has_a_section_of_sentences_or_none():
     assert failure_blocks(None, METRICS["dice"]) == []
     few = with_models(realistic(patients=2))

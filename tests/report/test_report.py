@@ -14,10 +14,12 @@ from benchmark.report.document import (
     Key,
     Table,
     Text,
+    in_order,
     keyed_cells,
     say_once,
     table_to_markdown,
     to_markdown,
+    to_pages,
 )
 from benchmark.report.latex import escape, to_latex
 from benchmark.report.tables import (
@@ -155,14 +157,31 @@ def test_cells_are_listed_by_what_they_show_and_notes_are_printed_once():
         "C.", ["Region", "Model", "x"], [["WT", "m", one], ["", "n", "-"]], [("G", 1), ("H", 1)], ["N.", "M.", "[1] R."]
     )
     ranks = Table("R.", ["Rank", "Model"], [[other, "m"]], notes=["N.", "[1] R."], name="Order")
-    blocks = [Heading("A section"), Heading("A part", 3), found, ranks]
+    blocks = [Heading("A section"), Heading("A part", 3), found, Heading("More", appendix=True), ranks]
     assert keyed_cells(blocks) == [
-        ("A section", "WT, m", "H x", "m", "dice", "WT", "mean", "", "0.9†"),
-        ("Order", "m", "Rank", "m", "rank", "", "rank", "", "1"),
+        ("report.md", "A section", "WT, m", "H x", "m", "dice", "WT", "mean", "", "0.9†"),
+        ("appendix.md", "Order", "m", "Rank", "m", "rank", "", "rank", "", "1"),
     ]
     blank = Table("C.", ["Region", "Model", "x"], [["WT", "m", "-"], ["", "n", one]])
-    assert keyed_cells([blank])[0][1] == "WT, n"
-    assert [block.notes for block in say_once(blocks)[2:]] == [["N.", "M.", "[1] R."], ["[1] R."]]
+    assert keyed_cells([blank])[0][2] == "WT, n"
+    assert [block.notes for block in say_once(blocks) if isinstance(block, Table)] == [
+        ["N.", "M.", "[1] R."],
+        ["[1] R."],
+    ]
+
+
+def test_a_report_and_its_appendix_are_two_pages_with_links_and_one_article():
+    blocks = [Heading("T: a, b", 1), Heading("More & all", appendix=True), Text("m"), Heading("First"), Text("f")]
+    ordered = in_order(blocks)
+    assert [block.text for block in ordered] == ["T: a, b", "First", "f", "More & all", "m"]
+    pages = to_pages(ordered)
+    assert pages["report.md"] == "# T: a, b\n\n## First\n\nf\n\n## Appendix\n\n[More & all](appendix.md#more--all).\n"
+    assert pages["appendix.md"] == (
+        "# T: a, b: appendix\n\nWhat the [report](report.md) leaves out.\n\n## More & all\n\nm\n"
+    )
+    assert to_pages(blocks[:1] + blocks[3:]).keys() == {"report.md"}
+    text = to_latex(ordered)
+    assert text.index("section{First}") < text.index("\\appendix\n\\section{More") and text.count("appendix") == 1
 
 
 @pytest.mark.parametrize(
@@ -205,7 +224,7 @@ def test_overlay_shows_labels_and_leaves_the_image_elsewhere():
     assert painted[0, 0].tolist() == [0.5, 0.5, 0.5]
     assert painted[30, 35].tolist() == pytest.approx([0.225 + 0.55, 0.225, 0.225])
     assert painted[30, 45].tolist() == pytest.approx([0.225, 0.225, 0.225 + 0.55])
-    assert _brain_box(one) == (slice(2, 59), slice(2, 59))
+    assert _brain_box(one.image, one.truth, one.prediction) == (slice(2, 59), slice(2, 59))
 
 
 def test_headline_is_a_small_table_with_bold_and_source():

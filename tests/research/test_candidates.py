@@ -3,11 +3,13 @@
 import warnings
 
 import candidates
+import designs
 import numpy as np
 import pandas as pd
 import pytest
 from candidates import by_runs, fold_means, mixed_crossed, mixed_shared, p_values, parts, reject, two_level
 from drawing import by_run, modelled, partitions, shuffled
+from helpers.project import REPOSITORY
 from scipy import stats
 from several import friedman, holm, iman_davenport, nemenyi
 from sources import EMPTY_HD95, Seeds, from_latent, to_latent
@@ -15,6 +17,13 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats.multitest import multipletests
 
 RANDOM = np.random.default_rng(3)
+
+
+def test_every_study_of_the_designs_is_in_their_table():
+    table = pd.read_csv(REPOSITORY / "research/calibration/designs.csv")
+    keys = ["n_patients", "k", "n_seeds", "fold", "acts"]
+    found = {*table.loc[table["scores"] == "normal", keys].itertuples(index=False, name=None)}
+    assert found == {(one.patients, one.k, one.seeds, one.fold, one.acts) for one in designs.STUDIES}
 
 
 def scores(rows, patients, seeds):

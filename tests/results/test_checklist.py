@@ -11,13 +11,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers.project import REPOSITORY
+from helpers.results import QUICK, demo
 
 from benchmark.results import checklist
 from benchmark.results.checklist_items import CLAIM, METRICS_RELOADED
 from benchmark.studies import study
 
 FROM_SCORES = {"2", "12", "20", "30", "32", "39", "FP2.1", "FP2.2", "FP2.5", "FP3.6", "FP5.2", "FP5 (invalid)"}
-AUTHORS = {"1", "3", "5", "8", "11", "15", "16", "17", "18", "31", "33", "34", "36", "41", "44"}
+AUTHORS = {"1", "3", "5", "8", "11", "15", "16", "17", "18", "31", "33", "34", "41", "44"}
 AUTHORS |= {"FP2.7.1", "FP4.2", "FP4.3.1"}
 
 
@@ -154,8 +155,10 @@ def test_a_study_that_was_never_run_answers_from_what_it_declares(copy):
 
 
 def test_a_heading_that_is_not_there_is_not_linked(copy):
-    report = copy / "report.md"
-    report.write_text(report.read_text(encoding="utf-8").replace("## Lesions\n", "## Other\n"), encoding="utf-8")
+    report = copy / "appendix.md"
+    report.write_text(
+        report.read_text(encoding="utf-8").replace("## Where models fail\n", "## Other\n"), encoding="utf-8"
+    )
     assert [place.heading for place in lines("brats_small")["39"].places] == ["", ""]
 
 
@@ -186,6 +189,55 @@ def test_the_command_prints_writes_and_refuses(copy, command):
     assert claim[22]["places"] == [{"path": "reports/brats_small/provenance.json", "heading": ""}]
     code, printed, error = command("checklist", "nowhere")
     assert code == 2 and printed == "" and error.startswith("Error: There is no study 'nowhere'")
+
+
+def test_kept_probabilities_and_ensembles_are_an_answer(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    line = lines("quickstart")["FP2.7.1"]
+    errors = pd.read_csv(REPOSITORY / "reports/quickstart/calibration.csv")
+    means = errors.groupby(["region", "bundle", "patient_id"])["ece"].mean().groupby("region").mean()
+    assert f"WT {means['WT']:.3g} and " in line.recorded and line.places[0].path.endswith("calibration.csv")
+    # Only whether it must be calibrated is left, not that there is nothing to calibrate.
+    assert line.write == "whether it must"
+    joined = checklist._kept(demo(QUICK, ensemble_of={"unet/ensemble": "unet"}))["27"]
+    assert joined.text == "Mean of the seeds' probabilities: unet/ensemble; each other score is of one network"
+
+
+def test_tests_elsewhere_are_an_answer_and_leave_less_to_write():
+    study = {**QUICK, "test_on": {"sets": ["lgg_small"], "sweep": {"noise": [0.5]}}}
+    names = [test.name for test in demo(study).study.other_tests]
+    found = pd.DataFrame({"test": names, "metric": "dice", "model": "unet", "region": "WT", "change": [-0.2, -0.05]})
+    varied = checklist.Answer("Varied: seed (2)", [checklist.Place("study.json")])
+    answers = checklist._elsewhere(demo(study, other_tests=found), varied)
+    assert answers["33"].text.endswith("of mean Dice by model and region: lgg_small (-0.200)")
+    assert answers["30"].text.startswith("Varied: seed (2); ") and answers["30"].text.endswith("noise-0.5 (-0.050)")
+    # Another set is another scanner; without one that is left to say.
+    assert answers["30"].more == ""
+    only = {**QUICK, "test_on": {"sweep": {"noise": [0.5]}}}
+    alone = checklist._elsewhere(demo(only, other_tests=found[found["test"] == "noise-0.5"]), varied)
+    assert "33" not in alone and alone["30"].more == "robustness to other scanners"
+    assert checklist._elsewhere(demo(QUICK, other_tests=None), varied) == {}
+
+
+def test_patients_are_described_from_ids_and_the_table_of_patients(copy):
+    before = lines("brats_small")["36"]
+    assert before.recorded.startswith("centre 2013 (4), TCIA01 (4), CBICA (3)")
+    assert before.write == "age, sex, grade, treatment, all of these by partition"
+    manifests = copy.parents[1] / "data_manifests"
+    cases = json.loads((manifests / "brats_small.cases.json").read_text(encoding="utf-8"))["cases"]
+    rows = [f"{case['patient_id']},{40 + place},{'HGG' if place % 2 else 'LGG'}" for place, case in enumerate(cases)]
+    (manifests / "brats_small.patients.csv").write_text("\n".join(["patient_id,age,grade", *rows]), encoding="utf-8")
+    found = lines("brats_small")["36"]
+    assert "age 48.5 (40 to 57), the median and range; grade LGG (9), HGG (9)" in found.recorded
+    assert found.write == "sex, treatment, all of these by partition"
+    assert found.places == [checklist.Place("data_manifests/brats_small.patients.csv")]
+
+
+def test_what_the_worst_patients_have_in_common_is_not_left_to_write(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    line = lines("brats_small")["39"]
+    assert "They have nothing in common, of the 10 groups" in line.recorded and line.write == "why they failed"
+    assert line.places[1].heading == "Where models fail"
 
 
 def test_torch_is_not_imported():

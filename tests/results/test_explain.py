@@ -10,6 +10,7 @@ from helpers.synthetic_scores import rows, table, wide
 from matplotlib.cbook import boxplot_stats
 from sklearn.metrics import classification_report
 
+from benchmark.base import project
 from benchmark.base.records import InputError
 from benchmark.data.manifest import CaseList, manifest_of
 from benchmark.report import splits as reported
@@ -71,7 +72,7 @@ def write_cells():
 
 def printed(found):
     """What the report prints, by place."""
-    return dict(found.printed)
+    return {place.where: place.text for place in found.printed}
 
 
 def test_a_cell_is_averaged_in_two_steps_as_by_hand(demo):
@@ -191,6 +192,12 @@ def test_without_a_report_a_number_is_followed_all_the_same(demo):
         place.write_text(content)
         with pytest.raises(InputError, match=r"report\.json: .*expected .*, found"):
             explain(demo, "unet", "WT")
+
+
+def test_no_hash_of_a_local_table_of_patients_is_published(demo):
+    before = Results(demo).files()
+    (project.manifests() / f"{demo.data}.patients.csv").write_text("patient_id,grade\nA,low\n", encoding="utf-8")
+    assert Results(demo).files() == before
 
 
 def test_leaving_one_out_of_one_leaves_nothing():

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.project import REPOSITORY
+from helpers.results import pages_text
 
 from benchmark.papers import published
 from benchmark.results.explain import explain
@@ -18,9 +19,14 @@ from benchmark.studies import study
 PAPERS = ("mandekar2025/small", "hossen2025/small", "deng2024/small", "fozzati2024/small")
 
 
+def places_of(found):
+    """What the report prints, by where it does."""
+    return {place.where: place.text for place in found.printed}
+
+
 def tables_of(name):
-    """Tables of a committed report: caption, header and rows, as text without escapes."""
-    text = (REPOSITORY / "reports" / name / "report.md").read_text(encoding="utf-8")
+    """Tables of a committed report and its appendix: caption, header and rows, as text without escapes."""
+    text = pages_text(REPOSITORY / "reports" / name)
     found = []
     for caption, block in re.findall(r"^\*([^\n]+)\*\n\n((?:\|.*\n)+)", text, re.MULTILINE):
         lines = [re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in block.splitlines()]
@@ -51,7 +57,7 @@ def test_committed_cells_are_explained_to_the_digit_that_the_report_prints(name,
     assert len(wanted) >= 6
     for model, metric, region in wanted:
         found = explain(declared, model, region, metric)
-        (cell,) = [text for where, text in found.printed if where.startswith("Comparison, ")]
+        (cell,) = [text for where, text, _ in found.printed if where.startswith("Comparison, ")]
         assert cell == cells[model, metric, region], (model, metric, region)
         assert found.warnings == [] and all(run.cases for run in found.runs)
 
@@ -87,7 +93,7 @@ def test_every_number_beside_a_paper_is_explained_to_the_digit_that_the_report_p
         where = f"{table}, {label}, {model}, {title}, {printed_there}"
         if "p-value" in title:
             pair = found(name, model, "WT", "dice", reference)
-            assert dict(pair.printed)[where] == f"Ours {ours}; Verdict {line[7]}", line
+            assert places_of(pair)[where] == f"Ours {ours}; Verdict {line[7]}", line
             continue
         slices = column is None or column.get("aggregate") == "slices"
         is_accuracy = row.get("role") == "accuracy" and title in ("Accuracy", "Acc")
@@ -95,7 +101,7 @@ def test_every_number_beside_a_paper_is_explained_to_the_digit_that_the_report_p
         key = measure if slices else column.get("history") or column["metric"]
         one = found(name, model, "slice" if slices else None, key)
         text = f"Ours {ours}; 95% CI {line[5]}; Difference {line[6]}; Verdict {line[7]}"
-        assert dict(one.printed)[where] == text, line
+        assert places_of(one)[where] == text, line
         scale, digits = 100 if "%" in title + printed_there else 1, len(ours.partition(" ")[0].partition(".")[2])
         assert ours.partition(" ")[0] in [f"{result.value * scale:.{digits}f}" for result in one.results], line
         count += 1
@@ -112,7 +118,7 @@ def test_a_model_under_its_own_recipe_is_set_beside_the_one_protocol(monkeypatch
         metric = next(column["metric"] for column in table["columns"] if column["name"] == line[1])
         found = explain(study.load(name), model, None, metric, f"{model}/native")
         shown = "; ".join(map(" ".join, zip(header[5:], line[5:], strict=True)))
-        assert dict(found.printed)[f"Table II, two recipes, {', '.join(line[:3])}"].endswith(shown)
+        assert places_of(found)[f"Table II, two recipes, {', '.join(line[:3])}"].endswith(shown)
         scale, digits = (100, 1) if "%" in line[1] else (1, 3)
         assert f"{-found.paired.difference * scale:+.{digits}f}" == line[header.index("Native - identical")]
         count += 1
@@ -146,7 +152,7 @@ def test_the_ranking_is_explained_to_the_digit_that_the_report_prints(name, monk
     for line in lines:
         found = explain(study.load(name), line[1], metric="rank")
         shown = [" ".join(pair) for pair in zip(header, line, strict=True) if pair[0] != "Model"]
-        assert dict(found.printed)[f"Ranking, {line[1]}"] == "; ".join(shown)
+        assert places_of(found)[f"Ranking, {line[1]}"] == "; ".join(shown)
         assert f"{np.mean([row['mean'] for row in found.parts]):.2f}" == line[2]
         assert f"{found.results[1].value}" == line[0]
 
@@ -168,10 +174,10 @@ def test_a_row_of_methods_is_made_anew_where_it_is_not_on_disk(tmp_path, monkeyp
 def test_a_committed_comparison_and_interval_are_explained_to_the_digit(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     folder = REPOSITORY / "reports" / "brats_small"
-    report = (folder / "report.md").read_text(encoding="utf-8")
+    report = pages_text(folder)
     found = explain(study.load("brats_small"), "la_resunet", "ET", against="unet")
     low, high = found.summary["ci_low"], found.summary["ci_high"]
-    shown = dict(found.printed)
+    shown = places_of(found)
     for table, caption in (
         ("Methods, trained anew", "the methods, over"),
         ("Declared comparisons", "declared comparisons, differences"),
@@ -192,3 +198,19 @@ def test_a_committed_comparison_and_interval_are_explained_to_the_digit(monkeypa
     assert (found.summary["mean"], found.summary["sd"]) == pytest.approx((row["mean_b"], row["sd_b"]), rel=1e-12)
     assert sum(p["difference"] == 0 for p in pair.patients) == row["n_ties"]
     assert pair.power.sd_difference == pytest.approx(row["sd_difference"], rel=1e-12)
+
+
+def test_a_cost_and_the_same_pair_by_other_methods_are_explained_to_the_digit(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    found = explain(study.load("brats_small"), "unet", metric="epoch_seconds")
+    ((_, header, lines),) = [one for one in tables_of("brats_small") if one[0] == "What each model cost."]
+    shown = lines[0][header.index("s per epoch")]
+    assert places_of(found) == {"Cost, unet, s per epoch": shown} and found.printed[0].page == "appendix.md"
+    assert shown.startswith(f"{found.results[0].value:.3g} (")
+    epochs, seconds = (sum(part[name] for part in found.parts) for name in ("epochs", "s of epochs"))
+    assert found.results[0].value == pytest.approx(seconds / epochs, rel=1e-5)
+    pair = explain(study.load("brats_small"), "unet", "ET", against="la_resunet").paired
+    rows = pd.read_csv(REPOSITORY / "reports/brats_small/sensitivity.csv")
+    row = rows.set_index(["metric", "region", "model_a", "model_b"]).loc["dice", "ET", "unet", "la_resunet"]
+    assert pair.sensitivity["mixed_p"] == pytest.approx(row["mixed_p"], rel=1e-9)
+    assert pair.sensitivity["p_b_better"] == row["p_b_better"]

@@ -22,7 +22,7 @@ def test_a_small_profile_is_read_from_what_its_runs_recorded():
     assert (segmenter.size, segmenter.split, segmenter.track) == ((128, 128), "slice", "native")
     assert segmenter.changed == ("channels", "epoch_images", "max_epochs") and segmenter.missing == 0
     assert (segmenter.learning, segmenter.trainings) == (1, 1) and "learning rate 0.05" in segmenter.assumed
-    assert (classifier.split, classifier.pretrained, classifier.learning) == ("patient", False, 3)
+    assert (classifier.split, classifier.weights, classifier.learning) == ("patient", "", 3)
     assert found["resunet_focal_tversky/two_stage"].trainings == 6
 
 
@@ -60,12 +60,22 @@ def test_full_profiles_give_no_verdict_that_their_facts_forbid():
     ]
 
 
-def test_weights_that_a_run_recorded_are_those_it_began_from():
+@pytest.mark.parametrize(
+    ("began", "expected"),
+    [
+        ("0676ba61" + 56 * "0", "ImageNet"),
+        # Any other file of these shapes, whatever its name, and runs from before this was recorded.
+        ("1" + 63 * "0", "another file"),
+        ("", "another file"),
+    ],
+)
+def test_weights_that_a_run_recorded_are_those_it_began_from(began, expected):
     declared = study.load("deng2024")
-    ran = {run.id: type("Ran", (), {"overrides": {**run.overrides, "weights": "resnet50.pth"}})
+    noted = {"started_from": began}
+    ran = {run.id: type("Ran", (), {"overrides": {**run.overrides, "weights": "resnet50-0676ba61.pth"}, **noted})
            for run in declared.runs() if run.bundle == "resnet50_classifier"}  # fmt: skip
-    assert not full("deng2024")[1]["resnet50_classifier/assumed"].pretrained
+    assert full("deng2024")[1]["resnet50_classifier/assumed"].weights == ""
     results = Results(declared, histories=histories(), missing={}, provenance=type("Noted", (), {"runs": ran}))
     results.cases = type("Whole", (), {"cases": range(110)})
     results.configs = {}
-    assert made(results)["resnet50_classifier/assumed"].pretrained
+    assert made(results)["resnet50_classifier/assumed"].weights == expected

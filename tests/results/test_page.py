@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from helpers.project import declared
-from helpers.results import MANIFEST, QUICK, STUDY, demo, panel
+from helpers.results import MANIFEST, QUICK, STUDY, demo, pages_text, panel
 from helpers.synthetic_scores import histories, realistic, rows, table
 from matplotlib.image import imread
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_phantom_is_called_one_in_the_first_lines_and_in_every_caption(folder):
-    text = (folder / "report.md").read_text()
+    text = pages_text(folder)
     assert "PHANTOM DATA" in "\n".join(text.splitlines()[:4])
     captions = [line for line in text.splitlines() if line.startswith("*") and not line.startswith("**")]
     numbers = [line for line in captions if not line.startswith(("*Deviations", "*Runs", "*Where", "*Value"))]
@@ -46,7 +46,7 @@ def test_a_phantom_is_called_one_in_the_first_lines_and_in_every_caption(folder)
 
 def test_report_of_patients_does_not_say_phantom(tmp_path):
     real = demo(QUICK, {**MANIFEST, "source": "brats"}, panels=(), histories={})
-    assert "PHANTOM" not in write(real, tmp_path).read_text()
+    assert "PHANTOM" not in pages_text(write(real, tmp_path).parent)
 
 
 @pytest.mark.parametrize(("models", "patients"), [(1, 6), (2, 1)])
@@ -54,7 +54,7 @@ def test_a_report_of_one_model_or_one_patient_is_whole(tmp_path, models, patient
     study = {**QUICK, "models": STUDY["models"][:models]}
     names = [(model["bundle"], 0.0) for model in study["models"]]
     scores = realistic(models=names, patients=patients)
-    text = write(demo(study, scores=scores, histories={}, panels=()), tmp_path).read_text()
+    text = pages_text(write(demo(study, scores=scores, histories={}, panels=()), tmp_path).parent)
     assert not re.search(r"\bnan\b", text)
     assert ("## Declared comparisons" in text) == (models > 1)
 
@@ -81,16 +81,16 @@ def test_tables_read_back_from_csv_give_the_same_report(tmp_path):
     scores, comparisons = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("scores", "comparisons"))
     scores = with_models(scores.drop(columns="model"))
     again = demo(QUICK, scores=scores, comparisons=comparisons, histories={}, panels=())
-    first, second = (write(results, tmp_path / str(i)).read_text() for i, results in enumerate((few, again)))
+    first, second = (pages_text(write(results, tmp_path / str(i)).parent) for i, results in enumerate((few, again)))
     assert first == second
 
 
 def test_what_cannot_be_trusted_comes_first(folder):
-    text = (folder / "report.md").read_text()
+    text = pages_text(folder)
     first = text[text.index("## Read this first") : text.index("## Result in short")]
     for sentence in (
         "Runs without scores: 1 of 18",
-        "max_epochs = 8 (all models); what single models change is under Data and runs. Reason: It must end within ten",
+        "max_epochs = 8 (all models); what single models change is in the appendix. Reason: It must end within ten",
         "No patient is on two sides of a fold",
         "Lesions are drawn, not grown.",
     ):
@@ -153,13 +153,15 @@ def test_a_native_model_is_not_said_to_follow_what_is_set_for_the_others():
         ("unet/wide", "channels", "[64]"),
     ]
     said = in_words(found)
-    assert "(all models)" not in said and "optimizer" not in said
-    assert "max_epochs = 3 (all models of the native track); what single models change is under Data and runs" in said
+    assert said == (
+        "learning_rate, max_epochs, channels (values by track in the appendix); what single models change is in the "
+        "appendix"
+    )
 
 
 def test_distances_of_pictures_are_in_pixels(tmp_path):
     pictures = {**MANIFEST, "source": "lgg", "unit": "pixels"}
-    text = write(demo(manifest=pictures, panels=(), histories={}), tmp_path).read_text()
+    text = pages_text(write(demo(manifest=pictures, panels=(), histories={}), tmp_path).parent)
     assert "HD95 (pixels)" in text and "0 pixels" in text
     assert not re.search(r"\bmm\b", text)
 
@@ -234,7 +236,7 @@ def test_networks_that_were_still_learning_and_classifiers_that_learned_nothing_
     rising = demo(configs={name: {"max_epochs": 10} for name in epochs}, histories=ended)
     (said,) = (text for text in cautions(rising) if "still rising" in text)
     assert said.startswith("The schedule ended while validation Dice was still rising: unet (6 of 6 runs)")
-    page = write(rising, tmp_path).read_text()
+    page = pages_text(write(rising, tmp_path).parent)
     assert (
         "How trainings ended: unet, the schedule ended while validation Dice was still rising in 6 of 6 runs; " in page
     )
@@ -268,13 +270,35 @@ def test_figures_are_drawn_small_and_named_in_both_reports(folder):
         path = folder / "figures" / name
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         assert 5_000 < path.stat().st_size < 300_000
-        assert f"(figures/{name})" in (folder / "report.md").read_text()
+        assert f"(figures/{name})" in pages_text(folder)
         assert f"{{figures/{name}}}" in (folder / "report.tex").read_text()
+
+
+def test_the_report_of_three_models_is_short_and_its_appendix_has_the_rest(folder):
+    report = (folder / "report.md").read_text()
+    assert len(report.splitlines()) <= 150
+    headings = re.findall("^## (.+)$", report, flags=re.MULTILINE)
+    assert headings == [
+        *("Read this first", "Result in short", "Data and runs", "Comparison", "Declared comparisons"),
+        *("Figures", "Appendix"),
+    ]
+    appendix = (folder / "appendix.md").read_text()
+    rest = re.findall("^## (.+)$", appendix, flags=re.MULTILINE)
+    assert {"Ranking", "Sensitivity to the method", "Further figures", "Provenance"} <= set(rest)
+    assert not set(rest) & set(headings) and all(f"[{name}](appendix.md#" in report for name in rest)
+
+
+@pytest.mark.parametrize(("folds", "drawn"), [(3, True), (1, False)])
+def test_the_difference_by_training_set_is_drawn_with_one_seed_too(tmp_path, folds, drawn):
+    one = demo(QUICK, scores=realistic(seeds=(1,), folds=folds), histories={}, panels=())
+    assert one.methods is None
+    write(one, tmp_path)
+    assert (tmp_path / "figures/training_sets_dice.png").exists() == drawn
 
 
 def test_private_pictures_stay_out_of_the_report(tmp_path):
     real = demo(QUICK, {**MANIFEST, "pictures": "private"}, histories={})
-    text = write(real, tmp_path / "report", private_figures=tmp_path / "private").read_text()
+    text = pages_text(write(real, tmp_path / "report", private_figures=tmp_path / "private").parent)
     assert "panels" not in text
     assert not list((tmp_path / "report").rglob("panels*"))
     assert (tmp_path / "private" / "panels_unet.png").is_file()

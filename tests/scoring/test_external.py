@@ -1,6 +1,7 @@
 """Folders of small label maps with known scores, and everything a folder can have wrong."""
 
 import math
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from benchmark.base.records import InputError
 from benchmark.data.manifest import Manifest
-from benchmark.scoring.external import label_files, save_scores, score_folder
+from benchmark.scoring import external
+from benchmark.scoring.external import label_files, save_scores
 from benchmark.scoring.score_table import COLUMNS, read, tidy
 
+score_folder = partial(external.score_folder, missing="worst")
 SHAPE = (6, 7, 8)
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])
 REGIONS = {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)}
@@ -35,7 +38,7 @@ def manifest(monkeypatch):
         folds={"seed": 1},
     )
     known = {"small": described}
-    monkeypatch.setattr("benchmark.scoring.external.manifest_of", lambda name: known[name])
+    monkeypatch.setattr("benchmark.scoring.external.find_manifest", lambda name: known[name])
     return described
 
 
@@ -180,9 +183,11 @@ def test_another_affine_is_refused_and_rounding_is_not(folders):
     moved[0, 3] = 2e-3
     save(folders[1] / "P1_a.nii.gz", labels(), moved)
     refused(folders, folders[1] / "P1_a.nii.gz", folders[0] / "P1_a_seg.nii.gz", "0.002")
+    save(folders[1] / "P1_b.nii.gz", labels(), moved)
+    refused(folders, "2 of 2 predictions are on another grid")
 
 
-@pytest.mark.parametrize(("array", "shown"), [(labels(rim=3), "also 3."), (labels().astype("f4") / 8, "also 0.125, ")])
+@pytest.mark.parametrize(("array", "shown"), [(labels(rim=3), "also 3"), (labels().astype("f4") / 8, "also 0.125, ")])
 def test_labels_outside_the_manifest_are_refused(folders, array, shown):
     save(folders[1] / "P1_a.nii.gz", array)
     refused(folders, folders[1] / "P1_a.nii.gz", "0, 1, 2, 4", shown)
@@ -207,9 +212,67 @@ def test_a_case_folder_without_label_map_is_refused(folders):
     refused(folders, folders[0] / "P3_b", "P3_b_seg", "P3_b_t1.nii.gz")
 
 
-def test_a_case_id_that_names_no_patient_is_refused(folders):
-    save(folders[0] / "stranger.nii.gz", labels())
-    refused(folders, "stranger")
+def test_a_case_id_that_names_no_patient_is_its_own_patient_and_that_is_said(folders):
+    for folder in folders:
+        save(folder / "stranger.nii.gz", labels())
+    table = score_folder(*folders, "small", "x")
+    assert set(table.loc[table["case_id"] == "stranger", "patient_id"]) == {"stranger"}
+    (said,) = table.attrs["people"]
+    assert "1 of 4 case ids, such as stranger" in said and "--patients" in said
+    table = score_folder(*folders, "small", "x", patients={"stranger": "P1"})
+    assert set(table.loc[table["case_id"] == "stranger", "patient_id"]) == {"P1"} and table.attrs["people"] == []
+
+
+def test_a_table_of_patients_has_one_row_per_case(tmp_path):
+    path = tmp_path / "patients.csv"
+    path.write_text("case_id,patient_id,grade\na,1,HGG\nb,1,HGG\n")
+    assert external.read_patients(path) == {"a": "1", "b": "1"}
+    for text, words in (("case_id,patient_id\na,1\na,2\n", "found a twice"), ("case_id,patient_id\na,\n", "blank"),
+                        ("case,patient_id\na,1\n", "case_id")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(InputError, match=words):
+            external.read_patients(path)
+
+
+def test_references_without_prediction_are_refused_unless_asked_for(folders):
+    with pytest.raises(InputError, match=r"1 of 3 have no prediction \(P2_a\); --missing worst .* --only-predicted"):
+        external.score_folder(*folders, "small", "x")
+    table = external.score_folder(*folders, "small", "x", missing="leave out")
+    assert set(table["case_id"]) == {"P1_a", "P1_b"} and "are left out: P2_a" in table.attrs["odd"][0]
+    assert "get the worst scores: P2_a" in score_folder(*folders, "small", "x").attrs["odd"][0]
+
+
+def test_empty_masks_are_said(folders):
+    odd = score_folder(*folders, "small", "x").attrs["odd"]
+    assert "Nothing is predicted where there is something: ET in 1 of 3 cases." in odd
+
+
+def test_label_maps_of_nnunet_and_the_decathlon_are_matched_with_those_of_brats(tmp_path):
+    save(tmp_path / "raw" / "labelsTr" / "P1_a.nii.gz", labels())
+    save(tmp_path / "raw" / "imagesTr" / "P1_a_0000.nii.gz", labels())
+    save(tmp_path / "brats" / "P1_a" / "P1_a-seg.nii.gz", labels())
+    for pair in (("raw", "brats"), ("brats", "raw")):
+        table = score_folder(*(tmp_path / name for name in pair), "small", "x")
+        assert value(table, case_id="P1_a", region="ET", metric="dice") == (1.0, "")
+
+
+def test_exchanged_labels_are_noticed_and_mapped(folders):
+    save(folders[1] / "P1_a.nii.gz", labels(oedema=1, core=2))
+    save(folders[1] / "P1_b.nii.gz", labels(oedema=1, core=2))
+    assert value(score_folder(*folders, "small", "x"), case_id="P1_a", region="TC", metric="dice")[0] < 0.2
+    (said,) = [text for text in score_folder(*folders, "small", "x").attrs["odd"] if "label values" in text]
+    assert said.startswith("The label values 1 and 2 seem to stand for others: over 2 cases their mean Dice is 0.000")
+    assert said.endswith("1.000 with --labels msd.")
+    mapped = score_folder(*folders, "small", "x", labels="msd")
+    assert value(mapped, case_id="P1_a", region="TC", metric="dice") == (1.0, "")
+    assert not [text for text in mapped.attrs["odd"] if "label values" in text]
+
+
+def test_values_that_the_manifest_lacks_are_refused_with_what_maps_them(folders):
+    save(folders[1] / "P1_a.nii.gz", labels(rim=3))
+    refused(folders, "found also 3; give --labels brats2023, with which the mean Dice of these values is 1.000.")
+    table = score_folder(*folders, "small", "x", labels="brats2023")
+    assert value(table, case_id="P1_a", region="ET", metric="dice") == (1.0, "")
 
 
 def test_a_case_id_that_a_spreadsheet_would_run_is_refused(folders):

@@ -6,7 +6,7 @@ from helpers.other_scores import brats_2023
 from helpers.synthetic_masks import ANISOTROPIC, ISOTROPIC, blobs
 from scipy import ndimage
 
-from benchmark.scoring.lesions import dilate, match_instances, match_lesions
+from benchmark.scoring.lesions import Lesion, dilate, match_instances, match_lesions
 from benchmark.scoring.metrics import LESION_COUNTS, METRICS, score_case
 
 SHAPE = (40, 30, 20)
@@ -47,6 +47,19 @@ def test_reference_components_are_one_lesion_where_their_dilations_touch():
     assert counts(match_lesions(far, NONE, 1.0)) == (0, 0, 2)
     # Panoptica dilates nothing.
     assert counts(match_instances(near, NONE)) == (0, 0, 2)
+
+
+def test_every_lesion_that_counts_is_listed_with_its_volume_the_largest_first():
+    # 80, 128 and 48 voxels of 1 mm³, of which the last does not count.
+    reference = mask(np.s_[0:4, 0:4, 0:5], np.s_[0:4, 12:20, 0:4], np.s_[20:24, 20:24, 0:3])
+    touching = mask(np.s_[0:4, 0:4, 7:9])
+    found = match_lesions(reference, touching, 1.0)
+    assert found.reference == (Lesion(0.128, False, 0.0), Lesion(0.08, True, 0.0))
+    assert counts(found) == (1, 0, 1)
+    # The box that both masks are cropped to changes with the prediction; the order does not.
+    assert match_lesions(reference, reference, 2.0).reference == (
+        Lesion(0.256, True, 1.0), Lesion(0.16, True, 1.0), Lesion(0.096, True, 1.0),
+    )  # fmt: skip
 
 
 def test_corners_connect():

@@ -44,8 +44,10 @@ def test_a_mixture_has_the_shares_that_it_was_made_of():
     (row,) = variance_shares(made(**parts, patients=150, models=10, seeds=3, folds=5), "dice").to_dict("records")
     total = sum(size**2 for size in parts.values())
     expected = [size**2 / total for size in parts.values()]
-    assert sum(row[name] for name in PARTS) == pytest.approx(1)
-    assert [row[name] for name in PARTS] == pytest.approx(expected, abs=0.08)
+    assert pd.isna(row["seed"]) and pd.isna(row["fold"])
+    known = [row[name] for name in PARTS if name not in ("seed", "fold")]
+    assert sum(known) == pytest.approx(1)
+    assert known == pytest.approx(expected, abs=0.08)
 
 
 def test_with_one_seed_trainings_cannot_be_told_apart():
@@ -57,3 +59,18 @@ def test_with_one_seed_trainings_cannot_be_told_apart():
 
 def test_one_model_is_not_split():
     assert variance_shares(made(patient=0.1, models=1), "dice").empty
+
+
+def test_a_shared_fold_has_a_share_of_its_own():
+    """Three seeds share 40 folds; what a fold does to all of its runs is told from what a seed does."""
+    random, found = np.random.default_rng(4), []
+    for one in range(2):
+        of_patient, of_fold = random.normal(0, 0.05, 400), random.normal(0, 0.1, 40)
+        of_run = random.normal(0, 0.05, (3, 40))
+        for seed, place in np.ndindex(3, 400):
+            fold = place % 40
+            value = of_patient[place] + of_fold[fold] + of_run[seed, fold] + random.normal(0, 0.02)
+            found += rows(f"m{one}", {f"P{place}": value}, seed=seed + 1, fold=fold)
+    (row,) = variance_shares(with_models(table(found)), "dice").to_dict("records")
+    assert pd.isna(row["training"]) and sum(row[name] for name in PARTS if name != "training") == pytest.approx(1)
+    assert row["fold"] / row["seed"] == pytest.approx(4, rel=0.5) and row["fold"] > 0.45

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.studies import cost
+from benchmark.studies import cost, run
 
 
 def parser_of(network, channels, size):
@@ -20,6 +20,17 @@ def test_a_convolution_and_a_product_are_counted_by_hand():
     assert found["parameters"] == (4 * 8 * 9 + 8) + 2 * 8 + (8 * 5 * 6 * 3 + 3)
     # One multiply-add for each weight and output; a bias, a norm and an activation are none.
     assert found["multiply_adds"] == 4 * 8 * 9 * (5 * 6) + 8 * 5 * 6 * 3
+
+
+def test_a_run_notes_the_checksum_of_the_weights_that_its_network_began_from(monkeypatch, tmp_path):
+    noted = {}
+    monkeypatch.setattr(run, "_note", lambda folder, **entries: noted.update(entries))
+    network = nn.Conv2d(4, 2, 1)
+    run._note_network(tmp_path, parser_of(network, 4, [8, 8]))
+    assert set(noted) == {"network"}
+    network.weights_sha256 = "0676ba61"
+    run._note_network(tmp_path, parser_of(network, 4, [8, 8]))
+    assert noted["started_from"] == "0676ba61"
 
 
 def test_counting_leaves_the_network_as_it_was():

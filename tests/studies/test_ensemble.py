@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers.project import write_study
+from helpers.results import pages_text
 from monai.metrics import compute_dice
 
 from benchmark.base.records import Run
@@ -142,7 +143,7 @@ def test_seeds_become_one_system(two, project, command):
 
 def _reported(two, project, command):
     assert command("report", "two")[0] == 0
-    text = (project / "reports/two/report.md").read_text()
+    text = pages_text(project / "reports/two")
     assert "| unet, ensemble |" in text and "## Probabilities" in text and "Ensemble: the mean of its seeds" in text
     assert (project / "reports/two/figures/reliability.png").stat().st_size > 5000
     assert set(score_table.read(project / "reports/two/scores.csv")["variant"]) == {"default"}
@@ -157,7 +158,7 @@ def _reported(two, project, command):
     assert command("report", "two")[0] == 0
     compared = pd.read_csv(project / "reports/two/comparisons.csv")
     assert len(compared) == 3 and set(compared["model_b"]) == {"unet/ensemble"}
-    again = (project / "reports/two/report.md").read_text()
+    again = pages_text(project / "reports/two")
     assert "| unet/ensemble |" in again and "Ensemble: the mean of its seeds" not in again
     assert "Runs: 2 with scores" in again
     # Without the probabilities the rest of the report stands.
@@ -165,6 +166,6 @@ def _reported(two, project, command):
     for run in two:
         (store.folder(run) / "calibration.csv").unlink()
     assert command("report", "two")[0] == 0
-    text = (project / "reports/two/report.md").read_text()
+    text = pages_text(project / "reports/two")
     assert "No run of this study kept the probabilities" in text and "ensemble |" not in text
     assert not (project / "reports/two/ensembles.csv").exists()

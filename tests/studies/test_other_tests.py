@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 from helpers.project import write_study
+from helpers.results import pages_text
 from monai.bundle import ConfigParser
 
 from benchmark.base.records import InputError
@@ -37,7 +38,7 @@ def test_a_finished_study_is_tested_on_another_set_and_on_corrupted_images(finis
     assert own["tp"].sum() > 0 and twin["case_id"].nunique() == 9 > own["case_id"].nunique()
     pd.testing.assert_frame_equal(twin[twin["case_id"].isin(own["case_id"])].reset_index(drop=True), own)
     assert sorted(there("missing-T1c")["case_id"]) == sorted(own["case_id"])
-    report = (finished / "reports/tiny/report.md").read_text()
+    report = pages_text(finished / "reports/tiny")
     assert "LEAK: 8 of 8 patients of twin seem to be in phantom too (8 by the same id, 8 by the same file)" in report
     assert "2 of 3 runs with scores were not tested on twin." in report
     assert "## Tested elsewhere" in report and (finished / "reports/tiny/figures/sweep_dice.png").exists()

@@ -319,9 +319,10 @@ def test_a_run_scores_what_its_study_asks_for_beside_the_usual(tmp_path):
     write_label_map(tmp_path / "P.nii.gz", prediction, np.eye(4))
     of = SimpleNamespace(patient_id="P", case_id="P")
     case = SimpleNamespace(case=of, original_label=lambda: reference, spacing=(1.0, 1.0, 1.0), slices=None)
-    data = SimpleNamespace(manifest=SimpleNamespace(regions={"tumour": [1]}))
-    done = Run("s", "unet", "default", 0, 1)
-    (usual,), (more,) = (running._score(done, case, tmp_path / "P.nii.gz", data, asked) for asked in ((), ["mean_bf"]))
+    data = SimpleNamespace(manifest=SimpleNamespace(regions={"tumour": [1]}, lesions=None))
+    ((usual,), _), ((more,), _) = (
+        running._score(case, tmp_path / "P.nii.gz", data, asked) for asked in ((), ["mean_bf"])
+    )
     assert list(more) == [*usual, "mean_bf"] and 0 < more["mean_bf"] < 1
     assert {name: more[name] for name in usual} == usual
 

@@ -97,7 +97,7 @@ def test_the_space_of_the_training_set_is_recorded(unet):
 def test_voxel_sizes_are_along_the_axes_that_networks_see():
     affines = [AFFINES["RAS"], AFFINES["LIA"], np.diag([-3.0, -2.0, 4.0, 1.0])]
     cases = [SimpleNamespace(affine=affine, spacing=nibabel.affines.voxel_sizes(affine)) for affine in affines]
-    found = running._space(cases)
+    found = running.space(cases)
     # LIA's file has its second axis from top to bottom, 3 mm, and its third from back to front, 2 mm.
     assert found["spacing"] == {"median": [1, 2, 3], "smallest": [1, 2, 3], "largest": [3, 2, 4]}
     assert found["stored_as"] == {"RAS": 1, "LIA": 1, "LPS": 1}

@@ -35,14 +35,15 @@ def audit(
 ) -> list[Finding]:
     """Read every case of a set as published and return what each check found, the worst first, clean checks last.
 
-    ``splits`` names the splits to look at, all by default; ``labels`` maps case ids, of this set or any other, to
-    label maps; ``patients`` is a CSV file with a column of this set's cases or patients and others with ids that these
-    have elsewhere. All other scanned sets are compared with this one. Memory is that of a few cases, plus
-    4 kB per slice and modality where a split is not by patient and the set has no more than SEARCHED slices.
+    ``splits`` names the splits to look at, all by default, the publisher's own among them; ``labels`` maps case ids, of
+    this set or any other, to label maps; ``patients`` is a CSV file with a column of this set's cases or patients and
+    others with ids that these have elsewhere. All other scanned sets are compared with this one. Memory is that of a
+    few cases, plus 4 kB per slice and modality where a split is not by patient and the set has no more than SEARCHED
+    slices.
     InputError if the set was never scanned or is not here, a file cannot be read, or a split is unknown.
     """
     listed, folder = load_cases(name), data_folder(name, progress)
-    chosen = read_splits(name, splits)
+    chosen, unread = read_splits(listed, splits)
     pictures = all(case.shape[2:] == (1,) for case in listed.cases)
     alike = pictures or any(split.by != "patient" for split in chosen)
     keep = sum(case.shape[2] for case in listed.cases) <= SEARCHED
@@ -51,7 +52,8 @@ def audit(
     found = audit_cases(listed, facts) + audit_coco(listed, folder, patients)
     for split in chosen:
         found += audit_split(split, facts)
-    if not chosen:
+    found += unread
+    if not chosen and not unread:
         found.append(Finding("patients across a split", "not checked", 0, 0, (), f"{name} has no split."))
     for other in others:
         found += audit_other(listed, folder, facts, other)

@@ -32,7 +32,7 @@ def audit_cases(listed: CaseList, facts: Sequence[CaseFacts]) -> list[Finding]:
         copied_channels(facts),
         *odd_images(facts),
         *label_findings(listed),
-        always_tumour(facts),
+        always_tumour(facts if listed.labelled else ()),
         *geometry(listed.cases, facts),
         *intensities(facts),
         cut_field_of_view(facts),
@@ -146,7 +146,9 @@ def always_tumour(facts: Sequence[CaseFacts]) -> Finding:
     total = sum(len(case.masked) for case in facts)
     masked = sum(int(case.masked.sum()) for case in facts)
     severity, sentence = "clean", f"{total - masked} of {total} slices show no tumour."
-    if total and masked == total:
+    if not total:
+        severity, sentence = "not checked", "No label says whether a slice shows a tumour."
+    elif masked == total:
         severity = "warning"
         sentence = f"All {total} slices show a tumour: no classifier of tumour or none can be trained or tested."
     return Finding("every picture a tumour", severity, masked, total, (), sentence)

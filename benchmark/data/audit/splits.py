@@ -11,7 +11,8 @@ import numpy as np
 from benchmark.base import project
 from benchmark.base.records import InputError
 from benchmark.data.audit.measures import THUMBNAIL, CaseFacts, Finding
-from benchmark.data.folds import SIDES, Sides, read_sides
+from benchmark.data.folds import SIDES, Sides, as_published, read_sides
+from benchmark.data.manifest import CaseList
 
 ALIKE = 0.95
 """Correlation of two slices' thumbnails from which they count as near-duplicates.
@@ -20,6 +21,9 @@ Chosen on two public sets, where it parts one patient from another: of 1074 slic
 neighbour (z+1) above it and 0.2 % a slice of another patient; of 786 pictures of 54 patients, 30 % have one of the same
 patient and none one of another.
 """
+
+PUBLISHED = "published"
+"""Name of the split that a publisher ships, as ``folds.SPLITS`` has it."""
 
 CHANCE = 0.01
 """Share of held-out slices that may look like a slice of another patient's before that says something."""
@@ -37,17 +41,35 @@ class Split:
     folds: tuple[Sides, ...]
 
 
-def read_splits(name: str, wanted: Sequence[str] | None = None) -> list[Split]:
-    """Read ``<name>.folds.json`` (the split "patient") and every ``<name>.<split>.folds.json``, unchecked. InputError
-    if a wanted split has no file, or a file is not a list of folds."""
+def read_splits(listed: CaseList, wanted: Sequence[str] | None = None) -> tuple[list[Split], list[Finding]]:
+    """Read ``<name>.folds.json`` (the split "patient"), every ``<name>.<split>.folds.json``, and the split that the
+    publisher ships, whether or not a file holds it; unchecked.
+
+    Returns:
+        The splits, and a finding where the publisher's cannot be read, so that it was not checked.
+
+    InputError if a wanted split has no file, or a file is not a list of folds.
+    """
+    name = listed.name
     files = sorted(project.manifests().glob(f"{name}.*folds.json"))
     names = [path.name.removeprefix(f"{name}.").removesuffix("folds.json").removesuffix(".") for path in files]
     paths = {split or "patient": path for split, path in zip(names, files, strict=True)}
+    ships = bool(listed.manifest.layout.sides) and PUBLISHED not in paths
+    known = [*paths, *([PUBLISHED] if ships else [])]
     for split in wanted or ():
-        if split not in paths:
-            raise InputError(f"--split {split}: expected one of {', '.join(paths) or 'no split'}, found no such file.")
+        if split not in known:
+            raise InputError(f"--split {split}: expected one of {', '.join(known) or 'no split'}, found no such file.")
     found = {split: read_sides(path) for split, path in paths.items() if not wanted or split in wanted}
-    return [Split(split, file.by, file.folds) for split, file in found.items()]
+    splits = [Split(split, file.by, file.folds) for split, file in found.items()]
+    if not ships or (wanted and PUBLISHED not in wanted):
+        return splits, []
+    try:
+        fold = as_published(listed)
+    except InputError as error:
+        sentence = f"The publisher's split could not be read: {error}"
+        return splits, [Finding("patients across a split", "not checked", 0, 0, (), sentence, PUBLISHED)]
+    sides = Sides(train=fold.train, validation=fold.validation, test=fold.test)
+    return [*splits, Split(PUBLISHED, fold.by, (sides,))], []
 
 
 def audit_split(split: Split, facts: Sequence[CaseFacts]) -> list[Finding]:

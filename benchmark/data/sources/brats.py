@@ -14,7 +14,8 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
     """List the cases below ``folder``: each is a folder ``<id>`` with files ``<id><suffix><ending>``.
 
     ``manifest.layout`` has ``images`` (modality to suffix), ``label`` (suffix), and may have ``label_names`` (case id
-    to the name of a label file that its publisher misnamed). Files with other names are left alone.
+    to the name of a label file that its publisher misnamed). Files with other names are left alone, and so are label
+    maps where the layout says that there are none (``labels``).
     InputError if a modality or label is missing or there twice, a file is named for another case than its folder, or a
     folder stands where a file should.
     """
@@ -38,7 +39,8 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
     label_suffix = manifest.layout.label
     suffixes = {modality: str(suffix) for modality, suffix in manifest.layout.images.items()}
     found: dict[str, str] = {}
-    for suffix in (*suffixes.values(), label_suffix):
+    wanted = {**suffixes, **({"label": label_suffix} if manifest.layout.labels else {})}
+    for suffix in wanted.values():
         # Some tools write names in capitals.
         alike = [name for name in files if stem_of(name).casefold().endswith(suffix.casefold())]
         names = [name for name in alike if stem_of(name).casefold() == (case_id + suffix).casefold()]
@@ -53,13 +55,14 @@ def _find_case(place: Path, files: list[str], folder: Path, manifest: Manifest) 
         return None
     alias = manifest.layout.label_names.get(case_id)
     misnamed = [name for name in files if alias and stem_of(name) == stem_of(alias)]
-    if label_suffix not in found and misnamed:
+    if "label" in wanted and label_suffix not in found and misnamed:
         found[label_suffix] = misnamed[0]
     relative = place.relative_to(folder)
     paths = {suffix: (relative / name).as_posix() for suffix, name in found.items()}
-    for what, suffix in {**suffixes, "label": label_suffix}.items():
+    for what, suffix in wanted.items():
         if suffix not in paths:
             expected = f"{case_id}{suffix} with one of {', '.join(ENDINGS)}"
-            raise InputError(f"{place}: case {case_id} lacks {what}: expected a file {expected}, found none.")
+            hint = "; scans without labels are listed with --without-labels" if what == "label" else ""
+            raise InputError(f"{place}: case {case_id} lacks {what}: expected a file {expected}, found none{hint}.")
     images = {modality: paths[suffixes[modality]] for modality in manifest.modalities}
-    return Case(case_id, manifest.patient_of(case_id), images, paths[label_suffix])
+    return Case(case_id, manifest.patient_of(case_id), images, paths.get(label_suffix))

@@ -15,20 +15,25 @@ def find_cases(folder: Path, manifest: Manifest) -> list[Case]:
 
     A modality's path names its position: ``imagesTr/BRATS_001.nii.gz[2]``. ``manifest.layout`` has ``images``
     (modality to position) and ``modality`` (the table that ``dataset.json`` must hold). The files that macOS leaves
-    in the published archive (``._*``) are passed over.
+    in the published archive (``._*``) are passed over. Where the layout says that there are no labels, the cases are
+    those of ``imagesTs``, or of ``imagesTr`` where there is no such folder.
     InputError if ``dataset.json`` is missing or lists other modalities, or an image has no label or no image.
     """
     _check_description(folder / "dataset.json", manifest)
+    if not manifest.layout.labels:
+        place = next(name for name in ("imagesTs", "imagesTr") if (folder / name).is_dir() or name == "imagesTr")
+        return [_case(manifest, place, name, None) for name in sorted(_names(folder / place))]
     images, labels = _names(folder / "imagesTr"), _names(folder / "labelsTr")
     for name in sorted(images ^ labels):
         lacking = "labelsTr" if name in images else "imagesTr"
         raise InputError(f"{folder / lacking / name}: expected this file beside the other of its case, found none.")
-    cases = []
-    for name in sorted(images):
-        case_id = name.removesuffix(ending_of(name) or "")
-        paths = {key: f"imagesTr/{name}[{manifest.layout.images[key]}]" for key in manifest.modalities}
-        cases.append(Case(case_id, manifest.patient_of(case_id), paths, f"labelsTr/{name}"))
-    return cases
+    return [_case(manifest, "imagesTr", name, f"labelsTr/{name}") for name in sorted(images)]
+
+
+def _case(manifest: Manifest, place: str, name: str, label: str | None) -> Case:
+    case_id = name.removesuffix(ending_of(name) or "")
+    paths = {key: f"{place}/{name}[{manifest.layout.images[key]}]" for key in manifest.modalities}
+    return Case(case_id, manifest.patient_of(case_id), paths, label)
 
 
 def _check_description(path: Path, manifest: Manifest) -> None:

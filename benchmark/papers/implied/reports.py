@@ -47,9 +47,9 @@ def printed_report(table: Mapping[str, Any]) -> dict[ReportCell, Value]:
 class Matrices(NamedTuple):
     """What an enumeration of confusion matrices found.
 
-    ``fitting`` are the matrices (n, 4) that give every cell; ``best`` those that give most cells and ``missed`` the
-    cells that the first of these does not give. ``alone`` are cells that no matrix gives, ``pairs`` the other pairs of
-    cells that no matrix gives together.
+    ``fitting`` are the matrices (n, 4) that give every cell; ``missed`` the cells that the first of those that give
+    most cells does not give, and ``best`` all that give all others. ``alone`` are cells that no matrix gives, ``pairs``
+    the other pairs of cells that no matrix gives together.
     """
 
     fitting: np.ndarray
@@ -73,10 +73,9 @@ def matrices(negatives: int, positives: int, printed: Mapping[ReportCell, Value]
         for a, b in combinations(range(len(cells)), 2)
         if cells[a] not in alone and cells[b] not in alone and not (fits[a] & fits[b]).any()
     ]
-    count = fits.sum(axis=0)
-    best = count == count.max()
-    missed = [cell for cell, fit in zip(cells, fits[:, best.argmax()], strict=True) if not fit]
-    return Matrices(every[fits.all(axis=0)], every[best], missed, alone, pairs)
+    of_first = fits[:, fits.sum(axis=0).argmax()]
+    missed = [cell for cell, fit in zip(cells, of_first, strict=True) if not fit]
+    return Matrices(every[fits.all(axis=0)], every[fits[of_first].all(axis=0)], missed, alone, pairs)
 
 
 def _within(values: np.ndarray, interval: Interval) -> np.ndarray:
@@ -93,8 +92,9 @@ def report(table: Mapping[str, Any], cells: Mapping[ReportCell, Value]) -> list[
     if not len(found.fitting):
         tn, fp, fn, tp = found.best[0]
         follows += (
-            f"; without {len(found.missed)} of these, {', '.join(map(_name, found.missed))}, one does: TN {tn}, "
-            f"FP {fp}, FN {fn}, TP {tp}"
+            f"; without {len(found.missed)} of these, {', '.join(map(_name, found.missed))}, "
+            f"{'one does:' if len(found.best) == 1 else f'{len(found.best)} do, such as'} "
+            f"TN {tn}, FP {fp}, FN {fn}, TP {tp}"
         )
     said = "Every confusion matrix with these supports was compared with all printed cells, within rounding."
     verdict = graded(len(found.fitting), False)
@@ -227,12 +227,14 @@ def _joint(rows: Sequence[Fitting]) -> Fitting:
 
 def _finding(relation: str, where: str, printed: str, fitting: Mapping[bool, Fitting]) -> Finding:
     exact, rounded = (any(len(n) for n in fitting[rounding].values()) for rounding in (False, True))
-    shown = fitting[not exact]
-    follows = "; ".join(f"{name}: {_numbers(numbers)}" for name, numbers in shown.items())
-    if not exact and rounded:
-        follows = f"with means and SDs as they may have been before rounding: {follows}"
-    follows = follows if exact or rounded else "no number of runs fits"
-    sentence = f"Numbers of runs per model, from 2 to {MOST_RUNS}, for which a test gives the printed p."
+    follows = "no number of runs fits"
+    if exact or rounded:
+        shown = [(name, _numbers(fitting[False][name]), _numbers(wide)) for name, wide in fitting[True].items()]
+        follows = "; ".join(f"{name}: {one}{f' (before rounding {wide})' * (wide != one)}" for name, one, wide in shown)
+    sentence = (
+        f"Numbers of runs per model, from 2 to {MOST_RUNS}, for which a test gives the printed p from means and SDs as "
+        "printed, and in brackets from what they may have been before rounding, where that differs."
+    )
     found = Finding(relation, where, printed, follows, graded(exact, rounded), sentence)
     return under(found, "p comes from a t test on equally many runs of each model, with one of these correlations")
 

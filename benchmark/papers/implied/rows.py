@@ -44,7 +44,7 @@ def at_most(
     """A printed ``value`` of something, ``of``, beside the most that it can be: as printed, and by rounding."""
     exact, rounded = (Interval(0.0, limit) for limit in limits)
     verdict = relations.judge(value.interval, exact, rounded)
-    return Finding(relation, where, printed, f"{of} at most {rounded.high:.4g}", verdict, sentence)
+    return Finding(relation, where, printed, f"{of} at most {rounded.high:.5g}", verdict, sentence)
 
 
 def under(finding: Finding, *conditions: str) -> Finding:
@@ -74,11 +74,14 @@ def assumed(columns: Iterable[Mapping[str, Any]], pooled: bool) -> str:
 
 
 def text(value: Value | Interval, percent: bool = False) -> str:
-    """Write a printed number as it is printed, and an interval with its ends, in percent where that is the unit."""
+    """Write a printed number as it is printed, and an interval with its ends, in percent where that is the unit.
+
+    Ends have one digit more than numbers of four: what rounds to 91.68 is 91.675 to 91.685.
+    """
     if isinstance(value, Value):
         return value.text
     scale, sign = (100, "%") if percent else (1, "")
-    low, high = (f"{end * scale:.4g}" for end in value)
+    low, high = (f"{end * scale:.5g}" for end in value)
     return f"{low}{sign}" if low == high else f"{low} to {high}{sign}"
 
 

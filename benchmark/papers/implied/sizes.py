@@ -15,6 +15,7 @@ from benchmark.papers.published import Interval, Published, Value
 UP_TO = 1000
 """Sizes that are tried where none is proposed."""
 SHOWN = 6
+ROUNDED = "it is rounded, not cut off"
 CHANCE = 0.05
 """Share of random draws below which a draw as unlike is called unlikely."""
 
@@ -33,23 +34,30 @@ def sizes(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
     every = Finding(
         "sizes of a test set", relation["share"], share.text,
         f"{len(fit)} of the sizes up to {UP_TO:,} allow it{f': {some}' if fit else ''}",
-        "consistent", "A share of n images is a whole number of them over n, so not every n can give it.",
+        "consistent", "A share of n images is a whole number of them over n, so not every n can give it when rounded.",
     )  # fmt: skip
     return [every, *(_proposed(relation["share"], share, one["size"], one["what"]) for one in relation["of"])]
 
 
 def _proposed(where: str, share: Value, size: int, what: str) -> Finding:
-    count = count_for(share.interval, size)
+    count, cut = count_for(share.interval, size), count_for(_cut_off(share), size)
     near = round(share.number * size)
     around = " and ".join(
         f"{one} is {one / size:.4%}" for one in sorted({near, near + (near / size < share.number) * 2 - 1})
     )
+    differs = (cut is None) != (count is None)
+    other = f"; cut off after its last digit, {'no count' if cut is None else f'{cut} of {size:,}'} gives it" * differs
     found = Finding(
         "size of a test set", where, share.text,
-        f"{count} of {size:,}" if count is not None else f"no count of {size:,} gives it: {around}",
+        (f"{count} of {size:,}" if count is not None else f"no count of {size:,} gives it: {around}") + other,
         relations.graded(count is not None, False), f"A whole number of images must give the share, here of {what}.",
     )  # fmt: skip
-    return found if count is not None else under(found, f"it is of {what}")
+    return under(found, f"it is of {what}" * (count is None), ROUNDED * differs)
+
+
+def _cut_off(share: Value) -> Interval:
+    """Shares that are printed as this one where further digits are cut off, not rounded; the upper end is none."""
+    return Interval(share.number, share.number + (share.interval.high - share.interval.low) - 2e-9)
 
 
 def drawn(published: Published, relation: Mapping[str, Any]) -> list[Finding]:

@@ -66,12 +66,20 @@ def alone(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
 
 
 def better(published: Published, relation: Mapping[str, Any]) -> list[Finding]:
-    """A statement that one mean is better than others, beside the number of patients that it is over."""
+    """Statements that one mean is better than others, beside the number of patients that they are over.
+
+    All without such a number are one finding, that of the first.
+    """
+    without = [one for one in published.relations if one["kind"] == "better" and "patients" not in one]
+    if relation in without[1:]:
+        return []
     best = published.value(relation["best"])
     others = [published.value(place).text for place in relation["others"]]
     count = relation.get("patients")
     where = {"where": relation["best"], "states": f"{best.text} is better than {_listed(others, 'and')}"}
     follows = f"over {published.value(count).text} patients" if count else "no number of test patients is printed"
+    if not count and (rest := len(without) - 1):
+        follows += f", nor for {rest} other statement{'s' * (rest > 1)} of this kind"
     said = "Whether a gain of that size is more than chance depends on how many patients it is over."
     return [_finding(where, "number of patients", follows, bool(count), said)]
 

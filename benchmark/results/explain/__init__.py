@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmark.base.records import InputError
+from benchmark.report.costs import SHOWN
 from benchmark.results.explain import derived, means
 from benchmark.results.explain.about import known_models
 from benchmark.results.explain.answers import Derived, Explanation
@@ -40,9 +41,12 @@ def explain(
             raise InputError(f"--region {region}: expected none, as the ranking is over all regions.")
         return derived.ranks(results, model, against)
     of_training = region is None and name in derived.history_columns(results, model)
+    of_cost = region is None and name in SHOWN
     is_pooled = name in measures_in(results, region)
-    if against and (of_training or is_pooled):
+    if against and (of_training or of_cost or is_pooled):
         raise InputError(f"--against {against}: expected none, as {name} is followed for one model at a time.")
+    if of_cost:
+        return derived.cost(results, model, name)
     if of_training:
         return derived.training(results, model, name)
     if is_pooled:

@@ -14,10 +14,11 @@ from benchmark.results.results import Results
 from benchmark.studies import provenance, store
 
 
-class _Report(Record):
-    """A ``report.json``: the hash of each file that the report is made from."""
+class ReportRecord(Record):
+    """A ``report.json``: the hash of each file that the report is made from, and what it says in short."""
 
     made_from: dict[str, str]
+    verdict: tuple[str, ...] = ()
 
 
 def about(
@@ -76,21 +77,22 @@ def _cells(results: Results, metric: str, *regions: str | None) -> pd.DataFrame:
 def _places(cells: pd.DataFrame) -> list[Printed]:
     """One place per row of a table: its cell, or its cells with their columns."""
     found = []
-    for (table, row), own in cells.groupby(["table", "row"], sort=False):
+    for (page, table, row), own in cells.groupby(["page", "table", "row"], sort=False):
         columns, texts = list(own["column"]), list(own["text"])
         if len(own) == 1:
-            found.append(Printed(f"{table}, {row}, {columns[0]}", texts[0]))
+            where, said = f"{table}, {row}, {columns[0]}", texts[0]
         else:
-            found.append(Printed(f"{table}, {row}", "; ".join(map(" ".join, zip(columns, texts, strict=True)))))
+            where, said = f"{table}, {row}", "; ".join(map(" ".join, zip(columns, texts, strict=True)))
+        found.append(Printed(where, said, str(page)))
     return found
 
 
 def _warnings(results: Results) -> list[str]:
     """Say that there is no report, or that it was made from other files than those that are there now."""
-    path, again = results.study.folder / "report.json", f"run `benchmark report {results.study.name}`"
+    path, again = results.study.folder / "report.json", f"run `benchmark report {results.study.argument}`"
     if not path.exists():
         return [f"{path} does not exist: {again} to see where its report prints a number."]
-    made = declared.read(path, _Report, "the files that a report is made from").made_from
+    made = declared.read(path, ReportRecord, "the files that a report is made from").made_from
     now = results.files()
     other = sorted(file for file in {*made, *now} if made.get(file) != now.get(file))
     return [f"The report was made from other files than are there now ({', '.join(other)}): {again}."] if other else []

@@ -15,10 +15,11 @@ Row = dict[Any, Any] | None
 
 
 class Printed(NamedTuple):
-    """A place of the report and what it prints there of the number."""
+    """A place of the report, what it prints there of the number, and the page: ``report.md`` or ``appendix.md``."""
 
     where: str
     text: str
+    page: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Power:
 class Paired:
     """Two models patient by patient, as A less B.
 
-    ``row`` is the pair's row of ``comparisons.csv`` and ``methods`` that of ``methods.csv``, None where there is none.
+    ``row`` is the pair's row of ``comparisons.csv``, ``methods`` that of ``methods.csv`` and ``sensitivity`` that of
+    ``sensitivity.csv``, None where there is none.
     ``patients`` are sorted by difference; each has ``without``, the mean difference without that patient, and
     ``change``, how far that is from the mean. ``driving`` are those of the largest change; leaving out one of
     ``deciding`` changes the sign of the mean.
@@ -97,6 +99,7 @@ class Paired:
     deciding: list[str]
     methods: Row = None
     power: Power | None = None
+    sensitivity: Row = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.base.records import InputError
+from benchmark.base.records import InputError, model_name
 from benchmark.papers.values import column_beside
+from benchmark.report.costs import SHOWN
 from benchmark.report.splits import NO_TUMOUR, OF_NEGATIVES, POOLED, SplitPair, split_pairs
 from benchmark.report.tables import title
 from benchmark.results.explain.about import about, check_region, known_models, printed_beside, runs_used
@@ -94,7 +96,7 @@ def over_regions(results: Results, model: str, metric: str, against: str | None)
     if metric not in known:
         raise InputError(
             f"Study {results.study.name} scores {model} over all regions by no metric {metric!r}: expected {RANK}, a "
-            f"column of histories.csv, or one of {', '.join(known)}; of others name a --region."
+            f"column of histories.csv or costs.csv, or one of {', '.join(known)}; of others name a --region."
         )
     regions = _regions(results, model, column_beside(results.published, model, metric))
     models = [model, *([against] if against else [])]
@@ -114,6 +116,35 @@ def over_regions(results: Results, model: str, metric: str, against: str | None)
         results=[Computed("mean", "mean over patients", found.value, found.low, found.high),
                  Computed("SD", "over patients, n - 1", found.sd)],
         paired=paired(pd.DataFrame(values).dropna()) if against else None,
+    )  # fmt: skip
+
+
+def cost(results: Results, model: str, name: str) -> Derived:
+    """Follow a number of the table of costs to what each run of the model recorded."""
+    rows = pd.DataFrame() if results.costs is None else results.costs[results.costs["model"] == model]
+    rows = rows.dropna(subset=name) if len(rows) else rows
+    if rows.empty:
+        raise InputError(f"Study {results.study.name} has no {name} of {model} on record: expected it in costs.csv.")
+    parts = []
+    for id_, run in results.provenance.runs.items():
+        stages, history = run.stages or {}, results.histories.get(id_)
+        if model_name(*id_.split("/")[:2]) != model or "train" not in stages:
+            continue
+        seconds: list[float] = [] if history is None else history["seconds"].tolist()
+        parts.append(
+            {"run": id_, "device": stages["train"].device, "epochs": len(seconds), "s of epochs": float(sum(seconds))}
+            | {"processor s": stages["train"].processor_seconds or math.nan}
+            | {f"s {key}": stage.seconds for key, stage in stages.items() if key != "train"}
+            | {"MB": stages["train"].peak_memory_mb, "GPU MB": stages["train"].peak_gpu_memory_mb or math.nan}
+        )
+    return Derived(
+        **about(results, model, name, None, results.rows(model)), title=SHOWN[name], unit="", parts=parts,
+        how="A row is a run, as provenance.json and histories.csv have it. Of an epoch the number is the mean over all "
+        "epochs of all runs, of other times the mean over runs or cases, of memory the most; parameters and "
+        "multiply-adds follow from the network.",
+        results=[
+            Computed(name, f"costs.csv, {row['device']}", float(row[name])) for row in rows.to_dict("records")
+        ],
     )  # fmt: skip
 
 

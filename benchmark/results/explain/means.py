@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +15,15 @@ from benchmark.base.records import SCORE_COLUMNS, InputError
 from benchmark.report.tables import of_pair, title
 from benchmark.results.explain.about import about, check_region, known_models, printed
 from benchmark.results.explain.answers import CaseValue, Explanation, Paired, PatientValue, Power, Row, RunUsed
-from benchmark.results.results import Results
+from benchmark.results.results import BETTER, Results
 from benchmark.scoring import score_table
 from benchmark.scoring.counts import POOLED_MEASURES, SLICE
 from benchmark.scoring.metrics import COUNTS, LESION_COUNTS, Metric
+from benchmark.stats.compare import declared_pairs
 from benchmark.stats.intervals import mean_interval
 from benchmark.stats.paired import paired_differences
 from benchmark.stats.patients import patient_means, patient_table, summarise
+from benchmark.stats.sensitivity import sensitivity
 
 FENCE = 1.5
 OUTLIER_RULE = "a patient below Q1 - 1.5 (Q3 - Q1) or above Q3 + 1.5 (Q3 - Q1), as the report's box plots draw them"
@@ -179,12 +182,22 @@ def paired(values: pd.DataFrame, row: Row = None, methods: Row = None, power: Po
 
 def _paired(results: Results, rows: pd.DataFrame, pair: Sequence[Any]) -> Paired:
     metric, region = str(rows["metric"].iloc[0]), str(rows["region"].iloc[0])
-    tested, methods = (
+    tested, methods, other = (
         next(iter(_pair_rows(table, metric, region, pair).to_dict("records")), None)
-        for table in (results.comparisons, results.methods)
+        for table in (results.comparisons, results.methods, _by_other_methods(results, metric, pair))
     )
     values = patient_table(rows, metric, region)
-    return paired(values[list(pair)], tested, methods, _power(results, metric, region, pair))
+    found = paired(values[list(pair)], tested, methods, _power(results, metric, region, pair))
+    return replace(found, sensitivity=other)
+
+
+def _by_other_methods(results: Results, metric: str, pair: Sequence[Any]) -> pd.DataFrame | None:
+    """Rows of ``sensitivity.csv`` on a declared pair by the primary metric, of that pair alone; None for others."""
+    declared = results.study.compare
+    pairs = [one for one in declared_pairs(results.compared_models, declared) if {*one} == {*pair}]
+    if metric != declared["metrics"][0] or not pairs:
+        return None
+    return sensitivity(results.scores, {**declared, "pairs": pairs}, BETTER, results.compared_models)
 
 
 def _pair_rows(table: pd.DataFrame | None, metric: str, region: str, pair: Sequence[str]) -> pd.DataFrame:

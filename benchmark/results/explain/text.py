@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.base.progress import console as terminal
-from benchmark.results.explain.answers import CaseValue, Computed, Derived, Explanation, Paired, Power, RunUsed
+from benchmark.report.document import APPENDIX
+from benchmark.results.explain.answers import (
+    CaseValue,
+    Computed,
+    Derived,
+    Explanation,
+    Paired,
+    Power,
+    Printed,
+    RunUsed,
+)
 
 Rows = Sequence[Mapping[str, Any]]
 MORE_DIGITS = 2
@@ -33,16 +44,41 @@ def show(found: Explanation | Derived) -> None:
         _table(console, found.parts, unit)
         _say(console, found.how, *(_derived(result, unit) for result in found.results))
     _say(console, f"Printed in the report:{'' if found.printed else ' nowhere by itself.'}")
-    _say(console, *(f"- {where}: {text}" for where, text in found.printed))
+    _say(console, *map(_place, found.printed))
     if found.beside and not found.paired:
         _say(console, f"The report sets it beside {', '.join(found.beside)}: follow that by --against.")
     if found.paired:
         _paired(console, found.paired, unit, declared=isinstance(found, Explanation))
 
 
+def sentences(found: Explanation) -> list[str]:
+    """Say of a mean how it was made and which rules, outliers and cases are in it, without places on this machine."""
+    patients = [
+        replace(patient, cases=[replace(case, predictions=[]) for case in patient.cases]) for patient in found.patients
+    ]
+    return [_result(found), *_rules(replace(found, patients=patients))]
+
+
+def driving(pair: Paired, unit: str) -> list[str]:
+    """Say of a paired difference its mean, and which patients drive it."""
+    mean, low, high = (_cell(value, unit, sign=True) for value in (pair.difference, pair.ci_low, pair.ci_high))
+    turned = "No single patient changes the sign when left out."
+    if pair.deciding:
+        turned = f"The sign changes when one of these is left out: {', '.join(pair.deciding)}."
+    return [
+        f"A - B, {pair.model_a} less {pair.model_b}: mean {mean}, 95% bootstrap interval over these patients {low} to "
+        f"{high}.",
+        f"Patients that change that mean most when left out: {', '.join(pair.driving) or 'none'}. {turned}",
+    ]
+
+
 def _say(console: Console, *sentences: str) -> None:
     for sentence in sentences:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _place(printed: Printed) -> str:
+    return f"- {printed.where}: {printed.text}" + f" ({APPENDIX})" * (printed.page == APPENDIX)
 
 
 def _table(console: Console, rows: Rows, unit: str, right: Sequence[str] = (), signed: Sequence[str] = ()) -> None:
@@ -133,19 +169,11 @@ def _paired(console: Console, pair: Paired, unit: str, declared: bool) -> None:
     names = ("patient", pair.model_a, pair.model_b, "A - B", "mean without", "change")
     rows = [dict(zip(names, row.values(), strict=True)) for row in pair.patients]
     _table(console, rows, unit, signed=names[3:])
-    mean, low, high = (_cell(value, unit, sign=True) for value in (pair.difference, pair.ci_low, pair.ci_high))
-    turned = "No single patient changes the sign when left out."
-    if pair.deciding:
-        turned = f"The sign changes when one of these is left out: {', '.join(pair.deciding)}."
-    _say(
-        console,
-        f"A - B, {pair.model_a} less {pair.model_b}: mean {mean}, 95% bootstrap interval over these patients {low} to "
-        f"{high}.",
-        f"Patients that change that mean most when left out: {', '.join(pair.driving) or 'none'}. {turned}",
-    )
+    _say(console, *driving(pair, unit))
     if pair.row is None and declared:
         _say(console, "This pair and metric were not declared for comparison, so they were not tested.")
-    for name, made in (("comparisons.csv", pair.row), ("methods.csv", pair.methods)):
+    tables = {"comparisons.csv": pair.row, "methods.csv": pair.methods, "sensitivity.csv": pair.sensitivity}
+    for name, made in tables.items():
         if made:
             said = {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in made.items()}
             _table(console, [{name: key, "": str(value)} for key, value in said.items()], unit)
@@ -166,5 +194,5 @@ def _power(console: Console, power: Power, unit: str) -> None:
         console,
         "Patients that show such a true difference of this pair and region: of these networks, by the SD of their "
         f"differences, {_cell(power.sd_difference, unit)}{methods}. Printed in the report, as medians:",
-        *(f"- {where}: {text}" for where, text in power.printed),
+        *map(_place, power.printed),
     )

@@ -1,0 +1,141 @@
+"""Tell where every run of a study stands and what `run-all` would refuse, without starting or preparing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from benchmark.base.records import InputError, Run
+from benchmark.data.folds import load_folds, of_partition, partitions_to_make
+from benchmark.data.manifest import folder_here, load_cases, manifest_of
+from benchmark.studies import bundle, execute, other_tests, store
+from benchmark.studies.study import Study, check_code
+
+SHOWN = 3
+"""Keys that differ up to which a line names them."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run and its ``state``: a state of ``store``, or "running", "interrupted" or "stale".
+
+    ``epoch`` is the last one that ended, of ``epochs``. A stale run was made with other settings, data or code than the
+    study has now; ``differs`` has a key for each difference, with the old and the new value.
+    """
+
+    run: Run
+    state: str
+    epoch: int
+    epochs: int
+    differs: tuple[tuple[str, Any, Any], ...] = ()
+
+    @property
+    def in_words(self) -> str:
+        """The state, with the epoch where a training is between two."""
+        between = self.state in ("running", "interrupted") and self.epochs
+        return f"{self.state} at epoch {self.epoch} of {self.epochs}" if between else self.state
+
+    @property
+    def why(self) -> str:
+        """What makes a run stale, empty where nothing does."""
+        keys = [f"{key} ({store.short(old)} -> {store.short(new)})" for key, old, new in self.differs[:SHOWN]]
+        return ", ".join([*keys, *[f"and {len(self.differs) - SHOWN} more"] * (len(self.differs) > SHOWN)])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        differs = [dict(zip(("key", "recorded", "now"), one, strict=True)) for one in self.differs]
+        place = {"id": self.run.id, "state": self.state, "folder": str(store.folder(self.run))}
+        return {**place, "epoch": self.epoch, "epochs": self.epochs, "differs": differs}
+
+
+def standings(runs: Sequence[Run], dataset: str) -> Iterator[Standing]:
+    """Yield where each run stands, in their order.
+
+    Raises:
+        InputError: for a run whose record or history is not what it should be.
+    """
+    begun = [run for run in runs if (store.folder(run) / "run.json").exists()]
+    now = {run.id: what for run, what in store.identities(begun, dataset)} if begun and _listed(dataset) else {}
+    for run in runs:
+        differs = tuple(_differing(run, now[run.id])) if run.id in now else ()
+        epochs = 0 if run.stages else int(bundle.frozen(run, dataset)["train"]["max_epochs"])
+        history = store.history(run)
+        epoch = 0 if history.empty else int(history["epoch"].iloc[-1])
+        yield Standing(run, "stale" if differs else _state(run, epoch), epoch, epochs, differs)
+
+
+def _listed(dataset: str) -> bool:
+    """Whether what runs follow from can be told without generating a set."""
+    manifest = manifest_of(dataset)
+    return manifest.access != "generated" or folder_here(dataset, manifest) is not None
+
+
+def _differing(run: Run, what: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    yield from store.differing(store.read_record(store.folder(run)), what)
+    for test in other_tests.begun(run):
+        recorded = store.read_record(store.other_folder(run, test))
+        for key, old, new in store.differing(recorded, other_tests.identity(run, test, what)):
+            yield f"{test.name}: {key}", old, new
+
+
+def _state(run: Run, epoch: int) -> str:
+    state, lock = store.state(run), store.folder(run) / ".lock"
+    if state == "done" or not lock.exists():
+        return state
+    # The weights of an epoch are written before its line of the history.
+    begun = epoch or (store.folder(run) / "models" / "last.pt").exists()
+    try:
+        with FileLock(lock, timeout=0):
+            return "interrupted" if state == "pending" and begun else state
+    except Timeout:
+        return "running"
+
+
+def _check_sets(study: Study) -> None:
+    """Refuse sets whose files are not on this machine, unless they are generated."""
+    for name in (study.data, *study.test_on.get("sets", ())):
+        manifest = manifest_of(name)
+        if manifest.access != "generated":
+            load_cases(name)
+            if folder_here(name, manifest) is None:
+                raise InputError(
+                    f"The files of {name} are not on this machine: expected the folder that was scanned; run "
+                    f"`benchmark data scan {name} FOLDER`."
+                )
+
+
+def _check_folds(study: Study) -> None:
+    """Refuse folds that do not hold the set's cases, or that no further partition can be made from."""
+    if _listed(study.data):
+        for split in study.splits:
+            base, number = of_partition(split)
+            load_folds(study.data, base if number != 1 else split)
+        list(partitions_to_make(study.data, study.splits))
+
+
+def refusals(study: Study, found: Sequence[Standing], check_pairs: Callable[[Study], None]) -> list[str]:
+    """Return a sentence for each reason why `run-all` would end before it starts a run; none where it would begin.
+
+    ``found`` are the runs that it would do, and ``check_pairs`` refuses pairs of models that there are none of.
+    """
+    runs, stale = [one.run for one in found], [one for one in found if one.state == "stale"]
+    checks: list[Callable[[], None]] = [
+        lambda: check_code(study, {}), lambda: execute.check_stages(runs), lambda: check_pairs(study),
+        lambda: _check_sets(study), lambda: _check_folds(study),
+    ]  # fmt: skip
+    said = []
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            said.append(str(error))
+    if stale:
+        named = ", ".join(str(store.folder(one.run)) for one in stale[:SHOWN]) + ", …" * (len(stale) > SHOWN)
+        said.append(
+            f"{len(stale)} runs are stale, made with other settings, data or code than the study has now: move their "
+            f"folders away to run them anew, or undo the change ({named})."
+        )
+    return said

@@ -1,0 +1,276 @@
+"""Apply trained networks to new scans: brought to the voxel size that a network knows, and its probabilities back."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from benchmark.base.files import replacing_files, write_json
+from benchmark.base.progress import Progress
+from benchmark.base.records import Case, InputError, first_cause
+from benchmark.data.manifest import CaseList, Manifest, load_manifest
+from benchmark.data.new_scans import find_scans
+from benchmark.data.prepare import PreparedCase, prepare_case
+from benchmark.data.probabilities import FOLDER, read_probabilities, write_probabilities
+from benchmark.data.resample import new_affine, new_shape, resample, steps
+from benchmark.data.scan import Measured, measure
+from benchmark.data.volumes import read_image, read_images, sha256_file, write_label_map
+from benchmark.studies import ensemble
+from benchmark.studies.trained import Trained
+
+MOST = 4.0
+"""Largest factor between a case's voxel size and a network's along an axis."""
+
+STEEPEST = 30.0
+"""Largest angle in degrees between an axis of a case and the nearest one of RAS, along which a network was trained."""
+
+AT_ONCE = 8
+"""Cases that lie prepared on the disk at a time."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A new case and the 4x4 affine of its files, mm."""
+
+    case: Case
+    affine: np.ndarray
+
+    def steps(self, trained: Trained) -> tuple[float, ...]:
+        """Return the width of a network's voxels in the case's own, along the axes of the case's files."""
+        axes = nibabel.orientations.io_orientation(self.affine)[:, 0].astype(int)
+        return steps(self.case.spacing, [trained.spacing[axis] for axis in axes])
+
+
+@dataclass(frozen=True)
+class Job:
+    """Networks, new cases and the folder that holds these; ``said`` is what to know before they are predicted."""
+
+    trained: Sequence[Trained]
+    folder: Path
+    scans: Sequence[Scan]
+    said: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Prepared new cases in the place of an inference config's ``data``, whatever part of it is asked for."""
+
+    manifest: Manifest
+    cases: Sequence[PreparedCase]
+
+    @property
+    def in_channels(self) -> int:
+        """Number of modalities."""
+        return len(self.manifest.modalities)
+
+    @property
+    def out_channels(self) -> int:
+        """Number of regions."""
+        return len(self.manifest.regions)
+
+    def part(self, fold: int, part: str) -> Sequence[PreparedCase]:
+        """Return all cases."""
+        return self.cases
+
+
+def look(
+    trained: Sequence[Trained], folder: Path, out: Path, layout: str | None = None, progress: Progress | None = None
+) -> Job:
+    """Read new cases and check that the networks can be applied to them; nothing is written.
+
+    ``layout`` is the manifest whose names the files have (``new_scans.find_scans`` says which others are known).
+    InputError where networks differ in sequences or regions, a case lacks a sequence, cannot be read or lies too far
+    from what they know, and where a file in ``out`` would be overwritten.
+    """
+    what = trained[0].manifest
+    for one in trained:
+        if (one.manifest.modalities, one.manifest.regions) != (what.modalities, what.regions):
+            raise InputError(f"{one.name}: expected the sequences and regions of {trained[0].name}, found others.")
+    cases, others = find_scans(folder, what.modalities, load_manifest(layout) if layout else None)
+    for case in cases:
+        for path in (out / f"{case.case_id}.nii.gz", out / FOLDER / f"{case.case_id}.nii.gz"):
+            if path.exists():
+                raise InputError(f"{path}: expected no such file, found one; choose another folder, or move it away.")
+    scans, measured = [], []
+    for done, case in enumerate(cases, start=1):
+        measured.append(measure(folder, what, case))
+        scan = Scan(measured[-1].case, read_image(folder, next(iter(case.images.values())))[1])
+        _check_place(folder, scan, trained)
+        scans.append(scan)
+        if progress:
+            progress(done, len(cases), case.case_id)
+    return Job(trained, folder, scans, (*_said(trained, scans, others), *_warnings(trained, measured)))
+
+
+def write(job: Job, out: Path, probabilities: bool = False, progress: Progress | None = None) -> list[Path]:
+    """Predict the cases of a job and write ``<case>.nii.gz`` for each, all or none; return the files.
+
+    Label maps have the case's own shape and affine. Several networks are joined by the mean of their probabilities.
+    These are written too where that is wanted, as ``data.probabilities`` says, to the folder ``probabilities``.
+    """
+    manifest, names = job.trained[0].manifest, list[str]()
+    with replacing_files(out) as made, TemporaryDirectory(dir=made) as temporary:
+        for start in range(0, len(job.scans), AT_ONCE):
+            scans = job.scans[start : start + AT_ONCE]
+            with TemporaryDirectory(dir=temporary) as place:
+                each = [_predicted(one, job.folder, scans, Path(place, str(n))) for n, one in enumerate(job.trained)]
+            for number, scan in enumerate(scans):
+                codes, name = ensemble.average([several[number] for several in each]), f"{scan.case.case_id}.nii.gz"
+                write_label_map(made / name, ensemble.label_map(codes, manifest.regions_class_order), scan.affine)
+                if probabilities:
+                    write_probabilities(made / FOLDER / name, codes, scan.affine, list(manifest.regions))
+                names.append(name)
+            if progress:
+                progress(len(names), len(job.scans), names[-1])
+    return [out / name for name in names]
+
+
+def _check_place(folder: Path, scan: Scan, trained: Sequence[Trained]) -> None:
+    """Refuse a case whose axes or voxel sizes are far from what a network was trained on."""
+    directions = scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
+    tilt = float(np.degrees(np.arccos(np.abs(directions).max(axis=0).min().clip(max=1))))
+    who = f"{folder}: case {scan.case.case_id}"
+    if tilt > STEEPEST:
+        raise InputError(
+            f"{who}: expected axes within {STEEPEST:g} degrees of left-right, back-front and feet-head, along which "
+            f"the network was trained, found one {tilt:.0f} degrees off."
+        )
+    for one in trained:
+        if any(not 1 / MOST <= step <= MOST for step in scan.steps(one)):
+            raise InputError(
+                f"{who}: expected voxels within a factor of {MOST:g} of {_size(one.spacing)}, on which {one.name} was "
+                f"trained, found {_size(scan.case.spacing)} along the axes of its files."
+            )
+
+
+def _said(trained: Sequence[Trained], scans: Sequence[Scan], others: Sequence[str]) -> list[str]:
+    """Say what the networks are, how files were read, and which cases are resampled."""
+    sizes, modalities = list(dict.fromkeys(one.spacing for one in trained)), trained[0].manifest.modalities
+    known, sets = " or ".join(map(_size, sizes)), " and ".join(sorted({one.dataset for one in trained}))
+    joined = f"the mean of {len(trained)} networks" if len(trained) > 1 else "one network"
+    said = [f"{_count(scans)} by {joined}, trained on {sets} at {known}, from {', '.join(modalities)}."]
+    if any(re.search(r"_\d{4}\.", path) for scan in scans for path in scan.case.images.values()):
+        numbers = ", ".join(f"_{place:04d} {name}" for place, name in enumerate(modalities))
+        said.append(
+            f"Files that are numbered as nnU-Net's are taken to be in the order of the training set: {numbers}."
+        )
+    changed = [scan for scan in scans if any(step != 1 for one in trained for step in scan.steps(one))]
+    for own in dict.fromkeys(_size(scan.case.spacing) for scan in changed):
+        alike = [scan for scan in changed if _size(scan.case.spacing) == own]
+        said.append(
+            f"{_count(alike)} with voxels of {own}: images are resampled to {known}, by the mean where voxels become "
+            "larger and linearly where smaller, and probabilities linearly back before they are cut at one half."
+        )
+    if others:
+        shown = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+        said.append(f"Not used, as their names are of no sequence: {shown} ({len(others)} in all).")
+    return said
+
+
+def _warnings(trained: Sequence[Trained], measured: Sequence[Measured]) -> list[str]:
+    said = [f"on whom {one.name} was trained is not on record: is it new to these cases?" for one in trained
+            if not one.patients]  # fmt: skip
+    for one in measured:
+        if count := sum(network.knows(one.case) for network in trained):
+            verb = "was" if count == 1 else "were"
+            who = f"{count} of the {len(trained)} networks {verb}" if len(trained) > 1 else "the network was"
+            said.append(f"{one.case.case_id}: {who} trained on this patient; the result says nothing of new ones.")
+        if one.copies:
+            said.append(f"{one.case.case_id}: {' and '.join(one.copies)} hold the same voxels; is a sequence missing?")
+        if one.full:
+            said.append(
+                f"{one.case.case_id}: no voxel of {', '.join(one.full)} is exactly 0, so that skull and air count as "
+                "brain: expected scans that hold the brain only."
+            )
+    return [f"warning: {text}" for text in said]
+
+
+def _predicted(one: Trained, folder: Path, scans: Sequence[Scan], place: Path) -> list[np.ndarray]:
+    """Return 8-bit probabilities (x, y, z, regions) of each case on its own grid; ``place`` is a folder to work in."""
+    data = Prepared(one.manifest, [_prepared(one, folder, scan, place) for scan in scans])
+    path, weights = place / "configs" / "inference.json", str(one.weights.resolve())
+    places = {"bundle_root": str(place), "ckpt_dir": weights, "output_dir": str(place / "predictions")}
+    write_json(path, {**one.config, **places, "handlers": _handlers(one.config)})
+    with _quiet():
+        from monai.bundle.workflows import ConfigWorkflow
+
+        workflow = ConfigWorkflow(str(path), logging_file=False, workflow_type=None, run_id="inference", data=data)
+        try:
+            workflow.initialize()
+            workflow.run()
+        except Exception as error:
+            # MONAI wraps it once for each reference.
+            raise first_cause(error) from None
+    return [_back(read_probabilities(place / FOLDER / f"{scan.case.case_id}.nii.gz"), scan, one) for scan in scans]
+
+
+def _back(codes: np.ndarray, scan: Scan, one: Trained) -> np.ndarray:
+    step = scan.steps(one)
+    if all(width == 1 for width in step):
+        return codes
+    found = resample(codes, [1 / width for width in step], scan.case.shape)
+    # One half itself is no tumour, as in every label map.
+    return np.ceil(found - 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _handlers(config: Any) -> list[dict[str, Any]]:
+    """Handlers of an inference config, with probabilities alone for what it writes."""
+    probabilities = {
+        "_target_": "benchmark.training.handlers.ProbabilityWriter",
+        "folder": f"$@bundle_root + '/{FOLDER}'",
+        "cases": "$@dataset.cases",
+        "regions": "$list(@data.manifest.regions)",
+    }
+    return [*(one for one in config["handlers"] if not one["_target_"].endswith("Writer")), probabilities]
+
+
+def _prepared(one: Trained, folder: Path, scan: Scan, place: Path) -> PreparedCase:
+    """Prepare a case by the code that prepares a training set, at the voxel size that the network knows."""
+    step, case = scan.steps(one), scan.case
+    if any(width != 1 for width in step):
+        names = {modality: f"{case.case_id}-{number}.nii" for number, modality in enumerate(case.images)}
+        shape, affine = new_shape(case.shape, step), new_affine(scan.affine, step)
+        volumes = read_images(folder, case.images.values())
+        folder = place / "scans"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, (volume, _) in zip(names.values(), volumes, strict=True):
+            voxels = resample(volume, step, shape)
+            # Whole numbers stay whole: a trace of brain in the air around it is air.
+            voxels = np.rint(voxels).astype(np.int32) if volume.dtype.kind in "iu" else voxels
+            nibabel.Nifti1Image(voxels, affine).to_filename(folder / name)
+        case = replace(
+            case, images=names, shape=shape, sha256={name: sha256_file(folder / name) for name in names.values()}
+        )
+    listed = CaseList("new scans", one.manifest, (case,), place=folder)
+    return prepare_case(case, listed, place / "prepared")
+
+
+def _count(scans: Sequence[Scan]) -> str:
+    return "1 case" if len(scans) == 1 else f"{len(scans)} cases"
+
+
+def _size(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{size:g}" for size in spacing) + " mm"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what MONAI and ignite log of each case, and MONAI's warning that a config is a program, off the screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="parsing config_file")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,48 @@
+"""A study that is declared by one command: the fewest entries, nothing of another, and no file overwritten."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmark.studies import study
+
+
+def test_a_new_study_can_be_planned_at_once(project, command):
+    code, out, err = command("study", "new", "mine", "--models", "unet, la_resunet")
+    path = Path("reports/mine/study.json")
+    assert (code, err) == (0, "") and "2 models, 1 fold, 2 seeds, 4 runs on phantom" in out and "docs/study.md" in out
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert set(content) == {"version", "title", "data", "folds", "seeds", "models", "compare"}
+    assert study.load("mine").compare["test"] == "two_level"
+    code, out, err = command("plan", "mine")
+    assert (code, err) == (0, "") and out.count("pending ") == 4
+    before = path.read_bytes()
+    code, _, err = command("study", "new", "mine", "--models", "unet,resunet")
+    assert code == 2 and "mine/study.json exists" in err and path.read_bytes() == before
+
+
+def test_the_folds_of_a_set_that_was_not_scanned_are_those_of_its_manifest(project, command):
+    assert command("study", "new", "later", "--data", "brats2021")[0] == 0
+    assert study.load("later").folds == (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["../mine"], "name"),
+        (["mine", "--data", "nothing"], "nothing"),
+        (["mine", "--models", "unet,unet2"], "There is no bundle 'unet2'"),
+        (["mine", "--models", "unet,unet"], "expected models that differ in bundle or variant"),
+    ],
+)
+def test_what_cannot_be_a_study_is_not_written(project, command, arguments, sentence):
+    code, _, err = command("study", "new", *arguments)
+    assert code == 2 and sentence in err and len(err.splitlines()) == 1
+    assert not Path("reports/mine").exists()
+
+
+def test_outside_a_project_none_is_written(tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = command("study", "new", "mine")
+    assert code == 2 and "is not inside a benchmark project" in err and not [*tmp_path.iterdir()]
