@@ -13,7 +13,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from benchmark.report.document import Cell
 from benchmark.report.evidence import needed, power_table
-from benchmark.report.tables import p_value, rule
+from benchmark.report.tables import correction, p_value, rule
 from benchmark.scoring.lesions import HD95_PENALTY
 from benchmark.scoring.metrics import METRICS, NSD_TOLERANCE
 from benchmark.scoring.score_table import read, read_tidy
@@ -217,7 +217,7 @@ def checkpoints() -> str:
     header = ["A", "B", "A - B", "95% CI", "p", "p (Holm)", "Effect", "d_z", "p equivalent (Holm)", "Verdict"]
     return (
         f"{table([*header, f'Patients for {target:g}'], rows, 2)}\n\n{METRICS[primary].title} of ET, {FEW}, "
-        f"wilcoxon on {every['n_patients'].max()} patients, Holm over {len(every)} comparisons, margin {target:g}."
+        f"wilcoxon on {every['n_patients'].max()} patients, {correction(every)}, margin {target:g}."
     )
 
 
@@ -237,8 +237,7 @@ def methods() -> str:
     header += ["Trainings' part of the error", "P(A beats B)"]
     return (
         f"{table(header, rows, 2)}\n\n{METRICS[primary].title} of ET, "
-        f"{FEW}, {found['seed'].nunique()} seeds with the same {found['fold'].nunique()} folds, Holm over {len(every)} "
-        "comparisons."
+        f"{FEW}, {found['seed'].nunique()} seeds with {found['fold'].nunique()} folds each, {correction(every)}."
     )
 
 
