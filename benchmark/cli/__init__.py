@@ -100,7 +100,8 @@ def init(
 
     for path in make(folder, study):
         print(f"Wrote {path}")
-    print(f"Next: cd {folder}, fill in reports/{study}/study.json, then: benchmark plan {study}")
+    print(f"Next: cd {folder}; scan a set (benchmark data list, benchmark data scan), name it and the models in")
+    print(f"reports/{study}/study.json (it has the phantom and unet), then: benchmark plan {study}")
 
 
 @app.command()

@@ -13,7 +13,7 @@ def test_a_new_study_can_be_planned_at_once(project, command):
     path = Path("reports/mine/study.json")
     assert (code, err) == (0, "") and "2 models, 1 fold, 2 seeds, 4 runs on phantom" in out and "docs/study.md" in out
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert set(content) == {"version", "title", "data", "folds", "seeds", "models", "compare"}
+    assert set(content) == {"version", "title", "data", "folds", "seeds", "models", "compare", "check"}
     assert study.load("mine").compare["test"] == "two_level"
     code, out, err = command("plan", "mine")
     assert (code, err) == (0, "") and out.count("pending ") == 4
@@ -25,6 +25,12 @@ def test_a_new_study_can_be_planned_at_once(project, command):
 def test_the_folds_of_a_set_that_was_not_scanned_are_those_of_its_manifest(project, command):
     assert command("study", "new", "later", "--data", "brats2021")[0] == 0
     assert study.load("later").folds == (0, 1, 2, 3, 4)
+
+
+def test_a_set_that_was_scanned_and_has_no_folds_is_refused_with_the_command_that_makes_them(project, command):
+    Path("data_manifests/phantom.folds.json").unlink()
+    code, _, err = command("study", "new", "few")
+    assert code == 2 and "make fewer: benchmark data folds phantom --k 3" in err and not Path("reports/few").exists()
 
 
 @pytest.mark.parametrize(
