@@ -272,6 +272,15 @@ def test_label_maps_of_a_folder(project):
     assert "is 0.500" in dice.sentence
 
 
+def test_label_maps_on_another_grid_are_not_called_clean(project):
+    cases = subjects()
+    Path("maps").mkdir()
+    coarse = cases["Brats18_X_4_1"]["label"][::2, ::2, ::2]
+    nibabel.save(nibabel.Nifti1Image(coarse, np.diag([-2.0, -2.0, 2.0, 1.0])), "maps/A_07.nii.gz")
+    found = audited(cases, labels=label_files(Path("maps")))["same person in another set (--labels)"]
+    assert found.severity == "not checked" and "No label map of the folder has the shape" in found.sentence
+
+
 def test_ids_of_a_user(project):
     scan("brats2018", write({"Brats18_X_9_1": subject(9)}, "first"), name="TCGA")
     path = Path("data_manifests/TCGA.cases.json")

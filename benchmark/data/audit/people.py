@@ -44,9 +44,15 @@ def audit_other(listed: CaseList, folder: Path, facts: Sequence[CaseFacts], othe
         f"{len(renamed)} of {len(listed.cases)} cases are in {name} under another patient id, by equal image files"
     )
     sentence += " or equal label maps." if there else f"; label maps were not compared, {name} is not here."
+    looked = len(listed.cases)
+    if not renamed and not _shapes(listed) & _shapes(other):
+        looked, sentence = (
+            0,
+            f"No case of {name} has the shape of one here: equal images or label maps could not be found.",
+        )
     return [
         finding("same ids in another set", "note", ids, total, same, name),
-        finding("same person in another set", "warning", renamed, len(listed.cases), sentence, name),
+        finding("same person in another set", "warning", renamed, looked, sentence, name),
         *_other_masks(listed, folder, other, there, pairs),
     ]
 
@@ -57,16 +63,25 @@ def audit_labels(
     """Compare this set's label maps with those of a folder, by content whatever their ids, and by Dice at equal ids."""
     digests = {case.mask_digest: case.case_id for case in facts if case.mask_digest}
     own = {case.case_id: case for case in listed.cases}
-    hits, dice = [], []
+    hits, dice, alike = [], [], False
     for case_id, path in sorted(labels.items()):
         theirs = canonical(*read_image(path.parent, path.name))
+        alike = alike or tuple(sorted(theirs.shape)) in _shapes(listed)
         twin = digests.get(mask_digest(theirs) or b"")
         if twin and twin != case_id:
             hits.append(f"{case_id} = {twin}")
         if case_id in own and own[case_id].label:
             dice += _dice(folder, own[case_id], theirs)
-    sentence = f"{len(hits)} of {len(labels)} label maps of the folder are those of this set under another id."
-    found = [finding("same person in another set", "warning", hits, len(labels), sentence, "--labels")]
+    total, sentence = (
+        len(labels),
+        f"{len(hits)} of {len(labels)} label maps of the folder are those of this set under another id.",
+    )
+    if not hits and not alike:
+        total, sentence = (
+            0,
+            "No label map of the folder has the shape of one of this set: equal ones could not be found.",
+        )
+    found = [finding("same person in another set", "warning", hits, total, sentence, "--labels")]
     return found + ([_outlines("--labels", dice)] if dice else [])
 
 
@@ -167,6 +182,11 @@ def _linked(value: str, ids: set[str]) -> list[str]:
     plain = _plain(value)
     # Short values are numbers and flags, no ids.
     return [i for i in sorted(ids) if len(plain) > 4 and (_plain(i) + "-").startswith(plain + "-")]
+
+
+def _shapes(listed: CaseList) -> set[tuple[int, ...]]:
+    """Shapes of a set's volumes whatever the order of their axes; other shapes have other voxels."""
+    return {tuple(sorted(case.shape)) for case in listed.cases}
 
 
 def _known(listed: CaseList) -> bool:
