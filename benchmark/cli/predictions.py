@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from benchmark.scoring.external import Missing
 
+NAMED = 5
+"""Differences that were shown, up to which the screen names them; the report has them all."""
 ManifestOption = Annotated[
     str, typer.Option("--manifest", help="Data set whose labels and regions apply, or the path of a manifest.")
 ]
@@ -118,8 +120,7 @@ def compare(
     for said in found.odd:
         print(f"Note: {said}")
     if len(found.comparisons):
-        shown = found.comparisons["significant"].sum()
-        print(f"{shown} of {len(found.comparisons)} comparisons show a difference.")
+        print(_shown(found.comparisons))
     print(f"Report: {found.folder / 'report.md'}\nIn a browser: {found.folder / 'report.html'}")
 
 
@@ -197,3 +198,13 @@ def _show_summary(summary: pd.DataFrame, names: list[str] | None = None) -> None
         values = [number(means.get((model, region, name)), METRICS[name]) for name in there]
         table.add_row(escape(str(model)), escape(str(region)), str(own["n_patients"].iloc[0]), *values)
     console().print(table, highlight=False)
+
+
+def _shown(comparisons: pd.DataFrame) -> str:
+    """Say how many comparisons show a difference, and which."""
+    from benchmark.report.tables import verdict
+
+    shown = comparisons[comparisons["significant"].astype(bool)].to_dict("records")
+    named = [f"{row['metric']} of {row['region']}: {verdict(row)}" for row in shown[:NAMED]]
+    said = f" ({'; '.join([*named, *['…'] * (len(shown) > NAMED)])})" if named else ""
+    return f"{len(shown)} of {len(comparisons)} comparisons show a difference{said}."

@@ -12,6 +12,7 @@ from helpers.project import REPOSITORY
 
 import benchmark
 from benchmark.base.records import InputError
+from benchmark.cli import predictions
 from benchmark.scoring.score_table import read
 from benchmark.studies import study
 
@@ -89,6 +90,16 @@ def test_its_report_says_nothing_of_trainings_that_there_were_not(made):
     sections = ("## Data and models", "## Ranking", "## Lesions", "## Empty masks", "figures/boxplot_dice.png")
     for words in (*opening, *sections, "Asked for in study.json: dice and hd95", "Margin 0.020"):
         assert words in text
+
+
+def test_the_screen_names_the_differences_that_are_shown():
+    row = {"metric": "dice", "region": "WT", "model_a": "one", "model_b": "two", "verdict": "b better"}
+    rows = [{**row, "significant": number < 6} for number in range(8)]
+    said = predictions._shown(pd.DataFrame(rows))
+    assert (
+        said.startswith("6 of 8 comparisons show a difference (dice of WT: two better; dice") and said.count("…") == 1
+    )
+    assert predictions._shown(pd.DataFrame(rows[6:])) == "0 of 2 comparisons show a difference."
 
 
 def test_scores_are_those_of_benchmark_score_to_the_last_byte(outside, command):
