@@ -40,7 +40,7 @@ def test_run_all_ends_with_every_run_done_and_says_where_the_report_is(unbroken)
     folder, process = unbroken
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
-    assert [line.partition("] ")[2] for line in lines[:-1]] == [f"{i}: {s}" for i in IDS for s in ("running", "done")]
+    assert [line.partition("] ")[2] for line in lines[:-2]] == [f"{i}: {s}" for i in IDS for s in ("running", "done")]
     assert lines[-2:] == [
         f"Report: {folder / 'reports/tiny/report.md'}",
         f"In a browser: {folder / 'reports/tiny/report.html'}",

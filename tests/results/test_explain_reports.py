@@ -44,7 +44,7 @@ def cells_of(name):
             for column, value in zip(header[1:], values, strict=True):
                 metric, region = re.fullmatch(r"(.+?)(?: \([\w ]+\))? [↑↓] (\w+)", column).groups()
                 if metric in titles:
-                    cells[model, titles[metric], region] = value
+                    cells[model.replace(", ensemble", "/ensemble"), titles[metric], region] = value
     return cells
 
 

@@ -65,7 +65,7 @@ def test_a_run_without_predictions_is_left_out(runs, finished, command):
     assert set(gathered(runs)["bundle"]) == {run.bundle for run in runs[1:]}
     code, _, err = command("report", "tiny")
     assert code == 0, err
-    text = (finished / "reports/tiny/report.md").read_text()
+    text = (finished / "reports/tiny/appendix.md").read_text()
     assert "Lesions found, by their volume." in text
     assert f"Without a whole table of single lesions (lesions.csv): {runs[0].bundle}." in text
     found = pd.read_csv(finished / "reports/tiny/recall.csv")
