@@ -285,6 +285,11 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+def is_free(folder: Path) -> bool:
+    """Say whether something can be written at a folder without touching what is there: it is empty or not there."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def entries(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of the files and of the folders in a folder, each sorted, without hidden ones.
 

@@ -200,7 +200,8 @@ def run_all(
     execute.check(runs, declared.data)
     with Watch(runs, declared.data, console()) as watch:
         outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
-    for outcome in (failed := [outcome for outcome in outcomes if outcome.state != "done"]):
+    failed = [outcome for outcome in outcomes if outcome.state != "done"]
+    for outcome in failed:
         print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)
     if len(failed) < len(outcomes):
         _report(declared)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.base.files import replacing_folder
+from benchmark.base.files import is_free, replacing_folder
 from benchmark.base.progress import Progress
 from benchmark.base.records import InputError
 from benchmark.data.sources import phantom
@@ -26,7 +26,7 @@ def write(folder: Path, *, patients: int = 12, progress: Progress | None = None)
     No network made the predictions: they are the truth, its outlines shifted at random, smoothly, by ``SHIFTS``; and
     ``network_b`` finds no tumour in the last case. Raises InputError if the folder holds anything.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise InputError(f"{folder}: expected a folder that is empty or not there yet, found something in its place.")
     todo = phantom.sessions(patients)
     with replacing_folder(folder) as beside:

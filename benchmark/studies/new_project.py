@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.base import project
-from benchmark.base.files import replacing_files, write_text
+from benchmark.base.files import is_free, replacing_files, write_text
 from benchmark.base.records import InputError
 
 STUDY: dict[str, Any] = {
@@ -32,7 +32,7 @@ def init(folder: Path, study: str = "first") -> list[Path]:
     It has ``bundles``, ``data_manifests`` with the known sets, ``reports/<study>/study.json`` and a ``.gitignore``.
     All of it is made or nothing. InputError if the folder holds anything, or the study's name cannot be a folder's.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         found = "one that holds something" if folder.is_dir() else "a file"
         raise InputError(f"{folder}: expected an empty folder, or none of that name, found {found}.")
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", study):

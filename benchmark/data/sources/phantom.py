@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.base.files import replacing_folder
+from benchmark.base.files import is_free, replacing_folder
 from benchmark.base.progress import Progress
 from benchmark.base.records import InputError
 from benchmark.data.sources._phantom_brain import Anatomy, Array, anatomy, grid, smooth_field
@@ -262,7 +262,7 @@ def generate(folder: Path, *, seed: int, patients: int, spacing: float, progress
 
 def _present(folder: Path, settings: str) -> bool:
     """Return whether the folder holds the phantom of these settings; raises InputError if it holds anything else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if is_free(folder):
         return False
     found = folder / SETTINGS
     if not found.is_file() or found.read_text(encoding="utf-8", errors="replace") != settings:
