@@ -91,6 +91,14 @@ class Validate:
             self.evaluator.state.metrics = dict.fromkeys(self.evaluator.state.metrics, math.nan)
 
 
+class ByEpoch:
+    """Steps a schedule by the epoch and not by what validation showed: ``schedule_by`` of schedules of fixed length."""
+
+    def __call__(self, engine: Engine) -> tuple[()]:
+        """Return the arguments of the schedule's ``step``: none."""
+        return ()
+
+
 class Resume:
     """Saves a training after every epoch, continues it where it was killed, and keeps the best epoch's weights.
 
