@@ -280,6 +280,9 @@ def explain(
         ),
     ] = None,
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="Show the paired differences too.")] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="TEST", help="The same on another set or corrupted images (other_tests.csv).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object with all of it.")] = False,
 ) -> None:
     """Follow a number of a study's report to its runs, patients, cases, seeds and counts."""
@@ -289,7 +292,7 @@ def explain(
     from benchmark.studies import study
 
     model = model_name(bundle_, variant)
-    found = explaining.explain(study.load(name), model, region, metric, against)
+    found = explaining.explain(study.load(name), model, region, metric, against, on)
     if as_json:
         print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.base.records import OtherTest
-from benchmark.report.document import Block, Bullets, Figure, Heading, Table
+from benchmark.report.document import Block, Bullets, Cell, Figure, Heading, Key, Table, cells_of
 from benchmark.report.figures import Look, looks, new_figure, save, styled
 from benchmark.report.tables import Metrics, interval, number, title
 from benchmark.scoring.metrics import Metric
@@ -34,6 +34,11 @@ OF_SWEEPS = (
 )
 
 
+def there(metric: str, test: str) -> str:
+    """Name a metric in another test, as cells and explanations do."""
+    return f"{metric} on {test}"
+
+
 def blocks(found: pd.DataFrame | None, tests: Sequence[OtherTest], metrics: Metrics) -> list[Block]:
     """The section on ``other_tests.csv`` as ``Results.other_tests`` has it; none where there is none."""
     if found is None:
@@ -54,21 +59,31 @@ def blocks(found: pd.DataFrame | None, tests: Sequence[OtherTest], metrics: Metr
 def _of_set(test: OtherTest, rows: pd.DataFrame, metric: Metric) -> Table:
     body = []
     for row in rows.to_dict("records"):
-        cells = [f"{number(row[f'mean{end}'], metric)} ({row[f'n_patients{end}']})" for end in ("", "_there")]
-        change = [number(row["change"], metric, True), interval(row["ci_low"], row["ci_high"], metric)]
-        body.append([row["model"], row["region"], *cells, *change])
+        here = Cell(f"{number(row['mean'], metric)} ({row['n_patients']})", key=_key(row, metric.name))
+        texts = {
+            "mean": f"{number(row['mean_there'], metric)} ({row['n_patients_there']})",
+            "change": number(row["change"], metric, True),
+            "interval": interval(row["ci_low"], row["ci_high"], metric),
+        }
+        cells = cells_of(_key(row, there(metric.name, test.name)), texts)
+        body.append([row["model"], row["region"], here, *cells])
     header = ["Model", "Region", "Own test cases (patients)", f"{test.name} (patients)", "Change", "95% interval"]
     return Table(f"{title(metric)} on {test.name}.", header, body, notes=[OF_SETS, *_decided(rows)])
 
 
+def _key(row: Mapping[Any, Any], metric: str) -> Key:
+    return Key(row["model"], metric, row["region"])
+
+
 def _of_sweeps(tests: Sequence[OtherTest], rows: pd.DataFrame, metric: Metric) -> Table:
     regions, body = list(pd.unique(rows["region"])), []
-    there = {(row["test"], row["model"], row["region"]): row for row in rows.to_dict("records")}
+    by_place = {(row["test"], row["model"], row["region"]): row for row in rows.to_dict("records")}
     for model in pd.unique(rows["model"]):
-        own = [next((row for key, row in there.items() if key[1:] == (model, region)), None) for region in regions]
-        body.append([model, "none", "", *(number(row and row["mean"], metric) for row in own)])
+        own = [next((row for key, row in by_place.items() if key[1:] == (model, region)), None) for region in regions]
+        means = [Cell(number(row["mean"], metric), key=_key(row, metric.name)) if row else "-" for row in own]
+        body.append([model, "none", "", *means])
         for test in tests:
-            cells = [_changed(there.get((test.name, model, region)), metric) for region in regions]
+            cells = [_changed(by_place.get((test.name, model, region)), metric) for region in regions]
             body.append([model, test.corruption.replace("_", " "), test.name.partition("-")[2], *cells])
     levels = [meaning for kind, meaning in LEVELS.items() if kind in [test.corruption for test in tests]]
     notes = [OF_SWEEPS, f"Levels: {'; '.join(levels)}.", *_decided(rows)]
@@ -81,11 +96,12 @@ def _decided(rows: pd.DataFrame) -> list[str]:
     return [f"Cases decided by a rule for empty masks, where there were most: {listed}."] * bool(listed)
 
 
-def _changed(row: Mapping[Any, Any] | None, metric: Metric) -> str:
+def _changed(row: Mapping[Any, Any] | None, metric: Metric) -> Cell | str:
     if row is None:
         return "-"
     ends = interval(row["ci_low"], row["ci_high"], metric)
-    return f"{number(row['mean_there'], metric)} ({number(row['change'], metric, True)}, {ends})"
+    text = f"{number(row['mean_there'], metric)} ({number(row['change'], metric, True)}, {ends})"
+    return Cell(text, key=_key(row, there(metric.name, row["test"])))
 
 
 @styled
@@ -111,13 +127,13 @@ def sweep(path: Path, found: pd.DataFrame, tests: Sequence[OtherTest], metric: M
 
 
 def _line(axis: Any, rows: pd.DataFrame, levels: Sequence[OtherTest], look: Look, label: str) -> None:
-    there = [test for test in levels if test.name in rows.index]
-    if not there:
+    taken = [test for test in levels if test.name in rows.index]
+    if not taken:
         return
-    means = [rows["mean"].iloc[0], *(rows["mean_there"][test.name] for test in there)]
-    named = any(isinstance(test.level, str) for test in there)
+    means = [rows["mean"].iloc[0], *(rows["mean_there"][test.name] for test in taken)]
+    named = any(isinstance(test.level, str) for test in taken)
     # Sequences have no order: points without lines.
-    places = ["none", *(test.level for test in there)] if named else [0, *(float(test.level) for test in there)]
+    places = ["none", *(test.level for test in taken)] if named else [0, *(float(test.level) for test in taken)]
     ordered = list(zip(places, means, strict=True)) if named else sorted(zip(places, means, strict=True))
     axis.plot(
         *zip(*ordered, strict=True), look.marker + "-" * (not named), color=look.colour, markersize=4, label=label

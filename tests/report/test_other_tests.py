@@ -5,7 +5,7 @@ from PIL import Image
 
 from benchmark.base.records import OtherTest
 from benchmark.report import other_tests
-from benchmark.report.document import Table
+from benchmark.report.document import Key, Table
 from benchmark.scoring.metrics import METRICS
 
 TESTS = (
@@ -29,18 +29,24 @@ def found():
     return pd.DataFrame(rows)
 
 
+def texts(row):
+    return [getattr(cell, "text", cell) for cell in row]
+
+
 def test_means_and_changes_stand_by_model_and_region():
     tables = [block for block in other_tests.blocks(found(), TESTS, METRICS) if isinstance(block, Table)]
     assert [table.caption for table in tables] == [
         "Dice ↑ on hospital.", "HD95 (mm) ↓ on hospital.", "Dice ↑ on corrupted images."
     ]  # fmt: skip
-    assert list(tables[0].rows[0]) == ["unet", "WT", "0.800 (5)", "0.550 (7)", "-0.250", "-0.350 to -0.150"]
+    assert texts(tables[0].rows[0]) == ["unet", "WT", "0.800 (5)", "0.550 (7)", "-0.250", "-0.350 to -0.150"]
     assert list(tables[2].header) == ["Model", "Corruption", "Level", "WT", "ET"]
-    assert [list(row[:4]) for row in tables[2].rows[:3]] == [
+    assert [texts(row[:4]) for row in tables[2].rows[:3]] == [
         ["unet", "none", "", "0.800"],
         ["unet", "noise", "0.5", "0.750 (-0.050, -0.150 to +0.050)"],
         ["unet", "missing", "T1", "0.300 (-0.500, -0.600 to -0.400)"],
     ]
+    assert tables[0].rows[0][3].key == Key("unet", "dice on hospital", "WT")
+    assert tables[2].rows[1][3].key == Key("unet", "dice on noise-0.5", "WT")
     assert "Welch" in tables[0].notes[0] and "same patients" in tables[2].notes[0]
     assert tables[0].notes[-1].endswith("WT 2, ET 2.")
     assert other_tests.blocks(None, TESTS, METRICS) == []
@@ -50,7 +56,7 @@ def test_a_test_that_a_model_did_not_take_is_a_dash():
     rows = found()
     rows = rows[(rows["model"] == "unet") | (rows["test"] != "noise-0.5")]
     table = other_tests.blocks(rows, TESTS, METRICS)[-2]
-    assert [list(row) for row in table.rows if row[0] == "mine" and row[1] == "noise"] == [
+    assert [texts(row) for row in table.rows if row[0] == "mine" and row[1] == "noise"] == [
         ["mine", "noise", "0.5", "-", "-"]
     ]
 

@@ -467,3 +467,27 @@ def test_formulas_say_what_the_functions_compute():
         for name, formula in derived.MEASURES.items():
             assert eval(formula, numbers) == pytest.approx(float(reported.POOLED[name](row))), name
     assert set(FORMULAS) == set(POOLED_MEASURES) and set(derived.MEASURES) == set(reported.POOLED)
+
+
+def test_another_test_is_followed_to_each_patients_change(demo):
+    path = demo.folder / "study.json"
+    told = {**json.loads(path.read_text()), "test_on": {"sweep": {"noise": [0.5]}}}
+    path.write_text(json.dumps(told), encoding="utf-8")
+    noisy = SCORES.assign(value=SCORES["value"] / 2)
+    score_table.write(demo.folder / "scores.noise-0.5.csv", wide(noisy[noisy["bundle"] == "unet"]))
+    write_cells()
+    found = explain(study.load("demo"), "unet", "WT", "dice", on="noise-0.5")
+    by_patient = {part["patient"]: part for part in found.parts}
+    assert by_patient["A"] == pytest.approx({"patient": "A", "own": 0.6, "noise-0.5": 0.3, "change": -0.3})
+    own, there, change = found.results
+    # D is tested too: only the comparison of models leaves it out.
+    assert own.value == pytest.approx((0.6 + 0.8 + 0.1 + 0.99) / 4) and there.value == pytest.approx(own.value / 2)
+    assert change.value == pytest.approx(-own.value / 2) and change.low < change.value < change.high
+    ((place, text),) = printed(found).items()
+    assert place.startswith("Tested elsewhere, unet") and text.startswith("0.311 (-0.311,")
+    assert found.source.endswith("scores.noise-0.5.csv")
+    for asked, said in (("blur-1", "expected noise-0.5"), ("noise-0.5", "expected one of the declared metrics, dice")):
+        with pytest.raises(InputError, match=said):
+            explain(study.load("demo"), "unet", "ET", "dice", on=asked)
+    with pytest.raises(InputError, match="expected none with --on"):
+        explain(study.load("demo"), "unet", "WT", "dice", "la_resunet", on="noise-0.5")

@@ -18,7 +18,12 @@ __all__ = ["Derived", "Explanation", "explain", "fences"]
 
 
 def explain(
-    study: Study, model: str, region: str | None = None, metric: str | None = None, against: str | None = None
+    study: Study,
+    model: str,
+    region: str | None = None,
+    metric: str | None = None,
+    against: str | None = None,
+    on: str | None = None,
 ) -> Explanation | Derived:
     """Follow one number of a study's report; ``model`` and ``against`` are named as its tables name them.
 
@@ -27,6 +32,7 @@ def explain(
     ``POOLED_MEASURES``, or of slices one of a classification report. Without a region it is such a metric or measure as
     the mean over regions, ``rank``, or a column of histories.csv. ``against`` adds the paired differences from another
     model; from the same model under another split it follows the table of the two.
+    ``on`` is another test of the study, by its name in other_tests.csv.
 
     Raises:
         InputError: for a study without scores, or a model, region or metric that it has no such number of.
@@ -34,6 +40,12 @@ def explain(
     results = Results(study)
     apart = _check(results, model, against)
     name = metric or ("accuracy" if region == SLICE else "dice")
+    if on:
+        if against:
+            raise InputError(
+                f"--against {against}: expected none with --on, as models are compared on their own cases."
+            )
+        return derived.elsewhere(results, model, name, region, on)
     if against and {model, against} & set(apart):
         return derived.two_splits(results, model, against, region, name)
     if name == derived.RANK:

@@ -14,6 +14,7 @@ import pandas as pd
 from benchmark.base.records import InputError, model_name
 from benchmark.papers.values import column_beside
 from benchmark.report.costs import SHOWN
+from benchmark.report.other_tests import there
 from benchmark.report.splits import NO_TUMOUR, OF_NEGATIVES, POOLED, SplitPair, split_pairs
 from benchmark.report.tables import title
 from benchmark.results.explain.about import about, check_region, known_models, printed_beside, runs_used
@@ -116,6 +117,46 @@ def over_regions(results: Results, model: str, metric: str, against: str | None)
         results=[Computed("mean", "mean over patients", found.value, found.low, found.high),
                  Computed("SD", "over patients, n - 1", found.sd)],
         paired=paired(pd.DataFrame(values).dropna()) if against else None,
+    )  # fmt: skip
+
+
+def elsewhere(results: Results, model: str, metric: str, region: str | None, test: str) -> Derived:
+    """Follow a mean in another test, and its change from the own test cases, to each patient's values."""
+    study, changes = results.study, results.other_tests
+    known = list(results.other_scores)
+    if test not in known or changes is None:
+        raise InputError(f"Study {study.name} has no scores on {test}: expected {' or '.join(known) or 'no --on'}.")
+    own = changes[(changes[["test", "model", "metric"]] == [test, model, metric]).all(axis=1)]
+    found = own[own["region"] == region].to_dict("records")
+    if not found:
+        regions = ", ".join(own["region"]) or "none"
+        raise InputError(
+            f"Study {study.name} has no {metric} of {model} in {region or 'all regions'} on {test}: expected one of "
+            f"the declared metrics, {', '.join(study.compare['metrics'])}, and a --region of these: {regions}."
+        )
+    (row,) = found
+    elsewhere_rows = results.other_scores[test]
+    elsewhere_rows = elsewhere_rows[elsewhere_rows["model"] == model]
+    here_rows = results.rows(model).merge(elsewhere_rows[["fold", "seed"]].drop_duplicates())
+    values = pd.DataFrame({
+        "own": patient_scores(here_rows, model, metric, [str(region)]),
+        test: patient_scores(elsewhere_rows, model, metric, [str(region)]),
+    })  # fmt: skip
+    same = row["interval"] == "paired"
+    if same:
+        values["change"] = values[test] - values["own"]
+    how = "BCa bootstrap over these patients" if same else "Welch's t, two samples of patients"
+    return Derived(
+        **{**about(results, model, there(metric, test), region, here_rows),
+           "source": str(study.folder / f"scores.{test}.csv")},
+        title=f"{title(results.metrics[metric])} of {region} on {test}", unit=results.metrics[metric].unit,
+        parts=_by_patient(values.sort_values(test, kind="stable")),
+        how="A row is a patient: the value on the study's own test cases and that on "
+        f"{test}, seeds and folds averaged within a case and cases within the patient; nan where the patient is in one "
+        f"of the two only. {row['n_empty']} cases there were decided by a rule for empty masks.",
+        results=[Computed("own", f"mean over {row['n_patients']} patients", row["mean"]),
+                 Computed(test, f"mean over {row['n_patients_there']} patients", row["mean_there"]),
+                 Computed("change", f"{test} less own; {how}", row["change"], row["ci_low"], row["ci_high"])],
     )  # fmt: skip
 
 
