@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from monai.networks.nets import BasicUNet, BasicUNetPlusPlus, SwinUNETR
+from monai.networks.nets import AttentionUnet, BasicUNet, BasicUNetPlusPlus, SwinUNETR
 from torch import nn
 
+from benchmark.networks.attention_unet import AttentionUNet
 from benchmark.networks.la_res_unet import LAResUNet
 from benchmark.networks.last_output import LastOutput
 from benchmark.networks.padded import Padded
@@ -224,3 +225,17 @@ def test_the_last_output_of_unet_plus_plus_is_its_deepest() -> None:
     outputs = network(x)
     assert len(outputs) == 4 and torch.equal(LastOutput(network)(x), outputs[3])
     assert not torch.equal(outputs[3], outputs[2])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_attention_unet_tells_a_strong_slice_from_a_weak_one(spatial_dims) -> None:
+    shape = (3, [8, 16, 32, 64], [2, 2, 2])
+    ours, monais = (kind(spatial_dims, 4, *shape).eval() for kind in (AttentionUNet, AttentionUnet))
+    assert not any(isinstance(part, nn.modules.instancenorm._InstanceNorm) for part in ours.modules())
+    torch.manual_seed(0)
+    image = torch.randn(1, 4, *[16] * spatial_dims)
+    with torch.no_grad():
+        spreads = [[float(net(scale * image).std()) for scale in (10, 1000)] for net in (ours, monais)]
+    assert spreads[0][1] > 20 * spreads[0][0]
+    # MONAI's gates are all but open or shut at both scales, and what follows forgets the scale.
+    assert spreads[1][1] < 2 * spreads[1][0]
