@@ -56,6 +56,32 @@ def blocks(found: pd.DataFrame | None, tests: Sequence[OtherTest], metrics: Metr
     return [*result, Bullets(["All rows are in other_tests.csv, the scores in scores.NAME.csv."])]
 
 
+def in_short(found: pd.DataFrame | None, tests: Sequence[OtherTest], metric: Metric) -> list[str]:
+    """A sentence per other set and one on corrupted images: the worst change of a mean of the primary metric."""
+    if found is None:
+        return []
+    sign = -1 if metric.better == "higher" else 1
+    rows = found[found["metric"] == metric.name].assign(loss=lambda own: sign * own["change"])
+    sentences = []
+    for test in tests:
+        own = rows[rows["test"] == test.name]
+        if test.data and len(own):
+            worst = own.loc[own["loss"].idxmax()]
+            patients = f"{worst['n_patients_there']} patients, against {worst['n_patients']} own"
+            sentences.append(f"On {test.name} ({patients}), the worst change of a mean: {_worst(worst, metric)}.")
+    own = rows[rows["test"].isin([test.name for test in tests if test.corruption])]
+    if len(own):
+        worst = own.loc[own["loss"].idxmax()]
+        sentences.append(f"Of corrupted images {worst['test']} costs most: {_worst(worst, metric)}.")
+    return sentences
+
+
+def _worst(row: pd.Series, metric: Metric) -> str:
+    means = f"from {number(row['mean'], metric)} to {number(row['mean_there'], metric)}"
+    ends = interval(row["ci_low"], row["ci_high"], metric)
+    return f"{row['region']} by {row['model']}, {metric.title} {means}, {number(row['change'], metric, True)} ({ends})"
+
+
 def _of_set(test: OtherTest, rows: pd.DataFrame, metric: Metric) -> Table:
     body = []
     for row in rows.to_dict("records"):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.base.records import model_name, patient_known
 from benchmark.data.folds import SIDES, SPLITS
-from benchmark.report import tables
+from benchmark.report import other_tests, tables
 from benchmark.report.evidence import share_folds
 from benchmark.report.tables import short
 from benchmark.results.results import Results
@@ -269,7 +269,7 @@ def _recipe(
 
 
 def findings(results: Results) -> list[str]:
-    """One sentence per region on the primary metric: the best model, and which models it was shown to beat."""
+    """Sentences on the primary metric: the best model per region, whom it was shown to beat, and tests elsewhere."""
     name = results.study.compare["metrics"][0]
     metric, rows = results.metrics[name], results.summary[results.summary["metric"] == name]
     sign, word = (1, "highest") if metric.better == "higher" else (-1, "lowest")
@@ -282,7 +282,7 @@ def findings(results: Results) -> list[str]:
         sentence = f"{region}: {word} mean {metric.title} by {' and '.join(alike)}, {mean}"
         sentence += f" (95% CI {low} to {high})." if low != "-" else "."
         sentences.append(sentence + _beaten(results, str(best["model"]), str(region)))
-    return sentences
+    return sentences + other_tests.in_short(results.other_tests, results.study.other_tests, metric)
 
 
 def _beaten(results: Results, best: str, region: str) -> str:

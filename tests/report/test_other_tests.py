@@ -52,6 +52,17 @@ def test_means_and_changes_stand_by_model_and_region():
     assert other_tests.blocks(None, TESTS, METRICS) == []
 
 
+def test_the_worst_change_is_said_in_short():
+    assert other_tests.in_short(found(), TESTS, METRICS["dice"]) == [
+        "On hospital (7 patients, against 5 own), the worst change of a mean: WT by unet, Dice from 0.800 to 0.550, "
+        "-0.250 (-0.350 to -0.150).",
+        "Of corrupted images missing-T1 costs most: WT by unet, Dice from 0.800 to 0.300, -0.500 (-0.600 to -0.400).",
+    ]
+    # Of a distance, more is worse.
+    assert "noise-0.5 costs most" in other_tests.in_short(found(), TESTS, METRICS["hd95"])[1]
+    assert other_tests.in_short(None, TESTS, METRICS["dice"]) == []
+
+
 def test_a_test_that_a_model_did_not_take_is_a_dash():
     rows = found()
     rows = rows[(rows["model"] == "unet") | (rows["test"] != "noise-0.5")]

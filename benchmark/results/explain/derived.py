@@ -150,10 +150,10 @@ def elsewhere(results: Results, model: str, metric: str, region: str | None, tes
         **{**about(results, model, there(metric, test), region, here_rows),
            "source": str(study.folder / f"scores.{test}.csv")},
         title=f"{title(results.metrics[metric])} of {region} on {test}", unit=results.metrics[metric].unit,
-        parts=_by_patient(values.sort_values(test, kind="stable")),
+        parts=_by_patient(values.sort_values([test, "own"], kind="stable")),
         how="A row is a patient: the value on the study's own test cases and that on "
-        f"{test}, seeds and folds averaged within a case and cases within the patient; nan where the patient is in one "
-        f"of the two only. {row['n_empty']} cases there were decided by a rule for empty masks.",
+        f"{test}, seeds and folds averaged within a case and cases within the patient; a dash where the patient is in "
+        f"one of the two only. {row['n_empty']} cases there were decided by a rule for empty masks.",
         results=[Computed("own", f"mean over {row['n_patients']} patients", row["mean"]),
                  Computed(test, f"mean over {row['n_patients_there']} patients", row["mean_there"]),
                  Computed("change", f"{test} less own; {how}", row["change"], row["ci_low"], row["ci_high"])],
