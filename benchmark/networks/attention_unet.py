@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from monai.networks.blocks.convolutions import Convolution
 from monai.networks.nets.attentionunet import AttentionLayer, AttentionUnet
@@ -29,5 +30,7 @@ class AttentionUNet(AttentionUnet):
         super().__init__(spatial_dims, in_channels, out_channels, channels, strides)
         for layer in self.modules():
             if isinstance(layer, AttentionLayer):
-                both, one = layer.merge.conv.in_channels, layer.merge.conv.out_channels
-                layer.merge = Convolution(spatial_dims, both, one, adn_ordering="NDA", act="relu", norm="batch")
+                old: Any = layer.merge.conv
+                layer.merge = Convolution(
+                    spatial_dims, old.in_channels, old.out_channels, adn_ordering="NDA", act="relu", norm="batch"
+                )

@@ -66,12 +66,12 @@ def in_short(found: pd.DataFrame | None, tests: Sequence[OtherTest], metric: Met
     for test in tests:
         own = rows[rows["test"] == test.name]
         if test.data and len(own):
-            worst = own.loc[own["loss"].idxmax()]
+            worst = own.nlargest(1, "loss").iloc[0]
             patients = f"{worst['n_patients_there']} patients, against {worst['n_patients']} own"
             sentences.append(f"On {test.name} ({patients}), the worst change of a mean: {_worst(worst, metric)}.")
     own = rows[rows["test"].isin([test.name for test in tests if test.corruption])]
     if len(own):
-        worst = own.loc[own["loss"].idxmax()]
+        worst = own.nlargest(1, "loss").iloc[0]
         sentences.append(f"Of corrupted images {worst['test']} costs most: {_worst(worst, metric)}.")
     return sentences
 
