@@ -109,9 +109,10 @@ class OtherTest:
 class Run:
     """One training of one variant of one bundle on one fold with one seed; a list of runs is a sweep.
 
-    A run with ``stages`` trains nothing: it joins two other runs of its study, fold and seed, given by their ids, a
-    classifier that says in which slices there is tumour and the segmenter whose label maps hold there only. What it
-    is ``test_on`` besides its own test cases is no part of what it is.
+    A run with ``stages`` trains nothing: it joins other runs of its study, fold and seed, given by their ids: those of
+    an ensemble ``by`` "mean", "majority" or "staple", or else a classifier that says in which slices there is tumour
+    and the segmenter whose label maps hold there only. What it is ``test_on`` besides its own test cases is no part of
+    what it is.
     """
 
     study: str
@@ -122,11 +123,17 @@ class Run:
     overrides: dict[str, Any] = field(default_factory=dict)
     stages: tuple[str, ...] = ()
     test_on: tuple[OtherTest, ...] = ()
+    by: str = ""
 
     @property
     def model(self) -> str:
         """Name of the model in every table."""
         return model_name(self.bundle, self.variant)
+
+    @property
+    def recipe(self) -> str:
+        """Name of the bundle whose configs it has: of a run that joins others, that of the last of them."""
+        return self.stages[-1].partition("/")[0] if self.stages else self.bundle
 
     @property
     def id(self) -> str:

@@ -193,7 +193,7 @@ def run_all(
         study.check_code(declared, changes)
     execute.check_declared(runs, declared.data)
     execute.check_stages(runs)
-    for bundle_ in dict.fromkeys(run.bundle for run in runs):
+    for bundle_ in dict.fromkeys(run.recipe for run in runs):
         _show_code(bundle_)
     publish.check_pairs(declared)
     _prepare(declared)
@@ -244,7 +244,7 @@ def run(
         raise InputError(f"Study {name} has no run {run_id!r}: expected one of {', '.join(runs)}.")
     from benchmark.studies.run import run as do
 
-    _show_code(runs[run_id].bundle)
+    _show_code(runs[run_id].recipe)
     do(runs[run_id], declared.data, declared.scores)
 
 

@@ -455,7 +455,9 @@ def _value_cells(paper: Paper, place: Place, table: PrintedTable, verdicts: Verd
     found = ours(paper, place.model, column, place.report_cell) if place.model else None
     why = _reason(paper, place, found)
     if found is None:
-        return [verdicts.short(why), NONE, NONE, verdicts.because(why)]
+        # A row that cannot be compared has a model that could stand beside it nevertheless.
+        unrun = "none" in place.row and place.model and place.model not in paper.models
+        return [NOT_RUN if unrun else verdicts.short(why), NONE, NONE, verdicts.because(why)]
     gap = "nothing printed" if printed is None else f"{(found.value - printed.number) * scale:+.{digits}f}"
     value = f"{found.value * scale:.{digits}f}"
     if "±" in place.text and printed and not math.isnan(found.sd):

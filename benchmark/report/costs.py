@@ -40,14 +40,22 @@ MEANING = (
 )
 
 
+SUMMED = ("parameters", "multiply_adds", "training_hours", "processor_hours", "inference_case_seconds")
+"""Columns in which an ensemble has the sum of its members, where each was trained in one place."""
+
+
 def costs(
-    found: Provenance, histories: Mapping[str, pd.DataFrame], cases: Mapping[str, int], models: Mapping[str, str]
+    found: Provenance,
+    histories: Mapping[str, pd.DataFrame],
+    cases: Mapping[str, int],
+    models: Mapping[str, str],
+    ensembles: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame | None:
     """Make ``costs.csv``: a row for each model and each device and precision that it was trained in, with COLUMNS.
 
     ``histories`` are by a run's id, with each epoch's ``seconds``; ``cases`` are how many cases a run was tested on.
-    ``models`` maps each model's name to why it was not trained by a run of the study, "" where it was. None where no
-    run of any model is on record.
+    ``models`` maps each model's name to why it was not trained by a run of the study, "" where it was. ``ensembles``
+    maps names of those to their members'. None where no run of any model is on record.
     """
     rows: list[dict[str, Any]] = []
     for model, why in models.items():
@@ -68,10 +76,22 @@ def costs(
             rows.append({"model": model, **place, **numbers, "note": note})
     if not any("runs" in row for row in rows):
         return None
+    for row in rows:
+        row |= _together(
+            [[one for one in rows if one["model"] == name] for name in (ensembles or {}).get(row["model"], ())]
+        )
     # A time has no more digits than this.
     rows = [{key: float(f"{v:.6g}") if isinstance(v, float) else v for key, v in row.items()} for row in rows]
     kinds = dict.fromkeys(("runs", "parameters", "multiply_adds", "host_memory_mb", "device_memory_mb"), "Int64")
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(kinds)
+
+
+def _together(members: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Sums of some models' rows in columns that all have; none unless each has one row, of one place."""
+    if not members or any(len(rows) != 1 for rows in members):
+        return {}
+    known = [key for key in SUMMED if all(rows[0].get(key) is not None for rows in members)]
+    return {key: sum(rows[0][key] for rows in members) for key in known}
 
 
 def _by_place(found: Provenance, model: str) -> dict[tuple[str, str], dict[str, Ran]]:

@@ -63,7 +63,7 @@ def split_pairs(study: Study) -> list[SplitPair]:
     """Pairs of models of the same bundle, track and settings but for the split, one of which is by patient."""
     by_recipe: dict[str, list[tuple[str, str]]] = {}
     for model in study.models:
-        recipe = json.dumps([model.bundle, model.track, model.stages, model.set], sort_keys=True)
+        recipe = json.dumps([model.bundle, model.track, model.joins, model.by, model.set], sort_keys=True)
         by_recipe.setdefault(recipe, []).append((split_of(study, model), model.name))
     return [
         SplitPair(honest, name, split)

@@ -186,10 +186,10 @@ def _design(results: Results) -> dict[str, Answer]:
     aims = f"{pairs} of models compared by {' and '.join(named)}{_margin(results)}"
     if study.notes:
         aims += f"; {_many(len(study.notes), 'note')} in study.json"
-    uses = {bundle.read(model.bundle)["metadata"].get("intended_use", ""): model.bundle for model in study.models[::-1]}
+    uses = {bundle.read(name)["metadata"].get("intended_use", ""): name for name in study.bundles[::-1]}
     metadata = [Place(f"bundles/{name}/configs/metadata.json") for name in uses.values()]
     goal = f"Comparison of {_many(len(study.models), 'model')}. Intended use: {'; '.join(filter(None, uses))}"
-    joined = [f"{model.name} joins {' and '.join(model.stages)}" for model in study.models if model.stages]
+    joined = [f"{model.name} {model.joining}" for model in study.models if model.joins]
     test = f"{TEST_NAMES[compare['test']]}, alpha {compare.get('alpha', 0.05)}, Holm's correction, 95% intervals"
     task = f"Masks of {', '.join(results.manifest.regions)}: semantic segmentation"
     if slices := [name for name in results.models if name not in (*results.segmenters, *results.apart_models)]:
@@ -317,7 +317,7 @@ def _range(values: Iterable[float], form: str = "g") -> str:
 
 def _models(results: Results) -> dict[str, Answer]:
     """What bundles and the study's settings say of networks and their training, and training histories of its end."""
-    names = list(dict.fromkeys(model.bundle for model in results.study.models))
+    names = results.study.bundles
     image = str(bundle.read(names[0])["metadata"].get("image_classes", "")).partition(" (")[0]
     shrink = results.manifest.layout.shrink
     smaller = f"; means over {shrink}x{shrink} pixels" if shrink > 1 else ""

@@ -26,7 +26,7 @@ def made(results: Results) -> dict[str, Made]:
 
 
 def _made(results: Results, model: Model) -> Made:
-    study, parts = results.study, results.study.stages(model) or [model]
+    study, parts = results.study, results.study.trained(model)
     runs = {part.name: [run for run in results.runs if run.model == part.name] for part in parts}
     recorded = [_recorded(results, run) for part in parts for run in runs[part.name]]
     ids = [run.id for part in parts for run in runs[part.name]]
@@ -49,7 +49,7 @@ def _made(results: Results, model: Model) -> Made:
         trainings=len(ended),
         missing=len({*own} & {*results.missing}),
         runs=len(own),
-        assumed=tuple(name for part in parts for name in part.assumes),
+        assumed=tuple(dict.fromkeys(name for part in (*parts, model) for name in part.assumes)),
     )
 
 

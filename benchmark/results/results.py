@@ -122,7 +122,7 @@ class Results:
         return [
             model.name for model in self.study.models
             if model.name not in self.apart_models
-            and bundle.read(model.bundle)["inference"].get("task") != "classification"
+            and bundle.read(self.study.recipe(model).bundle)["inference"].get("task") != "classification"
         ]  # fmt: skip
 
     @cached_property
@@ -545,11 +545,12 @@ class Results:
         keys = tested.index.to_list()
         cases = {Run("", *key).id: int(count) for key, count in zip(keys, tested, strict=True)}
         models = {
-            model.name: f"joins {' and '.join(model.stages)} and costs what they do together" if model.stages else ""
+            model.name: f"{model.joining} and costs what they do together" if model.joins else ""
             for model in self.study.models
         }
+        ensembles = {model.name: model.ensemble for model in self.study.models if model.ensemble}
         models |= dict.fromkeys(self.external, "made by another tool, at a cost that is not known")
-        return costs(self.provenance, self.histories, cases, models)
+        return costs(self.provenance, self.histories, cases, models, ensembles)
 
     @cached_property
     def origin(self) -> dict[str, Any]:
@@ -561,8 +562,8 @@ class Results:
 
     @cached_property
     def configs(self) -> dict[str, dict[str, Any]]:
-        """Training config of each model's first run."""
-        first = {run.model: run for run in reversed(self.runs)}
+        """Training config of each model's first run; an ensemble has none of its own."""
+        first = {run.model: run for run in reversed(self.runs) if not run.by}
         return {name: bundle.frozen(run, self.study.data)["train"] for name, run in reversed(first.items())}
 
     @cached_property

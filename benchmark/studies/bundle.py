@@ -228,7 +228,7 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: as ``read`` and ``override``, for an id that the study decides, and for a value that none can have.
     """
-    composed = read(run.bundle)
+    composed = read(run.recipe)
     configs = {kind: composed[kind] for kind in (*CONFIGS, "metadata")}
     # One thread per run makes results the same whatever number of processors and jobs; runs are what is parallel.
     settings = {"bundle_root": f"runs/{run.study}/{run.id}", "manifest": dataset, "fold": run.fold, "seed": run.seed}
@@ -242,7 +242,7 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
         override(configs, key, value)
     declared.check(f"Run {run.id}", configs["train"], _Values)
     if run.stages:
-        # For people and fingerprints only: the configs are those of the segmenter.
+        # For people and fingerprints only: the configs are those of the last run that is joined.
         for kind in CONFIGS:
             configs[kind]["stages"] = list(run.stages)
     return configs

@@ -1,4 +1,4 @@
-"""Join the seeds of a model by the mean of the probabilities that its runs kept, and score that as one more system."""
+"""Join what several networks predict of a case: the runs of a declared ensemble, and for a report a model's seeds."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ import pandas as pd
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table, write_json, write_text
 from benchmark.base.progress import reporting
-from benchmark.base.records import Case, Run, model_name
+from benchmark.base.records import Case, InputError, Run, model_name
 from benchmark.data.manifest import CaseList, Manifest
 from benchmark.data.prepare import PreparedCase, stored_case
 from benchmark.data.probabilities import CUT, FOLDER, read_probabilities
 from benchmark.data.scan import parallel
+from benchmark.data.volumes import read_volume
 from benchmark.scoring import calibration, score_table
 from benchmark.scoring.metrics import score_case
 from benchmark.studies import store
 
 NAME = "ensemble"
+STAPLE_ITERATIONS = 100
+"""Most iterations of STAPLE: a few where masks differ little, and thousands where only two of three are told apart."""
+
 RUN = {"fold": 0, "seed": 0}
 """Under these an ensemble's rows stand: it is one trained system. Each part is of several runs, and where each seed has
 folds of its own these share training patients, so that no test may take an ensemble's folds for trainings."""
@@ -121,6 +125,58 @@ def label_map(codes: np.ndarray, order: Sequence[int]) -> np.ndarray:
     for value, region in zip(order, np.moveaxis(codes, -1, 0), strict=True):
         labels[region >= CUT] = value
     return labels
+
+
+def join(by: str, places: Sequence[Path], case: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the label map of a case that the runs in some folders make together, and its probabilities if it has any.
+
+    ``by`` is "mean", of the 8-bit probabilities (x, y, z, regions) that the runs kept, or, of each region's masks,
+    "majority", of more than half of the runs, or "staple".
+
+    Raises:
+        InputError: if a run kept no probabilities of the case, or its prediction cannot be read.
+    """
+    order, name = manifest.regions_class_order, f"{case}.nii.gz"
+    if by == "mean":
+        for path in (place / FOLDER / name for place in places):
+            if not path.exists():
+                raise InputError(
+                    f"{path} does not exist: expected the probabilities of a run that is joined by their mean; join "
+                    "label maps, by majority or staple, or let that run predict again with keep_probabilities."
+                )
+        codes = average([read_probabilities(place / FOLDER / name) for place in places])
+        return label_map(codes, order), codes
+    labels = [read_volume(place / "predictions" / name)[0] for place in places]
+    joined = majority if by == "majority" else staple
+    masks = [joined([np.isin(one, values) for one in labels]) for values in manifest.regions.values()]
+    return label_map(np.stack(masks, axis=-1).astype(np.uint8) * CUT, order), None
+
+
+def majority(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return where more than half of some masks hold; of two, where both do."""
+    counted: np.ndarray = 2 * np.sum(masks, axis=0) > len(masks)
+    return counted
+
+
+def staple(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return where STAPLE (Warfield et al. 2004) finds a region more probable than not, by ITK's filter.
+
+    It weighs each mask (x, y, z) by the sensitivity and specificity that expectation and maximisation find for it, with
+    the masks' mean share of the whole volume as the prior. Masks that are all equal are returned as they are, for which
+    ITK has no number where they are empty.
+    """
+    if all(np.array_equal(mask, masks[0]) for mask in masks):
+        return masks[0]
+    import itk
+
+    kind = itk.Image[itk.D, 3]
+    found = itk.STAPLEImageFilter[kind, kind].New(ForegroundValue=1, MaximumIterations=STAPLE_ITERATIONS)
+    for place, mask in enumerate(masks):
+        found.SetInput(place, itk.image_from_array(mask.astype(np.float64)))
+    found.Update()
+    # One half itself is no tumour, also where sums of floating point are a little more.
+    probable: np.ndarray = itk.array_from_image(found.GetOutput()) > 0.5 + 1e-6
+    return probable
 
 
 def disagreement(masks: Sequence[np.ndarray]) -> float:

@@ -108,10 +108,13 @@ def execute(
     """
     words = partial(command, changes=changes, allow_code=allow_code)
     trained, joined = ([run for run in runs if bool(run.stages) == joins] for joins in (False, True))
+    # An ensemble may join systems of two stages.
+    last = [run for run in joined if not {one.id for one in joined}.isdisjoint(run.stages)]
     alone = _to_be_measured(trained) if gpus and jobs is None else []
     outcomes = _at_once(alone, len(gpus), gpus, words, on_change)
     at_once = jobs or (fitting(trained, gpus) if gpus else os.cpu_count() or 1)
-    for several in ([run for run in trained if run not in alone], joined):
+    left = [run for run in trained if run not in alone]
+    for several in (left, [run for run in joined if run not in last], last):
         outcomes += _at_once(several, at_once, gpus, words, on_change)
     return sorted(outcomes, key=lambda outcome: runs.index(outcome.run))
 

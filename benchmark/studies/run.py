@@ -1,4 +1,4 @@
-"""Do one run in its folder: train (or join two runs), predict and score; finished stages are not repeated."""
+"""Do one run in its folder: train (or join other runs), predict and score; finished stages are not repeated."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from benchmark.base import project
 from benchmark.base.files import write_json, write_text
 from benchmark.base.records import InputError, OtherTest, Run, first_cause, sentence
 from benchmark.data.prepare import CANONICAL, DataSet, PreparedCase
-from benchmark.data.probabilities import FOLDER, read_probabilities
+from benchmark.data.probabilities import FOLDER, read_probabilities, write_probabilities
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.scoring import calibration, detection, lesion_table, score_table
 from benchmark.scoring.counts import of_slices
 from benchmark.scoring.metrics import EVERY, METRICS, score_regions
-from benchmark.studies import bundle, cost, other_tests, store
+from benchmark.studies import bundle, cost, ensemble, other_tests, store
 from benchmark.studies.execute import AT_ONCE
 
 # How long a new process waits for one that is being killed to let go of a run's folder.
@@ -143,7 +143,7 @@ def _predict_and_score(
         if not run.stages:
             return _workflow(folder, "inference", "inference", overrides)
         below = folder.relative_to(store.folder(run))
-        _join(folder, [place / below for place in store.stage_folders(run)], cases)
+        _join(run, folder, [place / below for place in store.stage_folders(run)], cases, data)
         return None
 
     if not all(path.exists() for path in predictions.values()):
@@ -174,16 +174,23 @@ def _predict_and_score(
     write_text(folder / "scores.csv", text)
 
 
-def _join(folder: Path, stages: Sequence[Path], cases: Sequence[PreparedCase]) -> None:
-    """Write the segmenter's label maps with nothing in the slices in which the classifier sees no tumour."""
+def _join(run: Run, folder: Path, stages: Sequence[Path], cases: Sequence[PreparedCase], data: DataSet) -> None:
+    """Write what runs predict together: an ensemble's label maps, with probabilities where it has any, or of two stages
+    the segmenter's with nothing in the slices in which the classifier sees no tumour.
+    """
     for place in stages:
         if not (place / "scores.csv").exists():
             raise InputError(f"{place / 'scores.csv'} does not exist: expected the test of a run that is joined.")
         store.check_predictions(place)
-    gate, segmenter = (place / "predictions" for place in stages)
     for case in cases:
         name = case.case.case_id
-        labels = detection.gated(case, read_volume(segmenter / f"{name}.nii.gz")[0], gate / f"{name}.csv")
+        if run.by:
+            labels, codes = ensemble.join(run.by, stages, name, data.manifest)
+            if codes is not None:
+                write_probabilities(folder / FOLDER / f"{name}.nii.gz", codes, case.affine, list(data.manifest.regions))
+        else:
+            gate, segmenter = (place / "predictions" for place in stages)
+            labels = detection.gated(case, read_volume(segmenter / f"{name}.nii.gz")[0], gate / f"{name}.csv")
         write_label_map(folder / "predictions" / f"{name}.nii.gz", labels, case.affine)
 
 

@@ -95,6 +95,7 @@ class Identity(TypedDict, total=False):
     stages: dict[str, str | None]
     tested: dict[str, Any]
     weights: str
+    by: str
     threshold: float
     precision: str
 
@@ -155,7 +156,7 @@ def whose(run: Run, case: Case) -> dict[str, Any]:
 
 
 def stage_folders(run: Run) -> list[Path]:
-    """Folders of the runs that a run joins: classifier, segmenter; none for one that is trained itself."""
+    """Folders of the runs that a run joins, a classifier before its segmenter; none for one that is trained itself."""
     return [project.runs() / run.study / stage for stage in run.stages]
 
 
@@ -207,8 +208,9 @@ def history(run: Run) -> pd.DataFrame:
 def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[str, Any]]]:
     """Yield runs with everything that their numbers follow from: configs, patients, data, library versions, our code.
 
-    For a run that joins others these are the segmenter's, ``stages`` holds the others' fingerprints, None for one that
-    has not begun, and ``threshold`` the probability from which on a slice is let through.
+    For a run that joins others these are those of the last, and ``stages`` holds the others' fingerprints, None for one
+    that has not begun; ``by`` says how an ensemble's are joined, and ``threshold`` of two stages is the probability
+    from which on a slice is let through.
 
     Raises:
         InputError: for a run that cannot be: unknown ids, values, bundle, data set or fold.
@@ -247,7 +249,9 @@ def of_set(data: DataSet) -> dict[str, Any]:
 
 def _identity(run: Run, configs: Mapping[str, dict[str, Any]], shared: Mapping[str, Any]) -> dict[str, Any]:
     check_fold(run.fold, len(shared["fold"]), configs["train"]["manifest"])
-    known: dict[str, Any] = {"stages": {}, "threshold": detection.THRESHOLD} if run.stages else {}
+    known: dict[str, Any] = {"stages": {}} if run.stages else {}
+    if run.stages:
+        known |= {"by": run.by} if run.by else {"threshold": detection.THRESHOLD}
     for stage, place in zip(run.stages, stage_folders(run), strict=True):
         known["stages"][stage] = read_record(place).fingerprint if (place / "run.json").exists() else None
     computed = {kind: bundle.deciding(configs[kind]) for kind in bundle.CONFIGS}
@@ -337,7 +341,7 @@ def record(run: Run, what: Mapping[str, Any], command: str, device: str = "", pl
     path = (place or folder(run)) / "run.json"
     if path.exists():
         return
-    declared_as = {key: value for key, value in vars(run).items() if key not in ("stages", "test_on")}
+    declared_as = {key: value for key, value in vars(run).items() if key not in ("stages", "test_on", "by")}
     begun = {
         "fingerprint": fingerprint(what),
         "identity": what,

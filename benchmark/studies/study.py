@@ -28,9 +28,9 @@ Split = Literal["patient", "slice", "published"]
 
 
 class Model(Record):
-    """A model of a study: a bundle, perhaps with some ids changed."""
+    """A model of a study: a bundle, perhaps with some ids changed, or what joins other models."""
 
-    bundle: FileName = Field(description="Folder of `bundles/`.")
+    bundle: FileName = Field(description="Folder of `bundles/`; of an `ensemble` a name of its own.")
     track: Literal["identical", "native"] = Field(
         default="identical",
         description="`identical`: the protocol that all models share. `native`: the bundle's own recipe where it has "
@@ -53,7 +53,30 @@ class Model(Record):
         description="Names of a classifier and a segmenter of the study: the model is the segmenter's label maps in "
         "the slices that the classifier of the same fold and seed lets through, and is trained nowhere.",
     )
+    ensemble: tuple[Name, ...] = Field(
+        default=(),
+        description="Names of two or more models of the study: the model is what these, of the same fold and seed, "
+        "predict together, and is trained nowhere.",
+    )
+    by: Literal["mean", "majority", "staple"] = Field(
+        default="mean",
+        description="How an `ensemble` is joined: by the `mean` of the probabilities that runs keep, or, region by "
+        "region, label maps by the `majority` (a tie is no tumour) or by `staple` (ITK's, over the whole volume). "
+        "Other tests (`test_on`) keep no probabilities, so that an ensemble by the mean has none.",
+    )
     assumes: tuple[Name, ...] = Field(default=(), description="What it does that a paper leaves open.")
+
+    @property
+    def joins(self) -> tuple[str, ...]:
+        """Names of the models that it joins; none where it is trained itself."""
+        return self.stages or self.ensemble
+
+    @property
+    def joining(self) -> str:
+        """What it joins, and how, in words; empty where it is trained itself."""
+        how = {"mean": "the mean of their probabilities", "majority": "majority", "staple": "STAPLE"}[self.by]
+        names = ", ".join(self.joins[:-1]) + f" and {self.joins[-1]}" if self.joins else ""
+        return f"joins {names}{f' by {how}' * bool(self.ensemble)}" if names else ""
 
     @property
     def name(self) -> str:
@@ -237,17 +260,18 @@ class Study(Record):
         Raises:
             InputError: if no model is of a bundle in ``changes``, or these set the split, which a study declares.
         """
-        by_bundle = _by_bundle(changes or {}, [model.bundle for model in self.models])
+        by_bundle = _by_bundle(changes or {}, self.bundles)
         others = self.other_tests
         found = []
         for model in self.models:
-            stages, overrides = self.stages(model), self._settings([model, *self.stages(model)][-1])
+            stages, own = self.stages(model), self.recipe(model)
+            by, tests = model.by if model.ensemble else "", () if _by_mean(model) else others
             for fold, seed in itertools.product(model.folds or self.folds, self.seeds):
                 joined = tuple(Run(self.name, stage.bundle, stage.variant, fold, seed).id for stage in stages)
                 split = self._split_of_seed(split_of(self, model), seed)
                 moved = {} if split == "patient" else {"split": split}
-                changed = {**moved, **overrides, **by_bundle[model.bundle]}
-                found.append(Run(self.name, model.bundle, model.variant, fold, seed, changed, joined, others))
+                changed = {**moved, **self._settings(own), **by_bundle[own.bundle]}
+                found.append(Run(self.name, model.bundle, model.variant, fold, seed, changed, joined, tests, by))
         return found
 
     @property
@@ -259,9 +283,22 @@ class Study(Record):
         return (*sets, *(OtherTest(name, corruption=kind, level=level) for name, kind, level in named))
 
     def stages(self, model: Model) -> list[Model]:
-        """The models that a model with ``stages`` joins, classifier and segmenter; none for any other."""
+        """The models that a model joins, a classifier before its segmenter; none for one that is trained itself."""
         known = {other.name: other for other in self.models}
-        return [known[name] for name in model.stages]
+        return [known[name] for name in model.joins]
+
+    def trained(self, model: Model) -> list[Model]:
+        """The models whose trainings a model follows from: itself, or those of all that it joins, in their order."""
+        return [one for part in self.stages(model) for one in self.trained(part)] or [model]
+
+    def recipe(self, model: Model) -> Model:
+        """The model whose configs and split a model has: of one that joins others that of the last."""
+        return self.trained(model)[-1]
+
+    @property
+    def bundles(self) -> list[str]:
+        """Folders of ``bundles/`` that its models are of, each once."""
+        return list(dict.fromkeys(self.recipe(model).bundle for model in self.models))
 
     @property
     def splits(self) -> list[str]:
@@ -282,8 +319,12 @@ class Study(Record):
 
 
 def split_of(study: Study, model: Model) -> str:
-    """The split that a model of a study is trained and tested on; of one with ``stages``, that of its segmenter."""
-    return [model, *study.stages(model)][-1].split or study.split
+    """The split that a model of a study is trained and tested on; of one that joins others, that of the last."""
+    return study.recipe(model).split or study.split
+
+
+def _by_mean(model: Model) -> bool:
+    return bool(model.ensemble) and model.by == "mean"
 
 
 def apart(study: Study) -> list[str]:
@@ -374,6 +415,7 @@ def load(name: str) -> Study:
     if unknown := set(found.scores) - set(ON_REQUEST):
         raise InputError(f"{path}: scores: expected some of {', '.join(ON_REQUEST)}, found {min(unknown)!r}.")
     _check_stages(path, found)
+    _check_ensembles(path, found)
     _check_test_on(path, found)
     return found
 
@@ -438,7 +480,7 @@ def _check_pairs(path: Path, compare: Mapping[str, Any]) -> None:
 
 def _check_stages(path: Path, study: Study) -> None:
     """Refuse a model that joins others unless these are a classifier and a segmenter of one split that it trains."""
-    trained = {model.name: model for model in study.models if not model.stages}
+    trained = {model.name: model for model in study.models if not model.joins}
     for model in (model for model in study.models if model.stages):
         where = f"{path}: models: {model.name}: stages"
         if unknown := [name for name in model.stages if name not in trained]:
@@ -455,6 +497,45 @@ def _check_stages(path: Path, study: Study) -> None:
         splits = [split_of(study, stage) for stage in study.stages(model)]
         if splits[0] != splits[1]:
             raise InputError(f"{where}: expected two models of one split, found {' and '.join(splits)}.")
+
+
+def _check_ensembles(path: Path, study: Study) -> None:
+    """Refuse an ensemble unless it joins segmenters of one split and of its folds, with probabilities for a mean."""
+    known = {model.name: model for model in study.models if not model.ensemble}
+    for model in study.models:
+        where = f"{path}: models: {model.name}: ensemble"
+        if not model.ensemble:
+            if "by" in model.model_fields_set:
+                raise InputError(f"{where}: expected names of models to join, as it has `by`; found none.")
+            continue
+        if unknown := [name for name in model.ensemble if name not in known]:
+            raise InputError(f"{where}: expected models of {', '.join(known)}, found {unknown[0]!r}.")
+        if len(set(model.ensemble)) < max(len(model.ensemble), 2):
+            raise InputError(f"{where}: expected two or more models, each once; found {', '.join(model.ensemble)}.")
+        if model.bundle in bundle.names():
+            raise InputError(f"{where}: expected a name of its own as `bundle`, found {model.bundle!r} of bundles/.")
+        if taken := {"set", "track", "split", "stages"} & model.model_fields_set:
+            raise InputError(f"{where}: expected its members to decide {min(taken)}, found it set for the ensemble.")
+        _check_members(where, study, model, study.stages(model))
+
+
+def _check_members(where: str, study: Study, model: Model, members: Sequence[Model]) -> None:
+    """Refuse members of an ensemble that cannot be joined case by case."""
+    splits = list(dict.fromkeys(split_of(study, member) for member in members))
+    if len(splits) > 1:
+        raise InputError(f"{where}: expected models of one split, found {' and '.join(splits)}.")
+    for member in members:
+        composed = bundle.compose(study.recipe(member).bundle)["inference"]
+        if composed["task"] != "segmentation":
+            raise InputError(f"{where}: expected models that segment, found {member.name} for {composed['task']}.")
+        if lacking := set(model.folds or study.folds) - set(member.folds or study.folds):
+            raise InputError(f"{where}: expected models of its folds, found {member.name} without {min(lacking)}.")
+        kept = {**composed, **study._settings(study.recipe(member))}.get(bundle.KEEP, False)
+        if model.by == "mean" and (member.joins or not kept):
+            raise InputError(
+                f"{where}: expected models that keep probabilities, for their mean, found {member.name} without; join "
+                "label maps, by majority or staple."
+            )
 
 
 def _check_test_on(path: Path, study: Study) -> None:

@@ -142,14 +142,17 @@ def of_study(name: str, bundle_: str | None, variant: str | None) -> list[Traine
             f"{name}: expected --bundle and --variant of one of its models, {', '.join(every)}; found "
             f"{', '.join(models) or 'none'}."
         )
-    if chosen[0].stages:
-        raise InputError(f"{name}: {chosen[0].model} joins two networks: expected a model that is trained itself.")
+    if chosen[0].stages and chosen[0].by != "mean":
+        raise InputError(
+            f"{name}: {chosen[0].model} joins label maps: expected a model that is trained itself, or a mean of such."
+        )
     done = [run for run in chosen if store.scored(run)]
     if not done:
         raise InputError(
             f"{name}: expected finished runs of {chosen[0].model}, found none; run `benchmark run-all {name}`."
         )
-    return [of_run(store.folder(run)) for run in done]
+    # The mean of an ensemble's means is that of all their networks, for each has as many.
+    return [of_run(place) for run in done for place in store.stage_folders(run) or [store.folder(run)]]
 
 
 def _segmenting(path: Path, config: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -384,7 +384,7 @@ def test_set_reaches_the_runs_and_the_command_that_repeats_one():
         (["run-all", "tiny", "--set", "la_resunet:epocs=9"], "There is no id 'epocs'"),
         (["run-all", "tiny", "--set", "unetpp:amp=true"], "Cannot set 'unetpp:amp': expected a bundle of the study"),
         (["run-all", "tiny", "--jobs", "0"], "--jobs is 0: expected at least 1"),
-        (["run-all", "strange"], "There is no bundle 'unet2': expected one of attention_unet, la_resunet"),
+        (["run-all", "strange"], "There is no bundle 'unet2': expected one of attention_unet, highresnet, la_resunet"),
         (["run-all", "mistyped"], "There is no id 'chanels'"),
         (["run-all", "farfold"], "phantom has folds 0 to 0, found fold 7"),
         (["compose", "unet2"], "There is no bundle 'unet2'"),

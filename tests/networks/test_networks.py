@@ -5,11 +5,15 @@ import torch
 from monai.networks.nets import AttentionUnet, BasicUNet, BasicUNetPlusPlus, SwinUNETR
 from torch import nn
 
+from benchmark.base.records import InputError
 from benchmark.networks.attention_unet import AttentionUNet
+from benchmark.networks.high_res_net import HighResNet
 from benchmark.networks.la_res_unet import LAResUNet
 from benchmark.networks.last_output import LastOutput
 from benchmark.networks.padded import Padded
 from benchmark.networks.res_unet import ResBlock, ResUNet
+from benchmark.networks.res_unet_plus import ResUNetPlus
+from benchmark.networks.se_res_unet import SEResUNet
 
 
 def keras_count(network: nn.Module) -> int:
@@ -94,6 +98,9 @@ def test_networks_take_any_dimension_and_number_of_modalities(spatial_dims: int,
     for network in (
         ResUNet(spatial_dims, in_channels, 3, channels=(4, 8, 16)),
         LAResUNet(spatial_dims, in_channels, 3, channels=(4, 8, 16)),
+        SEResUNet(spatial_dims, in_channels, 3, channels=(4, 8, 16)),
+        ResUNetPlus(spatial_dims, in_channels, 3, channels=(4, 8, 16)),
+        HighResNet(spatial_dims, in_channels, 3, channels=(4, 8, 16)),
     ):
         assert network.eval()(x).shape == (1, 3, *x.shape[2:])
 
@@ -239,3 +246,81 @@ def test_attention_unet_tells_a_strong_slice_from_a_weak_one(spatial_dims) -> No
     assert spreads[0][1] > 20 * spreads[0][0]
     # MONAI's gates are all but open or shut at both scales, and what follows forgets the scale.
     assert spreads[1][1] < 2 * spreads[1][0]
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_se_res_unet_is_the_res_unet_with_a_gate_in_every_residual_block() -> None:
+    plain, gated = ResUNet(2, 4, 3), SEResUNet(2, 4, 3)
+    # Two dense layers with bias, c to c / 16 and back, for each block's output.
+    gates = sum(2 * c * (c // 16) + c // 16 + c for c in (32, 64, 128, 256, 128, 64, 32, 16))
+    assert (count(plain), count(gated) - count(plain), gates) == (1_206_307, 14_365, 14_365)
+    # The gate is the last of what is summed with the shortcut.
+    x = torch.randn(2, 16, 8, 8)
+    block = gated.encoder[0].eval()
+    assert torch.equal(block(x), torch.relu(block.main[-1](block.main[:-1](x)) + block.shortcut(x)))
+
+
+def test_squeeze_and_excitation_scales_each_channel_by_one_number_of_the_whole_image() -> None:
+    torch.manual_seed(0)
+    gate = SEResUNet(2, 4, 3, channels=(8, 16), reduction=4).encoder[0].main[-1]
+    features = torch.rand(2, 16, 8, 8) + 0.5
+    scale = gate(features) / features
+    assert torch.allclose(scale, scale[..., :1, :1].expand_as(scale), atol=1e-6)
+    assert scale.min() > 0 and scale.max() < 1
+    assert scale[:, :, 0, 0].std(dim=1).min() > 0.01 and not torch.equal(scale[0], scale[1])
+    # By hand, from the means of all channels: any pixel elsewhere changes what a pixel is scaled by.
+    first, second = gate.fc[0], gate.fc[2]
+    hidden = torch.relu(features.mean((2, 3)) @ first.weight.T + first.bias)
+    assert torch.allclose(scale[:, :, 3, 5], torch.sigmoid(hidden @ second.weight.T + second.bias), atol=1e-6)
+
+
+def test_res_unet_plus_is_the_res_unet_with_a_gate_on_every_skip_connection() -> None:
+    plain, gated = ResUNet(2, 4, 3), ResUNetPlus(2, 4, 3)
+    levels = ((256, 128), (128, 64), (64, 32), (32, 16))
+
+    def gate(deep: int, skip: int) -> int:
+        inner = skip // 2
+        # 1x1 convolutions with bias and batch normalisation, of both inputs and then to one weight a voxel.
+        return deep * inner + 3 * inner + skip * inner + 3 * inner + inner + 1 + 2
+
+    gates = sum(gate(*level) for level in levels)
+    assert (count(gated) - count(plain), gates) == (33_492, 33_492)
+    # Where gates are open, it is the same network.
+    assert gated.load_state_dict(plain.state_dict(), strict=False).unexpected_keys == []
+    x = torch.randn(1, 4, 32, 32)
+    plain.eval(), gated.eval()
+    assert not torch.allclose(gated(x), plain(x))
+    for one in gated.gates:
+        one.forward = lambda g, x: x
+    assert torch.equal(gated(x), plain(x))
+
+
+def test_an_attention_gate_weighs_voxels_and_not_channels() -> None:
+    gate = ResUNetPlus(2, 4, 3, channels=(8, 16)).gates[0].eval()
+    deep, skip = torch.randn(1, 16, 8, 8), torch.rand(1, 8, 8, 8) + 0.5
+    weight = gate(deep, skip) / skip
+    assert torch.allclose(weight, weight[:, :1].expand_as(weight), atol=1e-6)
+    assert weight.min() > 0 and weight.max() < 1 and weight[0, 0].std() > 0.001
+
+
+def test_high_res_net_keeps_full_resolution_and_has_logits_of_both_signs() -> None:
+    network = HighResNet(2, 4, 3).eval()
+    sizes: list[tuple[int, ...]] = []
+    for block in network.blocks:
+        block.register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[1:])))
+    torch.manual_seed(0)
+    logits = network(torch.randn(1, 4, 21, 18))
+    assert sizes == [(width, 21, 18) for width in (16, *[16] * 3, *[32] * 3, *[64] * 3, 80)]
+    assert logits.min() < 0 < logits.max()
+    assert [block.layers[1].conv.dilation[0] for block in network.blocks[1:10]] == [1, 1, 1, 2, 2, 2, 4, 4, 4]
+    assert count(network) == 274_643
+
+
+def test_high_res_net_takes_three_widths_of_those_of_other_models() -> None:
+    five, three = (HighResNet(2, 4, 3, channels=widths) for widths in ((4, 8, 16, 32, 64), (4, 8, 16)))
+    assert [tuple(p.shape) for p in five.parameters()] == [tuple(p.shape) for p in three.parameters()]
+    with pytest.raises(InputError, match=r"channels are \[4, 8\]: expected those of 3 kinds of blocks"):
+        HighResNet(2, 4, 3, channels=[4, 8])

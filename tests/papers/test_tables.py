@@ -27,6 +27,7 @@ from benchmark.scoring.metrics import COUNTS, METRICS
 from benchmark.stats.compare import compare
 from benchmark.stats.patients import with_models
 from benchmark.studies.study import apart
+from benchmark.studies.study import load as load_study
 
 REPORTS = Path(__file__).parents[2] / "reports"
 BETTER = {name: metric.better for name, metric in METRICS.items()}
@@ -212,6 +213,23 @@ def test_full_profiles_say_of_every_verdict_what_it_takes_for_granted(name):
     for printed in (one for one in paper.published.tables if one["kind"] in ("scores", "classification")):
         said = {row[-1] for row in lines(paper_table(paper, printed)) if row[1] != "none of ours"}
         assert not {"lower", "higher", "reproduced"} & said
+
+
+def test_every_row_that_hossen_et_al_compare_has_a_system_of_ours():
+    """Table II, and that each system is one that the full study and its small profile declare."""
+    paper, _ = paper_of("hossen2025")
+    found = lines(paper_table(paper, paper.published.table("Table II")))
+    assert {row[1] for row in found} == {
+        "resunet_tversky/native", "seresunet", "resunet_plus", "unetpp", "cnn_unet_ensemble"
+    }  # fmt: skip
+    # What was not run says so, and why it would be no verdict either.
+    assert [row[4] for row in found if row[1] in ("seresunet", "resunet_plus", "cnn_unet_ensemble")] == ["not run"] * 6
+    assert len({row[-1] for row in found if row[1] != "resunet_tversky/native"}) == 1
+    for name in ("hossen2025", "hossen2025/small"):
+        declared = {model.name: model for model in load_study(name).models}
+        assert {row[1] for row in found} <= {*declared}
+        assert declared["cnn_unet_ensemble"].ensemble == ("highresnet", "unet")
+        assert all(declared[row[1]].assumes for row in found if row[1] not in ("unetpp",))
 
 
 def test_percent_is_printed_as_percent():

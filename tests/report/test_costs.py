@@ -123,3 +123,25 @@ def test_runs_on_two_devices_are_two_rows():
 def test_there_is_no_section_without_a_record():
     assert costs.costs(provenance({}), {}, {}, {"unet": "", "other": "made by another tool"}) is None
     assert costs.blocks(None) == []
+
+
+def test_an_ensemble_costs_the_sum_of_its_members_where_each_was_trained_in_one_place():
+    runs = {
+        f"{name}/fold0-seed1": ran(stage(10.0, 800, processor_seconds=7200.0), stage(seconds, 800), SIZE)
+        for name, seconds in (("unet/default", 3.0), ("la_resunet/plain", 9.0))
+    }
+    histories = {name: history(3.6, 3.6) for name in runs}
+    # Declared before what it joins.
+    models = {"both": "joins them", **MODELS, "gated": "joins them", "none": "joins them"}
+    ensembles = {"both": [*MODELS], "none": ["unet", "never"]}
+    found = costs.costs(provenance(runs), histories, dict.fromkeys(runs, 6), models, ensembles).set_index("model")
+    assert found.loc["both", [*costs.SUMMED]].tolist() == [
+        2 * SIZE["parameters"], 2 * SIZE["multiply_adds"], pytest.approx(0.004), 4.0, 2.0
+    ]  # fmt: skip
+    rest = [name for name in costs.COLUMNS[1:-1] if name not in costs.SUMMED]
+    assert found.loc["both", rest].replace("", None).isna().all()
+    assert found.loc[["gated", "none"], [*costs.SUMMED]].isna().all(axis=None)
+    # Two places have two prices.
+    moved = {**runs, "unet/default/fold1-seed1": ran(stage(10.0, 800, OLD), stage(3.0, 800, OLD), SIZE)}
+    found = costs.costs(provenance(moved), histories, dict.fromkeys(moved, 6), models, ensembles).set_index("model")
+    assert found.loc["both", [*costs.SUMMED]].isna().all()

@@ -1,29 +1,32 @@
-"""The mean of several seeds' probabilities as one more system."""
+"""Ensembles: of a model's seeds for a report, and of models as systems of a study."""
 
 import json
 import re
 import shutil
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers.project import write_study
+from helpers.project import TINY, write_study
 from helpers.results import pages_text
 from monai.metrics import compute_dice
 
-from benchmark.base.records import Run
-from benchmark.data.manifest import load_cases
+from benchmark.base.records import InputError, Run
+from benchmark.data.manifest import load_cases, load_manifest
 from benchmark.data.prepare import prepare
-from benchmark.data.probabilities import CUT, MOST, read_probabilities
+from benchmark.data.probabilities import CUT, FOLDER, MOST, read_probabilities, write_probabilities
+from benchmark.data.volumes import read_volume, write_label_map
+from benchmark.results.publish import publish
 from benchmark.scoring import score_table
 from benchmark.scoring.metrics import score_case
 from benchmark.stats.compare import compare
 from benchmark.stats.seeds import ONE_SET
-from benchmark.studies import ensemble, store, study
+from benchmark.studies import ensemble, execute, store, study, trained
 from benchmark.studies import run as running
 
 
@@ -169,3 +172,241 @@ def _reported(two, project, command):
     text = pages_text(project / "reports/two")
     assert "No run of this study kept the probabilities" in text and "ensemble |" not in text
     assert not (project / "reports/two/ensembles.csv").exists()
+
+
+def test_the_majority_is_more_than_half_and_a_tie_is_none():
+    masks = [np.array(mask, bool) for mask in ([1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 0, 0, 1, 0], [1, 0, 1, 0, 0])]
+    assert ensemble.majority(masks[:3]).tolist() == [True, True, False, False, False]
+    assert ensemble.majority(masks).tolist() == [True, False, False, False, False]
+    assert ensemble.majority(masks[:2]).tolist() == (masks[0] & masks[1]).tolist()
+
+
+def boxes():
+    """A box of 4 x 4 x 4 in 8 x 8 x 8, the same moved by one voxel along an axis, and one that is elsewhere."""
+    box = np.zeros((8, 8, 8), bool)
+    box[2:6, 2:6, 2:6] = True
+    return box, np.roll(box, 1, 0), np.roll(box, 4, 2)
+
+
+def warfield(masks, steps=100):
+    """Probabilities of STAPLE, from its two equations (Warfield et al. 2004, eq. 14 and 18-19)."""
+    decided = np.array([mask.ravel() for mask in masks], float)
+    prior, sensitive, specific = decided.mean(), [0.99999] * len(masks), [0.99999] * len(masks)
+    for _ in range(steps):
+        inside, outside = prior, 1 - prior
+        for one, p, q in zip(decided, sensitive, specific, strict=True):
+            inside, outside = inside * np.where(one, p, 1 - p), outside * np.where(one, 1 - q, q)
+        weight = inside / (inside + outside)
+        sensitive = [(weight * one).sum() / weight.sum() for one in decided]
+        specific = [((1 - weight) * (1 - one)).sum() / (1 - weight).sum() for one in decided]
+    return weight.reshape(masks[0].shape)
+
+
+def test_staple_is_that_of_its_equations():
+    box, moved, elsewhere = boxes()
+    for masks in ([box, moved], [box, moved, np.roll(box, 1, 1)], [box, box, elsewhere]):
+        np.testing.assert_array_equal(ensemble.staple(masks), warfield(masks) > 0.5 + 1e-6)
+    # A mask that agrees with no other counts for nothing.
+    np.testing.assert_array_equal(ensemble.staple([box, box, elsewhere]), box)
+
+
+def test_staple_of_masks_without_a_number_of_its_own():
+    box, *_ = boxes()
+    empty = np.zeros_like(box)
+    for mask in (empty, ~empty, box):
+        np.testing.assert_array_equal(ensemble.staple([mask, mask, mask]), mask)
+    # Nothing tells which of two is right: one half is no tumour.
+    np.testing.assert_array_equal(ensemble.staple([box, empty]), empty)
+    np.testing.assert_array_equal(ensemble.staple([box, box, empty]), box)
+
+
+def test_label_maps_are_joined_region_by_region(project, tmp_path):
+    """A voxel is of two maps' whole tumour and of two others' core, by majority, whatever labels these wrote."""
+    manifest = load_manifest("phantom")
+    assert [*manifest.regions] == ["WT", "TC", "ET"]
+    columns = {"a": [2, 2, 1, 4, 0], "b": [2, 0, 4, 4, 0], "c": [0, 0, 2, 1, 4]}
+    places = [tmp_path / name for name in columns]
+    for place, labels in zip(places, columns.values(), strict=True):
+        write_label_map(place / "predictions" / "case.nii.gz", np.array(labels, np.uint8).reshape(5, 1, 1), np.eye(4))
+    found, codes = ensemble.join("majority", places, "case", manifest)
+    assert found.ravel().tolist() == [2, 0, 1, 4, 0] and codes is None
+    with pytest.raises(InputError, match=r"a/probabilities/case\.nii\.gz does not exist: expected the probabilities"):
+        ensemble.join("mean", places, "case", manifest)
+    for place, whole in zip(places, (100, 200, 83), strict=True):
+        of_case = np.array([[whole, 0, 0], [whole, 200, 129]], np.uint8).reshape(2, 1, 1, 3)
+        write_probabilities(place / FOLDER / "case.nii.gz", of_case, np.eye(4), [*manifest.regions])
+    found, codes = ensemble.join("mean", places, "case", manifest)
+    # 383 / 3 is 127.67, above one half.
+    assert codes.ravel().tolist() == [128, 0, 0, 128, 200, 129] and found.ravel().tolist() == [2, 4]
+
+
+MEMBERS = ["unet", "resunet_tversky", "la_resunet"]
+JOINED = [
+    {"bundle": "both", "ensemble": MEMBERS[:2]},
+    {"bundle": "vote", "ensemble": MEMBERS, "by": "majority"},
+    {"bundle": "vote", "variant": "staple", "ensemble": MEMBERS, "by": "staple"},
+]
+
+
+@pytest.fixture(scope="module")
+def joined(template, tmp_path_factory):
+    """The project after three models with an epoch each, and three ensembles of them, in this process; reported."""
+    folder = shutil.copytree(template, tmp_path_factory.mktemp("joined") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        settings = {**TINY["set"], "max_epochs": 1, "epoch_images": 8}
+        write_study("tiny", models=[*TINY["models"], *JOINED], set=settings)
+        declared = study.load("tiny")
+        for run in declared.runs():
+            running.run(run, "phantom")
+        publish(declared)
+    return folder
+
+
+def test_ensembles_are_systems_of_a_study(joined, monkeypatch):
+    monkeypatch.chdir(joined)
+    runs = {run.model: run for run in study.load("tiny").runs()}
+    assert [*runs] == [*MEMBERS, "both", "vote", "vote/staple"]
+    manifest, places = load_manifest("phantom"), {name: store.folder(run) for name, run in runs.items()}
+    cases = sorted(path.name for path in (places["both"] / "predictions").iterdir())
+    assert cases
+    for name in cases:
+        codes = [read_probabilities(places[member] / FOLDER / name) for member in MEMBERS[:2]]
+        mean = np.mean(codes, axis=0)
+        kept = read_probabilities(places["both"] / FOLDER / name)
+        assert np.abs(kept - mean).max() <= 0.5
+        labels = {model: read_volume(place / "predictions" / name)[0] for model, place in places.items()}
+        for place, (region, values) in enumerate(manifest.regions.items()):
+            votes = sum(np.isin(labels[member], values).astype(int) for member in MEMBERS)
+            np.testing.assert_array_equal(np.isin(labels["vote"], values), votes >= 2)
+            if region == "ET":  # in which no other region's label is written over it
+                np.testing.assert_array_equal(np.isin(labels["both"], values), mean[..., place] / MOST > 0.5)
+    record = store.read_record(places["vote"])
+    assert record.identity["by"] == "majority" and len(record.identity["stages"]) == 3
+    assert not (places["vote"] / FOLDER).exists() and not (places["both"] / "models").exists()
+    assert all("train" not in (store.read_record(places[name]).stages or {}) for name in ("both", "vote"))
+
+
+def test_an_ensemble_is_scored_compared_costed_and_explained(joined, monkeypatch, command):
+    monkeypatch.chdir(joined)
+    scores = pd.read_csv("reports/tiny/scores.csv")
+    assert set(scores["bundle"]) == {*MEMBERS, "both", "vote"}
+    pairs = pd.read_csv("reports/tiny/comparisons.csv")
+    assert {"both", "vote", "vote/staple"} <= {*pairs["model_a"], *pairs["model_b"]}
+    found = pd.read_csv("reports/tiny/costs.csv").set_index("model")
+    for column in ("parameters", "multiply_adds", "training_hours", "inference_case_seconds"):
+        for name, members in (("both", MEMBERS[:2]), ("vote", MEMBERS)):
+            assert found.loc[name, column] == pytest.approx(found.loc[members, column].sum(), rel=1e-5)
+    text = pages_text(Path("reports/tiny"))
+    assert "oins unet and resunet_tversky by the mean of their probabilities and costs what they do together" in text
+    assert "by STAPLE and costs what they do together (vote/staple)" in text
+    calibrated = pd.read_csv("reports/tiny/calibration.csv")
+    assert "both" in set(calibrated["bundle"]) and "vote" not in set(calibrated["bundle"])
+    code, out, _ = command("explain", "tiny", "--bundle", "both", "--metric", "training_hours")
+    assert code == 0 and all(f"{name}/default/fold0-seed1" in out for name in MEMBERS[:2])
+    code, out, _ = command("explain", "tiny", "--bundle", "vote", "--variant", "staple", "--region", "ET")
+    assert code == 0 and "vote/staple/fold0-seed1" in out
+    assert command("check", "tiny", "--accept")[0] == 0 and command("check", "tiny")[0] == 0
+    code, out, _ = command("plan", "tiny")
+    assert code == 0 and "vote/staple/fold0-seed1" in out and "stale" not in out
+
+
+def test_an_ensemble_follows_its_members(joined, tmp_path, monkeypatch, command):
+    """A member that was trained anew makes it stale, and one that is not done cannot be joined."""
+    monkeypatch.chdir(shutil.copytree(joined, tmp_path / "project"))
+    runs = {run.model: run for run in study.load("tiny").runs()}
+    record = store.folder(runs["unet"]) / "run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "fingerprint": "0" * 64}))
+    with pytest.raises(InputError, match=f"differs in stages#{runs['unet'].id}"):
+        running.run(runs["both"], "phantom")
+    shutil.rmtree(store.folder(runs["unet"]))
+    shutil.rmtree(store.folder(runs["both"]))
+    code, _, error = command("run-all", "tiny", "--select", "bundle=both")
+    assert code == 2 and f"joins {runs['unet'].id}: expected that run to be done" in error
+
+
+def test_the_networks_of_an_ensemble_by_the_mean_predict_together(joined, monkeypatch):
+    monkeypatch.chdir(joined)
+    assert [one.name.split("/")[-3] for one in trained.of_study("tiny", "both", None)] == MEMBERS[:2]
+    with pytest.raises(InputError, match="vote/staple joins label maps: expected a model that is trained itself"):
+        trained.of_study("tiny", "vote", "staple")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"ensemble": ["unet", "big"]}, r"ensemble: expected models of unet, .*, found 'big'\."),
+        ({"ensemble": ["unet", "both"]}, r"ensemble: expected models of unet, .*, found 'both'\."),
+        ({"ensemble": ["unet", "unet"]}, "expected two or more models, each once; found unet, unet"),
+        ({"ensemble": ["unet"]}, "expected two or more models, each once; found unet"),
+        ({"bundle": "unetpp"}, "expected a name of its own as `bundle`, found 'unetpp' of bundles/"),
+        ({"set": {"amp": False}}, "expected its members to decide set, found it set for the ensemble"),
+        ({"ensemble": ["unet", "unet/sliced"]}, "expected models of one split, found patient and slice"),
+        ({"ensemble": ["unet", "resnet50_classifier"]}, "found resnet50_classifier for classification"),
+        ({"ensemble": ["unet", "unet/first"]}, "expected models of its folds, found unet/first without 1"),
+        ({"ensemble": ["unet", "unet/two_stage"]}, "keep probabilities, for their mean, found unet/two_stage without"),
+        ({"ensemble": ["unet", "unet/bare"]}, "keep probabilities, for their mean, found unet/bare without"),
+        ({"by": "median"}, "by: "),
+    ],
+)
+def test_an_ensemble_that_cannot_be_is_refused(project, changes, sentence):
+    others = [
+        {"bundle": "unet"}, {"bundle": "la_resunet"}, {"bundle": "resnet50_classifier"},
+        {"bundle": "unet", "variant": "sliced", "split": "slice"}, {"bundle": "unet", "variant": "first", "folds": [0]},
+        {"bundle": "unet", "variant": "bare", "set": {"keep_probabilities": False}},
+        {"bundle": "unet", "variant": "two_stage", "stages": ["resnet50_classifier", "unet"]},
+    ]  # fmt: skip
+    made = {"bundle": "both", "ensemble": ["unet", "la_resunet"], **changes}
+    write_study("tiny", models=[made, *others], folds=[0, 1])
+    with pytest.raises(InputError, match=sentence):
+        study.load("tiny")
+
+
+def test_how_to_join_needs_what_to_join(project):
+    write_study("tiny", models=[{"bundle": "unet", "by": "staple"}])
+    with pytest.raises(
+        InputError, match=r"unet: ensemble: expected names of models to join, as it has `by`; found none"
+    ):
+        study.load("tiny")
+
+
+def test_label_maps_of_systems_that_join_others_can_be_joined_in_turn(project):
+    """By majority; such an ensemble starts after all that it joins, and has the split of what was trained."""
+    models = [
+        {"bundle": "vote", "ensemble": ["la_resunet", "unet/gated"], "by": "majority"},
+        {"bundle": "unet", "variant": "gated", "stages": ["resnet50_classifier", "unet"]},
+        *("unet", "la_resunet", "resnet50_classifier"),
+    ]
+    write_study("tiny", models=[{"bundle": one} if isinstance(one, str) else one for one in models])
+    declared = study.load("tiny")
+    run, gated, *_ = declared.runs()
+    assert run.stages == ("la_resunet/default/fold0-seed1", gated.id) and run.recipe == gated.recipe == "unet"
+    assert [one.name for one in declared.trained(declared.models[0])] == ["la_resunet", "resnet50_classifier", "unet"]
+    assert declared.bundles == ["unet", "la_resunet", "resnet50_classifier"]
+
+
+def test_what_joins_others_starts_after_them(project, monkeypatch):
+    models = [
+        {"bundle": "vote", "ensemble": ["la_resunet", "unet/gated"], "by": "majority"},
+        {"bundle": "unet", "variant": "gated", "stages": ["resnet50_classifier", "unet"]},
+        *({"bundle": name} for name in ("unet", "la_resunet", "resnet50_classifier")),
+    ]
+    write_study("tiny", models=models)
+    order = []
+
+    def done(run, *_):
+        order.append(run.model)
+        store.folder(run).mkdir(parents=True)
+        (store.folder(run) / "scores.csv").write_text("")
+
+    monkeypatch.setattr(execute, "_run_process", done)
+    outcomes = execute.execute(study.load("tiny").runs(), {}, 2, [], lambda *_: None)
+    assert {outcome.state for outcome in outcomes} == {"done"}
+    assert {*order[:3]} == {"unet", "la_resunet", "resnet50_classifier"} and order[3:] == ["unet/gated", "vote"]
+
+
+def test_an_ensemble_by_the_mean_has_no_other_tests(project):
+    write_study("tiny", models=[*TINY["models"], *JOINED[:2]], test_on={"sweep": {"noise": [0.5]}})
+    assert {run.model: len(run.test_on) for run in study.load("tiny").runs()} == {
+        **dict.fromkeys(MEMBERS, 1), "both": 0, "vote": 1
+    }  # fmt: skip

@@ -167,9 +167,10 @@ def cost(results: Results, model: str, name: str) -> Derived:
     if rows.empty:
         raise InputError(f"Study {results.study.name} has no {name} of {model} on record: expected it in costs.csv.")
     parts = []
+    members = next((one.ensemble for one in results.study.models if one.name == model), ())
     for id_, run in results.provenance.runs.items():
         stages, history = run.stages or {}, results.histories.get(id_)
-        if model_name(*id_.split("/")[:2]) != model or "train" not in stages:
+        if model_name(*id_.split("/")[:2]) not in (members or [model]) or "train" not in stages:
             continue
         seconds: list[float] = [] if history is None else history["seconds"].tolist()
         parts.append(
@@ -182,7 +183,8 @@ def cost(results: Results, model: str, name: str) -> Derived:
         **about(results, model, name, None, results.rows(model)), title=SHOWN[name], unit="", parts=parts,
         how="A row is a run, as provenance.json and histories.csv have it. Of an epoch the number is the mean over all "
         "epochs of all runs, of other times the mean over runs or cases, of memory the most; parameters and "
-        "multiply-adds follow from the network.",
+        "multiply-adds follow from the network."
+        + " An ensemble has the sum of its members, the joining itself not counted." * bool(members),
         results=[
             Computed(name, f"costs.csv, {row['device']}", float(row[name])) for row in rows.to_dict("records")
         ],
