@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import AfterValidator, Field
 
 from benchmark.base import declared, project
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 POLL_S = 5.0
 """Seconds between two looks at the queue. A run that is neither done nor there in two of them has failed."""
+
+PATIENCE_S = 60.0
+"""Seconds to wait for another command that submits."""
 
 HELD = ("queued", "running")
 """States of a run that a job holds."""
@@ -252,12 +255,14 @@ def do(
     """Submit jobs and wait for them; return how each run ended.
 
     Raises:
-        InputError: as ``submit``, and at an interrupt, which ends no job.
+        InputError: as ``submit``, and at an interrupt, which ends no job of Slurm.
     """
     try:
         submit(runs, cluster, words, on_change)
         return wait(runs, words, on_change)
     except KeyboardInterrupt:
+        if cluster.cluster == "local":
+            raise
         raise InputError(
             "Interrupted, jobs go on: expected to wait for them; repeat the command to do so, or add --collect to "
             "report what they have done."
@@ -273,12 +278,16 @@ def submit(
     """Submit a job for each run that is not done and that no job holds; on this machine, do one after another.
 
     Raises:
-        InputError: without submitit or Slurm, or if sbatch refuses a job.
+        InputError: without submitit or Slurm, if sbatch refuses a job, or while another command submits.
     """
     study = runs[0].study
     _executor(cluster, study, cluster)
-    # Held until all are submitted, so that a second command finds them.
-    with FileLock(_jobs(study) / ".lock"):
+    try:
+        # Held until all are submitted, so that a second command finds them.
+        lock = FileLock(_jobs(study) / ".lock").acquire(timeout=PATIENCE_S)
+    except Timeout as error:
+        raise InputError(f"Another command submits runs of {study}: expected none; wait for it.") from error
+    with lock:
         free = []
         for one in stand(runs):
             if one.job and one.state in HELD:
@@ -321,8 +330,12 @@ def outcomes(found: Sequence[Standing], words: Callable[[Run], list[str]]) -> li
     ended = []
     for one in found:
         outcome = execute.outcome_of(one.run, words(one.run))
-        if one.job and outcome.state != "done" and store.state(one.run) != "failed":
-            # Killed from outside, which Slurm writes into the log of the job.
+        if (
+            one.job
+            and outcome.state != "done"
+            and not Path(one.job.log).with_name(f"{one.job.id}_0_result.pkl").exists()
+        ):
+            # Killed from outside: submitit keeps what a job ends with, and Slurm writes into its log why it was ended.
             error = f"job {one.job.id} ended without a result; {execute.last_line(Path(one.job.log))}"
             outcome = replace(outcome, error=error, log=one.job.log)
         ended.append(outcome)

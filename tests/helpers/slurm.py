@@ -33,8 +33,8 @@ PreemptMode=REQUEUE
 KillWait=2
 ReturnToService=2
 MinJobAge=10
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2
 PartitionName=low Nodes=ALL Default=YES MaxTime=60 PriorityTier=1 GraceTime=2
 PartitionName=high Nodes=ALL MaxTime=60 PriorityTier=2 PreemptMode=OFF
 """
@@ -81,8 +81,11 @@ def running(folder):
         for node in ("n1", "n2"):
             _daemon(stack, folder / f"{node}.log", "slurmd", "-D", "-N", node)
         _until(lambda: slurm("sinfo", "-h", "-N", "-p", "low", "-o", "%T").split() == ["idle"] * 2, "two idle nodes")
-        stack.callback(subprocess.run, ["scancel", "--signal=KILL", "--full", "--user=root"], timeout=60)
-        yield
+        try:
+            yield
+        finally:
+            slurm("scancel", "--user=root")
+            _until(lambda: not slurm("squeue", "-h"), "end of all jobs")
 
 
 def _daemon(stack, log, *words):

@@ -20,9 +20,9 @@ pytestmark = [
     pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing()),
 ]
 
-EPOCHS = 12
-HELD = "[__import__('time').sleep(0.1) for _ in range(200) if not os.path.exists('go')]"
-"""Holds each epoch for 20 s until there is a file, so that a training is disturbed and never done before."""
+EPOCHS = 40
+HELD = "os.system('seq 100 | while read i; do [ -e go ] && break; sleep 0.2; done')"
+"""Holds each epoch for 20 s until there is a file: a training is disturbed and never done before."""
 
 RECIPE = {
     **TINY["set"],
@@ -36,6 +36,21 @@ RUN_ALL = [sys.executable, "-m", "benchmark", "run-all", "jobs", "--cluster", "c
 def controller(tmp_path_factory):
     with slurm.running(tmp_path_factory.mktemp("slurm")):
         yield
+
+
+@pytest.fixture
+def start():
+    """Return ``start(log)``: begin the command that does the study as jobs, to be ended with the test."""
+    begun = []
+
+    def one(log):
+        with Path(log).open("w") as stream:
+            begun.append(subprocess.Popen(RUN_ALL, stdout=stream, stderr=stream))
+        return begun[-1]
+
+    yield one
+    for process in begun:
+        process.kill()
 
 
 def runs_of(*seeds):
@@ -66,18 +81,16 @@ def trains(run, count):
     assert not (store.folder(run) / "models" / "model.pt").exists(), "it ended before it was disturbed"
 
 
-def test_a_run_that_is_disturbed_four_times_ends_as_one_that_never_was(project):
+def test_a_run_that_is_disturbed_four_times_ends_as_one_that_never_was(project, start):
     kept, cancelled, _ = runs = runs_of(1, 2, 3)
     write_study("jobs", models=[{"bundle": "unet"}], seeds=[1, 2, 3], set=RECIPE)
     asked(sbatch={"comment": "a test"})
-    with Path("first.log").open("w") as log:
-        first = subprocess.Popen(RUN_ALL, stdout=log, stderr=log)
+    first = start("first.log")
     trains(kept, 1)
 
     job = cluster.read_job(store.folder(kept)).id
     assert {cluster.read_job(store.folder(run)).id for run in runs} == {f"{job[:-2]}_{task}" for task in range(3)}
-    with Path("second.log").open("w") as log:
-        second = subprocess.Popen(RUN_ALL, stdout=log, stderr=log)
+    second = start("second.log")
     until(lambda: Path("second.log").read_text().count("was not submitted again") == 3)
     assert f"{kept.id} is running as job {job} and was not submitted again" in Path("second.log").read_text()
     second.send_signal(signal.SIGINT)
@@ -91,7 +104,7 @@ def test_a_run_that_is_disturbed_four_times_ends_as_one_that_never_was(project):
     slurm.slurm("scancel", "--signal=USR2", job)
     trains(kept, 3)
     node = slurm.slurm("squeue", "-h", "-j", job, "-o", "%N").strip()
-    slurm.slurm("sbatch", "--partition=high", f"--nodelist={node}", "--output=/dev/null", "--wrap=true")
+    slurm.slurm("sbatch", "--partition=high", "--exclusive", f"--nodelist={node}", "--output=/dev/null", "--wrap=true")
     trains(kept, 4)
     node = slurm.slurm("squeue", "-h", "-j", job, "-o", "%N").strip()
     slurm.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
