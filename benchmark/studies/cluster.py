@@ -189,9 +189,11 @@ def load(path: Path, models: Iterable[str]) -> Cluster:
 
 
 def arrays(runs: Sequence[Run], cluster: Cluster) -> list[Array]:
-    """Group runs into arrays, those that join others after all that are trained."""
+    """Group runs into arrays, those that join others after these."""
     found: list[Array] = []
-    for run in sorted(runs, key=lambda run: bool(run.stages)):
+    joined = {run.id for run in runs if run.stages}
+    # An ensemble may join systems of two stages.
+    for run in sorted(runs, key=lambda run: bool(run.stages) + (not joined.isdisjoint(run.stages))):
         asked = cluster.of(run.model)
         alike = [array for array in found if (array.resources, array.stages) == (asked, run.stages)]
         if not alike:

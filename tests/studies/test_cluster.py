@@ -72,6 +72,14 @@ def test_runs_that_ask_for_the_same_are_one_array_and_those_that_join_others_com
     assert len(found) == 4
 
 
+def test_an_ensemble_of_a_two_stage_system_comes_after_it(project):
+    both = {"bundle": "both", "ensemble": ["unet/gated", "nnunet"], "by": "majority"}
+    found = declared(both, GATED, "unet", "nnunet", "resnet50_classifier").runs()
+    order = [run.id.split("/fold")[0] for array in cluster.arrays(found, load(time=9)) for run in array.runs]
+    assert set(order[:3]) == {"unet/default", "nnunet/default", "resnet50_classifier/default"}
+    assert order[3:] == ["unet/gated", "both/default"]
+
+
 def test_squeue_tells_which_jobs_hold_their_runs():
     text = """12_0|RUNNING|n1
 12_1|PENDING|(Resources)
