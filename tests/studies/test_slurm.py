@@ -27,6 +27,7 @@ HELD = "os.system('seq 100 | while read i; do [ -e go ] && break; sleep 0.2; don
 RECIPE = {
     **TINY["set"],
     "max_epochs": EPOCHS,
+    "stop_patience": EPOCHS,
     "schedule_by": f"$lambda engine: ({HELD}, @validate#evaluator.state.metrics.get('val_loss', float('nan')))[1]",
 }
 RUN_ALL = [sys.executable, "-m", "benchmark", "run-all", "jobs", "--cluster", "cluster.json", "--allow-code"]
