@@ -1,11 +1,14 @@
-"""Write study.md, the page of a study.json's entries, anew from their declaration: ``python docs/study_page.py``."""
+"""Write pages of declared files' entries anew from their declaration: ``python docs/study_page.py``."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+from benchmark.studies.cluster import Cluster
 from benchmark.studies.study import Study
 
-PAGE = Path(__file__).parent / "study.md"
+PAGE, CLUSTER_PAGE = (Path(__file__).parent / name for name in ("study.md", "cluster.md"))
 HEAD = """# Entries of study.json
 
 A study is a folder of `reports/` with a `study.json`, which says what is run and compared before it is run.
@@ -40,11 +43,21 @@ from the program's own declaration by `python docs/study_page.py`.
 def page() -> str:
     """Text of the page."""
     schema = Study.model_json_schema()
-    parts = {"study.json": schema, **{place: schema["$defs"][name] for name, place in PLACES.items()}}
+    parts = {
+        "study.json": schema,
+        **{place: schema["$defs"][name] for name, place in PLACES.items() if name in schema["$defs"]},
+    }
     return HEAD + "".join(_section(title, part) for title, part in parts.items())
 
 
+def cluster_page(text: str) -> str:
+    """Text of the page of a cluster.json, with its entries as they are declared between its two marks."""
+    table = _section("Entries", Cluster.model_json_schema())
+    return re.sub(r"(<!-- entries -->\n).*(?=<!-- /entries -->)", lambda found: found[1] + table, text, flags=re.DOTALL)
+
+
 PLACES = {
+    "Resources": "`partition` to `sbatch` of above",
     "Model": "Each of `models`", "Compare": "`compare`", "Primary": "`compare/primary`", "Check": "`check`",
     "TestOn": "`test_on`",
 }  # fmt: skip
@@ -76,7 +89,8 @@ def _kind(entry: dict[str, Any]) -> str:
     if "allOf" in entry:
         return _kind(entry["allOf"][0])
     if "const" in entry or "enum" in entry:
-        return ", ".join(f"`{value}`" for value in entry.get("enum", [entry.get("const")]))
+        values = entry.get("enum", [entry.get("const")])
+        return ", ".join(f"`{value if isinstance(value, str) else json.dumps(value)}`" for value in values)
     kind = entry.get("type", "")
     if kind == "array":
         if "prefixItems" in entry:
@@ -99,3 +113,4 @@ def _several(kind: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    CLUSTER_PAGE.write_text(cluster_page(CLUSTER_PAGE.read_text(encoding="utf-8")), encoding="utf-8")

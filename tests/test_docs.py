@@ -13,6 +13,7 @@ from benchmark.results.opening import FEW, MISSES
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.paired import TESTS
 from benchmark.stats.seeds import TWO_LEVEL
+from benchmark.studies.cluster import Cluster
 from benchmark.studies.study import Study
 
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -50,3 +51,11 @@ def test_the_page_of_a_study_is_what_its_declaration_gives_and_its_example_is_on
     assert example and len(check("study.md", {"name": "example", **json.loads(example[1])}, Study).runs()) == 30
     for name in Study.model_fields:
         assert name == "name" or f"`{name}`" in text
+
+
+def test_the_page_of_a_cluster_has_the_entries_as_declared_and_its_example_is_one() -> None:
+    text = study_page.CLUSTER_PAGE.read_text(encoding="utf-8")
+    assert text == study_page.cluster_page(text), "run python docs/study_page.py"
+    example = re.search(r"```json\n(.*?)```", text, flags=re.DOTALL)
+    assert example and check("cluster.md", json.loads(example[1]), Cluster).of("nnunet").time == 2880
+    assert all(f"`{name}`" in text for name in Cluster.model_fields)

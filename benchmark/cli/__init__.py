@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -20,8 +21,10 @@ from benchmark.cli import data as cli_data
 from benchmark.cli import predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from benchmark.base.records import Run
+    from benchmark.studies.execute import Outcome
     from benchmark.studies.study import Study
 
 app = typer.Typer(
@@ -174,35 +177,78 @@ def run_all(
         typer.Option(help="Runs at once; by default as many as fit in the GPUs' free memory, or one per processor."),
     ] = None,
     gpus: Annotated[str | None, typer.Option(help="GPUs to use, such as 0,1; by default all.")] = None,
+    cluster_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--cluster", metavar="FILE", help="Do runs as jobs, each asking for what FILE says (docs/cluster.md)."
+        ),
+    ] = None,
+    collect: Annotated[
+        bool, typer.Option("--collect", help="Start nothing: say where jobs stand and report what is there.")
+    ] = False,
     allow_code: AllowCode = False,
 ) -> None:
     """Do every unfinished run of a study, then write its report; repeat the command to resume."""
     from benchmark.base.progress import console
-    from benchmark.results import publish
-    from benchmark.studies import execute, study
+    from benchmark.studies import cluster, execute, study
     from benchmark.studies.watch import Watch
 
     chosen_gpus = gpus.split(",") if gpus else execute.visible_gpus()
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs is {jobs}: expected at least 1.")
+    if cluster_file and (jobs or gpus):
+        raise InputError(f"--jobs and --gpus are of this machine: expected neither beside --cluster {cluster_file}.")
     project.require()
     declared, changes = study.load(name), _changes(set_)
     runs = study.select(declared.runs(changes), select)
+    words = partial(execute.command, changes=changes, allow_code=allow_code)
+    if collect:
+        _collect(declared, runs, words)
+        return
+    asked = cluster.load(cluster_file, [model.name for model in declared.models]) if cluster_file else None
+    if not asked:
+        cluster.check_free(runs)
     # Before the long work, not after it.
     if not allow_code:
         study.check_code(declared, changes)
+    _check_and_prepare(declared, runs)
+    execute.check(runs, declared.data, here=not asked or asked.cluster == "local")
+    with Watch(runs, declared.data, console()) as watch:
+        if asked:
+            outcomes = cluster.do(runs, asked, words, watch)
+        else:
+            outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
+    _finish(declared, outcomes)
+
+
+def _collect(declared: Study, runs: Sequence[Run], words: Callable[[Run], list[str]]) -> None:
+    """Say where runs stand, and report those that have ended."""
+    from benchmark.studies import cluster
+
+    found = cluster.stand(runs)
+    print("\n".join(one.in_words for one in found if one.state != "done") or "Every run is done.")
+    _finish(declared, cluster.outcomes([one for one in found if one.state in ("done", "failed")], words))
+
+
+def _check_and_prepare(declared: Study, runs: Sequence[Run]) -> None:
+    """Refuse what cannot be done, name code of the bundles' own, and prepare the study's sets."""
+    from benchmark.results import publish
+    from benchmark.studies import execute
+
     execute.check_declared(runs, declared.data)
     execute.check_stages(runs)
     for bundle_ in dict.fromkeys(run.recipe for run in runs):
         _show_code(bundle_)
     publish.check_pairs(declared)
     _prepare(declared)
-    execute.check(runs, declared.data)
-    with Watch(runs, declared.data, console()) as watch:
-        outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
+
+
+def _finish(declared: Study, outcomes: Sequence[Outcome]) -> None:
+    """Report what is done, and name each failure with its log; exit code 1 if there is one."""
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     for outcome in failed:
-        print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)
+        log = f"\n  log: {outcome.log}" * bool(outcome.log)
+        print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}{log}", file=sys.stderr)
     if len(failed) < len(outcomes):
         _report(declared)
     if failed:

@@ -18,6 +18,9 @@ from benchmark.base.records import InputError, Run
 from benchmark.studies import trust
 
 CONFIGS = ("train", "inference")
+MULTI_GPU = "multi_gpu_train"
+"""Config that MONAI takes as the last file after ``train``, by its zoo's convention, for several processes."""
+
 MACHINE_IDS = ("device", "num_workers", "data_on_device", "cuda_graph", "overlap")
 """Ids that say where and in what order a run computes, not what; its fingerprint leaves them out."""
 
@@ -102,7 +105,7 @@ def names() -> list[str]:
 
 
 def compose(name: str) -> dict[str, dict[str, Any]]:
-    """Return the complete ``train``, ``inference`` and ``metadata`` configs of a bundle.
+    """Return the complete ``train``, ``inference``, ``multi_gpu_train`` and ``metadata`` configs of a bundle.
 
     The protocol's files are the recipe that all models share. A bundle's ``model.json`` gives ``network_def``,
     ``loss``, new ids that these refer to (``ids``), values of the protocol that it changes (``deviations``) and its
@@ -137,6 +140,8 @@ def _composed(name: str, bundles: Path, *_: Any) -> str:
         if _is_fixed(key):
             raise InputError(f"{path}: deviations: id {key!r} cannot be set: a study decides it.")
         override(composed, key, value)
+    if (several := protocol / f"{MULTI_GPU}.json").exists():  # not in projects made before there was one
+        composed[MULTI_GPU] = read_json(several, "the protocol for several processes")
     composed["metadata"] = {**read_json(protocol / "metadata.json", "the protocol's metadata"), **model.metadata}
     trial = copy.deepcopy(composed)
     for key, value in model.native.items():
@@ -196,6 +201,8 @@ def read(name: str) -> dict[str, dict[str, Any]]:
 def _check_files(name: str, bundles: Path, *stamps: Any) -> None:
     folder = bundles / name / "configs"
     for kind, config in json.loads(_composed(name, bundles, *stamps)).items():
+        if kind == MULTI_GPU and not (folder / f"{kind}.json").exists():
+            continue  # a bundle made before there was one
         if not (folder / f"{kind}.json").exists() or read_json(folder / f"{kind}.json", "a config") != config:
             raise InputError(
                 f"{folder / kind}.json is not what the protocol and model.json make: expected the composed config; "

@@ -8,6 +8,7 @@ import os
 import queue
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benchmark.base.records import InputError, Run
@@ -37,24 +39,27 @@ CONTEXT_MB = 1024
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: "done" or "failed", and for a failure its last log line and the command that repeats it."""
+    """How a run ended: "done" or "failed", and of a failure what it said last, the command that repeats it, its log."""
 
     run: Run
     state: str
     error: str = ""
     command: str = ""
+    log: str = ""
 
 
-def check(runs: Sequence[Run], dataset: str) -> None:
+def check(runs: Sequence[Run], dataset: str, here: bool = True) -> None:
     """Refuse what cannot be run before anything is started: overrides, folds, folders of another fingerprint.
+
+    Not ``here`` is what other machines go on with: they compare what decides bits on a machine themselves.
 
     Raises:
         InputError: for the first run that cannot.
     """
     for run, what in store.identities(runs, dataset):
-        store.check(run, what)
+        store.check(run, what, here=here)
         for test in other_tests.begun(run):
-            store.check(run, other_tests.identity(run, test, what), place=store.other_folder(run, test))
+            store.check(run, other_tests.identity(run, test, what), place=store.other_folder(run, test), here=here)
 
 
 def check_declared(runs: Sequence[Run], dataset: str) -> None:
@@ -175,7 +180,7 @@ def _at_once(
                 _run_process(run, words(run), _environment(gpu, sharing), stop)
             finally:
                 places.put(gpu)
-        outcome = _outcome(run, words(run))
+        outcome = outcome_of(run, words(run))
         on_change(run, outcome.state)
         return outcome
 
@@ -185,6 +190,16 @@ def _at_once(
         except BaseException:
             stop.set()
             raise
+
+
+def do_alone(run: Run, words: Sequence[str]) -> Outcome:
+    """Do one run by its command line, on all that a cluster's job has, and return how it ended.
+
+    The run's process ignores the signals that announce the end of a job: it goes on while it may, and ends with this
+    process, which answers them.
+    """
+    _run_process(run, words, _environment("", 1), threading.Event(), ignoring=(signal.SIGTERM, signal.SIGUSR2))
+    return outcome_of(run, words)
 
 
 def free_memory(gpu: str) -> float:
@@ -228,8 +243,19 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _run_process(run: Run, words: Sequence[str], environment: Mapping[str, str], stop: threading.Event) -> None:
+def _run_process(
+    run: Run,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    stop: threading.Event,
+    ignoring: Sequence[signal.Signals] = (),
+) -> None:
     folder = store.folder(run)
+
+    def ignore() -> None:
+        for one in ignoring:
+            signal.signal(one, signal.SIG_IGN)
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Appending: the log of a run that was killed and goes on is one story.
@@ -237,6 +263,7 @@ def _run_process(run: Run, words: Sequence[str], environment: Mapping[str, str],
             process = subprocess.Popen(
                 [sys.executable, "-m", *words],
                 stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment,
+                preexec_fn=ignore if ignoring else None,
             )  # fmt: skip
             while process.poll() is None:
                 if stop.wait(timeout=0.2):
@@ -256,15 +283,21 @@ def _environment(gpu: str, sharing: int) -> dict[str, str]:
     return {**environment, "CUDA_VISIBLE_DEVICES": gpu} if gpu else environment
 
 
-def _outcome(run: Run, words: Sequence[str]) -> Outcome:
+def outcome_of(run: Run, words: Sequence[str]) -> Outcome:
+    """How a run ended that no process does any more, from its files; ``words`` are its command line."""
     state = store.state(run)
     if state == "done":
         return Outcome(run, "done")
     log = store.folder(run) / "run.log"
+    error = store.last_error(run) if state == "failed" else f"ended without a result; {last_line(log)}"
+    return Outcome(run, "failed", error, shlex.join(words), str(log) if log.exists() else "")
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty, in words."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it was killed before it said anything")
-    error = store.last_error(run) if state == "failed" else f"ended without a result; last line: {last}"
-    return Outcome(run, "failed", error, shlex.join(words))
+    return f"last line: {last}"
 
 
 def _plain(value: Any) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from benchmark.base.records import InputError, Run
 from benchmark.data.folds import load_folds, of_partition, partitions_to_make
 from benchmark.data.manifest import folder_here, load_cases, manifest_of
@@ -82,16 +80,12 @@ def _differing(run: Run, what: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]
 
 
 def _state(run: Run, epoch: int) -> str:
-    state, lock = store.state(run), store.folder(run) / ".lock"
-    if state == "done" or not lock.exists():
+    state = store.state(run)
+    if state == "done" or not (store.folder(run) / ".lock").exists():
         return state
     # The weights of an epoch are written before its line of the history.
     begun = epoch or (store.folder(run) / "models" / "last.pt").exists()
-    try:
-        with FileLock(lock, timeout=0):
-            return "interrupted" if state == "pending" and begun else state
-    except Timeout:
-        return "running"
+    return "running" if store.is_locked(run) else "interrupted" if state == "pending" and begun else state
 
 
 def _check_sets(study: Study) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal, Required
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
@@ -193,6 +194,18 @@ def state(run: Run) -> str:
     return "pending: test_on" if scored(run) else "pending"
 
 
+def is_locked(run: Run) -> bool:
+    """Whether a process does a run, as its lock says it."""
+    lock = folder(run) / ".lock"
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def last_error(run: Run) -> str:
     """Last line of a failed run's error."""
     text = (folder(run) / "error.txt").read_text(encoding="utf-8", errors="replace").strip()
@@ -312,8 +325,8 @@ def _built() -> dict[str, str]:
     return {"processor": " ".join(instructions), "blas": f"{blas.get('name')} {blas.get('version')}"}
 
 
-def check(run: Run, what: Mapping[str, Any], device: str = "", place: Path | None = None) -> None:
-    """Refuse a run folder that was begun with another identity, or one to be gone on with on another machine.
+def check(run: Run, what: Mapping[str, Any], device: str = "", place: Path | None = None, here: bool = True) -> None:
+    """Refuse a run folder that was begun with another identity, or one to be gone on with ``here``, on another machine.
 
     ``place`` is that of another test of the run, where it is not the run's own.
 
@@ -325,7 +338,7 @@ def check(run: Run, what: Mapping[str, Any], device: str = "", place: Path | Non
         return
     recorded = read_record(place)
     rows = differing(recorded, what)
-    if recorded.machine and not (place / "scores.csv").exists():
+    if here and recorded.machine and not (place / "scores.csv").exists():
         rows += _differing(recorded.machine, {**recorded.machine, **machine(device)}, "machine")
     if rows:
         keys = [f"{key} ({short(old)} -> {short(new)})" for key, old, new in rows]

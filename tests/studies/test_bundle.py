@@ -58,6 +58,29 @@ def test_a_config_that_drifted_is_refused_and_composed_again(project):
     assert json.loads(path.read_text()) == config
 
 
+def test_a_bundle_from_before_several_processes_is_read_as_it_is(project):
+    path = project / "bundles" / "unet" / "configs" / "multi_gpu_train.json"
+    path.unlink()
+    assert "multi_gpu_train" in bundle.read("unet")
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"multi_gpu_train\.json is not what the protocol"):
+        bundle.read("unet")
+    (project / "bundles" / "protocol" / "multi_gpu_train.json").unlink()
+    assert "multi_gpu_train" not in bundle.read("unet")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_processes_change_ids_that_a_training_has(read_only, name):
+    composed = bundle.compose(name)
+    for key in set(composed["multi_gpu_train"]) - {"finalize"}:
+        *parents, last = key.split("#")
+        place = composed["train"]
+        for parent in parents:
+            place = place[parent]
+        # MONAI's DataLoader takes any sampler, ours or none.
+        assert last in place or key == "validate#dataloader#sampler"
+
+
 def by_id(config):
     """A config with the two groups of ids, ``train`` and ``validate``, taken apart."""
     groups = [key for key in ("train", "validate") if key in config]

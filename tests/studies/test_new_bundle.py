@@ -17,7 +17,7 @@ def test_a_network_of_monai_becomes_a_row_of_the_comparison(finished, command):
     code, out, err = command("new", "segresnet", "--network", SEGRESNET)
     assert (code, err) == (0, "")
     assert 'list {"bundle": "segresnet"}' in out
-    files = {"model.json", "train.json", "inference.json", "metadata.json", "logging.conf"}
+    files = {"model.json", "train.json", "multi_gpu_train.json", "inference.json", "metadata.json", "logging.conf"}
     assert {path.name for path in Path("bundles/segresnet/configs").iterdir()} == files
     names = [model["bundle"] for model in TINY["models"]]
     write_study("tiny", models=[*TINY["models"], {"bundle": "segresnet"}])
