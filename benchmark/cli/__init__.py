@@ -15,7 +15,7 @@ import typer
 
 from benchmark.base import project
 from benchmark.base.files import parse_json
-from benchmark.base.records import InputError
+from benchmark.base.records import InputError, number_of
 from benchmark.cli import data as cli_data
 from benchmark.cli import predictions
 
@@ -108,18 +108,20 @@ def init(
 def plan(
     name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
     as_json: Annotated[
         bool, typer.Option("--json", help="A list of objects with id, state, folder, epoch, epochs and differs.")
     ] = False,
 ) -> None:
-    """List a study's runs and where they stand, and say what run-all would refuse; nothing is started or prepared."""
+    """List a study's runs and where they stand, and say what run-all would refuse with the same --select and --set;
+    nothing is started or prepared."""
     from benchmark.results import publish
     from benchmark.studies import execute, store, study
     from benchmark.studies import plan as plans
 
     project.require()
-    declared = study.load(name)
-    runs = study.select(declared.runs(), select)
+    declared, changes = study.load(name), _changes(set_)
+    runs = study.select(declared.runs(changes), select)
     execute.check_declared(runs, declared.data)
     rows = list(plans.standings(runs, declared.data))
     if as_json:
@@ -130,8 +132,8 @@ def plan(
             print(f"{row.in_words:{width}} {row.run.id}" + f": {row.why}" * bool(row.why))
         states = [row.state for row in rows]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(["done", *states]))
-        print(f"{len(rows)} runs: {counts}; folders below {store.folder(runs[0]).parents[2]}")
-    for sentence in plans.refusals(declared, rows, publish.check_pairs):
+        print(f"{number_of(len(rows), 'run')}: {counts}; folders below {store.folder(runs[0]).parents[2]}")
+    for sentence in plans.refusals(declared, rows, publish.check_pairs, changes):
         print(f"run-all would refuse: {sentence}", file=sys.stderr)
 
 
@@ -150,11 +152,8 @@ def new_study(
     project.require()
     path = studies_.new(name, data, [model.strip() for model in models.split(",")])
     declared = study.load(name)
-    counts = ", ".join(
-        f"{len(some)} {what}{'s' * (len(some) != 1)}"
-        for some, what in ((declared.models, "model"), (declared.folds, "fold"), (declared.seeds, "seed"))
-    )
-    print(f"Wrote {path}: {counts}, {len(declared.runs())} runs on {data}.")
+    parts = ((declared.models, "model"), (declared.folds, "fold"), (declared.seeds, "seed"), (declared.runs(), "run"))
+    print(f"Wrote {path}: {', '.join(number_of(len(some), what) for some, what in parts)} on {data}.")
     print(
         "Before you run it, and before any score is seen, declare in it (all entries: docs/study.md):\n"
         "- compare/pairs: the pairs that answer your question; fewer pairs leave more power\n"
