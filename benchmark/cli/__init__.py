@@ -351,7 +351,9 @@ def predict(
         str, typer.Argument(metavar="MODEL", help="A run's folder, a bundle, or with --ensemble a study.")
     ],
     scans: Annotated[Path, typer.Argument(metavar="SCANS", help="Folder of new cases: one folder each, or flat.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for <case>.nii.gz; nothing is overwritten.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for <case>.nii.gz; what is there of the same is kept.")
+    ],
     manifest: Annotated[
         str | None,
         typer.Option(help="Known set whose files are named alike; by default _t1, _t1n, _0000 and the like."),
@@ -369,7 +371,10 @@ def predict(
         typer.Option("--set", metavar="ID=VALUE ...", help="Ids that MONAI's command was given to train a bundle."),
     ] = [],  # noqa: B006
 ) -> None:
-    """Apply a trained network to new scans; label maps have each case's own shape and affine."""
+    """Apply a trained network to new scans; label maps have each case's own shape and affine.
+
+    Each is written when it is done, and the same command goes on where it was stopped. Exit code 2 if a case could not
+    be predicted."""
     from benchmark.base.progress import reporting
     from benchmark.studies import predict as applying
     from benchmark.studies import trained, trust
@@ -378,13 +383,17 @@ def predict(
     trust.check("--set", changes)
     found = trained.find(model, ensemble, bundle_, variant, changes)
     with reporting("reading") as progress:
-        job = applying.look(found, scans, out, manifest, progress)
+        job = applying.look(found, scans, out, manifest, probabilities, progress)
     for text in job.said:
         print(text)
     with reporting("predicting") as progress:
-        files = applying.write(job, out, probabilities, progress)
+        files, refused = applying.write(job, progress)
     beside = f", probabilities to {out / 'probabilities'}" * probabilities
-    print(f"Wrote {len(files)} label map{'s' * (len(files) != 1)} to {out}{beside}.")
+    print(f"Wrote {number_of(len(files), 'label map')} to {out}{beside}.")
+    for case, why in refused.items():
+        print(f"NOT PREDICTED {case}: {why}", file=sys.stderr)
+    if refused:
+        raise typer.Exit(2)
 
 
 @app.command()
