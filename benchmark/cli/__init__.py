@@ -22,6 +22,7 @@ from benchmark.cli import predictions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchmark.base.records import Run
     from benchmark.studies.study import Study
 
 app = typer.Typer(
@@ -133,6 +134,7 @@ def plan(
         states = [row.state for row in rows]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(["done", *states]))
         print(f"{number_of(len(rows), 'run')}: {counts}; folders below {store.folder(runs[0]).parents[2]}")
+    _warn_of_canvas(runs, declared)
     for sentence in plans.refusals(declared, rows, publish.check_pairs, changes):
         print(f"run-all would refuse: {sentence}", file=sys.stderr)
 
@@ -197,6 +199,7 @@ def run_all(
     publish.check_pairs(declared)
     _prepare(declared)
     execute.check(runs, declared.data)
+    _warn_of_canvas(runs, declared)
     with Watch(runs, declared.data, console()) as watch:
         outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
@@ -206,6 +209,13 @@ def run_all(
         _report(declared)
     if failed:
         raise typer.Exit(1)
+
+
+def _warn_of_canvas(runs: Sequence[Run], declared: Study) -> None:
+    from benchmark.studies import canvas
+
+    for sentence in canvas.misfits(runs, declared.data):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _prepare(declared: Study) -> None:
