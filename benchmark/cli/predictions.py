@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.base.records import InputError
+from benchmark.base.records import InputError, number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def score(
     _show_means(scores, ["dice", "hd95"])
     for said in [*scores.attrs["odd"], *lacking, *scores.attrs["people"]]:
         print(f"Note: {said}")
-    print(f"Wrote {out}: {len(scores)} rows of {scores['case_id'].nunique()} cases.")
+    print(f"Wrote {out}: {number_of(len(scores), 'row')} of {number_of(scores['case_id'].nunique(), 'case')}.")
 
 
 def compare(

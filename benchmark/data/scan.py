@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmark.base.files import read_rows, walk
 from benchmark.base.progress import Progress
-from benchmark.base.records import Case, InputError, patient_known
+from benchmark.base.records import Case, InputError, number_of, patient_known
 from benchmark.data import folds
 from benchmark.data.label_maps import NOTES, count_labels
 from benchmark.data.manifest import (
@@ -257,7 +257,7 @@ def _files(case: Case) -> dict[str, list[str]]:
 def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
     """Yield what is odd about a set that can be used: its number of cases, unknown patients, files that two share."""
     if manifest.expected_cases not in (None, len(cases)):
-        yield f"{len(cases)} cases found; {manifest.name} as published has {manifest.expected_cases}."
+        yield f"{number_of(len(cases), 'case')} found; {manifest.name} as published has {manifest.expected_cases}."
     if not all(patient_known(manifest.source, case.case_id, case.patient_id) for case in cases):
         table = manifest.layout.patients.file if manifest.layout.patients else None
         why = f"there is no {table} in the folder" if table else "nothing says whose a picture is"
@@ -311,7 +311,8 @@ def _unused_warnings(folder: Path, cases: Sequence[Case]) -> Iterator[str]:
             if (image or own) and path not in used:
                 odd.append(path.relative_to(folder).as_posix())
     if odd:
-        yield f"{len(odd)} files that look like images are of no case and are not used: {_some(odd)}."
+        looks = "files that look like images are" if len(odd) > 1 else "file that looks like an image is"
+        yield f"{len(odd)} {looks} of no case and {'are' if len(odd) > 1 else 'is'} not used: {_some(odd)}."
 
 
 def _some(names: Sequence[str]) -> str:
@@ -335,7 +336,8 @@ def _write_folds(listed: CaseList) -> list[str]:
         if not missing:
             return []
         command = f"benchmark data folds {listed.name} --replace"
-        return [f"{len(missing)} patients are in no fold, {missing[0]} first; run: {command}"]
+        verb = "are" if len(missing) > 1 else "is"
+        return [f"{number_of(len(missing), 'patient')} {verb} in no fold, {missing[0]} first; run: {command}"]
     try:
         made = folds.make(listed.patients, listed.manifest.folds)
     except InputError as error:

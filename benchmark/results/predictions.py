@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -171,11 +171,13 @@ def compare_predictions(
     files = {one: _read_scores(one, asked) for own in by_model.values() for one in own if one.path.is_file()}
     compare: dict[str, Any] = {"metrics": _metrics(metrics, files), "pairs": [*map(list, pairs)] or "all"}
     compare |= {key: value for key, value in (("margin", margin), ("test", test)) if value is not None}
+    unread = _unread(by_model, files, missing)
     # What cannot be compared is said before the long work.
     _declare(compare, described, list(by_model), place)
     if patients and asked.reference:
         external.check_patients(Path(patients), given, label_files(asked.reference, described.layout.label_names))
     tables, odd = _tables(by_model, asked, files)
+    odd += unread
     joined = pd.concat(tables.values(), ignore_index=True)
     if patients:
         odd += external.check_patients(Path(patients), given, joined["case_id"])
@@ -299,6 +301,23 @@ def _read_scores(one: Source, asked: _Asked) -> pd.DataFrame:
     return found.assign(bundle=one.model, variant="default", **said)
 
 
+def _unread(by_model: Mapping[str, Sequence[Source]], files: Collection[Source], missing: Missing) -> list[str]:
+    """Say of which files of scores ``missing`` says nothing: what they lack is known to nobody.
+
+    Raises:
+        InputError: if there are no others.
+    """
+    if missing == "refuse" or not files:
+        return []
+    option = "--missing worst" if missing == "worst" else "--only-predicted"
+    if len(files) == sum(map(len, by_model.values())):
+        raise InputError(
+            f"{option}: expected folders of label maps, found files of scores only, which it cannot change."
+        )
+    named = ", ".join(str(one.path) for one in files)
+    return [f"{option} says nothing of {named}, which hold scores: a case that one of them lacks is left out of all."]
+
+
 def _metrics(asked: Sequence[str], files: Mapping[Source, pd.DataFrame]) -> list[str]:
     """Return the metrics to compare by, those that were asked for or the usual ones, as far as all files have them."""
     for one, table in files.items():
@@ -316,23 +335,9 @@ def _tables(
     """Return the scores of each model, of ``files`` and of folders, and what looks odd."""
     scored, odd = _score([one for own in by_model.values() for one in own if one not in files], asked)
     found = {**files, **scored}
-    _check_references(found)
+    score_table.check_references({one.path: table for one, table in found.items()})
     tables = {name: pd.concat([found[one] for one in own], ignore_index=True) for name, own in by_model.items()}
     return tables, odd
-
-
-def _check_references(tables: Mapping[Source, pd.DataFrame]) -> None:
-    """Refuse scores that were computed against other references, in which a region of a case has another size."""
-    sizes: dict[tuple[str, str], tuple[float, Path]] = {}
-    for one, table in tables.items():
-        counts = table.reindex(columns=["case_id", "region", "tp", "fn"]).dropna()
-        for case, region, tp, fn in counts.itertuples(index=False, name=None):
-            size, path = sizes.setdefault((case, region), (tp + fn, one.path))
-            if size != tp + fn:
-                raise InputError(
-                    f"{one.path}: expected scores against the references of {path}, where {region} of case {case} has "
-                    f"{size:.0f} voxels, found {tp + fn:.0f}."
-                )
 
 
 def _score(folders: Sequence[Source], asked: _Asked) -> tuple[dict[Source, pd.DataFrame], list[str]]:
@@ -421,7 +426,9 @@ def _write(
                 # An empty file removes what an earlier comparison left.
                 (whole / name).parent.mkdir(parents=True, exist_ok=True)
                 (whole / name).touch()
-    return Compared(study.folder, results.summary, results.comparisons, results.ranking, list(study.notes))
+    publish.renew_index(study)
+    odd = [*results.limits, *study.notes]
+    return Compared(study.folder, results.summary, results.comparisons, results.ranking, odd)
 
 
 @contextmanager

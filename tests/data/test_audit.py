@@ -492,7 +492,7 @@ def test_neighbours_in_a_set_too_large_for_every_pair(project, monkeypatch):
     found = by_check(audit("brats2018"))["near-duplicates across a split (slice)"]
     assert "patient" not in found.sentence
     assert 0 < found.count <= every.count
-    assert f"holds for {found.count} a neighbour (z-1 or z+1)" in every.sentence
+    assert f"by heart: {found.count} like one beside them in the same scan" in every.sentence
 
 
 @pytest.mark.parametrize("spoil", ["categories", "category_id", "listed"])
