@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmark.base.records import Run
+    from benchmark.studies.execute import Outcome
     from benchmark.studies.study import Study
 
 app = typer.Typer(
@@ -202,13 +203,19 @@ def run_all(
     _warn_of_canvas(runs, declared)
     with Watch(runs, declared.data, console()) as watch:
         outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
-    failed = [outcome for outcome in outcomes if outcome.state != "done"]
-    for outcome in failed:
-        print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)
+    failed = _say_failed(outcomes)
     if len(failed) < len(outcomes):
         _report(declared)
     if failed:
         raise typer.Exit(1)
+
+
+def _say_failed(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Print and return those that failed."""
+    failed = [outcome for outcome in outcomes if outcome.state != "done"]
+    for outcome in failed:
+        print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}", file=sys.stderr)
+    return failed
 
 
 def _warn_of_canvas(runs: Sequence[Run], declared: Study) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from benchmark.base.files import read_rows, walk
+from benchmark.base.files import walk
 from benchmark.base.progress import Progress
 from benchmark.base.records import Case, InputError, number_of, patient_known
 from benchmark.data import folds
@@ -33,6 +32,7 @@ from benchmark.data.manifest import (
     record_folder,
     write_cases,
 )
+from benchmark.data.patients import read_patients
 from benchmark.data.pictures import files_of, is_picture
 from benchmark.data.volumes import ending_of, parse_path, read_images, sha256_of, spacing_of
 
@@ -134,23 +134,11 @@ def find_cases(folder: Path, manifest: Manifest, labels: bool = True) -> list[Ca
 
 
 def with_patients(cases: Sequence[Case], table: Path) -> list[Case]:
-    """Return the cases with the patients that a CSV file gives them: the column with the cases' ids is looked for, and
-    one that is called after patients or subjects. InputError if there is no such column or more than one, or a case
-    has no row, several, or a blank patient."""
-    rows, ids = read_rows(table), {case.case_id for case in cases}
-    columns = list(rows[0])
-    key = max(columns, key=lambda column: len(ids & {row[column] for row in rows}))
-    others = [column for column in columns if column != key and re.search("patient|subject", column, re.IGNORECASE)]
-    named = [column for column in others if re.fullmatch("(patient|subject)(_?id)?", column, re.IGNORECASE)]
-    chosen = named if len(named) == 1 else others
-    if len(chosen) != 1 or not ids & {row[key] for row in rows}:
-        expected = "a column with the cases' ids and one called patient"
-        raise InputError(f"{table}: expected {expected}, found {', '.join(columns)}; the first case is {min(ids)}.")
-    found: dict[str, str] = {}
-    for row in rows:
-        if row[key] in ids and found.setdefault(row[key], row[chosen[0]]) != row[chosen[0]]:
-            raise InputError(f"{table}: expected one patient of case {row[key]}, found several.")
-    if lacking := sorted(case_id for case_id in ids if not found.get(case_id, "").strip()):
+    """Return the cases with the patients that a table gives them (``patients.read_patients``). InputError if it is none
+    or a case has no patient there."""
+    ids = {case.case_id for case in cases}
+    found = read_patients(table, ids)
+    if lacking := sorted(ids - set(found)):
         raise InputError(
             f"{table}: expected a patient of every case, found none of {len(lacking)}, {lacking[0]} first."
         )

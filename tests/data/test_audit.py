@@ -292,7 +292,9 @@ def test_ids_of_a_user(project):
     assert found["other ids in another set (TCGA)"].examples == ("Brats18_X_0_1 = TCGA_DU_1234 (tcga_id)",)
     assert (found["declared overlap (also_in_x)"].count, found["declared overlap (also_in_x)"].total) == (1, 2)
     Path("subjects.csv").write_text("subject,tcga_id\nsomebody,TCGA-DU-1234\n")
-    with pytest.raises(InputError, match=r"subjects.csv: expected a column with cases, files or patients of brats2018"):
+    with pytest.raises(
+        InputError, match=r"subjects.csv: expected the columns case_id and patient_id, with cases such as"
+    ):
         audit("brats2018", patients=Path("subjects.csv"))
     Path("subjects.csv").write_text("case,patient_group\n" + "".join(f"Brats18_X_{n}_1,{n // 2}\n" for n in range(6)))
     found = by_check(audit("brats2018", patients=Path("subjects.csv")))
@@ -392,7 +394,7 @@ def test_where_nobody_says_whose_pictures_are_no_split_is_called_clean(pictures)
         assert found[f"patients across a split ({split})"].severity == "not checked"
     near = found["near-duplicates across a split (published)"]
     assert (near.severity, near.count, near.total, near.examples) == ("error", 1, 3, ("image_7/0",))
-    assert "training holds for 1 another picture (of whom, is not known)" in near.sentence
+    assert "by heart: 1 like one of another picture, of whom is not known" in near.sentence
     assert "in 1 groups; whether they hold several patients is not known." in found["identical images"].sentence
     assert found["same ids in another set (brats2018)"].severity == "not checked"
     assert by_check(audit("tumor2146_expert"))["unknown patients"].severity == "clean"
