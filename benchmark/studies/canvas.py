@@ -53,6 +53,7 @@ def _misfit(canvas: Size, names: Sequence[str], sizes: Sizes, several: bool) -> 
     fitting = ",".join(str(math.ceil(edge / STEP) * STEP) for edge in _most(sizes.needed))
     of = [f"{name}:" for name in dict.fromkeys(names)] if several else [""]
     option = " ".join(["--set", *(f"'{one}spatial_size=[{fitting}]'" for one in of)])
+    option += ", or better the same in the study's `set`, where it is declared"
     times = math.prod(canvas) / math.prod(sizes.largest)
     if times >= TOO_LARGE:
         return [
