@@ -405,7 +405,7 @@ def predict(
         print(text)
     with reporting("predicting") as progress:
         files, refused = applying.write(job, progress)
-    beside = f", probabilities to {out / 'probabilities'}" * probabilities
+    beside = f", probabilities to {out / 'probabilities'}" * (probabilities and bool(files))
     print(f"Wrote {number_of(len(files), 'label map')} to {out}{beside}.")
     for case, why in refused.items():
         print(f"NOT PREDICTED {case}: {why}", file=sys.stderr)
