@@ -395,7 +395,7 @@ def test_where_nobody_says_whose_pictures_are_no_split_is_called_clean(pictures)
     near = found["near-duplicates across a split (published)"]
     assert (near.severity, near.count, near.total, near.examples) == ("error", 1, 3, ("image_7/0",))
     assert "a training slice: 1 as another picture, of whom is not known" in near.sentence
-    assert "in 1 groups; whether they hold several patients is not known." in found["identical images"].sentence
+    assert "in 1 group; whether they hold several patients is not known." in found["identical images"].sentence
     assert found["same ids in another set (brats2018)"].severity == "not checked"
     assert by_check(audit("tumor2146_expert"))["unknown patients"].severity == "clean"
 
