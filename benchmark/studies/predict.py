@@ -204,10 +204,9 @@ def _said(trained: Sequence[Trained], scans: Sequence[Scan], others: Sequence[st
 
 def _there(total: int, left: int) -> list[str]:
     if left == total:
-        return []
-    return [
-        f"Of {number_of(total, 'case')}, {total - left} are there already, by the same weights from the same files."
-    ]
+        return [
+            f"There already, by the same weights from the same files: {total - left} of {number_of(total, 'case')}."
+        ]
 
 
 def _warnings(trained: Sequence[Trained], measured: Sequence[Measured]) -> list[str]:

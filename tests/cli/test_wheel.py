@@ -131,7 +131,7 @@ def test_a_copied_run_predicts_new_scans_from_the_wheel_alone(run, unbroken, tmp
     assert "by one network, trained on phantom" in run("predict", "frozen", "scans", "made")
     for path in (frozen / "predictions").iterdir():
         assert (tmp_path / "made" / path.name).read_bytes() == path.read_bytes()
-    assert "are there already" in run("predict", "frozen", "scans", "made")
+    assert "There already, by the same weights" in run("predict", "frozen", "scans", "made")
 
 
 @pytest.mark.slow(reason="a whole report is made from its tables by a process of its own")

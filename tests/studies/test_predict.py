@@ -163,7 +163,11 @@ def test_a_command_that_was_stopped_goes_on_with_what_is_missing_and_mixes_nothi
     assert [path.name for path in out.glob("*.nii.gz")] == seen and not list(out.glob(".*"))
     first = (out / seen[0]).stat().st_mtime_ns
     code, said, _ = command("predict", RUN, scans, out)
-    assert code == 0 and "Of 3 cases, 1 are there already" in said and "Wrote 2 label maps" in said
+    assert (
+        code == 0
+        and "There already, by the same weights from the same files: 1 of 3 cases." in said
+        and "Wrote 2 label maps" in said
+    )
     assert (out / seen[0]).stat().st_mtime_ns == first and len(list(out.glob("*.nii.gz"))) == 3
     whole = {path.name: path.read_bytes() for path in predict.write(predict.look([one], scans, tmp_path / "whole"))[0]}
     assert {path.name: path.read_bytes() for path in out.glob("*.nii.gz")} == whole
