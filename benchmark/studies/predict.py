@@ -203,10 +203,8 @@ def _said(trained: Sequence[Trained], scans: Sequence[Scan], others: Sequence[st
 
 
 def _there(total: int, left: int) -> list[str]:
-    if left == total:
-        return [
-            f"There already, by the same weights from the same files: {total - left} of {number_of(total, 'case')}."
-        ]
+    said = f"There already, by the same weights from the same files: {total - left} of {number_of(total, 'case')}."
+    return [said] if left < total else []
 
 
 def _warnings(trained: Sequence[Trained], measured: Sequence[Measured]) -> list[str]:
