@@ -25,6 +25,11 @@ def model_name(bundle: str, variant: str = "default") -> str:
     return bundle if variant == "default" else f"{bundle}/{variant}"
 
 
+def number_of(count: int, what: str) -> str:
+    """Say how many there are of ``what``, a noun that takes an s: "1 run", "2 runs"."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def patient_known(source: str, case_id: str, patient_id: str) -> bool:
     """Whether the patient of a case is known.
 

@@ -16,7 +16,7 @@ import typer
 
 from benchmark.base import project
 from benchmark.base.files import parse_json
-from benchmark.base.records import InputError
+from benchmark.base.records import InputError, number_of
 from benchmark.cli import data as cli_data
 from benchmark.cli import predictions
 
@@ -111,18 +111,20 @@ def init(
 def plan(
     name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
     as_json: Annotated[
         bool, typer.Option("--json", help="A list of objects with id, state, folder, epoch, epochs and differs.")
     ] = False,
 ) -> None:
-    """List a study's runs and where they stand, and say what run-all would refuse; nothing is started or prepared."""
+    """List a study's runs and where they stand, and say what run-all would refuse with the same --select and --set;
+    nothing is started or prepared."""
     from benchmark.results import publish
     from benchmark.studies import execute, store, study
     from benchmark.studies import plan as plans
 
     project.require()
-    declared = study.load(name)
-    runs = study.select(declared.runs(), select)
+    declared, changes = study.load(name), _changes(set_)
+    runs = study.select(declared.runs(changes), select)
     execute.check_declared(runs, declared.data)
     rows = list(plans.standings(runs, declared.data))
     if as_json:
@@ -133,8 +135,9 @@ def plan(
             print(f"{row.in_words:{width}} {row.run.id}" + f": {row.why}" * bool(row.why))
         states = [row.state for row in rows]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(["done", *states]))
-        print(f"{len(rows)} runs: {counts}; folders below {store.folder(runs[0]).parents[2]}")
-    for sentence in plans.refusals(declared, rows, publish.check_pairs):
+        print(f"{number_of(len(rows), 'run')}: {counts}; folders below {store.folder(runs[0]).parents[2]}")
+    _warn_of_canvas(runs, declared)
+    for sentence in plans.refusals(declared, rows, publish.check_pairs, changes):
         print(f"run-all would refuse: {sentence}", file=sys.stderr)
 
 
@@ -153,11 +156,8 @@ def new_study(
     project.require()
     path = studies_.new(name, data, [model.strip() for model in models.split(",")])
     declared = study.load(name)
-    counts = ", ".join(
-        f"{len(some)} {what}{'s' * (len(some) != 1)}"
-        for some, what in ((declared.models, "model"), (declared.folds, "fold"), (declared.seeds, "seed"))
-    )
-    print(f"Wrote {path}: {counts}, {len(declared.runs())} runs on {data}.")
+    parts = ((declared.models, "model"), (declared.folds, "fold"), (declared.seeds, "seed"), (declared.runs(), "run"))
+    print(f"Wrote {path}: {', '.join(number_of(len(some), what) for some, what in parts)} on {data}.")
     print(
         "Before you run it, and before any score is seen, declare in it (all entries: docs/study.md):\n"
         "- compare/pairs: the pairs that answer your question; fewer pairs leave more power\n"
@@ -213,6 +213,7 @@ def run_all(
         study.check_code(declared, changes)
     _check_and_prepare(declared, runs)
     execute.check(runs, declared.data, here=not asked or asked.cluster == "local")
+    _warn_of_canvas(runs, declared)
     with Watch(runs, declared.data, console()) as watch:
         if asked:
             outcomes = cluster.do(runs, asked, words, watch)
@@ -253,6 +254,13 @@ def _finish(declared: Study, outcomes: Sequence[Outcome]) -> None:
         _report(declared)
     if failed:
         raise typer.Exit(1)
+
+
+def _warn_of_canvas(runs: Sequence[Run], declared: Study) -> None:
+    from benchmark.studies import canvas
+
+    for sentence in canvas.misfits(runs, declared.data):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _prepare(declared: Study) -> None:
@@ -398,7 +406,9 @@ def predict(
         str, typer.Argument(metavar="MODEL", help="A run's folder, a bundle, or with --ensemble a study.")
     ],
     scans: Annotated[Path, typer.Argument(metavar="SCANS", help="Folder of new cases: one folder each, or flat.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for <case>.nii.gz; nothing is overwritten.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for <case>.nii.gz; what is there of the same is kept.")
+    ],
     manifest: Annotated[
         str | None,
         typer.Option(help="Known set whose files are named alike; by default _t1, _t1n, _0000 and the like."),
@@ -416,7 +426,10 @@ def predict(
         typer.Option("--set", metavar="ID=VALUE ...", help="Ids that MONAI's command was given to train a bundle."),
     ] = [],  # noqa: B006
 ) -> None:
-    """Apply a trained network to new scans; label maps have each case's own shape and affine."""
+    """Apply a trained network to new scans; label maps have each case's own shape and affine.
+
+    Each is written when it is done, and the same command goes on where it was stopped. Exit code 2 if a case could not
+    be predicted."""
     from benchmark.base.progress import reporting
     from benchmark.studies import predict as applying
     from benchmark.studies import trained, trust
@@ -425,13 +438,17 @@ def predict(
     trust.check("--set", changes)
     found = trained.find(model, ensemble, bundle_, variant, changes)
     with reporting("reading") as progress:
-        job = applying.look(found, scans, out, manifest, progress)
+        job = applying.look(found, scans, out, manifest, probabilities, progress)
     for text in job.said:
         print(text)
     with reporting("predicting") as progress:
-        files = applying.write(job, out, probabilities, progress)
-    beside = f", probabilities to {out / 'probabilities'}" * probabilities
-    print(f"Wrote {len(files)} label map{'s' * (len(files) != 1)} to {out}{beside}.")
+        files, refused = applying.write(job, progress)
+    beside = f", probabilities to {out / 'probabilities'}" * (probabilities and bool(files))
+    print(f"Wrote {number_of(len(files), 'label map')} to {out}{beside}.")
+    for case, why in refused.items():
+        print(f"NOT PREDICTED {case}: {why}", file=sys.stderr)
+    if refused:
+        raise typer.Exit(2)
 
 
 @app.command()

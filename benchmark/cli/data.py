@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.base.progress import console, reporting
+from benchmark.base.records import number_of
 
 if TYPE_CHECKING:
     from benchmark.data.audit.measures import Finding
@@ -42,7 +43,8 @@ def scan(
         result = run(source, folder, name, replace, progress, patients, not without_labels)
     state = "written" if result.written else "unchanged"
     people = len(result.listed.patients)
-    typer.echo(f"{len(result.listed.cases)} cases of {people} patients: {result.cases_file} ({state})")
+    counts = f"{number_of(len(result.listed.cases), 'case')} of {number_of(people, 'patient')}"
+    typer.echo(f"{counts}: {result.cases_file} ({state})")
     for warning in result.warnings:
         typer.echo(f"warning: {warning}")
 
@@ -56,7 +58,7 @@ def new_set(
     source: Annotated[str | None, typer.Option(help="Its layout: files, brats, nnunet or bids.")] = None,
     modality: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=END", help="T1=_t1: how its files' names end; repeatable."),
+        typer.Option(metavar="NAME=END", help="T1=_t1, by BIDS T1=_T1w: how its files' names end; repeatable."),
     ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="VALUE=MEANING", help="1=oedema; repeatable.")] = None,
     region: Annotated[
@@ -87,7 +89,8 @@ def new_set(
     about = {"title": title, "licence": licence, "citation": citation, "address": address, "unit": unit}
     path = making.new(name, known, about, patient)
     alone = "" if known.regions else "\nEach label is a region of its own; --region joins several into one."
-    typer.echo(f"Wrote {path}: {len(known.modalities)} modalities, {len(known.labels)} labels.{alone}")
+    modalities = "1 modality" if len(known.modalities) == 1 else f"{len(known.modalities)} modalities"
+    typer.echo(f"Wrote {path}: {modalities}, {number_of(len(known.labels), 'label')}.{alone}")
     typer.echo(f"Next: benchmark data scan {name} {folder or 'FOLDER'}")
 
 
@@ -96,7 +99,8 @@ def _ask(known: Described) -> None:
     from benchmark.data import new_set as making
 
     if not known.modalities:
-        asked = "Modalities and how their files' names end, such as T1=_t1 FLAIR=_flair"
+        example = making.EXAMPLES.get(known.source, making.EXAMPLE)
+        asked = f"Modalities and how their files' names end, such as {example}"
         known.modalities = making.parse_pairs("modalities", typer.prompt(asked).split())
         asked = "How label maps' names end"
         known.label_end = known.label_end or typer.prompt(asked, default=making.LABEL_ENDS[known.source])
@@ -123,7 +127,11 @@ def verify(
         problems += damaged(name, progress)
     for problem in problems:
         typer.echo(problem)
-    typer.echo(f"{name}: {len(problems)} problems found" if problems else f"{name}: every file is as it was scanned")
+    typer.echo(
+        f"{name}: {number_of(len(problems), 'problem')} found"
+        if problems
+        else f"{name}: every file is as it was scanned"
+    )
     if problems:
         raise typer.Exit(1)
 
@@ -138,7 +146,7 @@ def prepare(
 
     with reporting("preparing") as progress:
         prepared = run(name, jobs=jobs, progress=progress)
-    typer.echo(f"{name}: {len(prepared)} cases are prepared")
+    typer.echo(f"{name}: {number_of(len(prepared), 'case')} prepared")
 
 
 @app.command()

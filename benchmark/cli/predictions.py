@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.base.records import InputError
+from benchmark.base.records import InputError, number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,28 @@ MissingOption = Annotated[
 ]
 OnlyPredicted = Annotated[bool, typer.Option("--only-predicted", help="Leave out references without a prediction.")]
 Patients = Annotated[
-    Path | None, typer.Option(help="CSV file with case_id and patient_id, where an id does not say whose a case is.")
+    Path | None,
+    typer.Option(
+        metavar="TABLE", help="CSV file with case_id and patient_id, where an id does not say whose a case is."
+    ),
+]
+
+
+Predictions = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME=FOLDER...",
+        help="Label maps by the model's name, or a file of scores: of `benchmark score`, nnU-Net's summary.json, "
+        "panoptica's .tsv, MIST's results.csv. Several trainings: NAME@seed1=…, NAME@fold0-seed1=….",
+    ),
+]
+Metrics = Annotated[str, typer.Option(metavar="NAME,…", help="Metrics to compare by; by default dice,hd95.")]
+Margin = Annotated[str, typer.Option(metavar="METRIC=VALUE,…", help="Margin of equivalence, in the metric's unit.")]
+LabelsOfEach = Annotated[
+    list[str],
+    typer.Option(
+        metavar="[NAME=]SPEC", help="What predicted values mean: brats, brats2023, msd, nnunet, or 1:2,2:1,3:4."
+    ),
 ]
 
 
@@ -50,46 +71,34 @@ def score(
 ) -> None:
     """Score label maps that another tool made, with the same code."""
     from benchmark.base.progress import reporting
-    from benchmark.scoring.external import check_patients, read_patients, save_scores, score_folder
+    from benchmark.data.manifest import find_manifest
+    from benchmark.data.patients import check_patients
+    from benchmark.scoring.external import patients_for, save_scores, score_folder
 
-    people, absent = read_patients(patients) if patients else None, _missing(missing, only_predicted)
+    people, absent = patients_for(patients, reference, find_manifest(manifest)), _missing(missing, only_predicted)
     with reporting("scoring") as progress:
         scores = score_folder(
             reference, prediction, manifest, name, fold, seed, progress, labels=labels, missing=absent, patients=people
         )
-    lacking = check_patients(patients, people or {}, scores["case_id"]) if patients else []
+    lacking = check_patients(patients, people, scores["case_id"]) if patients else []
     save_scores(scores, out, force=force)
     _show_means(scores, ["dice", "hd95"])
     for said in [*scores.attrs["odd"], *lacking, *scores.attrs["people"]]:
         print(f"Note: {said}")
-    print(f"Wrote {out}: {len(scores)} rows of {scores['case_id'].nunique()} cases.")
+    print(f"Wrote {out}: {number_of(len(scores), 'row')} of {number_of(scores['case_id'].nunique(), 'case')}.")
 
 
 def compare(
-    predictions: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME=FOLDER...",
-            help="Label maps by the model's name, or a file of scores: of `benchmark score`, nnU-Net's summary.json, "
-            "panoptica's .tsv, MIST's results.csv. Several trainings: NAME@seed1=…, NAME@fold0-seed1=….",
-        ),
-    ],
+    predictions: Predictions,
     manifest: ManifestOption,
     out: Annotated[Path, typer.Option(help="Folder for the report; it is a study for report, explain and check.")],
     reference: Annotated[Path | None, typer.Option(help="Folder of reference label maps.")] = None,
-    metrics: Annotated[str, typer.Option(metavar="NAME,…", help="Metrics to compare by; by default dice,hd95.")] = "",
-    margin: Annotated[
-        str, typer.Option(metavar="METRIC=VALUE,…", help="Margin of equivalence, in the metric's unit.")
-    ] = "",
+    metrics: Metrics = "",
+    margin: Margin = "",
     pairs: Annotated[str, typer.Option(metavar="A:B,…", help="Pairs of models; by default all.")] = "",
     test: Annotated[str | None, typer.Option(help="wilcoxon, paired_t, permutation or two_level.")] = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Fold of the predictions without one.")] = None,
-    labels: Annotated[
-        list[str],
-        typer.Option(
-            metavar="[NAME=]SPEC", help="What predicted values mean: brats, brats2023, msd, nnunet, or 1:2,2:1,3:4."
-        ),
-    ] = [],  # noqa: B006
+    labels: LabelsOfEach = [],  # noqa: B006
     missing: MissingOption = None,
     only_predicted: OnlyPredicted = False,
     patients: Patients = None,
@@ -99,18 +108,10 @@ def compare(
     from benchmark.base.progress import reporting
     from benchmark.results.predictions import compare_predictions
 
-    sources = dict[str, Path]()
-    for text in predictions:
-        key, equals, path = text.partition("=")
-        if not equals or not path:
-            raise InputError(f"{text}: expected NAME=FOLDER or NAME=FILE.")
-        if key in sources:
-            raise InputError(f"{key} is there twice: expected each name once, trainings of one as {key}@seed1=….")
-        sources[key] = Path(path)
     with reporting("scoring") as progress:
         found = compare_predictions(
-            sources, out, manifest=manifest, reference=reference, metrics=_listed(metrics), margin=_margin(margin),
-            pairs=_pairs(pairs), test=test, fold=fold, labels=_labels(labels),
+            _sources(predictions), out, manifest=manifest, reference=reference, metrics=_listed(metrics),
+            margin=_margin(margin), pairs=_pairs(pairs), test=test, fold=fold, labels=_labels(labels),
             missing=_missing(missing, only_predicted), patients=patients, progress=progress,
         )  # fmt: skip
     if as_json:
@@ -122,6 +123,18 @@ def compare(
     if len(found.comparisons):
         print(_shown(found.comparisons))
     print(f"Report: {found.folder / 'report.md'}\nIn a browser: {found.folder / 'report.html'}")
+
+
+def _sources(texts: list[str]) -> dict[str, Path]:
+    sources = dict[str, Path]()
+    for text in texts:
+        key, equals, path = text.partition("=")
+        if not equals or not path:
+            raise InputError(f"{text}: expected NAME=FOLDER or NAME=FILE.")
+        if key in sources:
+            raise InputError(f"{key} is there twice: expected each name once, trainings of one as {key}@seed1=….")
+        sources[key] = Path(path)
+    return sources
 
 
 def _missing(missing: str | None, only_predicted: bool) -> Missing:

@@ -11,8 +11,7 @@ from benchmark.base import project
 from benchmark.base.files import read_table
 from benchmark.base.records import InputError
 from benchmark.data.manifest import CaseList
-
-PATIENT = "patient_id"
+from benchmark.data.patients import CASE, PATIENT
 
 
 def characteristics(listed: CaseList, table_of: Path | None = None) -> pd.DataFrame:
@@ -38,7 +37,7 @@ def characteristics(listed: CaseList, table_of: Path | None = None) -> pd.DataFr
         return table
     rows = read_table(path, "a table of patients", [PATIENT], dtype={PATIENT: str})
     if table_of:
-        rows = rows.drop(columns="case_id", errors="ignore").drop_duplicates()
+        rows = rows.drop(columns=CASE, errors="ignore").drop_duplicates()
     rows = rows.set_index(PATIENT)
     if rows.index.has_duplicates:
         twice = rows.index[rows.index.duplicated()][0]

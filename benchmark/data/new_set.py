@@ -29,6 +29,11 @@ EACH_CASE = "(?P<patient>.+)"
 PATIENTS = {"bids": "(?P<patient>sub-[A-Za-z0-9]+)(_ses-(?P<session>[A-Za-z0-9]+))?"}
 """Pattern of patients of a source whose ids say whose a case is."""
 
+EXAMPLES = {"bids": "T1=_T1w FLAIR=_FLAIR", "nnunet": "T1=0 FLAIR=1"}
+"""Modalities and how their files' names end, to show where these are asked for; of other sources ``EXAMPLE``."""
+
+EXAMPLE = "T1=_t1 FLAIR=_flair"
+
 LABEL_ENDS = {"files": "_seg", "brats": "_seg", "bids": "*_dseg", "nnunet": ""}
 """End of the names of label maps where a user says nothing."""
 
@@ -176,11 +181,18 @@ def new(name: str, known: Described, about: Mapping[str, str | None], patient: s
 def _layout(known: Described) -> dict[str, Any]:
     if known.source != "nnunet":
         end = LABEL_ENDS[known.source] if known.label_end is None else known.label_end
-        return {"images": known.modalities, "label": end}
+        return {"images": _ends(known), "label": end}
     if wrong := [channel for channel in known.modalities.values() if not channel.isdecimal()]:
         raise InputError(f"--modality: expected the number of a channel of nnU-Net, found {wrong[0]!r}.")
     named = known.channels or {channel: name for name, channel in known.modalities.items()}
     return {"images": {name: int(channel) for name, channel in known.modalities.items()}, "modality": named}
+
+
+def _ends(known: Described) -> dict[str, str]:
+    """How names of files end, by modality: by BIDS a suffix such as T1w begins with a line, whoever leaves it out."""
+    if known.source != "bids":
+        return known.modalities
+    return {name: end if end.startswith(("_", "*")) else f"_{end}" for name, end in known.modalities.items()}
 
 
 def _nested(regions: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:

@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from benchmark.base.files import read_rows, walk
+from benchmark.base.files import walk
 from benchmark.base.progress import Progress
-from benchmark.base.records import Case, InputError, patient_known
+from benchmark.base.records import Case, InputError, number_of, patient_known
 from benchmark.data import folds
 from benchmark.data.label_maps import NOTES, count_labels
 from benchmark.data.manifest import (
@@ -33,6 +32,7 @@ from benchmark.data.manifest import (
     record_folder,
     write_cases,
 )
+from benchmark.data.patients import read_patients
 from benchmark.data.pictures import files_of, is_picture
 from benchmark.data.volumes import ending_of, parse_path, read_images, sha256_of, spacing_of
 
@@ -134,23 +134,11 @@ def find_cases(folder: Path, manifest: Manifest, labels: bool = True) -> list[Ca
 
 
 def with_patients(cases: Sequence[Case], table: Path) -> list[Case]:
-    """Return the cases with the patients that a CSV file gives them: the column with the cases' ids is looked for, and
-    one that is called after patients or subjects. InputError if there is no such column or more than one, or a case
-    has no row, several, or a blank patient."""
-    rows, ids = read_rows(table), {case.case_id for case in cases}
-    columns = list(rows[0])
-    key = max(columns, key=lambda column: len(ids & {row[column] for row in rows}))
-    others = [column for column in columns if column != key and re.search("patient|subject", column, re.IGNORECASE)]
-    named = [column for column in others if re.fullmatch("(patient|subject)(_?id)?", column, re.IGNORECASE)]
-    chosen = named if len(named) == 1 else others
-    if len(chosen) != 1 or not ids & {row[key] for row in rows}:
-        expected = "a column with the cases' ids and one called patient"
-        raise InputError(f"{table}: expected {expected}, found {', '.join(columns)}; the first case is {min(ids)}.")
-    found: dict[str, str] = {}
-    for row in rows:
-        if row[key] in ids and found.setdefault(row[key], row[chosen[0]]) != row[chosen[0]]:
-            raise InputError(f"{table}: expected one patient of case {row[key]}, found several.")
-    if lacking := sorted(case_id for case_id in ids if not found.get(case_id, "").strip()):
+    """Return the cases with the patients that a table gives them (``patients.read_patients``). InputError if it is none
+    or a case has no patient there."""
+    ids = {case.case_id for case in cases}
+    found = read_patients(table, ids)
+    if lacking := sorted(ids - set(found)):
         raise InputError(
             f"{table}: expected a patient of every case, found none of {len(lacking)}, {lacking[0]} first."
         )
@@ -257,7 +245,7 @@ def _files(case: Case) -> dict[str, list[str]]:
 def _warnings(manifest: Manifest, cases: tuple[Case, ...]) -> Iterator[str]:
     """Yield what is odd about a set that can be used: its number of cases, unknown patients, files that two share."""
     if manifest.expected_cases not in (None, len(cases)):
-        yield f"{len(cases)} cases found; {manifest.name} as published has {manifest.expected_cases}."
+        yield f"{number_of(len(cases), 'case')} found; {manifest.name} as published has {manifest.expected_cases}."
     if not all(patient_known(manifest.source, case.case_id, case.patient_id) for case in cases):
         table = manifest.layout.patients.file if manifest.layout.patients else None
         why = f"there is no {table} in the folder" if table else "nothing says whose a picture is"
@@ -311,7 +299,8 @@ def _unused_warnings(folder: Path, cases: Sequence[Case]) -> Iterator[str]:
             if (image or own) and path not in used:
                 odd.append(path.relative_to(folder).as_posix())
     if odd:
-        yield f"{len(odd)} files that look like images are of no case and are not used: {_some(odd)}."
+        looks = "files that look like images are" if len(odd) > 1 else "file that looks like an image is"
+        yield f"{len(odd)} {looks} of no case and {'are' if len(odd) > 1 else 'is'} not used: {_some(odd)}."
 
 
 def _some(names: Sequence[str]) -> str:
@@ -335,7 +324,8 @@ def _write_folds(listed: CaseList) -> list[str]:
         if not missing:
             return []
         command = f"benchmark data folds {listed.name} --replace"
-        return [f"{len(missing)} patients are in no fold, {missing[0]} first; run: {command}"]
+        verb = "are" if len(missing) > 1 else "is"
+        return [f"{number_of(len(missing), 'patient')} {verb} in no fold, {missing[0]} first; run: {command}"]
     try:
         made = folds.make(listed.patients, listed.manifest.folds)
     except InputError as error:

@@ -114,7 +114,7 @@ def _numbers(
     if on_gpu := [stage.peak_gpu_memory_mb for stage in train if stage.peak_gpu_memory_mb is not None]:
         numbers["device_memory_mb"] = round(max(on_gpu))
     else:
-        reasons["device_memory_mb"] = "trained without a GPU"
+        reasons["device_memory_mb"] = "not used in training"
     stages = {id_: run.stages or {} for id_, run in runs.items()}
     predicted = {id_: own["predict"].seconds for id_, own in stages.items() if "predict" in own}
     if count := sum(cases.get(id_, 0) for id_ in predicted):

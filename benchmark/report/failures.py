@@ -28,8 +28,9 @@ class Failures(NamedTuple):
 
     ``worst`` has a row per patient, the worst first: id, mean over models and regions, lowest and highest mean of a
     model, and the volumes of its regions as text. ``bounds`` are those of volumes by region, ``unit`` is theirs.
-    ``by_lesion`` is what ``stats.recall`` finds of single lesions, volumes in ``lesion_unit``, of which ``lacking``
-    models have no whole table; where no model has one, ``recall`` goes by lesions' mean volume in a case.
+    ``by_lesion`` is what ``stats.recall`` finds of single lesions, volumes in ``lesion_unit``; of ``lacking`` models
+    their table has fewer or more than the scores count. Where no model has one, ``recall`` goes by lesions' mean volume
+    in a case.
     """
 
     subgroups: pd.DataFrame
@@ -130,10 +131,13 @@ def _recall_table(found: Failures) -> Table | None:
         lines.append([str(region) if first else "", str(volume), *counts, f"{100 * own['recall'].mean():.0f} %", *ends])
     if not lines:
         return None
+    lacking = "no table of single lesions (lesions.csv)"
+    if found.lacking:
+        lacking = "not as many lesions in lesions.csv as their scores count"
     note = (
         "Share of the reference's lesions that were found, by BraTS 2023's rule: all cases together, runs averaged. "
-        "These runs have no table of single lesions (lesions.csv), so that cases go by their region's volume per "
-        "lesion; it is that of the lesion only in cases with one."
+        f"These runs have {lacking}, so that cases go by their region's volume per lesion; it is that of the lesion "
+        "only in cases with one."
     )
     if whole.any():
         note += f" Left out: {' and '.join(map(str, whole.index[whole]))}, where every model found every lesion."
@@ -172,7 +176,7 @@ def _lesion_table(found: Failures) -> Table:
         "recall.csv."
     )
     if found.lacking:
-        note += f" Without a whole table of single lesions (lesions.csv): {', '.join(found.lacking)}."
+        note += f" Left out, as lesions.csv has not as many lesions as their scores count: {', '.join(found.lacking)}."
     header = ["Region", f"Lesion ({found.lesion_unit})", "Lesions", "Patients"]
     header += ["Lowest", "Highest"] if len(models) > COLUMNS else models
     return Table("Lesions found, by their volume.", header, lines, notes=[note])

@@ -355,12 +355,9 @@ def lesion_table(counts: pd.DataFrame, rule: LesionRule | None = None) -> Table 
     ``counts`` has columns model, patient_id, case_id, region and ``metrics.LESION_COUNTS``, one row per run and case.
     Runs are averaged within a case, cases within a patient, and then patients. ``rule`` is that of the set's manifest.
     """
-    names = list(LESION_NAMES)
-    if not set(names) <= set(counts) or counts[names].isna().all(axis=None):
+    names, means = list(LESION_NAMES), _lesion_means(counts)
+    if means is None:
         return None
-    cases = counts.groupby(["region", "model", "patient_id", "case_id"], sort=False)[names].mean()
-    patients = cases.groupby(["region", "model", "patient_id"], sort=False).mean()
-    means = patients.groupby(["region", "model"]).mean()
     rows: list[list[str | Cell]] = []
     for region in pd.unique(counts["region"]):
         own = [model for model in pd.unique(counts["model"]) if (region, model) in means.index]
@@ -380,6 +377,31 @@ def lesion_table(counts: pd.DataFrame, rule: LesionRule | None = None) -> Table 
             *([_said(rule)] if rule else []),
         ],
     )
+
+
+def _lesion_means(counts: pd.DataFrame) -> pd.DataFrame | None:
+    """Mean numbers of lesions by region and model; None without any."""
+    names = list(LESION_NAMES)
+    if not set(names) <= set(counts) or counts[names].isna().all(axis=None):
+        return None
+    cases = counts.groupby(["region", "model", "patient_id", "case_id"], sort=False)[names].mean()
+    patients = cases.groupby(["region", "model", "patient_id"], sort=False).mean()
+    means: pd.DataFrame = patients.groupby(["region", "model"]).mean()
+    return means
+
+
+def false_lesions(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean number of false lesions per patient by BraTS 2023's rule, by model and region, of those above one."""
+    means, found = _lesion_means(counts), dict[str, dict[str, float]]()
+    if means is None:
+        return found
+    many = means.loc[means["lesion_fp"] > 1, "lesion_fp"]
+    for model in pd.unique(counts["model"]):
+        own = {
+            str(region): float(many[region, model]) for region in pd.unique(counts["region"]) if (region, model) in many
+        }
+        found |= {str(model): own} if own else {}
+    return found
 
 
 def _said(rule: LesionRule) -> str:

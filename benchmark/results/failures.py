@@ -63,7 +63,7 @@ def _recall(counted: pd.DataFrame, lesions: pd.DataFrame | None) -> tuple[pd.Dat
         return pd.DataFrame(columns=[*RECALL_COLUMNS]), []
     there = lesions.groupby("model")["runs"].sum().reindex(expected.index).fillna(0)
     whole = expected.index[(there == expected) & (expected > 0)]
-    return recall_by_volume(lesions[lesions["model"].isin(whole)]), [*expected.index[there < expected]]
+    return recall_by_volume(lesions[lesions["model"].isin(whole)]), [*expected.index[there != expected]]
 
 
 def _told(common: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.base.records import model_name, patient_known
+from benchmark.base.records import model_name, number_of, patient_known
 from benchmark.data.folds import SIDES, SPLITS
 from benchmark.report import other_tests, tables
-from benchmark.report.evidence import share_folds
+from benchmark.report.evidence import SAMPLED_SETS, share_folds
 from benchmark.report.tables import short
 from benchmark.results.results import Results
 from benchmark.scoring.counts import SLICE
@@ -30,6 +30,11 @@ SETTINGS = "Settings and endings of the trainings"
 """Section of the appendix that lists what a sentence here only counts."""
 NAMED = 3
 """Models up to which a sentence names them all."""
+ANY_TRAINING = (
+    "Methods trained anew as these models were, on new patients; what all their trainings have in common, such as "
+    "their training patients, is not in it."
+)
+"""What stands for ``evidence.SAMPLED_SETS`` where nothing was trained here."""
 EVERYONE = "all models"
 """Whom a deviation holds for that a study declares for a whole track."""
 
@@ -39,7 +44,7 @@ def cautions(results: Results) -> list[str]:
     found, study, scores = [], results.study, results.scores
     if results.phantom:
         found.append("The data are a phantom: no number here may be quoted as a result on brain tumours.")
-    found += _unlearned(results)
+    found += [*results.limits, *_few_trainings(results), *_unlearned(results)]
     if results.missing:
         total = len(study.seeds) * sum(len(model.folds or study.folds) for model in study.models)
         found.append(f"Runs without scores: {len(results.missing)} of {total} (appendix: {SETTINGS}).")
@@ -53,6 +58,7 @@ def cautions(results: Results) -> list[str]:
         )
         if results.comparisons["verdict"].isin(ALIKE).any():
             found.append(f"{unseen(count).capitalize()}.")
+    found += _false_lesions(results)
     lost = scores[scores["note"] == "missing prediction"]
     if len(lost):
         found.append(f"Cases with a missing prediction, given the worst value: {lost['case_id'].nunique()}.")
@@ -67,6 +73,31 @@ def cautions(results: Results) -> list[str]:
     else:
         found += _of_predictions(results)
     return [*found, *dict.fromkeys([*results.manifest.warnings, *results.warnings])]
+
+
+def _false_lesions(results: Results) -> list[str]:
+    """A sentence on the models that find more than one lesion per patient where there is none; Dice hides it."""
+    many = tables.false_lesions(results.lesions)
+    if not many:
+        return []
+    texts = [f"{name} ({', '.join(f'{region} {count:.1f}' for region, count in own.items())})" for name, own in
+             sorted(many.items(), key=lambda one: -max(one[1].values()))]  # fmt: skip
+    more = f" and {number_of(len(texts) - NAMED, 'other model')}" if len(texts) > NAMED else ""
+    return [
+        f"More than one false lesion per patient, of which Dice says little: {', '.join(texts[:NAMED])}{more} (means "
+        "by BraTS 2023's rule; appendix: Lesions)."
+    ]
+
+
+def _few_trainings(results: Results) -> list[str]:
+    """A sentence where methods are compared and two training sets are all there is of each pair."""
+    if results.study.compare["test"] != TWO_LEVEL or results.methods is None or results.methods["df"].max() != 1:
+        return []
+    return [
+        "Two trainings of a method, hardly anything to be shown of it: a difference of methods would have to be 12.7 "
+        "times its standard error over trainings, with a third training of each 4.3 times. What is not shown here may "
+        "well be there."
+    ]
 
 
 def _of_seeds(results: Results) -> list[str]:
@@ -167,7 +198,7 @@ def _too_few(comparisons: pd.DataFrame) -> list[str]:
     weak = comparisons[comparisons["note"].astype(str).str.contains("smallest possible p")]
     if weak.empty:
         return []
-    patients = f"{int(comparisons['n_patients'].max())} patients"
+    patients = number_of(int(comparisons["n_patients"].max()), "patient")
     if len(weak) == len(comparisons):
         first = str(weak["note"].iloc[0])
         return [f"{patients} are too few for any comparison to come out significant ({first}); a missing mark means "
@@ -273,16 +304,32 @@ def findings(results: Results) -> list[str]:
     name = results.study.compare["metrics"][0]
     metric, rows = results.metrics[name], results.summary[results.summary["metric"] == name]
     sign, word = (1, "highest") if metric.better == "higher" else (-1, "lowest")
-    sentences = []
+    sentences, one = [], rows["model"].nunique() == 1
     for region, own in rows.groupby("region", sort=False):
         best = max(own.to_dict("records"), key=lambda row: sign * row["mean"])
         low, high = tables.number(best["ci_low"], metric), tables.number(best["ci_high"], metric)
         mean = tables.number(best["mean"], metric)
         alike = [row["model"] for row in own.to_dict("records") if tables.number(row["mean"], metric) == mean]
-        sentence = f"{region}: {word} mean {metric.title} by {' and '.join(alike)}, {mean}"
+        what = f"mean {metric.title} of {alike[0]}" if one else f"{word} mean {metric.title} by {' and '.join(alike)}"
+        sentence = f"{region}: {what}, {mean}"
         sentence += f" (95% CI {low} to {high})." if low != "-" else "."
         sentences.append(sentence + _beaten(results, str(best["model"]), str(region)))
-    return sentences + other_tests.in_short(results.other_tests, results.study.other_tests, metric)
+    found = sentences + other_tests.in_short(results.other_tests, results.study.other_tests, metric)
+    return [reworded(results, sentence) for sentence in found]
+
+
+def reworded(results: Results, text: str) -> str:
+    """Take out of a text what is said of trainings and seeds where nothing was trained here."""
+    if results.trains:
+        return text
+    words = {"as trained here": "as they are", "As trained here": "As they are", SAMPLED_SETS: ANY_TRAINING}
+    if results.scores["seed"].nunique() == 1:
+        words |= {
+            "Seeds are averaged within a case and cases within a patient.": "Cases are averaged within a patient."
+        }
+    for old, new in words.items():
+        text = text.replace(old, new)
+    return text
 
 
 def _beaten(results: Results, best: str, region: str) -> str:
@@ -298,8 +345,7 @@ def _beaten(results: Results, best: str, region: str) -> str:
     ]
     said, rest = "", len(tested) - len(names)
     if names:
-        as_it_is = "As trained here" if results.trains else "As they are"
-        shown = "Shown" if study.compare["test"] == TWO_LEVEL else f"{as_it_is}, shown"
+        shown = "Shown" if study.compare["test"] == TWO_LEVEL else "As trained here, shown"
         said += f" {shown} to be better than {', '.join(names)}."
     if rest and names:
         said += f" Not shown to be better than {rest} of the {len(tested)} models compared."
@@ -307,5 +353,5 @@ def _beaten(results: Results, best: str, region: str) -> str:
         of = {1: "the one model compared", 2: "either of the 2 models compared"}
         said += f" Not shown to be better than {of.get(rest, f'any of the {rest} models compared')}."
     if untested := len(of_best) - len(tested):
-        said += f" Against {untested} model{'s' * (untested > 1)} it could not be tested."
+        said += f" Against {number_of(untested, 'model')} it could not be tested."
     return said

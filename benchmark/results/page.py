@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.base.files import write_json, write_text
+from benchmark.base.records import number_of
 from benchmark.papers import figures as paper_figures
 from benchmark.papers import implied
 from benchmark.papers import tables as papers
@@ -33,7 +34,7 @@ from benchmark.report.failures import failure_blocks
 from benchmark.report.latex import to_latex
 from benchmark.report.splits import split_blocks
 from benchmark.results import web
-from benchmark.results.opening import EVERYONE, SETTINGS, cautions, deviations, findings, plateaus
+from benchmark.results.opening import EVERYONE, SETTINGS, cautions, deviations, findings, plateaus, reworded
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import Metric
 from benchmark.stats.compare import declared_pairs
@@ -64,11 +65,6 @@ PHANTOM = (
 )
 LISTED = 6
 """Differences up to which a sentence names them; the table has them all."""
-ANY_TRAINING = (
-    "Methods trained anew as these models were, on new patients; what all their trainings have in common, such as "
-    "their training patients, is not in it."
-)
-"""What stands for ``evidence.SAMPLED_SETS`` where nothing was trained here."""
 MOST_PAIRS = 40
 """Pairs of models from which on those of single runs are not drawn: nobody reads such a figure."""
 MOST_ROWS = 80
@@ -171,27 +167,16 @@ def _of_predictions(results: Results, blocks: Sequence[Block]) -> list[Block]:
     """Take out what is said of trainings and seeds where nothing was trained here; other blocks stay as they are."""
     if results.trains:
         return [*blocks]
-    words = {"as trained here": "as they are", "As trained here": "As they are", evidence.SAMPLED_SETS: ANY_TRAINING}
-    if results.scores["seed"].nunique() == 1:
-        words |= {
-            "Seeds are averaged within a case and cases within a patient.": "Cases are averaged within a patient."
-        }
-
-    def reword(text: str) -> str:
-        for old, new in words.items():
-            text = text.replace(old, new)
-        return text
-
     found: list[Block] = []
     for block in blocks:
         match block:
             case Bullets(items):
-                block = Bullets([reword(item) for item in items])
+                block = Bullets([reworded(results, item) for item in items])
             case Table():
-                header, notes = ([reword(text) for text in texts] for texts in (block.header, block.notes))
+                header, notes = ([reworded(results, text) for text in texts] for texts in (block.header, block.notes))
                 block = replace(block, header=header, notes=notes)
             case Figure():
-                block = replace(block, caption=reword(block.caption))
+                block = replace(block, caption=reworded(results, block.caption))
         found.append(block)
     return found
 
@@ -223,18 +208,20 @@ def _runs(results: Results) -> list[Block]:
     ran = len(pd.concat(keys).drop_duplicates())
     pairs = compare.get("pairs", "all")
     declared = (
-        "all pairs of models" if pairs == "all" else f"{len(declared_pairs(results.compared_models, compare))} pairs"
+        "all pairs of models"
+        if pairs == "all"
+        else number_of(len(declared_pairs(results.compared_models, compare)), "pair")
     )
     test = tables.TEST_NAMES[compare["test"]]
     what = (
-        f"Runs: {ran} with scores; {len(results.models)} models, folds {_listed(study.folds)}, seeds "
+        f"Runs: {ran} with scores; {number_of(len(results.models), 'model')}, folds {_listed(study.folds)}, seeds "
         f"{_listed(study.seeds)}. {_partitions(study)}"
         if results.trains
         else f"Models: {len(results.compared_models)}, by {ran} sets of predictions or scores (see Provenance)."
     )
     items = [
-        f"Data: {results.manifest.title} ({study.data}), {scores['patient_id'].nunique()} patients and "
-        f"{scores['case_id'].nunique()} cases tested.",
+        f"Data: {results.manifest.title} ({study.data}), {number_of(scores['patient_id'].nunique(), 'patient')} and "
+        f"{number_of(scores['case_id'].nunique(), 'case')} tested.",
         what,
         f"{'Declared' if results.trains else 'Asked for'} in study.json: {' and '.join(compare['metrics'])}, "
         f"{declared}, {test}, alpha {compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "

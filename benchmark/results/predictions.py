@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -24,6 +24,7 @@ from benchmark.base.records import InputError, check_safe
 from benchmark.data.conventions import parse_labels
 from benchmark.data.label_maps import label_files
 from benchmark.data.manifest import Manifest, find_manifest, manifest_file, scanned_patients
+from benchmark.data.patients import check_patients, copy_patients, read_patients
 from benchmark.results import publish
 from benchmark.results.results import COMPARED, OUTPUTS, PATIENTS, Results
 from benchmark.scoring import external, score_table
@@ -133,8 +134,8 @@ def compare_predictions(
     has no HD95), ``margin`` is that of equivalence, in the metric's unit, ``pairs`` are all. ``test`` is ``two_level``
     where several trainings allow it, else ``wilcoxon``. ``labels`` maps label values (``conventions.parse_labels``), of
     all models or by model. ``missing`` says what becomes of a reference without a prediction: "refuse", "worst" or
-    "leave out". ``patients`` is a table with the columns case_id and patient_id; its other columns are groups of
-    patients.
+    "leave out". ``patients`` is a table with the columns case_id and patient_id (``data.patients``); its other columns
+    are groups of patients.
 
     >>> import tempfile, nibabel, numpy as np, benchmark
     >>> from pathlib import Path
@@ -161,32 +162,34 @@ def compare_predictions(
             or file, labels that the manifest does not name, references without a prediction, or a folder ``out`` that
             holds what no comparison made.
     """
-    place, described = Path(out).resolve(), find_manifest(manifest)
+    place, described, table = Path(out).resolve(), find_manifest(manifest), Path(patients) if patients else None
     earlier = _check_out(place)
     by_model = _check_sources([_source(key, Path(path), fold) for key, path in predictions.items()])
-    given = external.read_patients(Path(patients)) if patients else {}
-    people = {**scanned_patients(manifest), **given}
-    labels_of = _labels_of(labels, list(by_model))
-    asked = _Asked(Path(reference) if reference else None, described, labels_of, missing, people, progress)
+    folder = Path(reference) if reference else None
+    people = {**scanned_patients(manifest), **external.patients_for(table, folder, described)}
+    asked = _Asked(folder, described, _labels_of(labels, list(by_model)), missing, people, progress)
     files = {one: _read_scores(one, asked) for own in by_model.values() for one in own if one.path.is_file()}
+    unread = _unread(by_model, files, missing)
     compare: dict[str, Any] = {"metrics": _metrics(metrics, files), "pairs": [*map(list, pairs)] or "all"}
     compare |= {key: value for key, value in (("margin", margin), ("test", test)) if value is not None}
     # What cannot be compared is said before the long work.
     _declare(compare, described, list(by_model), place)
-    if patients and asked.reference:
-        external.check_patients(Path(patients), given, label_files(asked.reference, described.layout.label_names))
     tables, odd = _tables(by_model, asked, files)
     joined = pd.concat(tables.values(), ignore_index=True)
-    if patients:
-        odd += external.check_patients(Path(patients), given, joined["case_id"])
-    odd += external.patients_of(pd.unique(joined["case_id"]), described, people)[1]
+    odd += unread + _of_people(joined["case_id"], asked, table)
     compare.setdefault("test", _test(joined, compare["metrics"], declared_pairs(list(by_model), compare)))
     folds, seeds = (sorted({int(value) for value in joined[name]}) for name in ("fold", "seed"))
     study = _declare(compare, described, list(by_model), place, folds, seeds, odd)
     about = {name: tuple(one.described for one in own) for name, own in by_model.items()}
     # Scores in files were computed against references that nobody named.
     used = reference if len(files) < sum(map(len, by_model.values())) else None
-    return _write(study, tables, _made(about, used), [manifest_file(manifest), patients], earlier)
+    return _write(study, tables, _made(about, used), (manifest_file(manifest), table), earlier)
+
+
+def _of_people(cases: pd.Series, asked: _Asked, table: Path | None) -> list[str]:
+    """Sentences on cases that a table of patients lacks, and on those whose patient nothing says."""
+    lacking = check_patients(table, read_patients(table, set(cases)), cases) if table else []
+    return [*lacking, *external.patients_of(pd.unique(cases), asked.manifest, asked.people)[1]]
 
 
 def _source(key: str, path: Path, fold: int | None) -> Source:
@@ -299,6 +302,23 @@ def _read_scores(one: Source, asked: _Asked) -> pd.DataFrame:
     return found.assign(bundle=one.model, variant="default", **said)
 
 
+def _unread(by_model: Mapping[str, Sequence[Source]], files: Collection[Source], missing: Missing) -> list[str]:
+    """Say of which files of scores ``missing`` says nothing: what they lack is known to nobody.
+
+    Raises:
+        InputError: if there are no others.
+    """
+    if missing == "refuse" or not files:
+        return []
+    option = "--missing worst" if missing == "worst" else "--only-predicted"
+    if len(files) == sum(map(len, by_model.values())):
+        raise InputError(
+            f"{option}: expected folders of label maps, found files of scores only, which it cannot change."
+        )
+    named = ", ".join(str(one.path) for one in files)
+    return [f"{option} says nothing of {named}, which hold scores: a case that one of them lacks is left out of all."]
+
+
 def _metrics(asked: Sequence[str], files: Mapping[Source, pd.DataFrame]) -> list[str]:
     """Return the metrics to compare by, those that were asked for or the usual ones, as far as all files have them."""
     for one, table in files.items():
@@ -316,23 +336,9 @@ def _tables(
     """Return the scores of each model, of ``files`` and of folders, and what looks odd."""
     scored, odd = _score([one for own in by_model.values() for one in own if one not in files], asked)
     found = {**files, **scored}
-    _check_references(found)
+    score_table.check_references({one.path: table for one, table in found.items()})
     tables = {name: pd.concat([found[one] for one in own], ignore_index=True) for name, own in by_model.items()}
     return tables, odd
-
-
-def _check_references(tables: Mapping[Source, pd.DataFrame]) -> None:
-    """Refuse scores that were computed against other references, in which a region of a case has another size."""
-    sizes: dict[tuple[str, str], tuple[float, Path]] = {}
-    for one, table in tables.items():
-        counts = table.reindex(columns=["case_id", "region", "tp", "fn"]).dropna()
-        for case, region, tp, fn in counts.itertuples(index=False, name=None):
-            size, path = sizes.setdefault((case, region), (tp + fn, one.path))
-            if size != tp + fn:
-                raise InputError(
-                    f"{one.path}: expected scores against the references of {path}, where {region} of case {case} has "
-                    f"{size:.0f} voxels, found {tp + fn:.0f}."
-                )
 
 
 def _score(folders: Sequence[Source], asked: _Asked) -> tuple[dict[Source, pd.DataFrame], list[str]]:
@@ -401,14 +407,17 @@ def _made(models: dict[str, tuple[str, ...]], reference: str | Path | None) -> M
 
 
 def _write(
-    study: Study, tables: Mapping[str, pd.DataFrame], made: Made, copied: Sequence[Any], earlier: Sequence[str]
-) -> Compared:
-    """Write the study, its tables and its report; ``copied`` are paths of the manifest and of a table of patients."""
+    study: Study, tables: Mapping[str, pd.DataFrame], made: Made, copied: tuple[Path, Path | None],
+    earlier: Sequence[str],
+) -> Compared:  # fmt: skip
+    """Write the study, its tables and its report; ``copied`` are the manifest and, perhaps, a table of patients."""
     with _removing_if_empty(study.folder), replacing_files(study.folder) as whole:
         write_json(whole / "study.json", study.model_dump(mode="json", exclude_unset=True, exclude={"name"}))
-        for path, name in zip(copied, (f"{study.data}.json", PATIENTS), strict=True):
-            if path:
-                shutil.copyfile(path, whole / name)
+        manifest, people = copied
+        shutil.copyfile(manifest, whole / f"{study.data}.json")
+        if people:
+            ids = {case for table in tables.values() for case in table["case_id"]}
+            copy_patients(people, whole / PATIENTS, ids)
         for name, table in tables.items():
             score_table.write(whole / "external" / f"{name}.csv", table)
         files = sorted(path for path in whole.rglob("*") if path.is_file())
@@ -421,7 +430,9 @@ def _write(
                 # An empty file removes what an earlier comparison left.
                 (whole / name).parent.mkdir(parents=True, exist_ok=True)
                 (whole / name).touch()
-    return Compared(study.folder, results.summary, results.comparisons, results.ranking, list(study.notes))
+    publish.renew_index(study)
+    odd = [*results.limits, *study.notes]
+    return Compared(study.folder, results.summary, results.comparisons, results.ranking, odd)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmark.base import project
 from benchmark.base.files import replacing, replacing_files, write_json, write_text
-from benchmark.base.records import InputError, Run
+from benchmark.base.records import InputError, Run, number_of
 from benchmark.data.manifest import load_cases
 from benchmark.report.figures import FORMATS
 from benchmark.results import check as checking
@@ -40,6 +40,7 @@ def publish(study: Study, replace: bool = False, formats: Sequence[str] = ()) ->
     if not study.models:
         with replacing_files(study.folder) as whole:
             write(Results(study), whole, study.folder, formats)
+        renew_index(study)
         return study.folder / "report.md"
     done = Results(study).done
     if not done and not (study.folder / "scores.csv").exists():
@@ -52,8 +53,14 @@ def publish(study: Study, replace: bool = False, formats: Sequence[str] = ()) ->
         write(Results(study, done=done, tables=whole if done else study.folder), whole, folder, formats)
     if lost:
         _say_lost(study, len(lost), len(done), replace)
-    web.write_index()
+    renew_index(study)
     return folder / "report.md"
+
+
+def renew_index(study: Study) -> None:
+    """Write the page over all studies anew, where a study is one of a project's."""
+    if project.find() and study.folder.resolve().is_relative_to(project.reports().resolve()):
+        web.write_index()
 
 
 def _not_here(study: Study, done: Sequence[Run]) -> set[str]:
@@ -65,7 +72,7 @@ def _not_here(study: Study, done: Sequence[Run]) -> set[str]:
 
 
 def _say_lost(study: Study, lost: int, done: int, replace: bool) -> None:
-    runs = f"{lost} run{'s' * (lost > 1)} that {'are' if lost > 1 else 'is'} not finished here"
+    runs = f"{number_of(lost, 'run')} that {'are' if lost > 1 else 'is'} not finished here"
     if replace:
         kept = project.runs() / study.name / "superseded"
         said = f"{study.folder / 'scores.csv'} had {runs}; the tables with them are kept in {kept}."

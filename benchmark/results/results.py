@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import pandas as pd
 
 from benchmark.base import project
 from benchmark.base.files import read_json, read_table
-from benchmark.base.records import Case, InputError, Run, model_name
+from benchmark.base.records import Case, InputError, Run, model_name, number_of
 from benchmark.data.characteristics import characteristics
 from benchmark.data.folds import Fold, Sides, folds_path, load_folds, read_folds, read_sides
 from benchmark.data.manifest import CaseList, Manifest, find_manifest, load_cases, manifest_of
@@ -317,7 +317,10 @@ class Results:
         return rest[~rest["metric"].isin([*COUNTS, *ON_REQUEST])]
 
     @cached_property
-    def _shared(self) -> tuple[pd.DataFrame, list[str]]:
+    def _shared(self) -> tuple[pd.DataFrame, dict[str, str]]:
+        # Of a split by slice a run may have tested a part of a case.
+        own = {self.tables / "scores.csv": self.raw} if self.trains and not self._by_slice else {}
+        score_table.check_references(own | {one.path: one.raw for one in self.external.values()})
         if not self.trains:
             lacking = set(self._lacking_metrics)
             return shared_patients(self.own[~self.own["metric"].isin(lacking)])
@@ -343,12 +346,24 @@ class Results:
         return self._shared[0]
 
     @cached_property
-    def left_out(self) -> list[str]:
-        """Sentences on who is missing in ``scores``, and on runs that lack what others have."""
+    def limits(self) -> list[str]:
+        """Sentences on models that keep patients out of ``scores``, and on how to leave out those of other tools."""
+        found = []
+        for name, said in self._shared[1].items():
+            if not self.trains:
+                said += f" To compare the others without it, leave {name} out of the command."
+            elif name in self.added:
+                said += f" To compare the others without it, move {self.added[name].path.name} out of external/."
+            found.append(said)
+        return found
+
+    @cached_property
+    def incomplete(self) -> list[str]:
+        """Sentences on runs that lack what others have."""
         shared = len(self.study.splits_of(self.study.split)) == 1
         # Another tool's fold and seed say nothing of whom it was tested on.
         known = self.scores if shared else self.scores[~self.scores["model"].isin(self.added)]
-        return self._shared[1] + incomplete_runs(known, shared)
+        return incomplete_runs(known, shared)
 
     @cached_property
     def counted(self) -> pd.DataFrame:
@@ -583,13 +598,13 @@ class Results:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Sentences on the data, on who was left out, and on how the runs were made."""
+        """Sentences on the data, on what runs lack, and on how they were made."""
         return [
             *score_table.contradicted(self.raw),
             *self.study.notes,
             *self.cases.warnings,
             *_lacking(self.known),
-            *self.left_out,
+            *self.incomplete,
             *_without_metrics({} if self.trains else self._lacking_metrics),
             *_of_tools(self),
             *_of_runs(self),
@@ -801,7 +816,7 @@ def _of_runs(results: Results) -> list[str]:
         parts = ", ".join(sorted({part for parts in stale.values() for part in parts}))
         listed = ", ".join([*list(stale)[:STALE_NAMED], *["…"] * (len(stale) > STALE_NAMED)])
         found.append(
-            f"{len(stale)} runs were made before a change in {parts}: {listed}. Do not compare them (`benchmark plan` "
+            f"{_were(stale)} made before a change in {parts}: {listed}. Do not compare them (`benchmark plan` "
             "lists them)."
         )
     if recorded.mixed:
@@ -817,10 +832,14 @@ def _of_runs(results: Results) -> list[str]:
         first = recorded.runs[changed[0]].overrides
         extra = {k: v for k, v in first.items() if declared.get(changed[0], {}).get(k) != v}
         found.append(
-            f"{len(changed)} runs were made with other settings than study.json declares now: {', '.join(extra)} "
+            f"{_were(changed)} made with other settings than study.json declares now: {', '.join(extra)} "
             "(provenance.json)."
         )
     return found
+
+
+def _were(runs: Collection[str]) -> str:
+    return f"{number_of(len(runs), 'run')} {'was' if len(runs) == 1 else 'were'}"
 
 
 def _stale(results: Results) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ import pandas as pd
 from benchmark.base import declared as declarations
 from benchmark.base import project
 from benchmark.base.files import write_text
-from benchmark.base.records import InputError
+from benchmark.base.records import InputError, number_of
 from benchmark.report import tables
 from benchmark.report.cases import cases_table
 from benchmark.report.document import Block, Figure, Heading, Key, Table, Text, sections
@@ -54,7 +54,7 @@ def verdict(results: Results) -> list[str]:
     count, data = scores["model"].nunique(), results.manifest.title
     test = f", {tables.TEST_NAMES[compare['test']]}" if count > 1 else ""
     what = (
-        f"{count} model{'s' * (count > 1)} on {scores['patient_id'].nunique()} patients of {data}, by "
+        f"{number_of(count, 'model')} on {number_of(scores['patient_id'].nunique(), 'patient')} of {data}, by "
         f"{metrics[compare['metrics'][0]].title}{test}."
     )
     found = findings(results)

@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from benchmark.base.files import read_table, write_text
+from benchmark.base.files import write_text
 from benchmark.base.progress import Progress
 from benchmark.base.records import InputError, check_safe
 from benchmark.data.conventions import Labels, mapped, parse_labels
 from benchmark.data.label_maps import check_unread, count_labels, label_files
 from benchmark.data.manifest import Manifest, find_manifest, scanned_patients
+from benchmark.data.patients import check_patients, read_patients
 from benchmark.data.scan import AFFINE_TOLERANCE
 from benchmark.data.volumes import pick_image, read_volume, spacing_of
 from benchmark.scoring.metrics import score_case
@@ -76,21 +77,9 @@ def score_folder(
     check_safe(reference, "an id of a case", references)
     scanned = scanned_patients(manifest) if isinstance(manifest, str) else {}
     people, unknown = patients_of(references, described, {**scanned, **(patients or {})})
-    rows: list[dict[str, Any]] = []
-    elsewhere: list[str] = []
-    for done, (case, path) in enumerate(sorted(references.items()), start=1):
-        try:
-            scores = _score_files(path, predictions.get(case), described, mapping)
-        except OtherGrid as error:
-            elsewhere.append(str(error))
-            continue
-        rows += [{"patient_id": people[case], "case_id": case} | row for row in scores]
-        if progress:
-            progress(done, len(references), case)
-    if elsewhere:
-        count = f" ({len(elsewhere)} of {len(predictions)} predictions are on another grid)" * (len(elsewhere) > 1)
-        raise InputError(elsewhere[0].removesuffix(".") + f"{count}.")
-    table = frame([{"bundle": name, "variant": "default", "fold": fold, "seed": seed} | row for row in rows])
+    rows = _score_each(references, predictions, described, mapping, progress)
+    run = {"bundle": name, "variant": "default", "fold": fold, "seed": seed}
+    table = frame([{**run, "patient_id": people[row["case_id"]], **row} for row in rows])
     table.attrs["odd"] = [*said, *_empty(table)]
     table.attrs["people"] = unknown
     return table
@@ -137,33 +126,18 @@ def patients_of(
     ]
 
 
-def read_patients(path: Path) -> dict[str, str]:
-    """Read a table with the columns ``case_id`` and ``patient_id``, one row per case.
+def patients_for(table: Path | None, reference: Path | None, manifest: Manifest) -> dict[str, str]:
+    """Read a table of patients for the references in a folder, where both are given; nothing without a table.
 
     Raises:
-        InputError: if it is no such table.
+        InputError: if it is no such table, or has the patient of no reference.
     """
-    table = read_table(path, "a table of cases and patients", ["case_id", "patient_id"], dtype=str)
-    if (twice := table.loc[table["case_id"].duplicated(), "case_id"]).size:
-        raise InputError(f"{path}: expected one row per case, found {twice.iloc[0]} twice.")
-    if table[["case_id", "patient_id"]].isna().any(axis=None):
-        raise InputError(f"{path}: expected a case_id and a patient_id in every row, found a blank one.")
-    return dict(zip(table["case_id"], table["patient_id"], strict=True))
-
-
-def check_patients(path: Path, patients: Mapping[str, str], cases: Iterable[str]) -> list[str]:
-    """Say how many cases a table of patients, as ``read_patients`` gives it, lacks.
-
-    Raises:
-        InputError: if it has none of them.
-    """
-    every = set(cases)
-    lacking = sorted(every - set(patients))
-    if lacking and len(lacking) == len(every):
-        raise InputError(f"{path}: expected the patients of cases such as {lacking[0]}, found none of {len(every)}.")
-    if not lacking:
-        return []
-    return [f"{path.name} lacks {len(lacking)} of {len(every)} cases, such as {lacking[0]}: what their ids say holds."]
+    if table is None:
+        return {}
+    cases = label_files(reference, manifest.layout.label_names) if reference else {}
+    found = read_patients(table, cases)
+    check_patients(table, found, cases)
+    return found
 
 
 def save_scores(scores: pd.DataFrame, out: Path, force: bool = False) -> None:
@@ -267,6 +241,30 @@ def _empty(table: pd.DataFrame) -> list[str]:
             shown = ", ".join(f"{region} in {count}" for region, count in counts.items())
             found.append(f"{what}: {shown} of {cases} cases.")
     return found
+
+
+def _score_each(
+    references: Mapping[str, Path],
+    predictions: Mapping[str, Path],
+    manifest: Manifest,
+    mapping: Labels,
+    progress: Progress | None,
+) -> list[dict[str, Any]]:
+    """Score each reference; InputError, once all were read, where predictions are on another grid."""
+    rows, elsewhere = list[dict[str, Any]](), list[str]()
+    for done, (case, path) in enumerate(sorted(references.items()), start=1):
+        try:
+            scores = _score_files(path, predictions.get(case), manifest, mapping)
+        except OtherGrid as error:
+            elsewhere.append(str(error))
+            continue
+        rows += [{"case_id": case, **row} for row in scores]
+        if progress:
+            progress(done, len(references), case)
+    if elsewhere:
+        count = f" ({len(elsewhere)} of {len(predictions)} predictions are on another grid)" * (len(elsewhere) > 1)
+        raise InputError(elsewhere[0].removesuffix(".") + f"{count}.")
+    return rows
 
 
 def _score_files(reference: Path, prediction: Path | None, manifest: Manifest, mapping: Labels) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,24 @@ def check_people(table: pd.DataFrame, path: Path) -> None:
         case = several["case_id"].iloc[0]
         found = " and ".join(several.loc[several["case_id"] == case, "patient_id"])
         raise InputError(f"{path}: expected one patient of case {case}, found {found}.")
+
+
+def check_references(tables: Mapping[Path, pd.DataFrame]) -> None:
+    """Refuse scores that were computed against other references, in which a region of a case has another size.
+
+    Raises:
+        InputError: naming the two files and the first such case.
+    """
+    sizes: dict[tuple[str, str], tuple[float, Path]] = {}
+    for one, table in tables.items():
+        counts = table.reindex(columns=["case_id", "region", "tp", "fn"]).dropna()
+        for case, region, tp, fn in counts.itertuples(index=False, name=None):
+            size, path = sizes.setdefault((case, region), (tp + fn, one))
+            if size != tp + fn:
+                raise InputError(
+                    f"{one}: expected scores against the references of {path}, where {region} of case {case} has "
+                    f"{size:.0f} voxels, found {tp + fn:.0f}."
+                )
 
 
 def _check_keys(table: pd.DataFrame, path: Path) -> None:

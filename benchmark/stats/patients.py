@@ -98,8 +98,8 @@ def check_metrics(scores: pd.DataFrame, metrics: Sequence[str], better: Mapping[
             raise InputError(f"compare.metrics names {metric}: expected one of the scored metrics, {', '.join(known)}.")
 
 
-def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Keep the patients that every model in the table was scored on in full, and name what was left out.
+def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Keep the patients that every model in the table was scored on in full; say of each that lacks some how many.
 
     For a study with missing runs: comparing on different patients would compare patients, not models.
 
@@ -117,12 +117,15 @@ def shared_patients(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
             f"no patient was scored for all of {', '.join(there.columns)}: expected at least one, found that {lacking}."
         )
     lost = (~whole).sum()
-    warnings = [
-        f"{name} has no complete scores for {lost[name]} of {len(whole)} patients; they were left out for every model."
+    limits = {
+        str(
+            name
+        ): f"{name} limits all that is compared: it has complete scores of {len(whole) - lost[name]} of {len(whole)} "
+        "patients only, and the others were left out for every model."
         for name in pd.unique(rows["model"])
         if lost[name]
-    ]
-    return scores[rows["patient_id"].isin(keep).to_numpy()], warnings
+    }
+    return scores[rows["patient_id"].isin(keep).to_numpy()], limits
 
 
 def _lacking(there: pd.Series) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.base.records import InputError, Run
+from benchmark.base.records import InputError, Run, number_of
 from benchmark.data.folds import load_folds, of_partition, partitions_to_make
 from benchmark.data.manifest import folder_here, load_cases, manifest_of
 from benchmark.studies import bundle, execute, other_tests, store
@@ -110,14 +110,20 @@ def _check_folds(study: Study) -> None:
         list(partitions_to_make(study.data, study.splits))
 
 
-def refusals(study: Study, found: Sequence[Standing], check_pairs: Callable[[Study], None]) -> list[str]:
+def refusals(
+    study: Study,
+    found: Sequence[Standing],
+    check_pairs: Callable[[Study], None],
+    changes: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Return a sentence for each reason why `run-all` would end before it starts a run; none where it would begin.
 
-    ``found`` are the runs that it would do, and ``check_pairs`` refuses pairs of models that there are none of.
+    ``found`` are the runs that it would do, with ``changes`` of ids, and ``check_pairs`` refuses pairs of models that
+    there are none of.
     """
     runs, stale = [one.run for one in found], [one for one in found if one.state == "stale"]
     checks: list[Callable[[], None]] = [
-        lambda: check_code(study, {}), lambda: execute.check_stages(runs), lambda: check_pairs(study),
+        lambda: check_code(study, changes or {}), lambda: execute.check_stages(runs), lambda: check_pairs(study),
         lambda: _check_sets(study), lambda: _check_folds(study),
     ]  # fmt: skip
     said = []
@@ -129,7 +135,8 @@ def refusals(study: Study, found: Sequence[Standing], check_pairs: Callable[[Stu
     if stale:
         named = ", ".join(str(store.folder(one.run)) for one in stale[:SHOWN]) + ", …" * (len(stale) > SHOWN)
         said.append(
-            f"{len(stale)} runs are stale, made with other settings, data or code than the study has now: move their "
-            f"folders away to run them anew, or undo the change ({named})."
+            f"{number_of(len(stale), 'run')} {'is' if len(stale) == 1 else 'are'} stale, made with other settings, "
+            f"data or code than the study has now{' with this --set' if changes else ''}: move the folders away to "
+            f"run them anew, or undo the change ({named})."
         )
     return said

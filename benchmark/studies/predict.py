@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmark.base.files import replacing_files, write_json
 from benchmark.base.progress import Progress
-from benchmark.base.records import Case, InputError, first_cause
+from benchmark.base.records import Case, InputError, first_cause, number_of
 from benchmark.data.manifest import CaseList, Manifest, load_manifest
 from benchmark.data.new_scans import find_scans
 from benchmark.data.prepare import PreparedCase, prepare_case
@@ -25,17 +25,17 @@ from benchmark.data.probabilities import FOLDER, read_probabilities, write_proba
 from benchmark.data.resample import new_affine, new_shape, resample, steps
 from benchmark.data.scan import Measured, measure
 from benchmark.data.volumes import read_image, read_images, sha256_file, write_label_map
-from benchmark.studies import ensemble
+from benchmark.studies import ensemble, predicted
 from benchmark.studies.trained import Trained
 
 MOST = 4.0
 """Largest factor between a case's voxel size and a network's along an axis."""
 
+SCANS = "scans"
+"""Folder of resampled images, in the one that is worked in."""
+
 STEEPEST = 30.0
 """Largest angle in degrees between an axis of a case and the nearest one of RAS, along which a network was trained."""
-
-AT_ONCE = 8
-"""Cases that lie prepared on the disk at a time."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,19 @@ class Scan:
 
 @dataclass(frozen=True)
 class Job:
-    """Networks, new cases and the folder that holds these; ``said`` is what to know before they are predicted."""
+    """Networks, new cases, the folder that holds these, and the one that predictions go to.
+
+    ``said`` is what to know before they are predicted, ``known`` what is on record there, and ``refused`` has the
+    reason by the id of each case that cannot be predicted.
+    """
 
     trained: Sequence[Trained]
     folder: Path
+    out: Path
     scans: Sequence[Scan]
     said: tuple[str, ...]
+    known: predicted.Predicted
+    refused: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -84,55 +91,72 @@ class Prepared:
 
 
 def look(
-    trained: Sequence[Trained], folder: Path, out: Path, layout: str | None = None, progress: Progress | None = None
-) -> Job:
+    trained: Sequence[Trained], folder: Path, out: Path, layout: str | None = None, probabilities: bool = False,
+    progress: Progress | None = None,
+) -> Job:  # fmt: skip
     """Read new cases and check that the networks can be applied to them; nothing is written.
 
     ``layout`` is the manifest whose names the files have (``new_scans.find_scans`` says which others are known).
-    InputError where networks differ in sequences or regions, a case lacks a sequence, cannot be read or lies too far
-    from what they know, and where a file in ``out`` would be overwritten.
+    Cases whose predictions are in ``out`` already, by the same networks from the same files, are left out.
+    A case that cannot be read, or lies too far from what the networks know, is refused alone unless all are.
+    InputError where networks differ in sequences or regions, a case lacks a sequence, and where a file in ``out`` would
+    be overwritten or is by other networks or from other files.
     """
     what = trained[0].manifest
     for one in trained:
         if (one.manifest.modalities, one.manifest.regions) != (what.modalities, what.regions):
             raise InputError(f"{one.name}: expected the sequences and regions of {trained[0].name}, found others.")
     cases, others = find_scans(folder, what.modalities, load_manifest(layout) if layout else None)
-    for case in cases:
-        for path in (out / f"{case.case_id}.nii.gz", out / FOLDER / f"{case.case_id}.nii.gz"):
-            if path.exists():
-                raise InputError(f"{path}: expected no such file, found one; choose another folder, or move it away.")
-    scans, measured = [], []
+    known = predicted.before(out, trained, probabilities, [case.case_id for case in cases])
+    scans, measured, refused = list[Scan](), list[Measured](), dict[str, str]()
     for done, case in enumerate(cases, start=1):
-        measured.append(measure(folder, what, case))
-        scan = Scan(measured[-1].case, read_image(folder, next(iter(case.images.values())))[1])
-        _check_place(folder, scan, trained)
-        scans.append(scan)
+        try:
+            found = measure(folder, what, case)
+            scan = Scan(found.case, read_image(folder, next(iter(case.images.values())))[1])
+            _check_place(folder, scan, trained)
+        except InputError as error:
+            refused[case.case_id] = str(error)
+        else:
+            scans.append(scan)
+            measured.append(found)
         if progress:
             progress(done, len(cases), case.case_id)
-    return Job(trained, folder, scans, (*_said(trained, scans, others), *_warnings(trained, measured)))
+    if not scans:
+        raise InputError(next(iter(refused.values())))
+    left = [scan for scan in scans if not predicted.is_done(out, known, scan.case)]
+    said = [*_said(trained, scans, others), *_there(len(scans), len(left)), *_warnings(trained, measured)]
+    return Job(trained, folder, out, left, tuple(said), known, refused)
 
 
-def write(job: Job, out: Path, probabilities: bool = False, progress: Progress | None = None) -> list[Path]:
-    """Predict the cases of a job and write ``<case>.nii.gz`` for each, all or none; return the files.
+def write(job: Job, progress: Progress | None = None) -> tuple[list[Path], dict[str, str]]:
+    """Predict the cases of a job one by one and write ``<case>.nii.gz`` of each as soon as it is done.
 
     Label maps have the case's own shape and affine. Several networks are joined by the mean of their probabilities.
-    These are written too where that is wanted, as ``data.probabilities`` says, to the folder ``probabilities``.
+    These are written too where that was asked for, as ``data.probabilities`` says, to the folder ``probabilities``.
+
+    Returns:
+        The label maps, and the reason by the id of each case that could not be prepared, or that the job refuses.
     """
-    manifest, names = job.trained[0].manifest, list[str]()
-    with replacing_files(out) as made, TemporaryDirectory(dir=made) as temporary:
-        for start in range(0, len(job.scans), AT_ONCE):
-            scans = job.scans[start : start + AT_ONCE]
-            with TemporaryDirectory(dir=temporary) as place:
-                each = [_predicted(one, job.folder, scans, Path(place, str(n))) for n, one in enumerate(job.trained)]
-            for number, scan in enumerate(scans):
-                codes, name = ensemble.average([several[number] for several in each]), f"{scan.case.case_id}.nii.gz"
-                write_label_map(made / name, ensemble.label_map(codes, manifest.regions_class_order), scan.affine)
-                if probabilities:
-                    write_probabilities(made / FOLDER / name, codes, scan.affine, list(manifest.regions))
-                names.append(name)
-            if progress:
-                progress(len(names), len(job.scans), names[-1])
-    return [out / name for name in names]
+    refused, names = dict(job.refused), list[str]()
+    if job.scans:
+        predicted.record(job.out, job.known, [scan.case for scan in job.scans])
+    for done, scan in enumerate(job.scans, start=1):
+        with replacing_files(job.out) as made, TemporaryDirectory(dir=made) as temporary:
+            place, name = Path(temporary), f"{scan.case.case_id}.nii.gz"
+            try:
+                prepared = {one.spacing: _prepared(one, job.folder, scan, place) for one in job.trained}
+            except InputError as error:
+                refused[scan.case.case_id] = str(error).replace(str(place / SCANS), str(job.folder))
+                continue
+            each = [_predicted(one, prepared[one.spacing], scan, place / str(n)) for n, one in enumerate(job.trained)]
+            codes, manifest = ensemble.average(each), job.trained[0].manifest
+            write_label_map(made / name, ensemble.label_map(codes, manifest.regions_class_order), scan.affine)
+            if job.known.probabilities:
+                write_probabilities(made / FOLDER / name, codes, scan.affine, list(manifest.regions))
+        names.append(name)
+        if progress:
+            progress(done, len(job.scans), name)
+    return [job.out / name for name in names], refused
 
 
 def _check_place(folder: Path, scan: Scan, trained: Sequence[Trained]) -> None:
@@ -158,7 +182,7 @@ def _said(trained: Sequence[Trained], scans: Sequence[Scan], others: Sequence[st
     sizes, modalities = list(dict.fromkeys(one.spacing for one in trained)), trained[0].manifest.modalities
     known, sets = " or ".join(map(_size, sizes)), " and ".join(sorted({one.dataset for one in trained}))
     joined = f"the mean of {len(trained)} networks" if len(trained) > 1 else "one network"
-    said = [f"{_count(scans)} by {joined}, trained on {sets} at {known}, from {', '.join(modalities)}."]
+    said = [f"{number_of(len(scans), 'case')} by {joined}, trained on {sets} at {known}, from {', '.join(modalities)}."]
     if any(re.search(r"_\d{4}\.", path) for scan in scans for path in scan.case.images.values()):
         numbers = ", ".join(f"_{place:04d} {name}" for place, name in enumerate(modalities))
         said.append(
@@ -168,13 +192,19 @@ def _said(trained: Sequence[Trained], scans: Sequence[Scan], others: Sequence[st
     for own in dict.fromkeys(_size(scan.case.spacing) for scan in changed):
         alike = [scan for scan in changed if _size(scan.case.spacing) == own]
         said.append(
-            f"{_count(alike)} with voxels of {own}: images are resampled to {known}, by the mean where voxels become "
-            "larger and linearly where smaller, and probabilities linearly back before they are cut at one half."
+            f"{number_of(len(alike), 'case')} with voxels of {own}: images are resampled to {known}, by the mean "
+            "where voxels become larger and linearly where smaller, and probabilities linearly back before they are "
+            "cut at one half."
         )
     if others:
         shown = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
         said.append(f"Not used, as their names are of no sequence: {shown} ({len(others)} in all).")
     return said
+
+
+def _there(total: int, left: int) -> list[str]:
+    said = f"There already, by the same weights from the same files: {total - left} of {number_of(total, 'case')}."
+    return [said] if left < total else []
 
 
 def _warnings(trained: Sequence[Trained], measured: Sequence[Measured]) -> list[str]:
@@ -195,9 +225,9 @@ def _warnings(trained: Sequence[Trained], measured: Sequence[Measured]) -> list[
     return [f"warning: {text}" for text in said]
 
 
-def _predicted(one: Trained, folder: Path, scans: Sequence[Scan], place: Path) -> list[np.ndarray]:
-    """Return 8-bit probabilities (x, y, z, regions) of each case on its own grid; ``place`` is a folder to work in."""
-    data = Prepared(one.manifest, [_prepared(one, folder, scan, place) for scan in scans])
+def _predicted(one: Trained, case: PreparedCase, scan: Scan, place: Path) -> np.ndarray:
+    """Return 8-bit probabilities (x, y, z, regions) of a case on its own grid; ``place`` is a folder to work in."""
+    data = Prepared(one.manifest, [case])
     path, weights = place / "configs" / "inference.json", str(one.weights.resolve())
     places = {"bundle_root": str(place), "ckpt_dir": weights, "output_dir": str(place / "predictions")}
     write_json(path, {**one.config, **places, "handlers": _handlers(one.config)})
@@ -211,7 +241,7 @@ def _predicted(one: Trained, folder: Path, scans: Sequence[Scan], place: Path) -
         except Exception as error:
             # MONAI wraps it once for each reference.
             raise first_cause(error) from None
-    return [_back(read_probabilities(place / FOLDER / f"{scan.case.case_id}.nii.gz"), scan, one) for scan in scans]
+    return _back(read_probabilities(place / FOLDER / f"{scan.case.case_id}.nii.gz"), scan, one)
 
 
 def _back(codes: np.ndarray, scan: Scan, one: Trained) -> np.ndarray:
@@ -241,7 +271,7 @@ def _prepared(one: Trained, folder: Path, scan: Scan, place: Path) -> PreparedCa
         names = {modality: f"{case.case_id}-{number}.nii" for number, modality in enumerate(case.images)}
         shape, affine = new_shape(case.shape, step), new_affine(scan.affine, step)
         volumes = read_images(folder, case.images.values())
-        folder = place / "scans"
+        folder = place / SCANS
         folder.mkdir(parents=True, exist_ok=True)
         for name, (volume, _) in zip(names.values(), volumes, strict=True):
             voxels = resample(volume, step, shape)
@@ -253,10 +283,6 @@ def _prepared(one: Trained, folder: Path, scan: Scan, place: Path) -> PreparedCa
         )
     listed = CaseList("new scans", one.manifest, (case,), place=folder)
     return prepare_case(case, listed, place / "prepared")
-
-
-def _count(scans: Sequence[Scan]) -> str:
-    return "1 case" if len(scans) == 1 else f"{len(scans)} cases"
 
 
 def _size(spacing: Sequence[float]) -> str:

@@ -658,7 +658,7 @@ def test_runs_from_before_a_change_are_named(finished, command):
     assert command("compose", "unet")[0] == 0
     assert command("report", "tiny")[0] == 0
     report = pages_text(Path("reports/tiny"))
-    assert f"1 runs were made before a change in config: {IDS[0]}." in report
+    assert f"1 run was made before a change in config: {IDS[0]}." in report
 
 
 def test_a_run_from_a_folder_below_the_root_is_the_same_run(finished, command, monkeypatch):

@@ -49,7 +49,7 @@ def test_scan_verify_folds_list(project, command):
     code, out, _ = command("data", "verify", "brats2018")
     assert code == 1
     assert "Brats18_A_2_1_t2.nii.gz: expected sha256" in out
-    assert out.endswith("brats2018: 1 problems found\n")
+    assert out.endswith("brats2018: 1 problem found\n")
 
     code, out, _ = command("data", "list")
     assert code == 0

@@ -173,7 +173,21 @@ def test_a_tool_that_was_scored_on_other_cases_or_patients_is_refused(made):
     # More cases than the study's are no harm.
     add_tool(made, [*CASES, "Q1/a"])
     results = Results(study.load("made"))
-    assert set(results.scores["case_id"]) == set(CASES) and results.left_out == []
+    assert set(results.scores["case_id"]) == set(CASES) and not results.limits + results.incomplete
+
+
+def test_a_tool_of_few_patients_is_said_to_limit_the_study_and_one_of_other_references_is_refused(made):
+    add_tool(made, CASES[:2])
+    (said,) = Results(study.load("made")).limits
+    assert said.startswith("tool limits all that is compared: it has complete scores of 2 of 6 patients only")
+    assert said.endswith("To compare the others without it, move tool.csv out of external/.")
+    for name, size in (("scores.csv", 100.0), ("external/tool.csv", 120.0)):
+        score_table.write(made / name, score_table.read(made / name).assign(tp=size, fn=0.0))
+    expected = (
+        r"tool\.csv: expected scores against the references of .*scores\.csv, where WT of case P0/a has 100 voxels"
+    )
+    with pytest.raises(InputError, match=expected):
+        Results(study.load("made")).scores  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The package as others get it: a wheel, installed alone, in a folder that is no project."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ import nibabel
 import numpy as np
 import pytest
 from helpers.project import REPOSITORY
+
+from benchmark.data.manifest import data_folder
 
 CASES = ("Brats18_A_1_1", "Brats18_A_2_1", "Brats18_A_3_1")
 
@@ -114,6 +117,21 @@ def test_init_makes_a_project_that_plans_and_refuses_a_folder_in_use(run, tmp_pa
     (tmp_path / "empty").mkdir()
     run("init", ".", cwd=tmp_path / "empty")
     assert Path(tmp_path / "empty" / ".gitignore").read_text().startswith("/runs/\n")
+
+
+@pytest.mark.slow(reason="a project is trained once, and a process of its own loads torch")
+def test_a_copied_run_predicts_new_scans_from_the_wheel_alone(run, unbroken, tmp_path):
+    project = unbroken[0]
+    frozen = shutil.copytree(project / "runs/tiny/unet/default/fold0-seed1", tmp_path / "frozen")
+    with contextlib.chdir(project):
+        folder = data_folder("phantom")
+    for path in sorted((frozen / "predictions").iterdir()):
+        case = path.name.removesuffix(".nii.gz")
+        shutil.copytree(folder / case, tmp_path / "scans" / case, ignore=shutil.ignore_patterns("*_seg*"))
+    assert "by one network, trained on phantom" in run("predict", "frozen", "scans", "made")
+    for path in (frozen / "predictions").iterdir():
+        assert (tmp_path / "made" / path.name).read_bytes() == path.read_bytes()
+    assert "There already, by the same weights" in run("predict", "frozen", "scans", "made")
 
 
 @pytest.mark.slow(reason="a whole report is made from its tables by a process of its own")

@@ -230,7 +230,7 @@ def test_a_split_by_slice_leaks_patients_and_neighbours(project):
     assert alike.severity == "error"
     assert 2 <= alike.count <= 4
     assert {example.rpartition("/")[0] for example in alike.examples} == {"Brats18_X_0_1"}
-    assert "for 0 one of another patient" in alike.sentence
+    assert "0 as one of another patient" in alike.sentence
     assert not [check for check in by_check(audit("brats2018", ["patient"])) if "slice)" in check]
     with pytest.raises(InputError, match=r"--split published: expected one of patient, slice, found no such file"):
         audit("brats2018", ["published"])
@@ -292,7 +292,9 @@ def test_ids_of_a_user(project):
     assert found["other ids in another set (TCGA)"].examples == ("Brats18_X_0_1 = TCGA_DU_1234 (tcga_id)",)
     assert (found["declared overlap (also_in_x)"].count, found["declared overlap (also_in_x)"].total) == (1, 2)
     Path("subjects.csv").write_text("subject,tcga_id\nsomebody,TCGA-DU-1234\n")
-    with pytest.raises(InputError, match=r"subjects.csv: expected a column with cases, files or patients of brats2018"):
+    with pytest.raises(
+        InputError, match=r"subjects.csv: expected the columns case_id and patient_id, with cases such as"
+    ):
         audit("brats2018", patients=Path("subjects.csv"))
     Path("subjects.csv").write_text("case,patient_group\n" + "".join(f"Brats18_X_{n}_1,{n // 2}\n" for n in range(6)))
     found = by_check(audit("brats2018", patients=Path("subjects.csv")))
@@ -392,8 +394,8 @@ def test_where_nobody_says_whose_pictures_are_no_split_is_called_clean(pictures)
         assert found[f"patients across a split ({split})"].severity == "not checked"
     near = found["near-duplicates across a split (published)"]
     assert (near.severity, near.count, near.total, near.examples) == ("error", 1, 3, ("image_7/0",))
-    assert "training holds for 1 another picture (of whom, is not known)" in near.sentence
-    assert "in 1 groups; whether they hold several patients is not known." in found["identical images"].sentence
+    assert "a training slice: 1 as another picture, of whom is not known" in near.sentence
+    assert "in 1 group; whether they hold several patients is not known." in found["identical images"].sentence
     assert found["same ids in another set (brats2018)"].severity == "not checked"
     assert by_check(audit("tumor2146_expert"))["unknown patients"].severity == "clean"
 
@@ -492,7 +494,7 @@ def test_neighbours_in_a_set_too_large_for_every_pair(project, monkeypatch):
     found = by_check(audit("brats2018"))["near-duplicates across a split (slice)"]
     assert "patient" not in found.sentence
     assert 0 < found.count <= every.count
-    assert f"holds for {found.count} a neighbour (z-1 or z+1)" in every.sentence
+    assert f"a training slice: {found.count} as one beside them in the same scan" in every.sentence
 
 
 @pytest.mark.parametrize("spoil", ["categories", "category_id", "listed"])

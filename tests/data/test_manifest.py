@@ -167,7 +167,7 @@ def test_a_scan_that_differs_is_refused(project, scans):
         scan("brats2018", scans)
     assert files(project) == before
     result = scan("brats2018", scans, replace=True)
-    assert "1 patients are in no fold, Brats18_A_9 first; run: benchmark data folds brats2018" in result.warnings[-1]
+    assert "1 patient is in no fold, Brats18_A_9 first; run: benchmark data folds brats2018" in result.warnings[-1]
     assert len(load_cases("brats2018").cases) == 6
 
 

@@ -129,8 +129,8 @@ def test_without_regions_each_label_is_one_and_without_a_pattern_each_case_a_pat
     assert "every case counts as a patient of its own" in " ".join(scan("mine", folder).warnings)
     for table, said in {
         "scan,subject\npat0_scan0,A\npat0_scan1,A\n": None,
-        "scan,patient,subject\npat0_scan0,A,1\npat0_scan1,A,1\n": r"expected a column with .* one called patient",
-        "scan,age\npat0_scan0,3\n": r"expected a column with the cases' ids and one called patient, found scan, age",
+        "scan,patient,subject\npat0_scan0,A,1\npat0_scan1,A,1\n": r"the columns case_id and .* one called patient",
+        "scan,age\npat0_scan0,3\n": r"case_id and patient_id, with cases such as pat0_scan0 .* found scan, age",
         "scan,patient\npat0_scan0,A\n": r"expected a patient of every case, found none of 1, pat0_scan1 first",
         "scan,patient\npat0_scan0,A\npat0_scan0,B\npat0_scan1,B\n": r"one patient of case pat0_scan0, found several",
     }.items():

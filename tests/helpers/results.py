@@ -54,7 +54,7 @@ def demo(study=STUDY, manifest=MANIFEST, scores=None, **given):
     usual = {
         "raw": as_file, "merged": as_file, "views": [],
         "manifest": SimpleNamespace(**manifest), "scores": scores, "every": scores, "apart": scores.iloc[:0],
-        "external": {}, "compared_models": list(pd.unique(scores["model"])), "lesions": pd.DataFrame(),
+        "external": {}, "limits": [], "compared_models": list(pd.unique(scores["model"])), "lesions": pd.DataFrame(),
         "counted": pd.DataFrame(),
         "comparisons": compare(scores, study["compare"], BETTER),
         "histories": histories(epochs=4), "differences": {}, "missing": {}, "warnings": [], "paper": None,

@@ -85,7 +85,7 @@ def test_what_old_records_lack_stays_blank_and_is_said_once():
     assert [texts(row)[1] for row in table.rows] == ["-"] * 4 and texts(table.rows[3])[-1] == "-"
     assert list(table.notes)[1:] == [
         "Not recorded when the runs were made: Processor, precision, Parameters, Multiply-adds.",
-        "Trained without a GPU: GPU.",
+        "Not used in training: GPU.",
         "Not recorded, or each started by a command of its own: runs at once.",
         "Joins unet and la_resunet/plain (both).",
         "Made by another tool (other).",

@@ -91,12 +91,15 @@ def test_lesions_are_counted_by_their_own_volume_where_runs_have_a_table():
     assert lines(table)[:2] == [["WT", "0.1 to 1", "18", "18", half, whole, whole],
                                 ["", "above 10", "18", "18", whole, whole, whole]]  # fmt: skip
     assert "touches it once it is dilated by 3 voxels, and one of up to 0.05 ml does not count" in table.notes[0]
-    # A model with a run that has no table is left out, and named.
-    less = lesions.assign(runs=lesions["runs"] - (lesions["model"] == "unet"))
-    found = find_failures(scores, counted, known, METRICS["dice"], PAIRS, "ml", less)
-    (table,) = [one for one in failure_blocks(found, METRICS["dice"]) if "Lesions found" in getattr(one, "caption", "")]
-    assert table.header[4:] == ["resunet_tversky", "la_resunet"]
-    assert "Without a whole table of single lesions (lesions.csv): unet." in table.notes[0]
+    # A model with a run that has no table, or with more lesions in it than were counted, is left out, and named.
+    for more in (-1, 1):
+        other = lesions.assign(runs=lesions["runs"] + more * (lesions["model"] == "unet"))
+        found = find_failures(scores, counted, known, METRICS["dice"], PAIRS, "ml", other)
+        (table,) = [
+            one for one in failure_blocks(found, METRICS["dice"]) if "Lesions found" in getattr(one, "caption", "")
+        ]
+        assert table.header[4:] == ["resunet_tversky", "la_resunet"]
+        assert "Left out, as lesions.csv has not as many lesions as their scores count: unet." in table.notes[0]
     # Of many models the lowest and the highest are shown.
     many = pd.concat([lesions.assign(model=f"m{place}") for place in range(6)] + [lesions])
     more = pd.concat([counted.assign(model=f"m{place}") for place in range(6)] + [counted])

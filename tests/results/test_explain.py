@@ -101,7 +101,8 @@ def test_empty_masks_folds_worst_cases_and_patients_left_out_are_named(demo):
     assert found.worst == ["C/1", "A/2", "A/1"]
     assert found.patients_left_out == ["D"]
     assert found.left_out == [
-        "la_resunet has no complete scores for 1 of 4 patients; they were left out for every model."
+        "la_resunet limits all that is compared: it has complete scores of 3 of 4 patients only, and the others were "
+        "left out for every model."
     ]
 
 

@@ -19,7 +19,7 @@ from benchmark.results.opening import cautions, deviations, findings, in_words
 from benchmark.results.page import write
 from benchmark.results.results import BETTER
 from benchmark.scoring.counts import SLICE
-from benchmark.scoring.metrics import COUNTS
+from benchmark.scoring.metrics import COUNTS, LESION_COUNTS
 from benchmark.stats.compare import compare
 from benchmark.stats.patients import with_models
 from benchmark.studies.study import apart
@@ -98,6 +98,24 @@ def test_what_cannot_be_trusted_comes_first(folder):
     assert "| unet/default/fold2-seed2 | failed: out of memory |" in text
     assert "| versions torch | 2.8 |" in text
     assert "| data licence | a_b |" in text
+
+
+def test_false_lesions_are_said_where_there_is_more_than_one_in_a_patient():
+    none, models, patients = dict.fromkeys(LESION_COUNTS, 0), ("unet", "la_resunet"), ("P1", "P2")
+    rows = [
+        {**none, "model": model, "patient_id": patient, "case_id": patient, "region": region,
+         "lesion_fp": (2 + number) * (model == "unet") if region == "ET" else 1}
+        for model in models for number, patient in enumerate(patients) for region in ("WT", "ET")
+    ]  # fmt: skip
+    said = [text for text in cautions(demo(lesions=pd.DataFrame(rows))) if "false lesion" in text]
+    assert said == ["More than one false lesion per patient, of which Dice says little: unet (ET 2.5) (means by BraTS "
+                    "2023's rule; appendix: Lesions)."]  # fmt: skip
+
+
+def test_one_model_is_not_called_the_highest():
+    scores = realistic()
+    (first, *_) = findings(demo(scores=scores[scores["bundle"] == "unet"]))
+    assert first.startswith("WT: mean Dice of unet, 0.") and first.endswith(").")
 
 
 def test_what_a_run_keeps_is_no_deviation():

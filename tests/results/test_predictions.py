@@ -183,6 +183,7 @@ def test_trainings_of_one_model_are_tested_as_methods_and_a_single_one_as_a_netw
     assert kinds.loc[("a", "b")].tolist() == ["two_level", "primary"]
     assert kinds.loc[("a", "tool")].tolist() == kinds.loc[("b", "tool")].tolist() == ["wilcoxon", "networks"]
     text = Path("new/report.md").read_text(encoding="utf-8")
+    assert text.partition("## Read this first")[2].lstrip().startswith("- Two trainings of a method, hardly anything")
     assert "tool: trained once, and compared as that network" in text and "by itself over the 6 of networks" in text
     assert set(read(Path("new/external/a.csv"))["seed"]) == {1, 2}
     sources |= {"c@seed3": "a1", "c@seed4": "a2"}
@@ -279,6 +280,32 @@ def test_score_files_of_other_tools_join_label_maps_by_the_metrics_that_all_have
         Path("results.csv").write_text("id,WT_dice,TC_dice,ET_dice\n" + "\n".join(kept))
         with pytest.raises(InputError, match=rf"results\.csv: expected .*{words}"):
             compare({"mist": "results.csv"}, "other")
+
+
+def test_a_table_of_few_patients_is_named_first_with_a_way_to_leave_it_out(outside, command):
+    table = pd.read_csv("out/external/two.csv")
+    table[table["case_id"].isin(CASES[:2])].to_csv("few.csv", index=False)
+    given = ["--manifest", MANIFEST, "--metrics", "dice", "--out", "new", "few=few.csv", "one=one"]
+    code, out, _ = command("compare", "--reference", "truth", "--missing", "worst", *given)
+    said = "few limits all that is compared: it has complete scores of 2 of 6 patients only"
+    assert code == 0 and f"Note: {said}" in " ".join(out.split())
+    assert "Note: --missing worst says nothing of few.csv, which hold scores" in out
+    text = Path("new/report.md").read_text(encoding="utf-8").partition("## Read this first")[2]
+    assert text.lstrip().startswith(f"- {said}") and "leave few out of the command." in text.splitlines()[2]
+    shutil.copy("out/external/one.csv", "one.csv")
+    code, _, err = command("compare", "--only-predicted", *given[:-1], "one=one.csv")
+    assert code == 2 and "--only-predicted: expected folders of label maps, found files of scores only" in err
+
+
+def test_a_comparison_among_a_projects_reports_is_in_the_page_over_all_studies(outside, command):
+    Path("bundles").mkdir()
+    Path("data_manifests").mkdir()
+    given = ["compare", "--manifest", MANIFEST, "--metrics", "dice", "--out", "reports/new", "--reference", "truth"]
+    for arguments in ([*given, "one=one", "two=two"], ["report", "new"]):
+        assert command(*arguments)[0] == 0
+        page = Path("reports/index.html")
+        assert "new/report.html" in page.read_text(encoding="utf-8")
+        page.unlink()
 
 
 @pytest.mark.parametrize(

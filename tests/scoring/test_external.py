@@ -223,17 +223,6 @@ def test_a_case_id_that_names_no_patient_is_its_own_patient_and_that_is_said(fol
     assert set(table.loc[table["case_id"] == "stranger", "patient_id"]) == {"P1"} and table.attrs["people"] == []
 
 
-def test_a_table_of_patients_has_one_row_per_case(tmp_path):
-    path = tmp_path / "patients.csv"
-    path.write_text("case_id,patient_id,grade\na,1,HGG\nb,1,HGG\n")
-    assert external.read_patients(path) == {"a": "1", "b": "1"}
-    for text, words in (("case_id,patient_id\na,1\na,2\n", "found a twice"), ("case_id,patient_id\na,\n", "blank"),
-                        ("case,patient_id\na,1\n", "case_id")):  # fmt: skip
-        path.write_text(text)
-        with pytest.raises(InputError, match=words):
-            external.read_patients(path)
-
-
 def test_references_without_prediction_are_refused_unless_asked_for(folders):
     with pytest.raises(InputError, match=r"1 of 3 have no prediction \(P2_a\); --missing worst .* --only-predicted"):
         external.score_folder(*folders, "small", "x")

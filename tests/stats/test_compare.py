@@ -221,10 +221,10 @@ def test_a_patient_absent_for_one_model_is_named():
         patient_table(scores, "dice", "WT")
     with pytest.raises(InputError, match="P7"):
         compare(scores, {"metrics": ["dice"]}, BETTER)
-    kept, warnings = shared_patients(scores)
+    kept, limits = shared_patients(scores)
     assert patient_table(kept, "dice", "WT").index.tolist() == [f"P{index}" for index in range(7)]
-    assert warnings == ["b has no complete scores for 1 of 8 patients; they were left out for every model."]
-    assert shared_patients(models(a=A, b=B))[1] == []
+    assert limits["b"].startswith("b limits all that is compared: it has complete scores of 7 of 8 patients only")
+    assert shared_patients(models(a=A, b=B))[1] == {}
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_a_run_without_predictions_is_left_out(runs, finished, command):
     assert code == 0, err
     text = (finished / "reports/tiny/appendix.md").read_text()
     assert "Lesions found, by their volume." in text
-    assert f"Without a whole table of single lesions (lesions.csv): {runs[0].bundle}." in text
+    assert f"Left out, as lesions.csv has not as many lesions as their scores count: {runs[0].bundle}." in text
     found = pd.read_csv(finished / "reports/tiny/recall.csv")
     assert set(found["model"]) == {run.bundle for run in runs[1:]}
 

@@ -16,7 +16,9 @@ def test_a_new_study_can_be_planned_at_once(project, command):
     assert set(content) == {"version", "title", "data", "folds", "seeds", "models", "compare", "check"}
     assert study.load("mine").compare["test"] == "two_level"
     code, out, err = command("plan", "mine")
-    assert (code, err) == (0, "") and out.count("pending ") == 4
+    assert code == 0 and out.count("pending ") == 4
+    # The protocol's canvas is that of scans of 1 mm.
+    assert err.count("\n") == 1 and err.startswith("warning: the canvas of 240 x 240 has ")
     before = path.read_bytes()
     code, _, err = command("study", "new", "mine", "--models", "unet,resunet")
     assert code == 2 and "mine/study.json exists" in err and path.read_bytes() == before

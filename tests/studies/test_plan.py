@@ -34,11 +34,25 @@ def test_a_run_of_other_settings_is_stale_and_says_which(finished, command):
     path.write_text(json.dumps(content), encoding="utf-8")
     code, out, err = command("plan", "tiny", *ONLY)
     assert code == 0 and out.startswith(f"stale    {RUN}: config#")
-    assert "learning_rate (" in out and "-> 0.25)" in out and "1 runs: 0 done, 1 stale; " in out
-    assert err.startswith("run-all would refuse: 1 runs are stale") and str(finished / "runs/tiny" / RUN) in err
+    assert "learning_rate (" in out and "-> 0.25)" in out and "1 run: 0 done, 1 stale; " in out
+    assert err.startswith("run-all would refuse: 1 run is stale") and str(finished / "runs/tiny" / RUN) in err
     (row,) = json.loads(command("plan", "tiny", *ONLY, "--json")[1])
     assert {one["now"] for one in row["differs"]} == {0.25}
     assert command("run-all", "tiny", *ONLY)[0] == 2
+
+
+def test_a_plan_speaks_of_the_runs_that_run_all_would_do_with_the_same_set(finished, command):
+    change = (*ONLY, "--set", "unet:learning_rate=0.25")
+    code, out, err = command("plan", "tiny", *change)
+    assert code == 0 and out.startswith(f"stale    {RUN}: config#") and "-> 0.25)" in out
+    assert err.startswith("run-all would refuse: 1 run is stale") and "now with this --set" in err
+    code, _, refused = command("run-all", "tiny", *change)
+    assert code == 2 and "learning_rate (" in refused
+    assert command("plan", "tiny", *ONLY)[1].startswith(f"done     {RUN}\n")
+    for wrong, sentence in (("nobody:learning_rate=1", "expected a bundle of the study"), ("epocs=1", "epocs")):
+        code, _, err = command("plan", "tiny", "--set", wrong)
+        assert code == 2 and sentence in err
+    assert "--allow-code" in command("plan", "tiny", *ONLY, "--set", "learning_rate=$1 + 1")[2]
 
 
 @pytest.mark.parametrize(

@@ -86,14 +86,14 @@ def test_a_copied_run_predicts_anywhere_what_it_predicted_in_its_study(tested, t
     assert "resampled" not in out and "warning" not in out
     assert not list(Path("made").glob(".*"))
     code, _, err = command("predict", run, scans, "made")
-    assert code == 2 and "expected no such file, found one" in err
+    assert code == 2 and "expected predictions without --probabilities, found those with it" in err
 
 
 def test_finer_scans_are_averaged_and_probabilities_brought_back(tested, tmp_path):
     scans = scans_of(tested.values(), tmp_path / "scans", finer)
     job = predict.look([trained.of_run(RUN)], scans, tmp_path / "made")
     assert "with voxels of 3 x 3 x 6 mm: images are resampled to 6 x 6 x 6 mm, by the mean" in "\n".join(job.said)
-    for path in predict.write(job, tmp_path / "made"):
+    for path in predict.write(job)[0]:
         case_id = path.name.removesuffix(".nii.gz")
         found, image = nibabel.load(path), nibabel.load(scans / f"{case_id}_0000.nii.gz")
         assert found.shape == image.shape
@@ -135,14 +135,72 @@ def test_a_bundle_that_monai_trained_is_found_by_its_name(tested, tmp_path, monk
     one, run = trained.find("resunet_tversky", changes={"channels": CHANNELS})[0], trained.of_run(RUN)
     assert (one.spacing, one.dataset, set(one.patients)) == (run.spacing, "phantom", set(run.patients))
     job = predict.look([one], scans_of(tested.values(), tmp_path / "scans"), tmp_path / "made")
-    for path in predict.write(job, tmp_path / "made"):
+    for path in predict.write(job)[0]:
         assert path.read_bytes() == (RUN / "predictions" / path.name).read_bytes()
     job = predict.look(trained.find("resunet_tversky"), tmp_path / "scans", tmp_path / "other")
     with pytest.raises(InputError, match="holds another network's weights"):
-        predict.write(job, tmp_path / "other")
-    assert not list((tmp_path / "other").iterdir())
+        predict.write(job)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["predicted.json"]
     with pytest.raises(InputError, match="no id 'chanels'"):
         trained.find("resunet_tversky", changes={"chanels": CHANNELS})
+
+
+def test_a_command_that_was_stopped_goes_on_with_what_is_missing_and_mixes_nothing(
+    tested, tmp_path, monkeypatch, command
+):
+    """Killed between two cases, then repeated; then with other weights, and with other scans."""
+    cases = [*tested.values(), *(case for case in load_cases("phantom").cases if case.case_id not in tested)][:3]
+    scans, out = scans_of(cases, tmp_path / "scans"), tmp_path / "made"
+    one = trained.of_run(RUN)
+    seen = []
+
+    def stopped(done, total, name):
+        seen.append(name)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict.write(predict.look([one], scans, out), stopped)
+    assert [path.name for path in out.glob("*.nii.gz")] == seen and not list(out.glob(".*"))
+    first = (out / seen[0]).stat().st_mtime_ns
+    code, said, _ = command("predict", RUN, scans, out)
+    assert (
+        code == 0
+        and "There already, by the same weights from the same files: 1 of 3 cases." in said
+        and "Wrote 2 label maps" in said
+    )
+    assert (out / seen[0]).stat().st_mtime_ns == first and len(list(out.glob("*.nii.gz"))) == 3
+    whole = {path.name: path.read_bytes() for path in predict.write(predict.look([one], scans, tmp_path / "whole"))[0]}
+    assert {path.name: path.read_bytes() for path in out.glob("*.nii.gz")} == whole
+
+    image = nibabel.load(scans / f"{seen[0].removesuffix('.nii.gz')}_0002.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) * 2, image.affine), image.get_filename())
+    code, _, err = command("predict", RUN, scans, out)
+    assert code == 2 and "expected the prediction of the scans of" in err and "(another T2)" in err
+    state = torch.load(RUN / "models/model.pt", weights_only=True)
+    torch.save(dict(reversed(state.items())), RUN / "models/model.pt")
+    monkeypatch.setattr("benchmark.studies.store.check_trained", lambda place: None)
+    code, _, err = command("predict", RUN, scans, out)
+    assert code == 2 and "found those of other weights or settings" in err
+    (out / "predicted.json").unlink()
+    code, _, err = command("predict", RUN, scans, out)
+    assert code == 2 and "expected no such file, found one that is not on record" in err
+
+
+def test_a_case_that_cannot_be_predicted_ends_no_other_and_is_named(tested, tmp_path, command):
+    case = next(iter(tested.values()))
+    scans = scans_of([case], tmp_path / "scans", lambda image: nibabel.Nifti1Image(0 * image.get_fdata(), image.affine),
+                     lambda _: "zeros")  # fmt: skip
+    for path in scans_of([case], tmp_path / "good").iterdir():
+        shutil.copy(path, scans)
+        (scans / path.name.replace(case.case_id, "broken")).write_bytes(path.read_bytes()[:2000])
+    code, out, err = command("predict", RUN, scans, tmp_path / "made")
+    assert code == 2 and f"Wrote 1 label map to {tmp_path / 'made'}." in out
+    assert f"NOT PREDICTED zeros: Case zeros is empty: expected a brain, found only zeros in {scans}." in err
+    assert f"NOT PREDICTED broken: {scans}/broken_0000.nii.gz" in err and "Traceback" not in err
+    made = tmp_path / "made" / f"{case.case_id}.nii.gz"
+    assert made.read_bytes() == (RUN / "predictions" / made.name).read_bytes()
+    code, out, err = command("predict", RUN, scans, tmp_path / "made")
+    assert code == 2 and "Wrote 0 label maps" in out and err.count("NOT PREDICTED") == 2
 
 
 def test_cases_of_the_training_set_are_warned_of_by_id_and_by_content(tested, tmp_path):

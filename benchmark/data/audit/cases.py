@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from benchmark.base.records import Case
+from benchmark.base.records import Case, number_of
 from benchmark.data.audit.measures import CaseFacts, Finding, robust_z
 from benchmark.data.manifest import CaseList, Manifest
 
@@ -74,7 +74,8 @@ def identical_images(facts: Sequence[CaseFacts]) -> Finding:
     span = f"{patients} of these groups hold several patients"
     if any(not case.patient_known for case in facts):
         span = "whether they hold several patients is not known"
-    sentence = f"{len(hits)} of {total} slices have the same pixels as another slice, in {len(groups)} groups; {span}."
+    many = number_of(len(groups), "group")
+    sentence = f"{len(hits)} of {total} slices have the same pixels as another slice, in {many}; {span}."
     return finding("identical images", "warning", hits, total, sentence)
 
 

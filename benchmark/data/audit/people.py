@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.base.files import read_rows
-from benchmark.base.records import Case, InputError, patient_known
+from benchmark.base.records import Case, patient_known
 from benchmark.data.audit.cases import finding, voxels_of
 from benchmark.data.audit.measures import CaseFacts, Finding, mask_digest, slice_dice
 from benchmark.data.manifest import CaseList, folder_here, known, load_cases
+from benchmark.data.patients import columns_of
 from benchmark.data.volumes import canonical, parse_path, read_image
 
 
@@ -91,18 +92,14 @@ def audit_patients(
     """Look for the ids of a user's CSV file, one row per case or patient of this set, in the other sets.
 
     Returns:
-        Findings, and the patient of each case by a column whose name has "patient" in it (empty without one).
+        Findings, and the patient of each case by the column of patients (empty without one).
 
     InputError if the file is no table, or no column names the set's cases or patients.
     """
     rows = read_rows(path)
     ours = {_plain(known_as): case for case in listed.cases for known_as in _names(case)}
-    best = max(rows[0], key=lambda column: sum(_plain(row[column]) in ours for row in rows))
+    best, grouping = columns_of(path, rows, ours, _plain)
     matched = [(row, ours[_plain(row[best])]) for row in rows if _plain(row[best]) in ours]
-    if not matched:
-        raise InputError(
-            f"{path}: expected a column with cases, files or patients of {listed.name}, found {', '.join(rows[0])}."
-        )
     places = {other.name: {case.case_id for case in other.cases}.union(other.patients) for other in others} | {
         "--labels": {*labels}
     }
@@ -119,7 +116,6 @@ def audit_patients(
         hits = [f"{case.case_id} ({row[column]})" for row, case in matched if row[column].strip()]
         sentence = f"{path.name} says {column} of {len(hits)} of {len(matched)} cases."
         found.append(finding("declared overlap", "warning", hits, len(matched), sentence, column))
-    grouping = max((c for c in rows[0] if "patient" in c.lower() and c != best), key=len, default=None)
     return found, {case.case_id: row[grouping] for row, case in matched} if grouping else {}
 
 

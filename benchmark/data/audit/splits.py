@@ -155,18 +155,18 @@ def near_duplicates(split: Split, masks: list[dict[str, np.ndarray]], facts: Seq
         held, beside, own = held + len(outside), beside + int(near.sum()), own + int(same.sum())
         other += int(others.sum())
         examples += [_unit(facts, int(i)) for i in outside[near | same | (others & (not known))][:5]]
-    parts = [f"{beside} a neighbour (z-1 or z+1)"] if any(len(case.masked) > 1 for case in facts) else []
+    parts = [f"{beside} as one beside them in the same scan"] if any(len(case.masked) > 1 for case in facts) else []
     if thumbnails is not None and known:
-        parts += [f"{own} a slice of the same patient", f"{other} one of another patient"]
+        parts += [f"{own} as one of the same patient", f"{other} as one of another patient"]
     elif thumbnails is not None:
-        parts += [f"{other} another picture (of whom, is not known)"]
+        parts += [f"{other} as another picture, of whom is not known"]
     check = "near-duplicates across a split"
     if not parts:
         sentence = f"With more than {SEARCHED} pictures, those of split {split.name} were not compared with each other."
         return [Finding(check, "not checked", 0, 0, (), sentence, split.name)]
     sentence = (
-        f"Of {held} held-out slices of split {split.name}, training holds for {', for '.join(parts)} that correlates "
-        f"by {ALIKE} or more at {THUMBNAIL}x{THUMBNAIL} pixels."
+        f"Of {held} held-out slices of split {split.name}, so many look nearly the same as a training slice: "
+        f"{', '.join(parts)} (a correlation of {ALIKE} or more, both shrunk to {THUMBNAIL} x {THUMBNAIL} pixels)."
     )
     # Where patients are not known, a picture that looks alike may be of the same one.
     found = max(own, beside) if known else max(beside, other)

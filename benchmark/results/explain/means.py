@@ -61,7 +61,7 @@ def mean(results: Results, model: str, region: str, metric: str, against: str | 
         summary=summary, by_seed={int(str(seed)): float(value) for seed, value in by_seed.items()},
         patients=patients, outlier_rule=OUTLIER_RULE, fences=(low, high),
         worst=[case.case_id for case in cases[:WORST]],
-        left_out=results.left_out if compared else [],
+        left_out=[*results.limits, *results.incomplete] if compared else [],
         patients_left_out=sorted(everybody - set(own["patient_id"])),
         paired=_paired(results, rows, (model, against)) if against else None,
     )  # fmt: skip
