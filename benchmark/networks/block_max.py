@@ -30,24 +30,32 @@ class BlockMax(nn.Module):
         return x
 
 
-def basic_unet(**arguments: Any) -> nn.Module:
-    """Build MONAI's ``BasicUNet`` with ``BlockMax``."""
-    return _with_block_max(BasicUNet(**arguments))
+class BlockMaxUNet(BasicUNet):
+    """MONAI's ``BasicUNet``, with its arguments, and ``BlockMax`` for its pooling."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        _use_block_max(self)
 
 
-def basic_unet_plus_plus(**arguments: Any) -> nn.Module:
-    """Build MONAI's ``BasicUNetPlusPlus`` with ``BlockMax``."""
-    return _with_block_max(BasicUNetPlusPlus(**arguments))
+class BlockMaxUNetPlusPlus(BasicUNetPlusPlus):
+    """MONAI's ``BasicUNetPlusPlus``, with its arguments, and ``BlockMax`` for its pooling."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        _use_block_max(self)
 
 
-def res_unet(**arguments: Any) -> nn.Module:
-    """Build ``ResUNet`` with ``BlockMax``."""
-    return _with_block_max(ResUNet(**arguments))
+class BlockMaxResUNet(ResUNet):
+    """``ResUNet``, with its arguments, and ``BlockMax`` for its pooling."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        _use_block_max(self)
 
 
-def _with_block_max(network: nn.Module) -> nn.Module:
-    """Replace pooling over blocks of 2 voxels, which has no weights, in place."""
+def _use_block_max(network: nn.Module) -> None:
+    """Replace pooling over blocks of 2 voxels, which has no weights."""
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.MaxPool3d):
             network.set_submodule(name, BlockMax())
-    return network

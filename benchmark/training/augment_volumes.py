@@ -70,9 +70,9 @@ class VolumeAugmentation:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Resample images (N, C, X, Y, Z) trilinearly and label values (N, X, Y, Z) to the nearest voxel."""
         grid = self.grid(random, image.shape[2:])
-        options = {"padding_mode": "reflection", "align_corners": False}
-        image = functional.grid_sample(image, grid, mode="bilinear", **options)
-        moved = functional.grid_sample(label[:, None].to(image.dtype), grid, mode="nearest", **options)
+        image = functional.grid_sample(image, grid, "bilinear", padding_mode="reflection", align_corners=False)
+        values = label[:, None].to(image.dtype)
+        moved = functional.grid_sample(values, grid, "nearest", padding_mode="reflection", align_corners=False)
         return image, moved[:, 0].to(label.dtype)
 
 

@@ -57,7 +57,7 @@ def test_a_3d_run_has_no_trace_of_2d(project):
     }
     assert configs["inference"]["inferer"]["_target_"] == "benchmark.training.windows.VolumeInferer"
     assert configs["train"]["batch_size"] == 2 and "spatial_dims == 3" not in json.dumps(configs)
-    assert configs["train"]["network_def"]["_target_"] == "benchmark.networks.block_max.basic_unet"
+    assert configs["train"]["network_def"]["_target_"] == "benchmark.networks.block_max.BlockMaxUNet"
     shapes = [t["spatial_shape"] for side in configs["metadata"]["network_data_format"].values() for t in side.values()]
     assert shapes == [["16*n"] * 3] * 2
 

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.project import CHANNELS, declare, shell
+from helpers.project import CHANNELS, shell, write_study
 from helpers.trainings import assert_same_training
 
 from benchmark.data.manifest import data_folder
@@ -83,14 +83,14 @@ def test_a_study_has_twins_in_one_table_with_their_costs(project):
     """Rows of both dimensions: parameters and multiply-adds of the input that each names; 3D is said."""
     small = {key: TRAIN[key] for key in ("channels", "epoch_images", "learning_rate")}
     models = [{"bundle": "unet"}, {"bundle": "unet", "variant": "3d", "set": {**DEEP, "batch_size": 2}}]
-    declare("twins", models=models, set={**small, "spatial_size": [16, 16], "batch_size": 2, "max_epochs": 1})
+    write_study("twins", models=models, set={**small, "spatial_size": [16, 16], "batch_size": 2, "max_epochs": 1})
     for run in study.load("twins").runs():
         running.run(run, "phantom")
     done = shell("report", "twins")
     assert done.returncode == 0, done.stderr
     costs = pd.read_csv("reports/twins/costs.csv").set_index("model")
-    assert costs["input"].to_dict() == {"unet": "4x16x16", "unet/3d": "4x16x16x16"}
+    assert costs["input"].to_dict() == {"unet": "4 x 16 x 16", "unet/3d": "4 x 16 x 16 x 16"}
     deep = json.loads(Path(store.folder(study.load("twins").runs()[1]), "run.json").read_text())["network"]
     assert deep["input"] == [4, 16, 16, 16] and costs.loc["unet/3d", "multiply_adds"] == deep["multiply_adds"]
     report = Path("reports/twins/report.md").read_text()
-    assert "unet/3d" in report and "in 3D" in report
+    assert "in 3D, patch by patch: unet/3d (16 x 16 x 16 voxels); all others in 2D, slice by slice." in report
