@@ -41,7 +41,12 @@ BUNDLES = [
     for name in sorted(path.parents[1].name for path in REPOSITORY.glob("bundles/*/configs/model.json"))
     if 3 in json.loads((REPOSITORY / f"bundles/{name}/configs/model.json").read_text()).get("dimensions", [2, 3])
 ]
-CHANGES = [*((name, {}) for name in BUNDLES), ("nnunet", {"preset": "M"}), ("nnunet", {"preset": "L"})]
+SLOW = pytest.mark.slow(reason="pads a patch to 64 voxels a side, eight times the others'")
+CHANGES = [
+    *(pytest.param(name, {}, marks=[SLOW] * (name == "swin_unetr")) for name in BUNDLES),
+    ("nnunet", {"preset": "M"}),
+    ("nnunet", {"preset": "L"}),
+]
 
 
 def parts(name, dimensions=3, **changes):

@@ -79,6 +79,7 @@ def test_nnunets_own_recipe_trains_in_3d(project, tmp_path):
     assert pd.read_csv(tmp_path / "models" / "history.csv")["images"].tolist() == [4]
 
 
+@pytest.mark.slow(reason="trains two runs and writes a report")
 def test_a_study_has_twins_in_one_table_with_their_costs(project):
     """Rows of both dimensions: parameters and multiply-adds of the input that each names; 3D is said."""
     small = {key: TRAIN[key] for key in ("channels", "epoch_images", "learning_rate")}
