@@ -9,6 +9,8 @@ from monai.networks.nets import BasicUNet, BasicUNetPlusPlus
 from torch import nn
 
 from benchmark.networks.res_unet import ResUNet
+from benchmark.networks.res_unet_plus import ResUNetPlus
+from benchmark.networks.se_res_unet import SEResUNet
 
 
 class BlockMax(nn.Module):
@@ -48,6 +50,22 @@ class BlockMaxUNetPlusPlus(BasicUNetPlusPlus):
 
 class BlockMaxResUNet(ResUNet):
     """``ResUNet``, with its arguments, and ``BlockMax`` for its pooling."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        _use_block_max(self)
+
+
+class BlockMaxResUNetPlus(ResUNetPlus):
+    """``ResUNetPlus``, with its arguments, and ``BlockMax`` for its pooling."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        _use_block_max(self)
+
+
+class BlockMaxSEResUNet(SEResUNet):
+    """``SEResUNet``, with its arguments, and ``BlockMax`` for its pooling."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
