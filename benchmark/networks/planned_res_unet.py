@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.networks.blocks.dynunet_block import UnetOutBlock, get_conv_layer
@@ -108,7 +109,8 @@ class PlannedResUNet(nn.Module):
         for module in self.modules():
             # As nnU-Net begins: a block is its shortcut.
             if isinstance(module, ResidualBlock):
-                nn.init.zeros_(module.conv2[-1].weight)
+                last: Any = module.conv2[-1]
+                nn.init.zeros_(last.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, *spatial), divisible by the strides, to logits (N, K, *spatial).

@@ -93,15 +93,15 @@ def _fitted(median: np.ndarray, spacing: np.ndarray, labels: int, preset: str) -
     """Return the largest patch's stages that fit into the preset's memory, and the batch that fills it."""
     scale = FIRST_PATCH * float(np.prod(spacing)) ** (1 / 3)
     first = [min(round(scale / voxel), edge) for voxel, edge in zip(spacing.tolist(), median.tolist(), strict=True)]
-    stages = topology(spacing, first)
+    stages = topology(spacing.tolist(), first)
     while feature_map_size(stages, labels, bool(preset)) > REFERENCE_SIZE[preset]:
         size = list(stages.patch_size)
         # Of equal ones nnU-Net, whose axes are z, y, x, takes the last.
         axis = max(range(3), key=lambda i: (size[i] / median[i], -i))
         # By the divisor of the patch that is smaller by its own divisor, or sizes between the two would be skipped.
         smaller = [edge - stages.divisor[axis] * (i == axis) for i, edge in enumerate(size)]
-        size[axis] -= topology(spacing, smaller).divisor[axis]
-        stages = topology(spacing, size)
+        size[axis] -= topology(spacing.tolist(), smaller).divisor[axis]
+        stages = topology(spacing.tolist(), size)
     return stages, round(REFERENCE_SIZE[preset] / feature_map_size(stages, labels, bool(preset)) * REFERENCE_BATCH)
 
 

@@ -36,9 +36,8 @@ class VolumeInferer(SlidingWindowInferer):
         super().__init__(roi_size=list(roi_size), sw_batch_size=sw_batch_size, overlap=overlap, mode=mode)
         self.axis = spatial_dim + 2
 
-    def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
-    ) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Map a volume (N, C, slices, x, y) to logits (N, K, slices, x, y)."""
-        logits: torch.Tensor = super().__call__(inputs.movedim(self.axis, -1), network, *args, **kwargs)
-        return logits.movedim(-1, self.axis)
+        found: Any = super().__call__(inputs.movedim(self.axis, -1), network, *args, **kwargs)
+        logits: torch.Tensor = found.movedim(-1, self.axis)
+        return logits
