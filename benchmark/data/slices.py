@@ -78,7 +78,7 @@ class EpochSampler(Sampler[list[Item]]):
         self.count = count // batch_size * batch_size
         self.epoch = 1
         if not self.count:
-            raise InputError(f"An epoch has {count} slices: expected at least one batch of {batch_size}.")
+            raise InputError(f"An epoch has {count} images: expected at least one batch of {batch_size}.")
 
     def one_pass(self) -> int:
         """Slices of one pass."""

@@ -164,8 +164,24 @@ def blocks(found: pd.DataFrame | None) -> list[Block]:
     header = ["Model", *SHOWN.values(), "Trained on"]
     inputs = found.dropna(subset="input").groupby("input", sort=False)["model"].unique()
     sizes = "; ".join(f"{size}" if len(inputs) == 1 else f"{size} ({', '.join(own)})" for size, own in inputs.items())
-    notes = [MEANING, *([f"Input: channels x size, {sizes}."] if sizes else []), *_reasons(records)]
+    notes = [MEANING, *([f"Input: channels x size, {sizes}."] if sizes else []), *_by_voxel(found), *_reasons(records)]
     return [Heading("Cost"), Table("What each model cost.", header, rows, notes=notes)]
+
+
+def _by_voxel(found: pd.DataFrame) -> list[str]:
+    """Say multiply-adds of a voxel where some inputs are slices and others volumes, which are of other sizes."""
+    counted = found.dropna(subset=["input", "multiply_adds"]).drop_duplicates("model")
+    sizes = [[int(length) for length in size.split(" x ")[1:]] for size in counted["input"]]
+    if len({len(size) for size in sizes}) < 2:
+        return []
+    shares = [
+        f"{model} {number(adds / math.prod(size), 1e3)}"
+        for model, adds, size in zip(counted["model"], counted["multiply_adds"], sizes, strict=True)
+    ]
+    return [
+        "Inputs of three sizes are patches of volumes, of which a case needs several that overlap; those of two are "
+        f"slices. Thousand multiply-adds a voxel of the input: {', '.join(shares)}."
+    ]
 
 
 def number(value: Any, scale: float = 1) -> str:

@@ -69,6 +69,7 @@ def _weights(results: Results, runs: Sequence[Run], config: Mapping[str, Any]) -
 
 def _changed(results: Results, model: Model, run: Run) -> list[str]:
     """Ids in which a run left its recipe: not by what its model declares, and not by where it was trained."""
-    recipe = {**(bundle.compose(model.bundle).get("native", {}) if model.track == "native" else {}), **model.set}
-    found = _recorded(results, run).items()
-    return [id_ for id_, value in found if id_ not in PLACES and (id_ not in recipe or recipe[id_] != value)]
+    found = _recorded(results, run)
+    native = bundle.compose(model.bundle).get("native", {}) if model.track == "native" else {}
+    recipe = {**bundle.chosen(native, found.get("spatial_dims", 2)), **model.set}
+    return [id_ for id_, value in found.items() if id_ not in PLACES and (id_ not in recipe or recipe[id_] != value)]

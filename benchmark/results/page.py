@@ -223,11 +223,26 @@ def _runs(results: Results) -> list[Block]:
         f"Data: {results.manifest.title} ({study.data}), {number_of(scores['patient_id'].nunique(), 'patient')} and "
         f"{number_of(scores['case_id'].nunique(), 'case')} tested.",
         what,
+        *_dimensions(results),
         f"{'Declared' if results.trains else 'Asked for'} in study.json: {' and '.join(compare['metrics'])}, "
         f"{declared}, {test}, alpha {compare.get('alpha', 0.05)}, {tables.correction(results.comparisons)}. "
         f"{compare['metrics'][0]} is the primary metric.",
     ]
     return [Heading("Data and runs" if results.trains else "Data and models"), Bullets(items)]
+
+
+def _dimensions(results: Results) -> list[str]:
+    """Say which models are trained in 3D, where any is."""
+    deep = {name: config for name, config in results.configs.items() if config.get("spatial_dims") == 3}
+    if not deep:
+        return []
+    sizes = {name: config.get("spatial_size") for name, config in deep.items()}
+    named = [
+        f"{name} ({' x '.join(map(str, size))} voxels)" if isinstance(size, list) else f"{name} (as planned)"
+        for name, size in sizes.items()
+    ]
+    others = "" if len(deep) == len(results.configs) else "; all others in 2D, slice by slice"
+    return [f"Trained and applied in 3D, patch by patch: {', '.join(named)}{others}."]
 
 
 def _settings(results: Results) -> list[Block]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -39,6 +41,9 @@ FIXED_IDS = (
 
 Set otherwise, scores would be filed under another split, fold or seed.
 """
+
+CHOICE = re.compile(r"\$(.+?) if @spatial_dims == 3 else (.+)", re.DOTALL)
+"""A value by the number of dimensions, as the shared configs write it for MONAI's own command."""
 
 Computed = Annotated[str, Field(pattern=r"^[$@%]")]
 Share = Annotated[float, Field(ge=0, le=1)] | Computed
@@ -97,6 +102,7 @@ class _Model(Record):
     ids: dict[str, Any] = Field(default_factory=dict)
     deviations: dict[str, Any] = Field(default_factory=dict)
     native: dict[str, Any] = Field(default_factory=dict)
+    dimensions: tuple[Literal[2, 3], ...] = (2, 3)
 
 
 def names() -> list[str]:
@@ -237,9 +243,11 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
     """
     composed = read(run.recipe)
     configs = {kind: composed[kind] for kind in (*CONFIGS, "metadata")}
+    dimensions = run.overrides.get("spatial_dims", configs["train"]["spatial_dims"])
+    _check_dimensions(run, configs, dimensions)
     # One thread per run makes results the same whatever number of processors and jobs; runs are what is parallel.
     settings = {"bundle_root": f"runs/{run.study}/{run.id}", "manifest": dataset, "fold": run.fold, "seed": run.seed}
-    recipe = composed.get("native", {})
+    recipe = chosen(composed.get("native", {}), dimensions)
     for key, value in run.overrides.items():
         # The split is here by a field of the study, which may set nothing of its name; a bundle's own recipe may say
         # how the patients that a study decides are shown.
@@ -247,12 +255,55 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
             check_free(configs, key)
     for key, value in {**settings, "cpu_threads": 1, **run.overrides}.items():
         override(configs, key, value)
+    configs = {kind: chosen(config, dimensions) for kind, config in configs.items()}
+    if dimensions == 3:
+        _add_axis(configs["metadata"])
     declared.check(f"Run {run.id}", configs["train"], _Values)
     if run.stages:
         # For people and fingerprints only: the configs are those of the last run that is joined.
         for kind in CONFIGS:
             configs[kind]["stages"] = list(run.stages)
     return configs
+
+
+def chosen(content: Any, dimensions: Any) -> Any:
+    """Return JSON content with each choice by ``spatial_dims`` made: the value that is meant for so many dimensions.
+
+    An entry whose value is then None is left out. So what is frozen for a run has the ids of its dimensions only, and
+    its identity follows from no others. Where the number of dimensions is itself computed, MONAI chooses.
+    """
+    if isinstance(content, dict):
+        made = {key: (value, chosen(value, dimensions)) for key, value in content.items()}
+        return {key: new for key, (old, new) in made.items() if new is not None or old is None}
+    if isinstance(content, list):
+        return [chosen(value, dimensions) for value in content]
+    match = CHOICE.fullmatch(content) if isinstance(content, str) and dimensions in (2, 3) else None
+    if match is None:
+        return content
+    text = match[1 if dimensions == 3 else 2]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text if re.fullmatch(trust.REFERENCE, text) else f"${text}"
+
+
+def _add_axis(metadata: dict[str, Any]) -> None:
+    """Say that images have a third axis, as the second."""
+    for tensors in metadata["network_data_format"].values():
+        for tensor in tensors.values():
+            tensor["spatial_shape"] = [*tensor["spatial_shape"], tensor["spatial_shape"][-1]][:3]
+
+
+def _check_dimensions(run: Run, configs: Mapping[str, dict[str, Any]], dimensions: Any) -> None:
+    """Refuse dimensions that a bundle does not have, and ids that are for other ones."""
+    known = _model(run.bundle).dimensions
+    if dimensions in (2, 3) and dimensions not in known:
+        raise InputError(f"Run {run.id}: {run.bundle} works in {known[0]}D only: expected spatial_dims {known[0]}.")
+    for config in configs.values():
+        for key in set(run.overrides) & set(config) - set(chosen(config, dimensions)):
+            raise InputError(
+                f"Run {run.id}: id {key!r} is not of spatial_dims {dimensions}: expected it not to be set."
+            )
 
 
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:

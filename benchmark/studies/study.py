@@ -315,7 +315,8 @@ class Study(Record):
     def _settings(self, model: Model) -> dict[str, Any]:
         native = model.track == "native"
         own = {**bundle.compose(model.bundle).get("native", {}), **self.set_native} if native else {}
-        return {**self.set, **own, **model.set}
+        dimensions = {**self.set, **own, **model.set}.get("spatial_dims", 2)
+        return {**self.set, **bundle.chosen(own, dimensions), **model.set}
 
 
 def split_of(study: Study, model: Model) -> str:

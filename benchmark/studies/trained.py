@@ -127,7 +127,8 @@ def of_bundle(name: str, changes: Mapping[str, Any]) -> Trained:
     train, validation = (data.part(settings["fold"], side) for side in ("train", "validation"))
     spacing, size = space(train)["spacing"]["median"], settings["spatial_size"]
     path = folder / "configs" / "inference.json"
-    config = _planned(path, {**_segmenting(path, configs["inference"]), "spatial_size": size}, spacing, size)
+    config = {**_segmenting(path, configs["inference"]), "spatial_dims": len(size), "spatial_size": size}
+    config = _planned(path, bundle.chosen(config, len(size)), spacing, size)
     patients = tuple(sorted({case.case.patient_id for case in [*train, *validation]}))
     return Trained(name, config, folder / "models", data.manifest, tuple(spacing), patients, data.name)
 
@@ -164,8 +165,9 @@ def _segmenting(path: Path, config: Mapping[str, Any] | None = None) -> dict[str
 
 def _planned(place: Path, config: dict[str, Any], spacing: Sequence[float], size: Sequence[int]) -> dict[str, Any]:
     """Return a config with what was planned from the training set as values, as that set may be elsewhere."""
-    asked = [key for key, value in config.items() if "@planner" in json.dumps(value)]
-    known = {"spacing": list(spacing[:2]), "spatial_size": list(size)}
+    # Nothing but the loss asks for batch_dice.
+    asked = [key for key, value in config.items() if "@planner" in json.dumps(value) and key != "batch_dice"]
+    known = {"spacing": list(spacing[: len(size) or 2]), "spatial_size": list(size)}
     for key in asked:
         if not known.get(key):
             raise InputError(f"{place}: expected the {key} that was planned from the training set, found none.")

@@ -70,7 +70,9 @@ def macro_file(text: str) -> str | None:
 
 def _runs(key: str, text: str, arithmetic: bool) -> bool:
     if key == "_target_":
-        return not _known(text)
+        # A bundle may choose between names, by the number of dimensions.
+        chosen = arithmetic and text.startswith("$") and _is_arithmetic(REFERENCE.sub("reference", text[1:]).strip())
+        return not all(map(_known, re.findall(r"'([\w.]+)'", text) if chosen else [text]))
     if key == "_mode_":
         return text != "default"
     if not text.startswith("$"):

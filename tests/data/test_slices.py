@@ -115,7 +115,7 @@ def test_an_epoch_longer_than_the_set_goes_through_it_again_in_new_orders(datase
 
 
 def test_fewer_slices_than_a_batch_are_refused(dataset):
-    with pytest.raises(InputError, match="An epoch has 10 slices: expected at least one batch of 11"):
+    with pytest.raises(InputError, match="An epoch has 10 images: expected at least one batch of 11"):
         EpochSampler(dataset, 11, seed=1, numbers=1)
 
 

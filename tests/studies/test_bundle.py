@@ -17,8 +17,9 @@ from benchmark.base.records import InputError, Run
 from benchmark.studies import bundle
 
 NAMES = [
-    "attention_unet", "highresnet", "la_resunet", "nnunet", "resnet50_classifier", "resunet", "resunet_focal_tversky",
-    "resunet_plus", "resunet_tversky", "seresunet", "swin_unetr", "unet", "unet_dice_focal", "unetpp",
+    "attention_unet", "highresnet", "la_resunet", "mednext", "nnunet", "resnet50_classifier", "resunet",
+    "resunet_focal_tversky", "resunet_plus", "resunet_tversky", "segresnet", "seresunet", "swin_unetr", "unet",
+    "unet_dice_focal", "unetpp",
 ]  # fmt: skip
 ONNX = [
     "attention_unet", "highresnet", "la_resunet", "nnunet", "resnet50_classifier", "resunet", "resunet_plus",
@@ -92,7 +93,7 @@ def by_id(config):
 def test_two_bundles_differ_only_in_what_their_model_json_declares(read_only, name):
     composed = {other: bundle.compose(other) for other in NAMES}
     models = {other: json.loads(Path(f"bundles/{other}/configs/model.json").read_text()) for other in NAMES}
-    assert set(models[name]) - {"native"} == {"metadata", "ids", "network_def", "loss", "deviations"}
+    assert set(models[name]) - {"native", "dimensions"} == {"metadata", "ids", "network_def", "loss", "deviations"}
     for other, kind in itertools.product(NAMES, bundle.CONFIGS):
         pair = [models[name], models[other]]
         found = bundle.differences({key: composed[key][kind] for key in (name, other)})

@@ -14,17 +14,17 @@ SEGRESNET = "monai.networks.nets.SegResNet"
 
 def test_a_network_of_monai_becomes_a_row_of_the_comparison(finished, command):
     """One command, one line in a study, `run-all`; the models that were there are not run again."""
-    code, out, err = command("new", "segresnet", "--network", SEGRESNET)
+    code, out, err = command("new", "own_net", "--network", SEGRESNET)
     assert (code, err) == (0, "")
-    assert 'list {"bundle": "segresnet"}' in out
+    assert 'list {"bundle": "own_net"}' in out
     files = {"model.json", "train.json", "multi_gpu_train.json", "inference.json", "metadata.json", "logging.conf"}
-    assert {path.name for path in Path("bundles/segresnet/configs").iterdir()} == files
+    assert {path.name for path in Path("bundles/own_net/configs").iterdir()} == files
     names = [model["bundle"] for model in TINY["models"]]
-    write_study("tiny", models=[*TINY["models"], {"bundle": "segresnet"}])
+    write_study("tiny", models=[*TINY["models"], {"bundle": "own_net"}])
     assert command("run-all", "tiny", "--jobs", "1")[0] == 0
     comparisons = pd.read_csv("reports/tiny/comparisons.csv", keep_default_na=False)
-    assert set(comparisons[["model_a", "model_b"]].to_numpy().ravel()) == {*names, "segresnet"}
-    assert "| segresnet |" in Path("reports/tiny/report.md").read_text(encoding="utf-8")
+    assert set(comparisons[["model_a", "model_b"]].to_numpy().ravel()) == {*names, "own_net"}
+    assert "| own_net |" in Path("reports/tiny/report.md").read_text(encoding="utf-8")
 
 
 def test_the_bundle_is_the_protocols_with_this_network_only(project, command):
@@ -50,10 +50,10 @@ def test_needed_widths_and_image_sizes_are_filled(project, command):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["segresnet", "--network", "monai.networks.nets.SegResNett"], "'monai.networks.nets.SegResNett' is no class"),
-        (["segresnet", "--network", "monai.networks.nets"], "found module"),
-        (["segresnet", "--network", "nowhere.Net", "--allow-code"], "'nowhere.Net' is no class that can be imported"),
-        (["segresnet", "--network", "nowhere.Net"], "_target_ = nowhere.Net: expected a value, a reference"),
+        (["own_net", "--network", "monai.networks.nets.SegResNett"], "'monai.networks.nets.SegResNett' is no class"),
+        (["own_net", "--network", "monai.networks.nets"], "found module"),
+        (["own_net", "--network", "nowhere.Net", "--allow-code"], "'nowhere.Net' is no class that can be imported"),
+        (["own_net", "--network", "nowhere.Net"], "_target_ = nowhere.Net: expected a value, a reference"),
         (["net", "--network", "monai.networks.nets.UNet"], "needs 'strides', which is not known here: expected --set"),
         (["net", "--network", SEGRESNET, "--set", "filters=8"], "SegResNet has no argument 'filters': expected one of"),
         (["net", "--network", SEGRESNET, "--set", "init_filters=7"], "SegResNet fails on images of shape (2, 4, 240,"),

@@ -333,7 +333,7 @@ def test_monais_own_command_ends_with_the_sentence(project, straight, tmp_path, 
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     sentence = {
-        "training": "An epoch has 32 slices: expected at least one batch of 64.",
+        "training": "An epoch has 32 images: expected at least one batch of 64.",
         "inference": f"{folder}/models/model.pt: the weights are no numbers in ",
     }[kind]
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(f"Error: {sentence}")

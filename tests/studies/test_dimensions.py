@@ -1,0 +1,104 @@
+"""2D and 3D of one bundle: what is chosen for each in a run's configs, and that 2D runs keep their identities."""
+
+import json
+
+import pytest
+
+from benchmark.base.records import InputError
+from benchmark.studies import bundle, store
+from benchmark.studies.study import Model, Study
+
+DEEP = {"spatial_dims": 3, "spatial_size": [32, 32, 32]}
+FLAT = {
+    "train#dataset": "benchmark.data.slices.SliceDataset", "train#dataloader": "benchmark.data.slices.loader",
+    "sampler": "benchmark.data.slices.EpochSampler", "augmentation": "benchmark.training.augment.Augmentation",
+    "inferer": "monai.inferers.SliceInferer",
+}  # fmt: skip
+
+
+def frozen(name="unet", track="identical", **changes):
+    model = Model(bundle=name, track=track, variant="x", set=changes)
+    made = Study(
+        name="x", title="t", data="phantom", folds=[0], seeds=[1], models=[model], compare={"metrics": ["dice"]}
+    )
+    return bundle.frozen(made.runs()[0], "phantom")
+
+
+def targets(config):
+    places = {key: key.split("#") for key in FLAT}
+    return {key: (config[a][b[0]] if b else config[a])["_target_"] for key, (a, *b) in places.items()}
+
+
+@pytest.mark.parametrize("name", ["unet", "nnunet", "la_resunet", "swin_unetr", "resnet50_classifier"])
+def test_a_2d_run_has_no_trace_of_3d(project, name):
+    """These are the values of the configs of all runs so far, from which their identities follow."""
+    configs = frozen(name)
+    text = json.dumps({kind: configs[kind] for kind in bundle.CONFIGS})
+    assert not any(
+        word in text for word in ("spatial_dims == 3", "patches", "_volumes", "windows", "block_max", "preset")
+    )
+    assert configs["train"]["batch_size"] == 8
+    if name != "resnet50_classifier":
+        assert targets(configs["train"]) == FLAT
+    assert configs["train"]["network"] == (
+        "$@network_def.to(@device, memory_format=torch.channels_last if @spatial_dims == 2 else torch.channels_last_3d)"
+    )
+    assert configs["train"]["infer_batch"] == "$64 if @device.type == 'cuda' else 8"
+
+
+def test_a_3d_run_has_no_trace_of_2d(project):
+    configs = frozen(**DEEP)
+    assert targets(configs["train"]) == {
+        "train#dataset": "benchmark.data.patches.PatchDataset",
+        "train#dataloader": "benchmark.data.patches.loader",
+        "sampler": "benchmark.data.patches.TumourSampler",
+        "augmentation": "benchmark.training.augment_volumes.VolumeAugmentation",
+        "inferer": "benchmark.training.windows.VolumeInferer",
+    }
+    assert configs["inference"]["inferer"]["_target_"] == "benchmark.training.windows.VolumeInferer"
+    assert configs["train"]["batch_size"] == 2 and "spatial_dims == 3" not in json.dumps(configs)
+    assert configs["train"]["network_def"]["_target_"] == "benchmark.networks.block_max.BlockMaxUNet"
+    shapes = [t["spatial_shape"] for side in configs["metadata"]["network_data_format"].values() for t in side.values()]
+    assert shapes == [["16*n"] * 3] * 2
+
+
+def test_nnunets_own_recipe_is_of_its_dimensions_and_its_presets_are_of_3d_only(project):
+    flat, deep = (frozen("nnunet", "native", **changes)["train"] for changes in ({}, {"spatial_dims": 3}))
+    assert "preset" not in flat and "batch_dice" not in flat and flat["batch_size"] == "$@planner.plan.batch_size"
+    assert deep["preset"] == "" and deep["batch_size"] == "$@planner.of(@preset).batch_size"
+    assert deep["loss"]["loss"]["losses"][0]["batch"] == "@batch_dice" and deep["inferer"]["axes"] == [-3, -2, -1]
+    assert flat["inferer"]["axes"] == [-2, -1] and flat["loss"]["loss"]["losses"][0]["batch"] is True
+    assert frozen("nnunet", "native", spatial_dims=3, preset="M")["train"]["preset"] == "M"
+    with pytest.raises(InputError, match="id 'preset' is not of spatial_dims 2"):
+        frozen("nnunet", "native", preset="M")
+
+
+def test_a_bundle_that_has_no_3d_says_so_in_one_sentence(project):
+    with pytest.raises(InputError, match=r"^Run .*: resnet50_classifier works in 2D only: expected spatial_dims 2\.$"):
+        frozen("resnet50_classifier", **DEEP)
+
+
+def test_a_size_of_two_numbers_is_refused_in_3d(project):
+    with pytest.raises(InputError, match="expected 3 numbers, one per dimension"):
+        frozen(spatial_dims=3)
+
+
+def test_twins_in_two_and_three_dimensions_have_identities_of_their_own(project):
+    made = Study(
+        name="x", title="t", data="phantom", folds=[0], seeds=[1], compare={"metrics": ["dice"]},
+        models=[Model(bundle="unet"), Model(bundle="unet", variant="3d", set=DEEP)],
+    )  # fmt: skip
+    (_, flat), (_, deep) = store.identities(made.runs(), "phantom")
+    assert store.fingerprint(flat) != store.fingerprint(deep)
+    assert "SliceDataset" in flat["code"] and "PatchDataset" not in flat["code"]
+    assert "PatchDataset" in deep["code"] and "SliceDataset" not in deep["code"]
+
+
+def test_choices_are_made_of_values_references_and_expressions():
+    content = {
+        "a": "$3 if @spatial_dims == 3 else [1, 'x']", "b": ["$@one if @spatial_dims == 3 else @two + 1"],
+        "c": {"d": "$'new' if @spatial_dims == 3 else None"}, "e": None, "f": "$1 if @x else 2",
+    }  # fmt: skip
+    assert bundle.chosen(content, 2) == {"a": [1, "x"], "b": ["$@two + 1"], "c": {}, "e": None, "f": "$1 if @x else 2"}
+    assert bundle.chosen(content, 3) == {"a": 3, "b": ["@one"], "c": {"d": "new"}, "e": None, "f": "$1 if @x else 2"}
+    assert bundle.chosen(content, "$1 + 1") == content
