@@ -80,8 +80,8 @@ def test_sheared_and_thin_scans_are_refused():
 
 
 def test_implausible_registrations_are_refused():
-    def found(matrix, fall=0.5):
-        return registration.Registration(matrix, 0.4, fall, "headers")
+    def found(matrix, fall=0.5, information=0.4):
+        return registration.Registration(matrix, information, fall, "headers")
 
     middle, same = np.zeros(3), np.eye(4)
     registration._check(found(same), middle, middle)
@@ -89,6 +89,7 @@ def test_implausible_registrations_are_refused():
         (found(AFFINES["PSR"]), middle, "expected a rotation of at most 45 degrees"),
         (found(same), np.array([0, 81.0, 0]), "the middles within 80 mm, found 0 degrees and 81 mm"),
         (found(same, 0.01), middle, r"fall by 15% where the scan is shifted by 10 mm, found 1\.0% of 0\.400"),
+        (found(same, information=-np.inf), middle, "expected it to show at least 50% of the brain"),
         (found(same, np.nan), middle, "expected mutual information to fall"),
     ]:
         with pytest.raises(InputError, match=sentence):

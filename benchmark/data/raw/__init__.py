@@ -189,7 +189,8 @@ def _write(job: _Job, inputs: Mapping[str, Input], scans: Mapping[str, Volume]) 
     mask = _brain(job, scans[REFERENCE].grid, reference)
     near = registration.around(mask, own.spacing)
     found = {name: _found(job, name, reference, scan, near) for name, scan in flat.items() if name != REFERENCE}
-    grid, to_reference = own, np.eye(4)
+    grid = own
+    to_reference: np.ndarray = np.eye(4)
     if job.wanted.template:
         template = _template(job.wanted.template)
         found[TEMPLATE] = _found(job, TEMPLATE, reference, template, near)

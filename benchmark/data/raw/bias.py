@@ -25,7 +25,7 @@ def bias_field(scan: Volume) -> np.ndarray:
     step = [max(1.0, width) for width in steps(scan.grid.spacing, [SETTINGS["voxels_mm"]] * 3)]
     coarse = resample(scan.voxels, step, new_shape(scan.voxels.shape, step))
     # N4 takes logarithms, and what it divides by is read off its result, which 0 would hide.
-    positive = np.maximum(coarse, max(float(coarse.max()) * 1e-6, np.finfo(np.float32).tiny))
+    positive = np.maximum(coarse, max(float(coarse.max()) * 1e-6, float(np.finfo(np.float32).tiny)))
     small = Volume(positive, new_affine(scan.affine, step))
     image = to_itk(small)
     float_type, mask_type = type(image), itk.Image[itk.UC, 3]

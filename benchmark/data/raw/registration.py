@@ -48,6 +48,8 @@ LEAST_FALL = 0.15
 LEAST_SHOWN = 0.5
 """Smallest share of the brain that a scan may show: a metric of little that both show is high by chance."""
 
+TOO_LITTLE = f"expected it to show at least {LEAST_SHOWN:.0%} of the brain and what is around it, found less"
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -90,7 +92,7 @@ def _register(search: _Search, fixed: Volume, moving: Volume, mask: np.ndarray) 
     starts = _starts(middle, other)
     values = {name: value for name, start in starts.items() if (value := search.value(start)) < np.inf}
     if not values:
-        raise InputError(f"expected it to show at least {LEAST_SHOWN:.0%} of the brain, found less")
+        raise InputError(TOO_LITTLE)
     tried = dict.fromkeys(("headers", "middles", min(values, key=lambda name: values[name])))
     coarse = {name: search.run(starts[name], middle, (0,)) for name in tried if name in values}
     best = min(coarse, key=lambda name: search.value(coarse[name]))
@@ -115,6 +117,8 @@ def _starts(middle: np.ndarray, other: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _check(found: Registration, middle: np.ndarray, other: np.ndarray) -> None:
+    if not 0 < found.information < np.inf:
+        raise InputError(TOO_LITTLE)
     angle = turned(found.matrix)
     shift = float(np.linalg.norm(found.matrix[:3, :3] @ middle + found.matrix[:3, 3] - other))
     if angle > LARGEST_TURN or shift > LARGEST_SHIFT:
@@ -154,7 +158,7 @@ class _Search:
         return metric
 
     def shrink(self, level: int) -> int:
-        return max(1, round(SETTINGS["levels_mm"][level] / min(self.grid.spacing)))
+        return max(1, round(float(SETTINGS["levels_mm"][level]) / min(self.grid.spacing)))
 
     def run(self, start: np.ndarray, middle: np.ndarray, levels: tuple[int, ...]) -> np.ndarray:
         itk, kind, metric = self.itk, type(self.fixed), self.metric()
@@ -208,16 +212,16 @@ def _matrix(itk: Any, transform: Any) -> np.ndarray:
     lps = np.eye(4)
     lps[:3, :3] = itk.array_from_matrix(transform.GetMatrix())
     lps[:3, 3] = np.asarray(transform.GetOffset())
-    return FLIP @ lps @ FLIP
+    return np.asarray(FLIP @ lps @ FLIP)
 
 
 def _coordinates(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    return affine[:3, :3] @ np.argwhere(mask).T + affine[:3, 3:]
+    return np.asarray(affine[:3, :3] @ np.argwhere(mask).T + affine[:3, 3:])
 
 
 def _middle(scan: Volume) -> np.ndarray:
     """Return the mean place, mm, of what is brighter than a scan's mean."""
-    return _coordinates(scan.voxels > scan.voxels.mean(), scan.affine).mean(axis=1)
+    return np.asarray(_coordinates(scan.voxels > scan.voxels.mean(), scan.affine).mean(axis=1))
 
 
 def _shift(matrix: np.ndarray, axis: int, by: float) -> np.ndarray:
