@@ -8,12 +8,14 @@ import nibabel
 import numpy as np
 import pytest
 from helpers.scans import AFFINES, affine
+from PIL import Image
 
 from benchmark.base.records import Case, InputError
 from benchmark.data import raw
 from benchmark.data.raw import brain, registration
 from benchmark.data.raw.geometry import Grid, Volume, bring, check_grid, upright
-from benchmark.data.raw.record import Input, Steps, find_record, undo
+from benchmark.data.raw.preview import OUTLINE, draw, write_page
+from benchmark.data.raw.record import Found, Input, Steps, find_record, undo
 from benchmark.data.volumes import sha256_file
 
 TURN = affine([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]], (3, -2, 1))
@@ -230,3 +232,25 @@ def test_another_folder_is_never_overwritten(tmp_path):
     prepared, refused = raw.prepare(folder, tmp_path / "out", raw.Wanted("mask"))
     assert prepared == [] and "expected no such folder, or one made of the same files" in refused["A"]
     assert (tmp_path / "out/A/notes.txt").read_text() == "mine"
+
+
+def test_a_preview_has_each_sequence_before_and_after_with_the_brains_outline(tmp_path):
+    shape = (20, 24, 16)
+    mask = np.zeros(shape, bool)
+    mask[5:15, 6:18, 4:12] = True
+    image = mask * 100.0
+    (tmp_path / "A b").mkdir()
+    path = tmp_path / "A b" / "A b_raw.png"
+    draw(path, {"T1c": image, "T2": np.roll(image, 5, axis=0)}, {"T1c": image, "T2": image}, mask)
+    pixels = np.asarray(Image.open(path))
+    # Per sequence a line of text and the tallest slice; six slices side by side.
+    assert pixels.shape == (2 * (16 + 24), 2 * (24 + 20 + 20) + 6 * 4, 3)
+    outline = (pixels == OUTLINE).all(axis=2).sum()
+    rings = sum(2 * (a + b) - 4 for a, b in ((12, 8), (10, 8), (10, 12)))
+    assert outline == 4 * rings
+    grid = Grid(shape, np.eye(4))
+    one = Found(matrix=np.eye(4).tolist(), information=0.5, fall=0.4, start="headers", degrees=3.21, mm=7.5)
+    steps = steps_of(np.eye(4), grid, grid).model_copy(update={"case_id": "A b", "registrations": {"T2": one}})
+    write_page(tmp_path, [steps])
+    page = (tmp_path / "previews.html").read_text()
+    assert 'src="A%20b/A%20b_raw.png"' in page and "<td>3.2</td><td>7.5</td><td>0.500</td><td>40%</td>" in page
