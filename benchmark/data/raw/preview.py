@@ -39,10 +39,12 @@ def draw(path: Path, before: Mapping[str, np.ndarray], after: Mapping[str, np.nd
 
 
 def _slice(volume: np.ndarray, brain: np.ndarray, axis: int, place: int) -> np.ndarray:
-    """Return RGB pixels, front or top up, grey from 0 to the brain's 99th percentile."""
+    """Return RGB pixels as radiologists look at them, the patient's left on the right, grey up to the brain's 99th
+    percentile."""
     most = float(np.percentile(volume[brain], 99)) or 1.0
-    grey = np.rot90(np.take(volume, place, axis) / most).clip(0, 1) * 255
-    mask = np.rot90(np.take(brain, place, axis))
+    flip = 1 if axis == 0 else -1
+    grey = np.rot90(np.take(volume, place, axis)[::flip] / most).clip(0, 1) * 255
+    mask = np.rot90(np.take(brain, place, axis)[::flip])
     pixels = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
     pixels[mask & ~ndimage.binary_erosion(mask)] = OUTLINE
     return pixels
