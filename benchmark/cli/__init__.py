@@ -421,6 +421,10 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write them too, per region, to OUT/probabilities.")
     ] = False,
+    back: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for label maps in the raw scans' space, after data prepare --raw."),
+    ] = None,
     set_: Annotated[
         list[str],
         typer.Option("--set", metavar="ID=VALUE ...", help="Ids that MONAI's command was given to train a bundle."),
@@ -438,12 +442,13 @@ def predict(
     trust.check("--set", changes)
     found = trained.find(model, ensemble, bundle_, variant, changes)
     with reporting("reading") as progress:
-        job = applying.look(found, scans, out, manifest, probabilities, progress)
+        job = applying.look(found, scans, out, manifest, probabilities, progress, back)
     for text in job.said:
         print(text)
     with reporting("predicting") as progress:
         files, refused = applying.write(job, progress)
     beside = f", probabilities to {out / 'probabilities'}" * (probabilities and bool(files))
+    beside += f", and those of the raw scans to {back}" if back and files else ""
     print(f"Wrote {number_of(len(files), 'label map')} to {out}{beside}.")
     for case, why in refused.items():
         print(f"NOT PREDICTED {case}: {why}", file=sys.stderr)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.base.progress import console, reporting
-from benchmark.base.records import number_of
+from benchmark.base.records import InputError, number_of
 
 if TYPE_CHECKING:
     from benchmark.data.audit.measures import Finding
@@ -138,15 +138,60 @@ def verify(
 
 @app.command()
 def prepare(
-    name: Name,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A scanned data set, or with --raw a folder to write.")],
     jobs: Annotated[int, typer.Option(min=1, help="Cases prepared at a time; memory grows with it.")] = 1,
+    raw: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of raw scans to register and strip instead.")
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="Brain masks: name of files, mask for CASE_mask.nii.gz, or a command with {input}, {output}."
+        ),
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="Volume whose space prepared scans get; by default each T1c's own.")
+    ] = None,
+    manifest: Annotated[str | None, typer.Option(help="Known set whose raw files are named alike.")] = None,
+    keep_bias: Annotated[
+        bool, typer.Option("--keep-bias", help="Use bias fields to register only; intensities stay.")
+    ] = False,
 ) -> None:
-    """Normalise, crop and store the volumes of all cases, so that training reads single slices."""
+    """Normalise, crop and store the volumes of all cases, so that training reads single slices.
+
+    With --raw, scans as a hospital has them are instead bias corrected, registered and stripped to the brain, as a
+    folder to scan or to predict on.
+    """
+    if raw:
+        _prepare_raw(raw, Path(name), mask, template, manifest, keep_bias, jobs)
+        return
+    if mask or template or manifest or keep_bias:
+        raise InputError("--mask, --template, --manifest and --keep-bias: expected --raw FOLDER with them, found none.")
     from benchmark.data.prepare import prepare as run
 
     with reporting("preparing") as progress:
         prepared = run(name, jobs=jobs, progress=progress)
     typer.echo(f"{name}: {number_of(len(prepared), 'case')} prepared")
+
+
+def _prepare_raw(
+    raw: Path, out: Path, mask: str | None, template: Path | None, manifest: str | None, keep_bias: bool, jobs: int
+) -> None:
+    from benchmark.data.manifest import load_manifest
+    from benchmark.data.raw import Wanted
+    from benchmark.data.raw import prepare as run
+
+    if mask is None:
+        raise InputError("--raw: expected --mask NAME or --mask COMMAND too, as networks are given the brain only.")
+    with reporting("preparing") as progress:
+        layout = load_manifest(manifest) if manifest else None
+        prepared, refused = run(raw, out, Wanted(mask, template, keep_bias), layout, jobs, progress)
+    typer.echo(f"{out}: {number_of(len(prepared), 'case')} prepared; look at each in {out / 'previews.html'}")
+    for case, sentence in refused.items():
+        typer.echo(f"{case} is refused: {sentence}", err=True)
+    if refused:
+        of = number_of(len(prepared) + len(refused), "case")
+        raise InputError(f"{raw}: expected to prepare {of}, refused {len(refused)}: {', '.join(refused)}.")
 
 
 @app.command()

@@ -88,8 +88,8 @@ def _cases(
         places[case_id] = place
         if lacking := [name for name in modalities if name not in images]:
             raise InputError(
-                f"{place}: case {case_id} lacks {', '.join(lacking)}: expected a file of each sequence that the "
-                f"network was trained on, {'; '.join(said[name] for name in lacking)}."
+                f"{place}: case {case_id} lacks {', '.join(lacking)}: expected a file of each one that is "
+                f"needed, {'; '.join(said[name] for name in lacking)}."
             )
         cases.append(Case(case_id, case_id, {name: images[name] for name in modalities}))
     check_names(folder, cases)

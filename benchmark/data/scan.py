@@ -39,6 +39,9 @@ from benchmark.data.volumes import ending_of, parse_path, read_images, sha256_of
 AFFINE_TOLERANCE = 1e-3
 """Largest difference between the affines of one case's files, in mm."""
 
+PREVIEW = "_raw.png"
+"""End of the pictures that preparing raw scans leaves beside them, for people to look at."""
+
 Result = TypeVar("Result")
 
 
@@ -296,7 +299,7 @@ def _unused_warnings(folder: Path, cases: Sequence[Case]) -> Iterator[str]:
         for path in (place / name for name in files):
             image = ending_of(path.name) is not None or is_picture(path)
             own = path.name.casefold().startswith(ids.get(place, "/")) and path.suffix.lower() not in NOTES
-            if (image or own) and path not in used:
+            if (image or own) and path not in used and not path.name.endswith(PREVIEW):
                 odd.append(path.relative_to(folder).as_posix())
     if odd:
         looks = "files that look like images are" if len(odd) > 1 else "file that looks like an image is"

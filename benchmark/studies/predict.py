@@ -22,6 +22,7 @@ from benchmark.data.manifest import CaseList, Manifest, load_manifest
 from benchmark.data.new_scans import find_scans
 from benchmark.data.prepare import PreparedCase, prepare_case
 from benchmark.data.probabilities import FOLDER, read_probabilities, write_probabilities
+from benchmark.data.raw.record import Steps, find_record, undo
 from benchmark.data.resample import new_affine, new_shape, resample, steps
 from benchmark.data.scan import Measured, measure
 from benchmark.data.volumes import read_image, read_images, sha256_file, write_label_map
@@ -40,10 +41,11 @@ STEEPEST = 30.0
 
 @dataclass(frozen=True)
 class Scan:
-    """A new case and the 4x4 affine of its files, mm."""
+    """A new case and the 4x4 affine of its files, mm; ``raw`` says how it was prepared from raw scans, if it was."""
 
     case: Case
     affine: np.ndarray
+    raw: Steps | None = None
 
     def steps(self, trained: Trained) -> tuple[float, ...]:
         """Return the width of a network's voxels in the case's own, along the axes of the case's files."""
@@ -56,7 +58,8 @@ class Job:
     """Networks, new cases, the folder that holds these, and the one that predictions go to.
 
     ``said`` is what to know before they are predicted, ``known`` what is on record there, and ``refused`` has the
-    reason by the id of each case that cannot be predicted.
+    reason by the id of each case that cannot be predicted. ``back`` is the folder for label maps on the grids of the
+    raw scans that the cases were prepared from, with what is on record there.
     """
 
     trained: Sequence[Trained]
@@ -66,6 +69,7 @@ class Job:
     said: tuple[str, ...]
     known: predicted.Predicted
     refused: Mapping[str, str]
+    back: tuple[Path, predicted.Predicted] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,28 +96,34 @@ class Prepared:
 
 def look(
     trained: Sequence[Trained], folder: Path, out: Path, layout: str | None = None, probabilities: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = None, back: Path | None = None,
 ) -> Job:  # fmt: skip
     """Read new cases and check that the networks can be applied to them; nothing is written.
 
     ``layout`` is the manifest whose names the files have (``new_scans.find_scans`` says which others are known).
     Cases whose predictions are in ``out`` already, by the same networks from the same files, are left out.
-    A case that cannot be read, or lies too far from what the networks know, is refused alone unless all are.
-    InputError where networks differ in sequences or regions, a case lacks a sequence, and where a file in ``out`` would
-    be overwritten or is by other networks or from other files.
+    A case that cannot be read, lies too far from what the networks know, or with ``back`` was not prepared from raw
+    scans, is refused alone unless all are.
+    InputError where networks differ in sequences or regions, a case lacks a sequence, and where a file in ``out`` or
+    ``back`` would be overwritten or is by other networks or from other files.
     """
+    if back and back.resolve() == out.resolve():
+        raise InputError(f"{back}: expected another folder for --back than for the prepared scans' label maps.")
     what = trained[0].manifest
     for one in trained:
         if (one.manifest.modalities, one.manifest.regions) != (what.modalities, what.regions):
             raise InputError(f"{one.name}: expected the sequences and regions of {trained[0].name}, found others.")
     cases, others = find_scans(folder, what.modalities, load_manifest(layout) if layout else None)
-    known = predicted.before(out, trained, probabilities, [case.case_id for case in cases])
+    ids = [case.case_id for case in cases]
+    known = predicted.before(out, trained, probabilities, ids)
+    undone = (back, predicted.before(back, trained, False, ids)) if back else None
     scans, measured, refused = list[Scan](), list[Measured](), dict[str, str]()
     for done, case in enumerate(cases, start=1):
         try:
             found = measure(folder, what, case)
-            scan = Scan(found.case, read_image(folder, next(iter(case.images.values())))[1])
-            _check_place(folder, scan, trained)
+            affine = read_image(folder, next(iter(case.images.values())))[1]
+            scan = Scan(found.case, affine, find_record(folder, found.case))
+            _check_place(folder, scan, trained, back)
         except InputError as error:
             refused[case.case_id] = str(error)
         else:
@@ -123,23 +133,26 @@ def look(
             progress(done, len(cases), case.case_id)
     if not scans:
         raise InputError(next(iter(refused.values())))
-    left = [scan for scan in scans if not predicted.is_done(out, known, scan.case)]
-    said = [*_said(trained, scans, others), *_there(len(scans), len(left)), *_warnings(trained, measured)]
-    return Job(trained, folder, out, left, tuple(said), known, refused)
+    places = [(out, known), *([undone] if undone else [])]
+    left = [scan for scan in scans if not all(predicted.is_done(*place, scan.case) for place in places)]
+    said = [*_said(trained, scans, others), *_from_raw(scans, back), *_there(len(scans), len(left))]
+    return Job(trained, folder, out, left, (*said, *_warnings(trained, measured)), known, refused, undone)
 
 
 def write(job: Job, progress: Progress | None = None) -> tuple[list[Path], dict[str, str]]:
     """Predict the cases of a job one by one and write ``<case>.nii.gz`` of each as soon as it is done.
 
     Label maps have the case's own shape and affine. Several networks are joined by the mean of their probabilities.
-    These are written too where that was asked for, as ``data.probabilities`` says, to the folder ``probabilities``.
+    These are written too where that was asked for, as ``data.probabilities`` says, to the folder ``probabilities``. The
+    job's ``back`` gets label maps on the raw scans' grids, from the probabilities brought there.
 
     Returns:
         The label maps, and the reason by the id of each case that could not be prepared, or that the job refuses.
     """
     refused, names = dict(job.refused), list[str]()
     if job.scans:
-        predicted.record(job.out, job.known, [scan.case for scan in job.scans])
+        for place, known in ((job.out, job.known), *([job.back] if job.back else [])):
+            predicted.record(place, known, [scan.case for scan in job.scans])
     for done, scan in enumerate(job.scans, start=1):
         with replacing_files(job.out) as made, TemporaryDirectory(dir=made) as temporary:
             place, name = Path(temporary), f"{scan.case.case_id}.nii.gz"
@@ -151,6 +164,9 @@ def write(job: Job, progress: Progress | None = None) -> tuple[list[Path], dict[
             each = [_predicted(one, prepared[one.spacing], scan, place / str(n)) for n, one in enumerate(job.trained)]
             codes, manifest = ensemble.average(each), job.trained[0].manifest
             write_label_map(made / name, ensemble.label_map(codes, manifest.regions_class_order), scan.affine)
+            if job.back and scan.raw:
+                labels = ensemble.label_map(undo(codes, scan.raw), manifest.regions_class_order)
+                write_label_map(job.back[0] / name, labels, scan.raw.raw.affine)
             if job.known.probabilities:
                 write_probabilities(made / FOLDER / name, codes, scan.affine, list(manifest.regions))
         names.append(name)
@@ -159,11 +175,16 @@ def write(job: Job, progress: Progress | None = None) -> tuple[list[Path], dict[
     return [job.out / name for name in names], refused
 
 
-def _check_place(folder: Path, scan: Scan, trained: Sequence[Trained]) -> None:
-    """Refuse a case whose axes or voxel sizes are far from what a network was trained on."""
+def _check_place(folder: Path, scan: Scan, trained: Sequence[Trained], back: Path | None) -> None:
+    """Refuse a case whose axes or voxel sizes are far from what a network was trained on, or that has no way back."""
     directions = scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
     tilt = float(np.degrees(np.arccos(np.abs(directions).max(axis=0).min().clip(max=1))))
     who = f"{folder}: case {scan.case.case_id}"
+    if back and scan.raw is None:
+        raise InputError(
+            f"{who}: expected --back for scans that `benchmark data prepare --raw` wrote, found no record of it beside "
+            "them."
+        )
     if tilt > STEEPEST:
         raise InputError(
             f"{who}: expected axes within {STEEPEST:g} degrees of left-right, back-front and feet-head, along which "
@@ -200,6 +221,18 @@ def _said(trained: Sequence[Trained], scans: Sequence[Scan], others: Sequence[st
         shown = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
         said.append(f"Not used, as their names are of no sequence: {shown} ({len(others)} in all).")
     return said
+
+
+def _from_raw(scans: Sequence[Scan], back: Path | None) -> list[str]:
+    """Say that label maps come back to raw scans, or could."""
+    known = [scan.raw for scan in scans if scan.raw]
+    if not known:
+        return []
+    count = f"{number_of(len(known), 'case')} prepared from raw scans"
+    if back is None:
+        return [f"{count}: --back DIR writes label maps in the raw scans' space too."]
+    where = ", ".join(sorted({steps.reference for steps in known}))
+    return [f"{count}: label maps on the grid of each raw {where} go to {back}."]
 
 
 def _there(total: int, left: int) -> list[str]:

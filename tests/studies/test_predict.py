@@ -12,11 +12,13 @@ import pytest
 import torch
 from helpers.project import CHANNELS, TINY, write_study
 
+from benchmark.base.files import write_json
 from benchmark.base.records import InputError
 from benchmark.data.manifest import data_folder, load_cases
 from benchmark.data.probabilities import CUT, read_probabilities
+from benchmark.data.raw.record import Input, Steps
 from benchmark.data.resample import resample
-from benchmark.data.volumes import ending_of
+from benchmark.data.volumes import ending_of, sha256_file
 from benchmark.studies import ensemble, predict, study, trained
 from benchmark.studies import run as running
 
@@ -104,6 +106,41 @@ def test_finer_scans_are_averaged_and_probabilities_brought_back(tested, tmp_pat
         labels = ensemble.label_map(back, [2, 1, 4])
         assert labels.any() and (back >= CUT).any()
         np.testing.assert_array_equal(np.asarray(found.dataobj), labels)
+
+
+def test_label_maps_come_back_to_the_raw_scans_that_a_record_names(tested, tmp_path, command):
+    """Here a raw scan is the prepared one with its first axis turned round, somewhere else in space."""
+    case = next(iter(tested.values()))
+    scans, name = scans_of([case], tmp_path / "scans"), f"{case.case_id}.nii.gz"
+    code, out, _ = command("predict", RUN, scans, tmp_path / "out", "--back", tmp_path / "back")
+    assert code == 2 and not (tmp_path / "out").exists()
+    image = nibabel.load(scans / f"{case.case_id}_0001.nii.gz")
+    away = nibabel.affines.from_matvec(np.eye(3), [30, -200, 10])
+    mirrored = away @ image.affine @ nibabel.orientations.inv_ornt_aff([[0, -1], [1, 1], [2, 1]], image.shape)
+    steps = Steps(
+        case_id=case.case_id, reference="T1c", versions={}, settings={}, bias={}, registrations={}, brain_ml=1.0,
+        inputs={"T1c": Input(file="a", sha256="0", shape=list(image.shape), affine=mirrored.tolist())},
+        transforms={"T1c": away.tolist()}, shape=list(image.shape), affine=image.affine.tolist(),
+        files={path.name: sha256_file(path) for path in scans.iterdir()},
+    )  # fmt: skip
+    write_json(scans / f"{case.case_id}_raw.json", steps.model_dump())
+    _, out, _ = command("predict", RUN, scans, tmp_path / "first")
+    assert "1 case prepared from raw scans: --back DIR writes label maps in the raw scans' space too." in out
+    code, out, _ = command("predict", RUN, scans, tmp_path / "out", "--back", tmp_path / "back")
+    assert code == 0 and f"and those of the raw scans to {tmp_path / 'back'}" in out
+    labels, back = nibabel.load(tmp_path / "out" / name), nibabel.load(tmp_path / "back" / name)
+    assert np.asarray(labels.dataobj).any()
+    np.testing.assert_array_equal(np.asarray(back.dataobj), np.asarray(labels.dataobj)[::-1])
+    np.testing.assert_allclose(back.affine, mirrored, atol=1e-4)
+    code, out, _ = command("predict", RUN, scans, tmp_path / "out", "--back", tmp_path / "back")
+    assert code == 0 and "from the same files: 1 of 1 case" in out and "Wrote 0 label maps" in out
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).touch()
+    code, _, err = command("predict", RUN, scans, tmp_path / "out", "--back", tmp_path / "mine")
+    assert code == 2 and "expected no such file, found one that is not on record" in err
+    (tmp_path / "mine" / name).unlink()
+    assert command("predict", RUN, scans, tmp_path / "out", "--back", tmp_path / "mine")[0] == 0
+    assert (tmp_path / "mine" / name).read_bytes() == (tmp_path / "back" / name).read_bytes()
 
 
 def test_an_ensemble_is_the_mean_of_the_probabilities_of_all_seeds(tested, tmp_path, command):
