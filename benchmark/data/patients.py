@@ -27,9 +27,9 @@ def read_patients(path: Path, known: Collection[str] = ()) -> dict[str, str]:
     if patient is None:
         raise _other_columns(path, rows, known)
     found: dict[str, str] = {}
-    for row in rows:
-        if row[patient].strip() and found.setdefault(row[case], row[patient]) != row[patient]:
-            raise InputError(f"{path}: expected one patient of case {row[case]}, found several.")
+    for one, whose in ((row[case].strip(), row[patient].strip()) for row in rows):
+        if whose and found.setdefault(one, whose) != whose:
+            raise InputError(f"{path}: expected one patient of case {one}, found several.")
     return found
 
 
@@ -44,7 +44,7 @@ def columns_of(
     Raises:
         InputError: if no column holds cases.
     """
-    counts = {column: sum(plain(row[column]) in known for row in rows) for column in rows[0]}
+    counts = {column: sum(plain(row[column].strip()) in known for row in rows) for column in rows[0]}
     case = CASE if counts.get(CASE) or (CASE in counts and not known) else max(counts, key=lambda name: counts[name])
     if (known and not counts[case]) or (not known and case != CASE):
         raise _other_columns(path, rows, known)
@@ -77,7 +77,11 @@ def copy_patients(path: Path, target: Path, known: Collection[str]) -> None:
         shutil.copyfile(path, target)
         return
     table = read_table(path, "a table of patients", dtype=str, keep_default_na=False)
-    table.rename(columns={case: CASE, str(patient): PATIENT}).to_csv(target, index=False)
+    for column, name in ((case, CASE), (str(patient), PATIENT)):
+        if column != name:
+            # A column of that name that holds something else.
+            table = table.drop(columns=name, errors="ignore").rename(columns={column: name})
+    table.to_csv(target, index=False)
 
 
 def _other_columns(path: Path, rows: Sequence[Row], known: Collection[str]) -> InputError:

@@ -635,7 +635,7 @@ class Results:
         settings = {}
         for table in self.published.tables:
             name = table.get("model", "")
-            if table["kind"] == "settings" and name in self.models:
+            if table["kind"] == "settings" and name in self.configs:
                 keys = [row["config"] for row in table["rows"] if "config" in row]
                 settings[name] = {key: _at(self.configs[name], key) for key in keys}
                 settings[name]["modalities"] = ", ".join(self.cases.manifest.modalities)

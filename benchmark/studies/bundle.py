@@ -294,11 +294,17 @@ def _add_axis(metadata: dict[str, Any]) -> None:
             tensor["spatial_shape"] = [*tensor["spatial_shape"], tensor["spatial_shape"][-1]][:3]
 
 
+def epochs(run: Run, dataset: str) -> int:
+    """Return the epochs that a run trains for; 0 where it joins others, or its config computes their number."""
+    found = 0 if run.stages else frozen(run, dataset)["train"]["max_epochs"]
+    return found if isinstance(found, int) else 0
+
+
 def _check_dimensions(run: Run, configs: Mapping[str, dict[str, Any]], dimensions: Any) -> None:
     """Refuse dimensions that a bundle does not have, and ids that are for other ones."""
-    known = _model(run.bundle).dimensions
+    known = _model(run.recipe).dimensions
     if dimensions in (2, 3) and dimensions not in known:
-        raise InputError(f"Run {run.id}: {run.bundle} works in {known[0]}D only: expected spatial_dims {known[0]}.")
+        raise InputError(f"Run {run.id}: {run.recipe} works in {known[0]}D only: expected spatial_dims {known[0]}.")
     for config in configs.values():
         for key in set(run.overrides) & set(config) - set(chosen(config, dimensions)):
             raise InputError(

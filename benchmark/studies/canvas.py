@@ -42,18 +42,31 @@ def misfits(runs: Sequence[Run], dataset: str) -> list[str]:
     except InputError:
         return []  # what is not scanned is said elsewhere
     models: dict[Size, list[str]] = {}
-    for run in {run.model: run for run in runs if not run.stages}.values():
-        size = bundle.frozen(run, dataset)["train"]["spatial_size"]
-        if isinstance(size, list) and len(size) == 2:
-            models.setdefault((size[0], size[1]), []).append(run.bundle)
-    return [text for canvas, names in models.items() for text in _misfit(canvas, names, sizes, len(models) > 1)]
+    configs = [
+        (run.bundle, bundle.frozen(run, dataset)["train"])
+        for run in {run.model: run for run in runs if not run.stages}.values()
+    ]
+    for name, config in configs:
+        size = config["spatial_size"]
+        # Patches see all of a slice in turn.
+        whole = config["sampler"]["_target_"].endswith("EpochSampler")
+        if whole and isinstance(size, list) and [type(edge) for edge in size] == [int, int]:
+            models.setdefault((size[0], size[1]), []).append(name)
+    volumes = any(config["spatial_dims"] == 3 for _, config in configs)
+    of_each = {canvas: names if len(models) > 1 else [] for canvas, names in models.items()}
+    return [text for canvas, names in of_each.items() for text in _misfit(canvas, None if volumes else names, sizes)]
 
 
-def _misfit(canvas: Size, names: Sequence[str], sizes: Sizes, several: bool) -> list[str]:
-    fitting = ",".join(str(math.ceil(edge / STEP) * STEP) for edge in _most(sizes.needed))
-    of = [f"{name}:" for name in dict.fromkeys(names)] if several else [""]
-    option = " ".join(["--set", *(f"'{one}spatial_size=[{fitting}]'" for one in of)])
-    option += ", or better the same in the study's `set`, where it is declared"
+def _misfit(canvas: Size, names: Sequence[str] | None, sizes: Sizes) -> list[str]:
+    """What is wrong with a canvas, and what to set: for the bundles in ``names``, for all where it is empty; None where
+    no option can, as it would be for 3D too.
+    """
+    fitting = f"spatial_size=[{','.join(str(math.ceil(edge / STEP) * STEP) for edge in _most(sizes.needed))}]"
+    option = f"{fitting} in the study's `set`, or that of each of its models in 2D"
+    if names is not None:
+        of = [f"{name}:" for name in dict.fromkeys(names)] or [""]
+        option = " ".join(["--set", *(f"'{one}{fitting}'" for one in of)])
+        option += ", or better the same in the study's `set`, where it is declared"
     times = math.prod(canvas) / math.prod(sizes.largest)
     if times >= TOO_LARGE:
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 
 from benchmark.base import declared, project
 from benchmark.base.declared import Name, Record
-from benchmark.base.files import write_json
+from benchmark.base.files import write_json, write_text
 from benchmark.base.records import InputError, Run
 from benchmark.studies import bundle, execute, store
 from benchmark.studies.execute import Outcome
@@ -99,7 +99,8 @@ class Cluster(Resources):
     def of(self, model: str) -> Resources:
         """What a job of a model asks for: each entry that the model has, and else that of all."""
         own = self.models[model].model_dump(exclude_unset=True) if model in self.models else {}
-        return Resources(**{**self.model_dump(include=set(Resources.model_fields)), **own})
+        whole = {**self.model_dump(include=set(Resources.model_fields)), **own}
+        return Resources(**{**whole, "sbatch": {**self.sbatch, **own.get("sbatch", {})}})
 
 
 class Job(Record):
@@ -227,7 +228,7 @@ def stand(runs: Sequence[Run]) -> list[Standing]:
     for run in runs:
         job = jobs[run.id]
         state, why = queue.get(job.id, ("", "")) if job else ("", "")
-        if job and job.cluster == "local" and store.is_locked(run):
+        if job and not state and store.is_locked(run):
             state = "RUNNING"
         if state:
             found.append(Standing(run, "queued" if state in WAITING else "running", job, why))
@@ -238,13 +239,15 @@ def stand(runs: Sequence[Run]) -> list[Standing]:
 
 
 def check_free(runs: Sequence[Run]) -> None:
-    """Refuse runs that jobs hold, before this machine does them.
+    """Refuse runs that jobs hold, before this machine does them; what is on record of jobs that ended goes.
 
     Raises:
         InputError: naming the first, and its job.
     """
-    for one in stand(runs):
-        if one.job and one.state in HELD:
+    for one in stand([run for run in runs if store.state(run) != "done"]):
+        if one.state not in HELD:
+            (store.folder(one.run) / "job.json").unlink(missing_ok=True)
+        elif one.job:
             raise InputError(
                 f"Run {one.run.id} is {one.state} as job {one.job.id}: expected no job to hold it; wait for it, or "
                 "cancel it first."
@@ -290,15 +293,16 @@ def submit(
     except Timeout as error:
         raise InputError(f"Another command submits runs of {study}: expected none; wait for it.") from error
     with lock:
-        free = []
-        for one in stand(runs):
+        free, found = [], stand(runs)
+        left = {store.folder(one.run) for one in found if one.state != "done"}
+        for one in found:
             if one.job and one.state in HELD:
                 print(f"{one.run.id} is {one.state} as job {one.job.id} and was not submitted again", flush=True)
             elif one.state != "done":
                 free.append(one.run)
         for array in arrays(free, cluster):
             for some in [array.runs] if cluster.cluster == "slurm" else [[run] for run in array.runs]:
-                _submit(some, cluster, array.resources, words, on_change)
+                _submit(some, cluster, array.resources, words, on_change, left)
 
 
 def wait(
@@ -332,12 +336,8 @@ def outcomes(found: Sequence[Standing], words: Callable[[Run], list[str]]) -> li
     ended = []
     for one in found:
         outcome = execute.outcome_of(one.run, words(one.run))
-        if (
-            one.job
-            and outcome.state != "done"
-            and not Path(one.job.log).with_name(f"{one.job.id}_0_result.pkl").exists()
-        ):
-            # Killed from outside: submitit keeps what a job ends with, and Slurm writes into its log why it was ended.
+        if one.job and outcome.state != "done" and not (store.folder(one.run) / "error.txt").exists():
+            # Killed from outside, or out of time: Slurm or submitit wrote into the job's log why it was ended.
             error = f"job {one.job.id} ended without a result; {execute.last_line(Path(one.job.log))}"
             outcome = replace(outcome, error=error, log=one.job.log)
         ended.append(outcome)
@@ -350,20 +350,24 @@ def _submit(
     asked: Resources,
     words: Callable[[Run], list[str]],
     on_change: Callable[[Run, str], None],
+    left: Collection[Path],
 ) -> None:
-    """Submit runs as one array, or wait for the job of one on this machine."""
+    """Submit runs as one array, or wait for the job of one on this machine; ``left`` are folders of unfinished runs."""
     from submitit.core.utils import FailedJobError
 
-    for run in runs:
-        for name in ("job.json", "error.txt"):
-            (store.folder(run) / name).unlink(missing_ok=True)
     # Not only after those that succeed: the run that joins others says itself which of them is not done.
-    stages = [place for place in store.stage_folders(runs[0]) if not (place / "scores.csv").exists()]
+    stages = [place for place in store.stage_folders(runs[0]) if place in left or not (place / "scores.csv").exists()]
     after = [job.id for place in stages if (job := read_job(place))]
     executor = _executor(cluster, runs[0].study, asked, after)
+    paths = [store.folder(run) / name for run in runs for name in ("job.json", "error.txt")]
+    before = {path: path.read_text(encoding="utf-8") for path in paths if path.exists()}
+    for path in before:
+        path.unlink()
     try:
         jobs = executor.submit_array([Work(run, tuple(words(run))) for run in runs])
     except FailedJobError as error:
+        for path, text in before.items():
+            write_text(path, text)
         said = [line for line in str(error).splitlines() if "error" in line] or [str(error)]
         raise InputError(f"Slurm refused the jobs of {runs[0].model}: {said[0].strip()}.") from error
     for run, job in zip(runs, jobs, strict=True):

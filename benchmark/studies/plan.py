@@ -59,10 +59,9 @@ def standings(runs: Sequence[Run], dataset: str) -> Iterator[Standing]:
     now = {run.id: what for run, what in store.identities(begun, dataset)} if begun and _listed(dataset) else {}
     for run in runs:
         differs = tuple(_differing(run, now[run.id])) if run.id in now else ()
-        epochs = 0 if run.stages else int(bundle.frozen(run, dataset)["train"]["max_epochs"])
         history = store.history(run)
         epoch = 0 if history.empty else int(history["epoch"].iloc[-1])
-        yield Standing(run, "stale" if differs else _state(run, epoch), epoch, epochs, differs)
+        yield Standing(run, "stale" if differs else _state(run, epoch), epoch, bundle.epochs(run, dataset), differs)
 
 
 def _listed(dataset: str) -> bool:

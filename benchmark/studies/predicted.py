@@ -40,7 +40,7 @@ def before(out: Path, trained: Sequence[Trained], probabilities: bool, cases: It
     if path.exists():
         found = declared.read(path, Predicted, "what was predicted")
         other = "choose another folder, or move it away"
-        if not any((out / f"{case}.nii.gz").exists() for case in found.cases):
+        if not any((place / f"{case}.nii.gz").exists() for case in found.cases for place in (out, out / FOLDER)):
             found = now
         if sorted(found.networks.values()) != sorted(now.networks.values()):
             raise InputError(
@@ -68,7 +68,7 @@ def is_done(out: Path, recorded: Predicted, case: Case) -> bool:
         InputError: if it was made from others.
     """
     path = out / f"{case.case_id}.nii.gz"
-    if not path.exists():
+    if not path.exists() or (recorded.probabilities and not (out / FOLDER / path.name).exists()):
         return False
     was, now = recorded.cases[case.case_id], checksums(case)
     if changed := [name for name in now if now[name] != was.get(name)]:

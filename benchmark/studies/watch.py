@@ -32,7 +32,7 @@ class Watch:
         self.console, self.dataset = console, dataset
         self.states = {run.id: store.state(run) for run in runs}
         self.runs = list(runs)
-        self.epochs = {run.id: bundle.frozen(run, dataset)["train"]["max_epochs"] for run in runs}
+        self.epochs = {run.id: bundle.epochs(run, dataset) for run in runs}
         self.took = {run.id: _took(run) for run in runs if self.states[run.id] == "done"}
         self.began: dict[str, float] = {}
         self.live = Live(self, console=console, refresh_per_second=1) if console.is_terminal else None
@@ -85,7 +85,7 @@ class Watch:
     def _progress(self, run: Run) -> tuple[str, ...]:
         history, epochs, running = store.history(run), self.epochs[run.id], self.states[run.id] == "running"
         count = len(history) and int(history["epoch"].iloc[-1])
-        epoch = f"{count}/{epochs}"
+        epoch = f"{count}/{epochs}" if epochs else ""
         if running and count < epochs and (share := self._within(run, history)) is not None:
             epoch += f" +{share:.0%}"
         numbers = ["", "", ""]

@@ -42,3 +42,12 @@ def test_a_table_that_leaves_a_doubt_is_refused(tmp_path, text, known, words):
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         read_patients(path, set(known))
+
+
+def test_blanks_around_ids_are_no_part_of_them_and_a_copy_has_one_column_of_cases(tmp_path):
+    path, copy = tmp_path / "people.csv", tmp_path / "copy.csv"
+    path.write_text("case_id,scan,patient_id\n9,a ,p1 \n8,b,p1\n", encoding="utf-8")
+    assert read_patients(path, {"a", "b"}) == {"a": "p1", "b": "p1"}
+    copy_patients(path, copy, {"a", "b"})
+    assert copy.read_text(encoding="utf-8").splitlines()[0] == "case_id,patient_id"
+    assert read_patients(copy, {"a", "b"}) == {"a": "p1", "b": "p1"}

@@ -52,6 +52,8 @@ def test_a_model_has_its_own_entries_and_else_those_of_all(project):
     asked = load(**ASKED)
     own = asked.of("nnunet")
     assert (own.time, own.gpus, own.cpus, own.sbatch) == (600, 2, 4, {"account": "a"})
+    more = asked.model_copy(update={"models": {"unet": cluster.Resources(sbatch={"constraint": "h100"})}})
+    assert more.of("unet").sbatch == {"account": "a", "constraint": "h100"}
     assert asked.of("unet") == cluster.Resources(time=60, gpus=1, cpus=4, sbatch={"account": "a"})
 
 

@@ -26,8 +26,15 @@ from benchmark.scoring import score_table
 from benchmark.scoring.metrics import score_case
 from benchmark.stats.compare import compare
 from benchmark.stats.seeds import ONE_SET
+from benchmark.studies import bundle as bundles
 from benchmark.studies import ensemble, execute, store, study, trained
 from benchmark.studies import run as running
+
+
+def test_the_runs_of_a_declared_ensemble_have_configs_like_any_other():
+    (run,) = {run.model: run for run in study.load("hossen2025").runs() if run.by}.values()
+    assert bundles.frozen(run, "phantom")["train"]["spatial_dims"] == 2
+    assert bundles.epochs(run, "phantom") == 0
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
