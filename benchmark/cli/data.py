@@ -157,7 +157,7 @@ def prepare(
         bool, typer.Option("--keep-bias", help="Use bias fields to register only; intensities stay.")
     ] = False,
 ) -> None:
-    """Normalise, crop and store the volumes of all cases, so that training reads single slices.
+    """Normalise, crop and store the volumes of all cases, so that training reads single slices or blocks.
 
     With --raw, scans as a hospital has them are instead bias corrected, registered and stripped to the brain, as a
     folder to scan or to predict on.

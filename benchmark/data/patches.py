@@ -78,10 +78,10 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
 class TumourSampler(EpochSampler):
     """Blocks of an epoch, decided by (seed, epoch, position) alone: every other one around a tumour's voxel.
 
-    All cases are shown equally often, in orders drawn anew. A block around a voxel has it in its middle, unless it
-    would leave the volume; the others lie anywhere, as do those of a case without tumour. Along an axis on which the
-    volume is smaller than the block, it lies in its middle. ``length`` is the number of blocks in an epoch; 0 is as
-    many as together have the voxels of all cases. InputError if there are fewer than one batch.
+    All cases are shown equally often to within one block, in orders drawn anew. A block around a voxel has it in its
+    middle, unless it would leave the volume; the others lie anywhere, as do those of a case without tumour. Along an
+    axis on which the volume is smaller than the block, it lies in its middle. ``length`` is the number of blocks in an
+    epoch; 0 is as many as together have the voxels of all cases. InputError if there are fewer than one batch.
 
     Args:
         dataset: blocks of volumes.
@@ -122,7 +122,7 @@ class TumourSampler(EpochSampler):
 
 
 class RegionSampler(EpochSampler):
-    """Blocks as nnU-Net v2 draws them: a third of each batch around a voxel of a region chosen at random.
+    """Blocks as nnU-Net v2 draws them: a third of each batch (one of two) around a voxel of a region chosen at random.
 
     As ``slices.PatchSampler``, in 3D: each block is of a case drawn with replacement, the last ``share`` of a batch
     have their middle at a voxel of one of the case's regions, each equally likely, and the others lie anywhere.

@@ -82,6 +82,7 @@ class _Values(_Part):
     cpu_threads: Count
     num_workers: CountOrNone
     channels: Widths = "$"
+    preset: Literal["", "M", "L"] | Computed | None = ""
     augmentation: _Augmentation | Computed
 
     @field_validator("spatial_size")
@@ -102,7 +103,7 @@ class _Model(Record):
     ids: dict[str, Any] = Field(default_factory=dict)
     deviations: dict[str, Any] = Field(default_factory=dict)
     native: dict[str, Any] = Field(default_factory=dict)
-    dimensions: tuple[Literal[2, 3], ...] = (2, 3)
+    dimensions: Annotated[tuple[Literal[2, 3], ...], Field(min_length=1)] = (2, 3)
 
 
 def names() -> list[str]:

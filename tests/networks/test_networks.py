@@ -10,7 +10,7 @@ from benchmark.networks.attention_unet import AttentionUNet
 from benchmark.networks.high_res_net import HighResNet
 from benchmark.networks.la_res_unet import LAResUNet
 from benchmark.networks.last_output import LastOutput
-from benchmark.networks.padded import Padded
+from benchmark.networks.padded import Padded, PaddedByAxis
 from benchmark.networks.res_unet import ResBlock, ResUNet
 from benchmark.networks.res_unet_plus import ResUNetPlus
 from benchmark.networks.se_res_unet import SEResUNet
@@ -324,3 +324,20 @@ def test_high_res_net_takes_three_widths_of_those_of_other_models() -> None:
     assert [tuple(p.shape) for p in five.parameters()] == [tuple(p.shape) for p in three.parameters()]
     with pytest.raises(InputError, match=r"channels are \[4, 8\]: expected those of 3 kinds of blocks"):
         HighResNet(2, 4, 3, channels=[4, 8])
+
+
+def test_padding_by_axis_leaves_a_planned_patch_alone_and_keeps_the_place_of_coarse_voxels() -> None:
+    seen = []
+
+    class Coarse(nn.Module):
+        def forward(self, x):
+            seen.append(tuple(x.shape[2:]))
+            return x[:, :, ::8, ::8, ::4].repeat_interleave(8, 2).repeat_interleave(8, 3).repeat_interleave(4, 4)
+
+    network = PaddedByAxis(Coarse(), (8, 8, 4))
+    image = torch.randn(1, 1, 16, 24, 12)
+    assert network(image).shape == image.shape and seen == [(16, 24, 12)]
+    image = torch.randn(1, 1, 13, 24, 10)
+    out = network(image)
+    assert seen[-1] == (16, 24, 12) and out.shape == image.shape
+    torch.testing.assert_close(out[:, :, ::8, ::8, ::4], image[:, :, ::8, ::8, ::4])

@@ -161,8 +161,8 @@ def _read(job: _Job) -> tuple[dict[str, Input], dict[str, Volume]]:
         if name in job.modalities:
             scans[name] = Volume(voxels.astype(np.float32), affine)
             check_grid(path, scans[name].grid)
-            if not (voxels > 0).any():
-                raise InputError(f"{path}: expected a scan, found no voxel above 0.")
+            if not (voxels > 0).any() or voxels.min() == voxels.max():
+                raise InputError(f"{path}: expected a scan, found no voxel above 0, or one value alone.")
     return inputs, scans
 
 
@@ -175,7 +175,7 @@ def _is_done(job: _Job, inputs: Mapping[str, Input]) -> bool:
     if known is None or known.inputs != inputs or known.settings != json.loads(json.dumps(job.wanted.settings)):
         raise InputError(
             f"{job.target}: expected no such folder, or one made of the same files in the same way, found another; "
-            "delete it or name another folder."
+            "name another folder, or move it away."
         )
     return True
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.base.records import InputError
 from benchmark.data.raw.geometry import Volume, bring
 from benchmark.data.raw.itk_images import load_itk, to_itk
 from benchmark.data.resample import new_affine, new_shape, resample, steps
@@ -20,6 +21,9 @@ def bias_field(scan: Volume) -> np.ndarray:
 
     It is estimated on voxels of 4 mm where the scan has smaller ones, inside what Otsu's threshold finds bright, and
     continued outside; its geometric mean there is 1.
+
+    Raises:
+        InputError: if ITK cannot estimate one, as of a scan that is a few voxels thin.
     """
     itk = load_itk()
     step = [max(1.0, width) for width in steps(scan.grid.spacing, [SETTINGS["voxels_mm"]] * 3)]
@@ -38,7 +42,13 @@ def bias_field(scan: Volume) -> np.ndarray:
     correct.SetNumberOfFittingLevels(SETTINGS["levels"])
     correct.SetMaximumNumberOfIterations([SETTINGS["iterations"]] * SETTINGS["levels"])
     correct.SetConvergenceThreshold(SETTINGS["convergence"])
-    correct.Update()
+    try:
+        correct.Update()
+    except RuntimeError as error:
+        said = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"N4 gave up on a scan of {' x '.join(map(str, scan.voxels.shape))} voxels: {said}."
+        ) from error
     inside = itk.array_from_image(bright.GetOutput()).T > 0
     log = np.log(positive / itk.array_from_image(correct.GetOutput()).T)
     log -= log[inside].mean()

@@ -60,7 +60,10 @@ def run_tool(command: str, scan: Volume) -> np.ndarray:
     with TemporaryDirectory() as place:
         paths = {"{input}": str(Path(place, "scan.nii.gz")), "{output}": str(Path(place, "mask.nii.gz"))}
         nibabel.Nifti1Image(scan.voxels.astype(np.float32), scan.affine).to_filename(paths["{input}"])
-        words = shlex.split(command)
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise InputError(f"--mask: expected a command, found {command!r}: {error}.") from error
         for name, path in paths.items():
             words = [word.replace(name, path) for word in words]
         try:
