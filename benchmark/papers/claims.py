@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from benchmark.papers.published import Better, Published, Reached, cell, models_of
-from benchmark.papers.tables import NOT_RUN, SHUT, Verdicts
+from benchmark.papers.tables import NOT_RUN, Verdicts
 from benchmark.papers.values import Ours, Paper, Place, declared_tests, is_accuracy, majority, ours, places, verdict
 from benchmark.report.document import Block, Bullets, Cell, Heading, Table
-from benchmark.report.tables import NONE, TEST_NAMES, correction, number, title
+from benchmark.report.tables import NONE, SHUT, TEST_NAMES, correction, number, title
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.compare import NOT_TESTED
 from benchmark.stats.families import behind_shut_gate

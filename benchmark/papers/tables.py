@@ -29,7 +29,7 @@ from benchmark.papers.values import (
 )
 from benchmark.report.costs import SCALE, SHOWN, number
 from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table, Text, cells_of
-from benchmark.report.tables import NONE, correction, gap_cells, p_value, short
+from benchmark.report.tables import NONE, SHUT, correction, gap_cells, p_value, short
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
 from benchmark.stats.families import behind_shut_gate
@@ -56,8 +56,6 @@ TRACK_NOTE = (
 NOT_RUN = "not run"
 GRAVE = VERDICTS[:2]
 """Verdicts on relations of printed numbers that are listed first: contradictions, and what no number supports."""
-SHUT = "not tested (gate shut)"
-"""Answer of a gated comparison, where some primary one shows no difference."""
 INLINE = 34
 """Longest reason that stands in a cell; longer ones are numbered and stand below the table."""
 

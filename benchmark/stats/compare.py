@@ -67,6 +67,9 @@ AS_TRAINED = (
     "as trained: models that share fewer than two trainings are compared as these networks, by Wilcoxon's test over "
     "patients"
 )
+GATE_SHUT = "gate shut"
+"""How the note of a gated row begins that was not tested."""
+
 CLAIMS_SHUT = "equivalent and no worse are not claimed: not every primary comparison is shown to be equivalent"
 ALIKE = ("equivalent", "a no worse", "b no worse")
 """Verdicts that two models are alike, within the margin, or one is not worse by it."""
@@ -289,7 +292,7 @@ def _with_gate(table: pd.DataFrame, alpha: float) -> pd.Series:
     shut = int((primary["p_holm"] >= alpha).sum())
     if not shut:
         return table["note"]
-    gate = f"gate shut: {shut} of {len(primary)} primary comparisons show no difference, so that the corrected p is 1"
+    gate = f"{GATE_SHUT}: {shut} of {len(primary)} primary comparisons show no difference, so that the corrected p is 1"
     return table["note"].where(table["family"] != GATED, _joined(table["note"]) + gate)
 
 
