@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmark.base.records import InputError
+from benchmark.data import slices
 from benchmark.data.prepare import PreparedCase
-from benchmark.data.slices import EpochSampler, Item, _as_it_is, _voxels
+from benchmark.data.slices import EpochSampler, Item, _voxels
 
 
 class PatchDataset(Dataset[dict[str, torch.Tensor]]):
@@ -223,19 +224,11 @@ def loader(
     on_device: bool,
     num_workers: int = 0,
     persistent_workers: bool = True,
-) -> DevicePatches | DataLoader[dict[str, torch.Tensor]]:
+) -> DevicePatches | slices.DeviceLoader | DataLoader[dict[str, torch.Tensor]]:
     """Return batches from the device's memory (``on_device``), or read by workers from the memory map; equal bits."""
     if on_device:
         return DevicePatches(dataset, sampler, device)
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        collate_fn=_as_it_is,
-        num_workers=num_workers,
-        persistent_workers=persistent_workers and num_workers > 0,
-        pin_memory=device.type == "cuda",
-        generator=torch.Generator(),
-    )
+    return slices.loader(dataset, sampler, device, False, num_workers, persistent_workers)  # type: ignore[arg-type]
 
 
 def _check_volume(case: PreparedCase) -> None:

@@ -32,48 +32,32 @@ class BlockMax(nn.Module):
         return x
 
 
-class BlockMaxUNet(BasicUNet):
+class _WithBlockMax(nn.Module):
+    """What a network's class is derived from, before that network, to have ``BlockMax`` for its pooling."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        # Pooling over blocks of 2 voxels, which has no weights.
+        for name, module in list(self.named_modules()):
+            if isinstance(module, nn.MaxPool3d):
+                self.set_submodule(name, BlockMax())
+
+
+class BlockMaxUNet(_WithBlockMax, BasicUNet):
     """MONAI's ``BasicUNet``, with its arguments, and ``BlockMax`` for its pooling."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        _use_block_max(self)
 
-
-class BlockMaxUNetPlusPlus(BasicUNetPlusPlus):
+class BlockMaxUNetPlusPlus(_WithBlockMax, BasicUNetPlusPlus):
     """MONAI's ``BasicUNetPlusPlus``, with its arguments, and ``BlockMax`` for its pooling."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        _use_block_max(self)
 
-
-class BlockMaxResUNet(ResUNet):
+class BlockMaxResUNet(_WithBlockMax, ResUNet):
     """``ResUNet``, with its arguments, and ``BlockMax`` for its pooling."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        _use_block_max(self)
 
-
-class BlockMaxResUNetPlus(ResUNetPlus):
+class BlockMaxResUNetPlus(_WithBlockMax, ResUNetPlus):
     """``ResUNetPlus``, with its arguments, and ``BlockMax`` for its pooling."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        _use_block_max(self)
 
-
-class BlockMaxSEResUNet(SEResUNet):
+class BlockMaxSEResUNet(_WithBlockMax, SEResUNet):
     """``SEResUNet``, with its arguments, and ``BlockMax`` for its pooling."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        _use_block_max(self)
-
-
-def _use_block_max(network: nn.Module) -> None:
-    """Replace pooling over blocks of 2 voxels, which has no weights."""
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.MaxPool3d):
-            network.set_submodule(name, BlockMax())

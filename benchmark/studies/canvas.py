@@ -53,8 +53,12 @@ def misfits(runs: Sequence[Run], dataset: str) -> list[str]:
         if whole and isinstance(size, list) and [type(edge) for edge in size] == [int, int]:
             models.setdefault((size[0], size[1]), []).append(name)
     volumes = any(config["spatial_dims"] == 3 for _, config in configs)
-    of_each = {canvas: names if len(models) > 1 else [] for canvas, names in models.items()}
-    return [text for canvas, names in of_each.items() for text in _misfit(canvas, None if volumes else names, sizes)]
+    several = len(models) > 1
+    return [
+        text
+        for canvas, names in models.items()
+        for text in _misfit(canvas, None if volumes else names if several else [], sizes)
+    ]
 
 
 def _misfit(canvas: Size, names: Sequence[str] | None, sizes: Sizes) -> list[str]:

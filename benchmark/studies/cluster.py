@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import time
@@ -192,9 +193,7 @@ def load(path: Path, models: Iterable[str]) -> Cluster:
 def arrays(runs: Sequence[Run], cluster: Cluster) -> list[Array]:
     """Group runs into arrays, those that join others after these."""
     found: list[Array] = []
-    joined = {run.id for run in runs if run.stages}
-    # An ensemble may join systems of two stages.
-    for run in sorted(runs, key=lambda run: bool(run.stages) + (not joined.isdisjoint(run.stages))):
+    for run in itertools.chain(*execute.in_order(runs)):
         asked = cluster.of(run.model)
         alike = [array for array in found if (array.resources, array.stages) == (asked, run.stages)]
         if not alike:

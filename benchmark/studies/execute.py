@@ -112,16 +112,26 @@ def execute(
     interrupt (Ctrl-C) ends the running ones and starts no more.
     """
     words = partial(command, changes=changes, allow_code=allow_code)
-    trained, joined = ([run for run in runs if bool(run.stages) == joins] for joins in (False, True))
-    # An ensemble may join systems of two stages.
-    last = [run for run in joined if not {one.id for one in joined}.isdisjoint(run.stages)]
+    trained, *joined = in_order(runs)
     alone = _to_be_measured(trained) if gpus and jobs is None else []
     outcomes = _at_once(alone, len(gpus), gpus, words, on_change)
     at_once = jobs or (fitting(trained, gpus) if gpus else os.cpu_count() or 1)
     left = [run for run in trained if run not in alone]
-    for several in (left, [run for run in joined if run not in last], last):
+    for several in (left, *joined):
         outcomes += _at_once(several, at_once, gpus, words, on_change)
     return sorted(outcomes, key=lambda outcome: runs.index(outcome.run))
+
+
+def in_order(runs: Sequence[Run]) -> tuple[list[Run], list[Run], list[Run]]:
+    """Return runs in groups of which each joins runs of those before: trained ones, what joins these, what joins that.
+
+    An ensemble may join systems of two stages.
+    """
+    joined = {run.id for run in runs if run.stages}
+    groups: tuple[list[Run], list[Run], list[Run]] = ([], [], [])
+    for run in runs:
+        groups[bool(run.stages) + (not joined.isdisjoint(run.stages))].append(run)
+    return groups
 
 
 def fitting(

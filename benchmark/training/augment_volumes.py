@@ -10,32 +10,17 @@ from functools import lru_cache
 import torch
 from torch.nn import functional
 
-from benchmark.training.augment import _basis
+from benchmark.training.augment import Augmentation, _basis
 
 
 @dataclass(frozen=True)
-class VolumeAugmentation:
+class VolumeAugmentation(Augmentation):
     """Random rotation, flip, scaling and elastic deformation of whole batches of patches in one resampling.
 
-    As ``augment.Augmentation`` does it in 2D, with its arguments: angles about each of the three axes, control points
-    along each. What would come from beyond a patch is its mirror image, as a patch ends within the brain. Rotations
-    are of the grid, and rigid where voxels are cubes.
-
-    Args:
-        rotation: largest angle either way about each axis, degrees.
-        flip: probability of mirroring left and right.
-        scale: largest relative change of size either way.
-        elastic: largest displacement of a control point either way, as a share of the patch's size.
-        elastic_grid: control points along each side; displacements between them are interpolated bicubically.
-        probability: of rotation, of scaling and of elastic deformation, each by itself.
+    As ``Augmentation`` does it in 2D, with its arguments: angles about each of the three axes, control points along
+    each. What would come from beyond a patch is its mirror image, as a patch ends within the brain. Rotations are of
+    the grid, and rigid where voxels are cubes.
     """
-
-    rotation: float = 15.0
-    flip: float = 0.5
-    scale: float = 0.1
-    elastic: float = 0.03
-    elastic_grid: int = 5
-    probability: float = 0.5
 
     @property
     def numbers(self) -> int:
