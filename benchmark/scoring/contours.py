@@ -6,8 +6,9 @@ that of the reference's, and the score is their harmonic mean. Lengths are in pi
 are scored one by one, a volume in three dimensions, as bfscore scores such arrays.
 
 MATLAB's MeanBFScore is the mean over classes, the background among them. Its documentation does not say whether the
-image's edge is part of a contour. Here it is, as in all scores of surfaces, so that the background's contour has the
-whole frame of the image, which two masks nearly always share.
+image's edge is part of a contour. Here it is, as in all scores of surfaces and in the open port minar09/bfscore_python
+(its authors report to have checked it against MATLAB), so that the background's contour has the whole frame of the
+image, which two masks nearly always share.
 """
 
 from __future__ import annotations
