@@ -59,7 +59,7 @@ def cluster_page(text: str) -> str:
 PLACES = {
     "Resources": "`partition` to `sbatch` of above",
     "Model": "Each of `models`", "Compare": "`compare`", "Primary": "`compare/primary`", "Check": "`check`",
-    "TestOn": "`test_on`",
+    "TestOn": "`test_on`", "Tune": "`tune`",
 }  # fmt: skip
 
 

@@ -56,7 +56,8 @@ def check(path: Path | str, content: Any, kind: type[R]) -> R:
         raise InputError(f"{path}: {where}{': ' * bool(where)}{_sentence(problem)}.") from error
 
 
-def _distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
+def distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
+    """Refuse what is there twice."""
     if len(set(values)) < len(values):
         raise ValueError("expected each only once")
     return values
@@ -66,10 +67,10 @@ Name = Annotated[str, Field(min_length=1)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 """A name that becomes a file or folder: it stays within its folder, and is the same everywhere."""
 
-Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]
+Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(distinct)]
 """At least one text, each only once."""
 
-Numbers = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1), AfterValidator(_distinct)]
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1), AfterValidator(distinct)]
 """At least one whole number from 0 up that numpy takes as a seed, each only once."""
 
 

@@ -117,7 +117,7 @@ class Run:
     A run with ``stages`` trains nothing: it joins other runs of its study, fold and seed, given by their ids: those of
     an ensemble ``by`` "mean", "majority" or "staple", or else a classifier that says in which slices there is tumour
     and the segmenter whose label maps hold there only. What it is ``test_on`` besides its own test cases is no part of
-    what it is.
+    what it is. A ``trial`` is trained to choose a value on validation patients, and tested on nobody.
     """
 
     study: str
@@ -129,6 +129,7 @@ class Run:
     stages: tuple[str, ...] = ()
     test_on: tuple[OtherTest, ...] = ()
     by: str = ""
+    trial: bool = False
 
     @property
     def model(self) -> str:

@@ -21,7 +21,7 @@ from benchmark.cli import data as cli_data
 from benchmark.cli import predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchmark.base.records import Run
     from benchmark.studies.execute import Outcome
@@ -57,6 +57,18 @@ Set = Annotated[
 ]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run code that a study or this command sets, such as $ expressions.")
+]
+
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="Runs at once; by default as many as fit in the GPUs' free memory, or one per processor."),
+]
+Gpus = Annotated[str | None, typer.Option(help="GPUs to use, such as 0,1; by default all.")]
+ClusterFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster", metavar="FILE", help="Do runs as jobs, each asking for what FILE says (docs/cluster.md)."
+    ),
 ]
 
 
@@ -172,54 +184,83 @@ def run_all(
     name: StudyName = DEFAULT,
     select: Select = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
-    jobs: Annotated[
-        int | None,
-        typer.Option(help="Runs at once; by default as many as fit in the GPUs' free memory, or one per processor."),
-    ] = None,
-    gpus: Annotated[str | None, typer.Option(help="GPUs to use, such as 0,1; by default all.")] = None,
-    cluster_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--cluster", metavar="FILE", help="Do runs as jobs, each asking for what FILE says (docs/cluster.md)."
-        ),
-    ] = None,
+    jobs: Jobs = None,
+    gpus: Gpus = None,
+    cluster_file: ClusterFile = None,
     collect: Annotated[
         bool, typer.Option("--collect", help="Start nothing: say where jobs stand and report what is there.")
     ] = False,
     allow_code: AllowCode = False,
 ) -> None:
     """Do every unfinished run of a study, then write its report; repeat the command to resume."""
-    from benchmark.base.progress import console
-    from benchmark.studies import cluster, execute, study
-    from benchmark.studies.watch import Watch
+    from benchmark.studies import execute, study
 
-    chosen_gpus = gpus.split(",") if gpus else execute.visible_gpus()
+    _check_places(jobs, gpus, cluster_file)
+    project.require()
+    declared, changes = study.load(name), _changes(set_)
+    runs = study.select(declared.runs(changes), select)
+    if collect:
+        _collect(declared, runs, partial(execute.command, changes=changes, allow_code=allow_code))
+        return
+    # Before the long work, not after it.
+    if not allow_code:
+        study.check_code(declared, changes)
+    _finish(declared, _do(declared, runs, changes, allow_code, jobs, gpus, cluster_file))
+
+
+@app.command()
+def tune(
+    name: RequiredStudy, jobs: Jobs = None, gpus: Gpus = None, cluster_file: ClusterFile = None,
+    allow_code: AllowCode = False,
+) -> None:  # fmt: skip
+    """Choose the declared value for each model of the track `tuned`, on validation patients; nobody is tested."""
+    from benchmark.studies import study
+    from benchmark.studies import tune as tuning
+
+    _check_places(jobs, gpus, cluster_file)
+    project.require()
+    declared = study.load(name)
+    runs = [run for model in declared.models for run in declared.trials(model)]
+    if not runs:
+        raise InputError(f"Study {name} tunes nothing: expected `tune` and models of the track tuned in study.json.")
+    if not tuning.is_done(declared):
+        if not allow_code:
+            study.check_code(declared, {})
+        if _name_failures(_do(declared, runs, {}, allow_code, jobs, gpus, cluster_file)):
+            raise typer.Exit(1)
+        print(f"Wrote {tuning.write(declared)}")
+    for line in tuning.in_words(declared):
+        print(line)
+
+
+def _check_places(jobs: int | None, gpus: str | None, cluster_file: Path | None) -> None:
+    """Refuse places to run at that cannot be, or of which one leaves no sense to another."""
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs is {jobs}: expected at least 1.")
     if cluster_file and (jobs or gpus):
         raise InputError(f"--jobs and --gpus are of this machine: expected neither beside --cluster {cluster_file}.")
-    project.require()
-    declared, changes = study.load(name), _changes(set_)
-    runs = study.select(declared.runs(changes), select)
-    words = partial(execute.command, changes=changes, allow_code=allow_code)
-    if collect:
-        _collect(declared, runs, words)
-        return
+
+
+def _do(
+    declared: Study, runs: Sequence[Run], changes: Mapping[str, Any], allow_code: bool, jobs: int | None,
+    gpus: str | None, cluster_file: Path | None,
+) -> list[Outcome]:  # fmt: skip
+    """Do runs here or as jobs of a cluster, while they are watched, and return how each ended."""
+    from benchmark.base.progress import console
+    from benchmark.studies import cluster, execute
+    from benchmark.studies.watch import Watch
+
     asked = cluster.load(cluster_file, [model.name for model in declared.models]) if cluster_file else None
     if not asked:
         cluster.check_free(runs)
-    # Before the long work, not after it.
-    if not allow_code:
-        study.check_code(declared, changes)
     _check_and_prepare(declared, runs)
     execute.check(runs, declared.data, here=not asked or asked.cluster == "local")
     _warn_of_canvas(runs, declared)
     with Watch(runs, declared.data, console()) as watch:
         if asked:
-            outcomes = cluster.do(runs, asked, words, watch)
-        else:
-            outcomes = execute.execute(runs, changes, jobs, chosen_gpus, watch, allow_code)
-    _finish(declared, outcomes)
+            return cluster.do(runs, asked, partial(execute.command, changes=changes, allow_code=allow_code), watch)
+        places = gpus.split(",") if gpus else execute.visible_gpus()
+        return execute.execute(runs, changes, jobs, places, watch, allow_code)
 
 
 def _collect(declared: Study, runs: Sequence[Run], words: Callable[[Run], list[str]]) -> None:
@@ -240,20 +281,27 @@ def _check_and_prepare(declared: Study, runs: Sequence[Run]) -> None:
     execute.check_stages(runs)
     for bundle_ in dict.fromkeys(run.recipe for run in runs):
         _show_code(bundle_)
-    publish.check_pairs(declared)
+    if not all(run.trial for run in runs):
+        publish.check_pairs(declared)
     _prepare(declared)
 
 
 def _finish(declared: Study, outcomes: Sequence[Outcome]) -> None:
     """Report what is done, and name each failure with its log; exit code 1 if there is one."""
-    failed = [outcome for outcome in outcomes if outcome.state != "done"]
-    for outcome in failed:
-        log = f"\n  log: {outcome.log}" * bool(outcome.log)
-        print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}{log}", file=sys.stderr)
+    failed = _name_failures(outcomes)
     if len(failed) < len(outcomes):
         _report(declared)
     if failed:
         raise typer.Exit(1)
+
+
+def _name_failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Name each failure with its log, and return them."""
+    failed = [outcome for outcome in outcomes if outcome.state != "done"]
+    for outcome in failed:
+        log = f"\n  log: {outcome.log}" * bool(outcome.log)
+        print(f"FAILED {outcome.run.id}: {outcome.error}\n  repeat with: {outcome.command}{log}", file=sys.stderr)
+    return failed
 
 
 def _warn_of_canvas(runs: Sequence[Run], declared: Study) -> None:
@@ -293,7 +341,9 @@ def run(
     declared, changes = study.load(name), _changes(set_)
     if not allow_code:
         study.check_code(declared, changes)
-    runs = {run.id: run for run in declared.runs(changes)}
+    runs = {run.id: run for model in declared.models for run in declared.trials(model)}
+    if run_id not in runs:
+        runs = {run.id: run for run in declared.runs(changes)}
     if run_id not in runs:
         raise InputError(f"Study {name} has no run {run_id!r}: expected one of {', '.join(runs)}.")
     from benchmark.studies.run import run as do

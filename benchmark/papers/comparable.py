@@ -10,7 +10,11 @@ from benchmark.papers.published import Facts
 STATED = {"cases": "the number of cases", "size": "the pictures' size", "split": "the split"}
 """Facts that a number depends on, in words; one that a paper does not state is a condition of any verdict."""
 
-RECIPE = {"identical": "the shared recipe", "native": "a recipe of its own"}
+RECIPE = {
+    "identical": "the shared recipe",
+    "tuned": "the shared recipe with a value chosen for each model",
+    "native": "a recipe of its own",
+}
 
 
 class Made(NamedTuple):

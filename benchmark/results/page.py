@@ -33,6 +33,8 @@ from benchmark.report.document import (
 from benchmark.report.failures import failure_blocks
 from benchmark.report.latex import to_latex
 from benchmark.report.splits import split_blocks
+from benchmark.report.tuned import TITLE as TUNED
+from benchmark.report.tuned import tuned_blocks
 from benchmark.results import web
 from benchmark.results.opening import EVERYONE, SETTINGS, cautions, deviations, findings, plateaus, reworded
 from benchmark.results.results import Results
@@ -46,14 +48,14 @@ from benchmark.studies.study import Study
 IN_SHORT = frozenset(
     (
         *("Read this first", "Result in short", "Data and runs", "Data and models"),
-        *("Comparison", "Declared comparisons", "Figures"),
+        *("Comparison", "Declared comparisons", TUNED, "Figures"),
     )
 )
 """Sections of every report; all that it has besides these and those on a paper stand in the appendix."""
 OF_PAPER = frozenset(
     (
         *(CLAIMS, "Read this first", "Result in short", "The paper's tables", "The paper's figures"),
-        *("What the printed numbers imply", "One model under two splits", "Data and runs", "Figures"),
+        *("What the printed numbers imply", "One model under two splits", TUNED, "Data and runs", "Figures"),
     )
 )
 """Sections of the report of a study on a paper, whose claims say what the declared comparisons show."""
@@ -123,7 +125,7 @@ def build(
     titles = {name: metric.title for name, metric in metrics.items()}
     shares = [name for name in declared if not metrics[name].unit]
     blocks += [*split_blocks(results.every, study, shares, titles), *_runs(results), *_settings(results)]
-    of_scores = _comparison(results)
+    of_scores = [*_comparison(results), *_tuned(results)]
     of_scores += evidence.ranking_blocks(results.ranking, declared, metrics)
     of_scores += evidence.method_blocks(results.methods, study.compare, metrics)
     primary = metrics[declared[0]]
@@ -304,6 +306,15 @@ def _tables(results: Results, declared: bool) -> list[Block]:
             notes = [*table.notes, *(_always(results) if "accuracy" in names else [])]
             found.append(replace(table, notes=notes, name="Comparison"))
     return found
+
+
+def _tuned(results: Results) -> list[Block]:
+    study = results.study
+    if study.tune is None:
+        return []
+    partition = results.folds[study.splits_of(study.split).index(study.split_of_seed(study.split, study.tune.seed))]
+    validated = set(partition[study.tune.fold].validation) & set(results.scores["patient_id"])
+    return tuned_blocks(study, results.summary, results.metrics[study.compare["metrics"][0]], validated)
 
 
 def _always(results: Results) -> list[str]:

@@ -87,6 +87,8 @@ def _train_and_test(
     if not store.scored(run):
         folder = store.folder(run)
         _train(run, folder)
+        if run.trial:
+            return
         _predict_and_score(run, folder, data, data.part(run.fold, "test"), config, more)
     for test in run.test_on:
         _test(run, test, data, what, config, more)

@@ -187,6 +187,8 @@ def scored(run: Run) -> bool:
 def state(run: Run) -> str:
     """Read a run's state off its files: "done", "failed", "pending", or "pending: test_on" where only that is left."""
     place = folder(run)
+    if run.trial and (place / "run.json").exists() and read_record(place).trained:
+        return "done"
     if scored(run) and all((other_folder(run, test) / "scores.csv").exists() for test in run.test_on):
         return "done"
     if (place / "error.txt").exists():
@@ -354,7 +356,7 @@ def record(run: Run, what: Mapping[str, Any], command: str, device: str = "", pl
     path = (place or folder(run)) / "run.json"
     if path.exists():
         return
-    declared_as = {key: value for key, value in vars(run).items() if key not in ("stages", "test_on", "by")}
+    declared_as = {key: value for key, value in vars(run).items() if key not in ("stages", "test_on", "by", "trial")}
     begun = {
         "fingerprint": fingerprint(what),
         "identity": what,

@@ -8,36 +8,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import project
-from benchmark.base.declared import FileName, Name, Names, Numbers, Record, read
+from benchmark.base.declared import FileName, Name, Names, Numbers, Record, distinct, read
 from benchmark.base.declared import check as checked
 from benchmark.base.files import complete_files
 from benchmark.base.records import InputError, OtherTest, Run, model_name
 from benchmark.data.folds import partition
 from benchmark.data.manifest import Manifest, manifest_of
-from benchmark.studies import bundle, trust
+from benchmark.studies import bundle, trust, tune
 
 SELECTORS = ("bundle", "variant", "fold", "seed")
 Pair = tuple[str, str]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Split = Literal["patient", "slice", "published"]
+VARIANTS = {"tuned": "tuned", "native": "native"}
+"""Variants of models that name only their track; others are `default`."""
 
 
 class Model(Record):
     """A model of a study: a bundle, perhaps with some ids changed, or what joins other models."""
 
     bundle: FileName = Field(description="Folder of `bundles/`; of an `ensemble` a name of its own.")
-    track: Literal["identical", "native"] = Field(
+    track: Literal["identical", "tuned", "native"] = Field(
         default="identical",
-        description="`identical`: the protocol that all models share. `native`: the bundle's own recipe where it has "
-        "one.",
+        description="`identical`: the protocol that all models share. `tuned`: the same but for the value that `tune` "
+        "chose for this model. `native`: the bundle's own recipe where it has one.",
     )
     variant: FileName = Field(
-        default_factory=lambda entries: "native" if entries.get("track") == "native" else "default",
+        default_factory=lambda entries: VARIANTS.get(entries.get("track", ""), "default"),
         description="Name of what `set` changes; two models differ in bundle or variant. In tables a model is called "
         "`bundle`, or `bundle/variant` where that is not `default`.",
     )
@@ -146,6 +148,17 @@ class Check(TypedDict, total=False):
     ]
 
 
+class Tune(Record):
+    """What is chosen for each model of the track `tuned`, on validation patients alone and under one budget for all."""
+
+    id: Name = Field(default="learning_rate", description="Id of the configs whose value is chosen.")
+    values: Annotated[tuple[Positive, ...], Field(min_length=2), AfterValidator(distinct)] = Field(
+        description="The values that each model is trained with, the same for all."
+    )
+    fold: int = Field(ge=0, description="The fold whose training patients they are trained on.")
+    seed: int = Field(ge=0, lt=2**32, description="The seed of these trainings, and of the partition of their fold.")
+
+
 class TestOn(TypedDict, total=False):
     """What trained networks are tested on besides their own test cases; nothing of it is compared."""
 
@@ -200,6 +213,7 @@ class Study(Record):
         default="",
         description="Why no number here is a verdict on a paper, besides what the runs' records say.",
     )
+    tune: Tune | None = Field(default=None, description="How a value is chosen for models of the track `tuned`.")
     scores: tuple[str, ...] = Field(default=(), description="Metrics that are scored on request only: `mean_bf`.")
     check: Check | Annotated[dict[str, Any], Field(max_length=0)] = Field(
         default_factory=dict, description="What `benchmark check` calls worse."
@@ -224,6 +238,7 @@ class Study(Record):
             raise ValueError("expected models that differ in bundle or variant")
         if self.set_native and all(model.track != "native" for model in self.models):
             raise ValueError("expected a model of the track native, as set_native holds for no other")
+        _check_tune(self)
         for settings in (self.set, self.set_native, *(model.set for model in self.models)):
             if "split" in settings:
                 raise ValueError("expected `split` as a field of the study or of a model, found it in a set")
@@ -268,11 +283,23 @@ class Study(Record):
             by, tests = model.by if model.ensemble else "", () if _by_mean(model) else others
             for fold, seed in itertools.product(model.folds or self.folds, self.seeds):
                 joined = tuple(Run(self.name, stage.bundle, stage.variant, fold, seed).id for stage in stages)
-                split = self._split_of_seed(split_of(self, model), seed)
+                split = self.split_of_seed(split_of(self, model), seed)
                 moved = {} if split == "patient" else {"split": split}
                 changed = {**moved, **self._settings(own), **by_bundle[own.bundle]}
                 found.append(Run(self.name, model.bundle, model.variant, fold, seed, changed, joined, tests, by))
         return found
+
+    def trials(self, model: Model) -> list[Run]:
+        """The trainings that choose the value of ``tune`` for a model, one per value; none of another track."""
+        if self.tune is None or model.track != "tuned":
+            return []
+        id_, fold, seed = self.tune.id, self.tune.fold, self.tune.seed
+        split = self.split_of_seed(split_of(self, model), seed)
+        shared = {**({} if split == "patient" else {"split": split}), **self.set, **model.set}
+        return [
+            Run(self.name, model.bundle, trial_name(model, value), fold, seed, {**shared, id_: value}, trial=True)
+            for value in self.tune.values
+        ]
 
     @property
     def other_tests(self) -> tuple[OtherTest, ...]:
@@ -307,16 +334,41 @@ class Study(Record):
 
     def splits_of(self, split: str) -> list[str]:
         """The partition of a split for each seed, each once."""
-        return list(dict.fromkeys(self._split_of_seed(split, seed) for seed in self.seeds))
+        return list(dict.fromkeys(self.split_of_seed(split, seed) for seed in self.seeds))
 
-    def _split_of_seed(self, split: str, seed: int) -> str:
+    def split_of_seed(self, split: str, seed: int) -> str:
+        """The partition of a split that a seed is trained on, as the id ``split`` names it."""
         return partition(split, seed if self.partitions == "per_seed" else 1)
 
     def _settings(self, model: Model) -> dict[str, Any]:
+        if model.track == "tuned":
+            return {**self.set, **model.set, **tune.settings(self, model)}
         native = model.track == "native"
         own = {**bundle.compose(model.bundle).get("native", {}), **self.set_native} if native else {}
         dimensions = {**self.set, **own, **model.set}.get("spatial_dims", 2)
         return {**self.set, **bundle.chosen(own, dimensions), **model.set}
+
+
+def _check_tune(study: Study) -> None:
+    """Raise ValueError where `tune` cannot be done: without tuned models, in another fold, of what these set."""
+    tuned = [model for model in study.models if model.track == "tuned"]
+    if bool(study.tune) != bool(tuned):
+        raise ValueError("expected `tune` and models of the track tuned, both or neither")
+    if study.tune is None:
+        return
+    if study.tune.fold not in study.folds or study.tune.seed not in study.seeds:
+        raise ValueError("expected the fold and the seed of `tune` to be of the study's")
+    names = {(model.bundle.casefold(), model.variant.casefold()) for model in study.models}
+    for model in tuned:
+        if study.tune.id in model.set:
+            raise ValueError(f"expected {study.tune.id} of {model.name} to be tuned, found it set")
+        if names & {(model.bundle.casefold(), trial_name(model, value)) for value in study.tune.values}:
+            raise ValueError(f"expected no model that is named like a trial of {model.name}")
+
+
+def trial_name(model: Model, value: float) -> str:
+    """Variant that a trial of a model with a value of ``tune`` is called."""
+    return f"{model.variant}-{value:g}".casefold()
 
 
 def split_of(study: Study, model: Model) -> str:
