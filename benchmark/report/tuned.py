@@ -31,13 +31,15 @@ def tuned_blocks(study: Study, summary: pd.DataFrame, metric: Metric, tested: Co
 
 def _trials(study: Study, tuned: Sequence[Model], tested: Collection[str]) -> Table:
     assert study.tune is not None
-    rows, scores, edges = list[list[str | Cell]](), dict[str, None](), list[str]()
+    rows, scores, edges, equal = list[list[str | Cell]](), dict[str, None](), list[str](), list[str]()
     for model in tuned:
         trials = tune.read(study, model)
         best = tune.chosen(trials)
         scores[SCORES.get(trials[0].score, trials[0].score)] = None
         rows.append([model.name, *(Cell(f"{one.best:.3f}", bold=place == best) for place, one in enumerate(trials))])
-        if study.tune.values[best] in (min(study.tune.values), max(study.tune.values)):
+        if sum(one.best == trials[best].best for one in trials) > 1:
+            equal.append(model.name)
+        elif study.tune.values[best] in (min(study.tune.values), max(study.tune.values)):
             edges.append(model.name)
     notes = [
         f"Bold: chosen. Trained on fold {study.tune.fold} with seed {study.tune.seed}, each once and as long as every "
@@ -49,6 +51,8 @@ def _trials(study: Study, tuned: Sequence[Model], tested: Collection[str]) -> Ta
             f"{number_of(len(tested), 'validation patient')} of these trials are test patients of other folds or "
             "seeds: a tuned model was chosen with some knowledge of them."
         )
+    if equal:
+        notes.append(f"Several values gave the same, and the first was taken: {', '.join(equal)}.")
     if edges:
         notes.append(
             f"At the end of the values that were tried, so that a better one may lie beyond: {', '.join(edges)}."

@@ -21,6 +21,7 @@ from benchmark.stats.families import NETWORKS
 from benchmark.stats.intervals import FEW
 from benchmark.stats.learned import RISING, beats_majority
 from benchmark.stats.seeds import TWO_LEVEL
+from benchmark.studies import tune
 from benchmark.studies.bundle import KEEP
 from benchmark.studies.study import Study
 
@@ -258,8 +259,13 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
     """
     identical = [model for model in study.models if model.track != "native"]
     shared, own, native = study.settings, study.set_native, len(identical) < len(study.models)
-    everyone = f"{EVERYONE} of the identical track" if native else EVERYONE
-    rows = [Deviation(everyone, key, short(value)) for key, value in shared.items()]
+    tuned = [study.tune.id] if study.tune else []
+    everyone = f"{EVERYONE} of the {'tracks identical and tuned' if tuned else 'identical track'}"
+    everyone = everyone if native or tuned else EVERYONE
+    rows = [
+        Deviation(f"{EVERYONE} of the identical track" if key in tuned else everyone, key, short(value))
+        for key, value in shared.items()
+    ]
     rows += [Deviation(f"{EVERYONE} of the native track", key, short(value)) for key, value in own.items() if native]
     for model in study.models:
         if model.track == "native":
@@ -267,7 +273,8 @@ def deviations(study: Study, differences: Mapping[str, Mapping[str, Any]]) -> li
             plain = [other for other in identical if other.bundle == model.bundle and other.variant == "default"]
             twin = next((other.name for other in (*plain, *identical)), "")
             rows += _recipe(model.name, twin, shared, {*own, *model.settings}, differences)
-        rows += [Deviation(model.name, key, short(value)) for key, value in model.settings.items()]
+        chosen = tune.settings(study, model) if model.track == "tuned" else {}
+        rows += [Deviation(model.name, key, short(value)) for key, value in {**model.settings, **chosen}.items()]
     # What a run keeps changes no number.
     return [row for row in rows if row.key != KEEP]
 

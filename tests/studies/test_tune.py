@@ -2,10 +2,14 @@
 
 import json
 
+import pandas as pd
 import pytest
 from helpers.project import TINY, write_study
 
 from benchmark.base.records import InputError
+from benchmark.report.tuned import tuned_blocks
+from benchmark.results.opening import deviations
+from benchmark.scoring.metrics import METRICS
 from benchmark.studies import store, study, tune
 
 TUNE = {"values": [0.0001, 0.01], "fold": 0, "seed": 1}
@@ -103,3 +107,29 @@ def test_a_trial_that_was_changed_is_not_recorded(project):
     with pytest.raises(InputError, match="expected a training that ended, found it pending"):
         tune.write(declared)
     assert not tune.path_of(declared).exists()
+
+
+def test_a_tuned_value_is_no_setting_of_all_models(project):
+    write_study("tiny", models=[{"bundle": "unet"}, TUNED], tune=TUNE)
+    write_trials([[0.5], [0.6]])
+    rows = deviations(study.load("tiny"), {})
+    assert [row for row in rows if row.key == "learning_rate"] == [
+        ("all models of the identical track", "learning_rate", "0.001"), ("unet/tuned", "learning_rate", "0.01")
+    ]  # fmt: skip
+    assert {row.model for row in rows if row.key == "max_epochs"} == {"all models of the tracks identical and tuned"}
+
+
+def test_a_report_names_values_at_the_edge_ties_and_patients_who_are_tested_elsewhere(project):
+    write_study("tiny", models=[{"bundle": "unet"}, TUNED], tune={**TUNE, "values": [0.1, 0.2, 0.3]})
+    for validation, said in (
+        ([[0.5], [0.7], [0.6]], ""),
+        ([[0.5], [0.6], [0.7]], "At the end of the values that were tried"),
+        ([[0.5], [0.7], [0.7]], "Several values gave the same"),
+    ):
+        write_trials(validation)
+        summary = pd.DataFrame([("unet", "dice", "WT", 0.5), ("unet/tuned", "dice", "WT", 0.625)])
+        summary.columns = ["model", "metric", "region", "mean"]
+        _, trials, tracks = tuned_blocks(study.load("tiny"), summary, METRICS["dice"], ["one", "two"])
+        assert tracks.rows[0][0] == "unet" and [cell.text for cell in tracks.rows[0][1:]] == ["0.500", "0.625"]
+        assert trials.notes[1].startswith("2 validation patients of these trials are test patients of other folds")
+        assert len(trials.notes) == 2 + bool(said) and said in trials.notes[-1]
