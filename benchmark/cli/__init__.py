@@ -358,6 +358,9 @@ def report(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a report that has runs which are not finished here.")
     ] = False,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add the runs that are here to such a report, whose own runs stay in it.")
+    ] = False,
     figures: Annotated[
         str, typer.Option(metavar="FORMAT,...", help="Write figures as svg or pdf too, beside the PNG files.")
     ] = "",
@@ -365,7 +368,9 @@ def report(
     """Write a study's tables, report.html, report.md, appendix.md, report.tex and figures from its finished runs."""
     from benchmark.studies import study
 
-    _report(study.load(name), replace, [part.strip() for part in figures.split(",") if part.strip()])
+    if add and replace:
+        raise InputError("--add and --replace are two answers to one question: expected one of them.")
+    _report(study.load(name), replace, [part.strip() for part in figures.split(",") if part.strip()], add)
 
 
 @app.command()
@@ -565,10 +570,10 @@ def implied(
     print(relations.summary(findings))
 
 
-def _report(declared: Study, replace: bool = False, formats: Sequence[str] = ()) -> None:
+def _report(declared: Study, replace: bool = False, formats: Sequence[str] = (), add: bool = False) -> None:
     from benchmark.results import publish
 
-    path = publish.publish(declared, replace, formats)
+    path = publish.publish(declared, replace, formats, add)
     print(f"Report: {path}\nIn a browser: {path.with_suffix('.html')}")
 
 

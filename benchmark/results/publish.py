@@ -15,8 +15,8 @@ from benchmark.base.files import replacing, replacing_files, write_json, write_t
 from benchmark.base.records import InputError, Run, number_of
 from benchmark.data.manifest import load_cases
 from benchmark.report.figures import FORMATS
+from benchmark.results import added, page, web
 from benchmark.results import check as checking
-from benchmark.results import page, web
 from benchmark.results.results import BETTER, GATHERED, OUTPUTS, Results
 from benchmark.scoring import lesion_table, score_table
 from benchmark.stats.compare import declared_pairs
@@ -24,16 +24,17 @@ from benchmark.studies import ensemble, lesions, provenance, store
 from benchmark.studies.study import Study
 
 
-def publish(study: Study, replace: bool = False, formats: Sequence[str] = ()) -> Path:
+def publish(study: Study, replace: bool = False, formats: Sequence[str] = (), add: bool = False) -> Path:
     """Gather what finished runs made, compare the models and write the report; return the path of ``report.md``.
 
     Where this machine has no finished run of the study, the report is made anew from the tables in its folder. Where
     that report has runs that are not finished here, as after a trial of a few, it stays as it is, and that of the runs
-    here goes to ``runs/<study>/partial``, unless ``replace`` asks for its place. Figures are
-    written in ``formats`` beside PNG, too, and in those that they were written in before.
+    here goes to ``runs/<study>/partial``, unless ``replace`` asks for its place, or ``add`` for one report of those
+    and of these. Figures are written in ``formats`` beside PNG, too, and in those that they were written in before.
 
     Raises:
-        InputError: if there is neither a finished run nor a table of scores, or for a format that is none.
+        InputError: if there is neither a finished run nor a table of scores, for a format that is none, or as
+            ``added.check``.
     """
     if unknown := set(formats) - set(FORMATS):
         raise InputError(f"Figures cannot be written as {min(unknown)!r}: expected some of {', '.join(FORMATS)}.")
@@ -46,12 +47,16 @@ def publish(study: Study, replace: bool = False, formats: Sequence[str] = ()) ->
     if not done and not (study.folder / "scores.csv").exists():
         raise InputError(f"Study {study.name} has no finished run: expected one; run `benchmark run-all {study.name}`.")
     lost = _not_here(study, done) if done else set()
-    folder = project.runs() / study.name / "partial" if lost and not replace else study.folder
+    folder = project.runs() / study.name / "partial" if lost and not (replace or add) else study.folder
+    if lost and add:
+        added.check(study, done, lost)
     with replacing_files(folder) as whole:
         if done:
             _gather(study, done, whole, folder)
+        if lost and add:
+            added.join(study, lost, whole)
         write(Results(study, done=done, tables=whole if done else study.folder), whole, folder, formats)
-    if lost:
+    if lost and not add:
         _say_lost(study, len(lost), len(done), replace)
     renew_index(study)
     return folder / "report.md"
@@ -79,7 +84,7 @@ def _say_lost(study: Study, lost: int, done: int, replace: bool) -> None:
     else:
         said = (
             f"The report in {study.folder} has {runs} and stays as it is; this one is of {done}. "
-            f"`benchmark report {study.name} --replace` puts it in that place."
+            f"`benchmark report {study.name} --add` makes one of both, --replace puts this one in its place."
         )
     print(said, file=sys.stderr)
 

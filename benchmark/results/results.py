@@ -592,7 +592,7 @@ class Results:
         if not self.trains:
             return {}
         keys = self.raw[["bundle", "variant", "fold", "seed"]].drop_duplicates()
-        have = {run.id for run in self.done} or {Run("", *key).id for key in keys.itertuples(index=False, name=None)}
+        have = {Run("", *key).id for key in keys.itertuples(index=False, name=None)}
         lost = [run for run in self.runs if run.id not in have]
         return {run.id: store.last_error(run) if store.state(run) == "failed" else "not run" for run in lost}
 
