@@ -66,8 +66,9 @@ def _tracks(study: Study, tuned: Sequence[Model], summary: pd.DataFrame, metric:
     plain = {model.bundle: model for model in study.models if model.track == "identical" and not model.settings}
     pairs = [(plain[model.bundle].name, model.name) for model in tuned if model.bundle in plain and not model.settings]
     regions = [str(region) for region in pd.unique(summary["region"])]
-    means = summary[summary["metric"] == metric.name].set_index(["model", "region"])["mean"]
-    if not pairs or means.empty:
+    own = summary[summary["metric"] == metric.name]
+    means = dict(zip(zip(own["model"], own["region"], strict=True), own["mean"], strict=True))
+    if not pairs or not means:
         return []
     rows: list[list[str | Cell]] = []
     for names in pairs:
