@@ -202,11 +202,11 @@ class Study(Record):
     )
     set: dict[str, Any] = Field(
         default_factory=dict,
-        description="Ids of the configs with other values than the protocol's, for every model of the track "
-        "`identical`. The report calls them deviations.",
+        description="Ids of the configs with other values than the protocol's, for every model; of the track `native` "
+        "where neither its own recipe nor `set_native` says otherwise. The report calls them deviations.",
     )
     set_native: dict[str, Any] = Field(
-        default_factory=dict, description="The same for every model of the track `native`."
+        default_factory=dict, description="The same for every model of the track `native` alone."
     )
     deviations: str = Field(default="", description="Why `set` and `set_native` deviate, in a sentence.")
     not_comparable: str = Field(
