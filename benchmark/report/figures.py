@@ -15,10 +15,11 @@ import pandas as pd
 
 from benchmark.base.boxes import bounding_box
 from benchmark.base.files import replacing
-from benchmark.base.records import model_name
+from benchmark.base.records import model_name, number_of
 from benchmark.report import tables
 from benchmark.report.tables import title
 from benchmark.scoring.metrics import Metric
+from benchmark.stats.estimates import WATCHED
 from benchmark.stats.patients import outcomes, patient_means, patient_table, with_models
 from benchmark.stats.ranking import CriticalDifference, nemenyi
 from benchmark.stats.seeds import model_runs, pair_runs
@@ -205,36 +206,53 @@ def training_curves(
     models: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
 ) -> Path:
-    """Draw loss and validation Dice by epoch, one column per model: a thin line per run, a thick one for their mean.
+    """Draw loss and the score that chooses weights by epoch, a column per model; a line per run, a thick one of all.
 
     ``histories`` maps a run's id (bundle/variant/foldF-seedS) to a table with the columns epoch, train_loss, val_loss
-    and val_dice. The mean ends with the shortest run, so that it is always over the same runs. ``names`` are what
-    models are called by.
+    and val_dice, or val_accuracy of a classifier. The mean ends with the shortest run, so that it is always over the
+    same runs. ``names`` are what models are called by.
     """
-    by_model: dict[str, list[pd.DataFrame]] = {model: [] for model in models}
-    for run, history in histories.items():
-        by_model.setdefault(model_name(*run.split("/")[:2]), []).append(history)
-    palette = looks(list(by_model))
+    by_model = _by_model(histories, models)
+    palette, before = looks(list(by_model)), ""
     shown = [model for model, tables in by_model.items() if tables]
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
     figure, axes = new_figure(1.2 + 2.1 * columns, 3.8 * rows, 2 * rows, columns, sharex=True)
     for index, model in enumerate(shown):
         upper, lower = axes[2 * (index // columns), index % columns], axes[2 * (index // columns) + 1, index % columns]
-        plot_runs(upper, by_model[model], "train_loss", palette[model].colour, "-", "training")
-        plot_runs(upper, by_model[model], "val_loss", palette[model].colour, "--", "validation")
-        plot_runs(lower, by_model[model], "val_dice", palette[model].colour, "-", "")
-        count = len(by_model[model])
-        upper.set_title(f"{(names or {}).get(model, model)} ({count} run{'s' if count > 1 else ''})")
+        score, own, colour = _watched(by_model[model]), by_model[model], palette[model].colour
+        plot_runs(upper, own, "train_loss", colour, "-", "training")
+        plot_runs(upper, own, "val_loss", colour, "--", "validation")
+        plot_runs(lower, own, score, colour, "-", "")
+        # A long name fits above its column in two lines only.
+        name = (names or {}).get(model, model).replace("/", "\n/", 1)
+        upper.set_title(f"{name} ({number_of(len(own), 'run')})")
         lower.set(ylim=(0, 1), xlabel="Epoch")
+        lower.tick_params(labelbottom=True)
         lower.xaxis.get_major_locator().set_params(integer=True)
-        if index % columns == 0:
-            upper.set_ylabel("Loss")
-            lower.set_ylabel("Validation Dice")
+        upper.set_ylabel("Loss" if index % columns == 0 else "")
+        if index % columns == 0 or score != before:
+            lower.set_ylabel(f"Validation {score.removeprefix('val_').replace('dice', 'Dice')}")
+        before = score
         upper.legend(loc="upper right", handlelength=2.4)
     for axis in axes.flat:
         axis.set_visible(bool(axis.lines))
     return save(figure, path)
+
+
+def _by_model(histories: Mapping[str, pd.DataFrame], models: Sequence[str]) -> dict[str, list[pd.DataFrame]]:
+    """Histories of each model's runs; none of a model in ``models`` without any."""
+    found: dict[str, list[pd.DataFrame]] = {model: [] for model in models}
+    for run, history in histories.items():
+        found.setdefault(model_name(*run.split("/")[:2]), []).append(history)
+    return found
+
+
+def _watched(tables: Sequence[pd.DataFrame]) -> str:
+    """Column of histories that weights were chosen by."""
+    return next(
+        (name for name in WATCHED if any(name in one and one[name].notna().any() for one in tables)), WATCHED[0]
+    )
 
 
 @styled

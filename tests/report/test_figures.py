@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.results import panel
 from helpers.synthetic_scores import realistic
@@ -90,3 +91,19 @@ def test_a_case_stands_beside_every_model_and_says_what_it_shows(tmp_path):
     random = np.random.default_rng(0).random((400, 400)) * 1000
     noisy = dataclasses.replace(view, image=random, truth=np.zeros((400, 400)), predictions={"m0": random > 500})
     assert described(figures.case(tmp_path / "case_2.png", noisy, {}, {})) == said
+
+
+def test_curves_are_of_the_score_that_weights_are_chosen_by(tmp_path, monkeypatch):
+    seen, plot = {}, figures.plot_runs
+
+    def note(axis, tables, column, *rest):
+        seen.setdefault(len(tables), []).append(column)
+        plot(axis, tables, column, *rest)
+
+    monkeypatch.setattr(figures, "plot_runs", note)
+    losses = {"epoch": [1, 2], "train_loss": [1.0, 0.5], "val_loss": [1.0, 0.7]}
+    segmenter = pd.DataFrame({**losses, "val_dice": [0.1, 0.2], "val_accuracy": [np.nan, np.nan]})
+    classifier = pd.DataFrame({**losses, "val_dice": [np.nan, np.nan], "val_accuracy": [0.6, 0.7]})
+    runs = {"unet/default/fold0-seed1": segmenter, "resnet50_classifier/default/fold0-seed1": classifier}
+    figures.training_curves(tmp_path / "both.png", {**runs, "resnet50_classifier/default/fold1-seed1": classifier})
+    assert seen == {1: ["train_loss", "val_loss", "val_dice"], 2: ["train_loss", "val_loss", "val_accuracy"]}
