@@ -122,7 +122,7 @@ def test_a_run_that_is_disturbed_four_times_ends_as_one_that_never_was(project, 
     folder = store.folder(kept).rename("disturbed")
     undisturbed = shell("run", "jobs", kept.id, "--allow-code")
     assert undisturbed.returncode == 0, undisturbed.stderr
-    assert_same_training(folder / "models", store.folder(kept) / "models")
+    assert_same_training(folder, store.folder(kept))
     assert (folder / "scores.csv").read_bytes() == (store.folder(kept) / "scores.csv").read_bytes()
 
 
