@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field
 from benchmark.base import declared, project
 from benchmark.base.declared import Name, Record
 from benchmark.base.files import write_json, write_text
-from benchmark.base.records import InputError, Run
+from benchmark.base.records import InputError, Run, number_of
 from benchmark.studies import bundle, execute, store
 from benchmark.studies.execute import Outcome
 
@@ -398,6 +398,9 @@ def _submit(
         on_change(run, "queued" if cluster.cluster == "slurm" else "running")
         while cluster.cluster == "local" and not job.done():
             time.sleep(0.1)
+    if cluster.cluster == "slurm":
+        models = ", ".join(dict.fromkeys(run.model for run in runs))
+        print(f"{number_of(len(runs), 'run')} of {models}: job {jobs[0].job_id.partition('_')[0]}", flush=True)
 
 
 def _executor(cluster: Cluster, study: str, asked: Resources, after: Sequence[str] = ()) -> Any:

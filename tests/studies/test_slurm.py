@@ -91,6 +91,7 @@ def test_a_run_that_is_disturbed_four_times_ends_as_one_that_never_was(project, 
 
     job = cluster.read_job(store.folder(kept)).id
     assert {cluster.read_job(store.folder(run)).id for run in runs} == {f"{job[:-2]}_{task}" for task in range(3)}
+    assert f"3 runs of unet: job {job[:-2]}\n" in Path("first.log").read_text()
     second = start("second.log")
     until(lambda: Path("second.log").read_text().count("was not submitted again") == 3)
     assert f"{kept.id} is running as job {job} and was not submitted again" in Path("second.log").read_text()
