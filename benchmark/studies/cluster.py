@@ -50,8 +50,9 @@ ALIVE = (
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 """Those of them in which it does not compute yet."""
 
-ENDED = re.compile(r"\*\*\* (JOB .+?) \*\*\*|(Detected \d+ oom.kill.*)")
-"""What Slurm writes into the log of a job that it ends, or that takes more memory than it asked for."""
+ENDED = re.compile(r"\*\*\* JOB \d+ (.+?) \*\*\*|(Detected \d+ oom.kill.*)")
+"""What Slurm writes into the log of a job that it ends, by an id of its own if that is of an array, or that takes more
+memory than it asked for."""
 
 DECIDED = {
     "array", "dependency", "error", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "requeue",

@@ -50,7 +50,7 @@ def run(installed, tmp_path):
     def run(*words, code=0, cwd=tmp_path):
         environment = {**os.environ, "PYTHONPATH": str(installed)}
         command = [sys.executable, "-m", "benchmark", *map(str, words)]
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 

@@ -128,8 +128,8 @@ def test_a_run_stands_as_its_job_does_and_without_one_as_its_files_say(runs, squ
     found = [(one.state, one.why) for one in cluster.stand(runs[:5])]
     expected = [("running", "n1"), ("queued", "Priority"), ("failed", ""), ("queued", "held"), ("pending", "")]
     assert found == expected
-    said = ("JOB 7 ON n1 CANCELLED DUE TO PREEMPTION", "JOB 7 ON n2 CANCELLED DUE TO NODE FAILURE")
-    starts = [f"submitit INFO - Starting with JobEnvironment\nslurmstepd: error: *** {one} ***\n" for one in said]
+    said = ("ON n1 CANCELLED DUE TO PREEMPTION", "ON n2 CANCELLED DUE TO NODE FAILURE")
+    starts = [f"submitit INFO - Starting with JobEnvironment\nslurmstepd: error: *** JOB 9 {one} ***\n" for one in said]
     Path("7_2.out").write_text("".join([*starts, "srun: error: Timed out waiting for job step to complete\n\n"]))
     (lost,) = cluster.outcomes(cluster.stand(runs[2:3]), lambda run: ["benchmark", "run", run.id])
     assert (lost.state, lost.log, lost.command) == ("failed", "7_2.out", f"benchmark run {runs[2].id}")
