@@ -354,18 +354,18 @@ def outcomes(found: Sequence[RunState], words: Callable[[Run], list[str]]) -> li
     for one in found:
         outcome = execute.outcome_of(one.run, words(one.run))
         if one.job and outcome.state != "done" and not (store.folder(one.run) / "error.txt").exists():
-            # Killed from outside, or out of time: Slurm or submitit wrote into the job's log why it was ended.
-            error = f"job {one.job.id} ended without a result; {_last_word(Path(one.job.log))}"
-            outcome = replace(outcome, error=error, log=one.job.log)
+            log = Path(one.job.log)
+            text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+            text = text.rpartition("Starting with JobEnvironment")[2]
+            said = ENDED.findall(text)
+            # A run that was refused ended by itself, and its own log says why. Else it was killed from outside, or is
+            # out of time: Slurm or submitit wrote into the job's log why it was ended.
+            if said or f"InputError: Run {one.run.id}: " not in text:
+                why = f"Slurm says: {''.join(said[-1])}" if said else execute.last_line(log)
+                error = f"job {one.job.id} ended without a result; {why}"
+                outcome = replace(outcome, error=error, log=one.job.log)
         ended.append(outcome)
     return ended
-
-
-def _last_word(log: Path) -> str:
-    """What Slurm says in a job's log about its end since it was last started, else the log's last line, in words."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    said = ENDED.findall(text.rpartition("Starting with JobEnvironment")[2])
-    return f"Slurm says: {''.join(said[-1])}" if said else execute.last_line(log)
 
 
 def _submit(

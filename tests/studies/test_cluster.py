@@ -137,6 +137,15 @@ def test_a_run_stands_as_its_job_does_and_without_one_as_its_files_say(runs, squ
     Path("7_2.out").write_text(f"{starts[0]}Starting with JobEnvironment\nAborted\n")
     (lost,) = cluster.outcomes(cluster.stand(runs[2:3]), lambda run: [])
     assert lost.error == "job 7_2 ended without a result; last line: Aborted"
+    own = f"Starting with JobEnvironment\nInputError: Run {runs[2].id}: ended without a result\nsrun: error: Exited\n"
+    Path("7_2.out").write_text(own)
+    (store.folder(runs[2]) / "run.log").write_text("Error: Expected something else.\n")
+    (lost,) = cluster.outcomes(cluster.stand(runs[2:3]), lambda run: [])
+    assert lost.error == "ended without a result; last line: Error: Expected something else."
+    assert lost.log == str(store.folder(runs[2]) / "run.log")
+    Path("7_2.out").write_text(f"{own}slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0.\n")
+    (lost,) = cluster.outcomes(cluster.stand(runs[2:3]), lambda run: [])
+    assert lost.error.endswith("Slurm says: Detected 1 oom-kill event(s) in StepId=7.0.") and lost.log == "7_2.out"
     with pytest.raises(InputError, match=rf"^Run {runs[1].id} is queued as job 7_1: expected no job to hold it"):
         cluster.check_free(runs[1:])
     # An array whose last job has ended is forgotten; a controller that does not answer is not.

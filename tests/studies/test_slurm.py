@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing()),
 ]
 
-EPOCHS = 40
+EPOCHS = 24
 HELD = "os.system('seq 100 | while read i; do [ -e go ] && break; sleep 0.2; done')"
 """Holds each epoch for 20 s until there is a file: a training is disturbed and never done before."""
 
