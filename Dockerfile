@@ -20,8 +20,8 @@ COPY constraints.txt /opt/benchmark/
 RUN pip install --constraint /opt/benchmark/constraints.txt torch
 COPY --from=wheel /wheel /opt/benchmark/wheel
 RUN pip install --constraint /opt/benchmark/constraints.txt /opt/benchmark/wheel/*.whl
-# Whoever the user is, libraries find a folder for their caches; nvidia-smi tells which GPUs are there.
-ENV HOME=/tmp NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# Whoever the user is, libraries find a name and a folder for their caches; nvidia-smi tells which GPUs are there.
+ENV HOME=/tmp USER=user NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /project
 ENTRYPOINT ["benchmark"]
 CMD ["--help"]
