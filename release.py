@@ -66,7 +66,7 @@ def use_alone(wheel: Path) -> None:
         do(programs / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel)
         for line in ALONE.splitlines():
             do(programs / "benchmark", *line.split(), folder=folder)
-        for name in ("a.csv", "report/report.html", "report/provenance.json"):
+        for name in ("a.csv", "report/report.html", "report/compared.json"):
             if not (folder / name).exists():
                 sys.exit(f"The wheel alone wrote no {name}: expected it from `benchmark {line}`.")
 
