@@ -1,6 +1,7 @@
 """What other programs import from ``benchmark``: that its examples run, and that the import is cheap."""
 
 import doctest
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,10 @@ def test_other_names_are_refused_and_the_import_is_cheap():
     code = "import sys, benchmark; print(sorted({'numpy', 'pandas', 'torch', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_citation_is_of_the_last_version_that_the_changelog_names():
+    cited = dict(re.findall(r"^(version|date-released): (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    versions = re.findall(r"^## (\d.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited["version"] == benchmark.__version__
+    assert versions[0] == f"{cited['version']} ({cited['date-released']})"

@@ -125,7 +125,7 @@ def plan(
     select: Select = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
     as_json: Annotated[
-        bool, typer.Option("--json", help="A list of objects with id, state, folder, epoch, epochs and differs.")
+        bool, typer.Option("--json", help="A list of objects with id, state, folder, epoch, epochs, differs and job.")
     ] = False,
 ) -> None:
     """List a study's runs and where they stand, and say what run-all would refuse with the same --select and --set;
@@ -138,19 +138,28 @@ def plan(
     declared, changes = study.load(name), _changes(set_)
     runs = study.select(declared.runs(changes), select)
     execute.check_declared(runs, declared.data)
-    rows = list(plans.standings(runs, declared.data))
+    try:
+        jobs = plans.of_jobs(runs)
+    except InputError as error:
+        print(f"{error} Runs are listed as their files say.", file=sys.stderr)
+        jobs = {}
+    rows = list(plans.standings(runs, declared.data, jobs))
     if as_json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
     else:
         width = max(8, *(len(row.in_words) for row in rows))
         for row in rows:
             print(f"{row.in_words:{width}} {row.run.id}" + f": {row.why}" * bool(row.why))
-        states = [row.state for row in rows]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(["done", *states]))
-        print(f"{number_of(len(rows), 'run')}: {counts}; folders below {store.folder(runs[0]).parents[2]}")
+        print(f"{_counted([row.state for row in rows])}; folders below {store.folder(runs[0]).parents[2]}")
     _warn_of_canvas(runs, declared)
     for sentence in plans.refusals(declared, rows, publish.check_pairs, changes):
         print(f"run-all would refuse: {sentence}", file=sys.stderr)
+
+
+def _counted(states: Sequence[str]) -> str:
+    """How many runs there are, and how many in each state."""
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(["done", *states]))
+    return f"{number_of(len(states), 'run')}: {counts}"
 
 
 @studies.command("new")
@@ -268,7 +277,10 @@ def _collect(declared: Study, runs: Sequence[Run], words: Callable[[Run], list[s
     from benchmark.studies import cluster
 
     found = cluster.stand(runs)
-    print("\n".join(one.in_words for one in found if one.state != "done") or "Every run is done.")
+    left = [one for one in found if one.state != "done"]
+    for one in left:
+        print(f"{one.state:8} {one.run.id}" + f": {one.of_job}" * bool(one.of_job))
+    print(_counted([one.state for one in found]) if left else "Every run is done.")
     _finish(declared, cluster.outcomes([one for one in found if one.state in ("done", "failed")], words))
 
 

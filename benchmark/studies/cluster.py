@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import subprocess
 import time
@@ -17,7 +18,7 @@ from pydantic import AfterValidator, Field
 from benchmark.base import declared, project
 from benchmark.base.declared import Name, Record
 from benchmark.base.files import write_json, write_text
-from benchmark.base.records import InputError, Run
+from benchmark.base.records import InputError, Run, number_of
 from benchmark.studies import bundle, execute, store
 from benchmark.studies.execute import Outcome
 
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 POLL_S = 5.0
-"""Seconds between two looks at the queue. A run that is neither done nor there in two of them has failed."""
+"""Seconds between two looks at the queue."""
+
+SETTLE_S = 90.0
+"""Seconds for which a run may turn out to be done after its job has left the queue: NFS shows a file up to 60 s after
+another machine wrote it."""
 
 PATIENCE_S = 60.0
 """Seconds to wait for another command that submits."""
@@ -44,6 +49,10 @@ ALIVE = (
 
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 """Those of them in which it does not compute yet."""
+
+ENDED = re.compile(r"\*\*\* JOB \d+ (.+?) \*\*\*|(Detected \d+ oom.kill.*)")
+"""What Slurm writes into the log of a job that it ends, by an id of its own if that is of an array, or that takes more
+memory than it asked for."""
 
 DECIDED = {
     "array", "dependency", "error", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "requeue",
@@ -122,7 +131,7 @@ class Array:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunState:
     """Where a run stands: "queued" or "running" while a job holds it, "failed" if it left no result, else as files say.
 
     ``why`` is Slurm's reason to wait, or the node.
@@ -134,10 +143,11 @@ class Standing:
     why: str = ""
 
     @property
-    def in_words(self) -> str:
-        """The state, and which job holds the run."""
-        held = f": job {self.job.id}, {self.why or 'here'}" if self.job and self.state in HELD else ""
-        return f"{self.state:8} {self.run.id}{held}"
+    def of_job(self) -> str:
+        """What there is to say of the job of a run that is not done; empty where it has none."""
+        if self.job is None or self.state == "done":
+            return ""
+        return f"job {self.job.id}" + (f", {self.why or 'here'}" if self.state in HELD else " ended without a result")
 
 
 @dataclass(frozen=True)
@@ -214,7 +224,7 @@ def read_queue(text: str) -> dict[str, tuple[str, str]]:
     return {job: (state, why.strip("()")) for job, state, why in rows if state in ALIVE}
 
 
-def stand(runs: Sequence[Run]) -> list[Standing]:
+def stand(runs: Sequence[Run]) -> list[RunState]:
     """Tell where runs stand: by the queue where a job holds them, else by their files.
 
     Raises:
@@ -230,10 +240,10 @@ def stand(runs: Sequence[Run]) -> list[Standing]:
         if job and not state and store.is_locked(run):
             state = "RUNNING"
         if state:
-            found.append(Standing(run, "queued" if state in WAITING else "running", job, why))
+            found.append(RunState(run, "queued" if state in WAITING else "running", job, why))
         else:
             ended = store.state(run)
-            found.append(Standing(run, "failed" if job and ended != "done" else ended, job))
+            found.append(RunState(run, "failed" if job and ended != "done" else ended, job))
     return found
 
 
@@ -310,35 +320,50 @@ def wait(
     on_change: Callable[[Run, str], None],
     every: float = POLL_S,
 ) -> list[Outcome]:
-    """Look at the queue until no job holds any of the runs; return how each ended. An interrupt ends no job."""
-    before = {run.id for run in runs}
+    """Look at the queue until nothing more is to be expected of any run; return how each ended. An interrupt ends no
+    job."""
+    gone: dict[str, float] = {}
     while True:
         try:
             found = stand(runs)
         except InputError as error:
             print(error, flush=True)  # a controller that restarts says nothing about jobs
         else:
-            held = {one.run.id for one in found if one.state in HELD}
-            # Files may be seen here a moment after their job has left the queue.
-            left = held | {one.run.id for one in found if one.run.id in before and one.state != "done"}
-            for one in found:
-                if one.run.id in held or one.run.id not in left:
+            ended = [_has_ended(one, gone) for one in found]
+            for one, at_end in zip(found, ended, strict=True):
+                if at_end or one.state in HELD:
                     on_change(one.run, one.state if one.state != "pending" else "failed")
-            if not left:
+            if all(ended):
                 return outcomes(found, words)
-            before = held
         time.sleep(every)
 
 
-def outcomes(found: Sequence[Standing], words: Callable[[Run], list[str]]) -> list[Outcome]:
+def _has_ended(one: RunState, gone: dict[str, float]) -> bool:
+    """Whether nothing more is to be expected of a run; ``gone`` keeps since when no job holds one that left nothing."""
+    if one.state in HELD:
+        gone.pop(one.run.id, None)
+        return False
+    since = gone.setdefault(one.run.id, time.monotonic())
+    elsewhere = one.job is not None and one.job.cluster == "slurm"
+    return not elsewhere or store.state(one.run) in ("done", "failed") or time.monotonic() - since >= SETTLE_S
+
+
+def outcomes(found: Sequence[RunState], words: Callable[[Run], list[str]]) -> list[Outcome]:
     """How runs ended that no job holds any more, each failure with the log that tells most of it."""
     ended = []
     for one in found:
         outcome = execute.outcome_of(one.run, words(one.run))
         if one.job and outcome.state != "done" and not (store.folder(one.run) / "error.txt").exists():
-            # Killed from outside, or out of time: Slurm or submitit wrote into the job's log why it was ended.
-            error = f"job {one.job.id} ended without a result; {execute.last_line(Path(one.job.log))}"
-            outcome = replace(outcome, error=error, log=one.job.log)
+            log = Path(one.job.log)
+            text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+            text = text.rpartition("Starting with JobEnvironment")[2]
+            said = ENDED.findall(text)
+            # A run that was refused ended by itself, and its own log says why. Else it was killed from outside, or is
+            # out of time: Slurm or submitit wrote into the job's log why it was ended.
+            if said or f"InputError: Run {one.run.id}: " not in text:
+                why = f"Slurm says: {''.join(said[-1])}" if said else execute.last_line(log)
+                error = f"job {one.job.id} ended without a result; {why}"
+                outcome = replace(outcome, error=error, log=one.job.log)
         ended.append(outcome)
     return ended
 
@@ -374,6 +399,9 @@ def _submit(
         on_change(run, "queued" if cluster.cluster == "slurm" else "running")
         while cluster.cluster == "local" and not job.done():
             time.sleep(0.1)
+    if cluster.cluster == "slurm":
+        models = ", ".join(dict.fromkeys(run.model for run in runs))
+        print(f"{number_of(len(runs), 'run')} of {models}: job {jobs[0].job_id.partition('_')[0]}", flush=True)
 
 
 def _executor(cluster: Cluster, study: str, asked: Resources, after: Sequence[str] = ()) -> Any:

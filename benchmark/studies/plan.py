@@ -9,7 +9,7 @@ from typing import Any
 from benchmark.base.records import InputError, Run, number_of
 from benchmark.data.folds import load_folds, of_partition, partitions_to_make
 from benchmark.data.manifest import folder_here, load_cases, manifest_of
-from benchmark.studies import bundle, execute, other_tests, store
+from benchmark.studies import bundle, cluster, execute, other_tests, store
 from benchmark.studies.study import Study, check_code
 
 SHOWN = 3
@@ -18,10 +18,11 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Standing:
-    """A run and its ``state``: a state of ``store``, or "running", "interrupted" or "stale".
+    """A run and its ``state``: a state of ``store``, or "queued", "running", "interrupted" or "stale".
 
     ``epoch`` is the last one that ended, of ``epochs``. A stale run was made with other settings, data or code than the
-    study has now; ``differs`` has a key for each difference, with the old and the new value.
+    study has now; ``differs`` has a key for each difference, with the old and the new value. ``job`` says what there is
+    to say of a run's job on a cluster, and ``job_id`` which one holds it.
     """
 
     run: Run
@@ -29,28 +30,42 @@ class Standing:
     epoch: int
     epochs: int
     differs: tuple[tuple[str, Any, Any], ...] = ()
+    job: str = ""
+    job_id: str | None = None
 
     @property
     def in_words(self) -> str:
         """The state, with the epoch where a training is between two."""
-        between = self.state in ("running", "interrupted") and self.epochs
+        between = self.epochs and (self.state in ("running", "interrupted") or (self.state == "queued" and self.epoch))
         return f"{self.state} at epoch {self.epoch} of {self.epochs}" if between else self.state
 
     @property
     def why(self) -> str:
-        """What makes a run stale, empty where nothing does."""
+        """What makes a run stale, and its job; empty where there is neither."""
         keys = [f"{key} ({store.short(old)} -> {store.short(new)})" for key, old, new in self.differs[:SHOWN]]
-        return ", ".join([*keys, *[f"and {len(self.differs) - SHOWN} more"] * (len(self.differs) > SHOWN)])
+        keys += [f"and {len(self.differs) - SHOWN} more"] * (len(self.differs) > SHOWN)
+        return "; ".join(filter(None, (", ".join(keys), self.job)))
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         differs = [dict(zip(("key", "recorded", "now"), one, strict=True)) for one in self.differs]
         place = {"id": self.run.id, "state": self.state, "folder": str(store.folder(self.run))}
-        return {**place, "epoch": self.epoch, "epochs": self.epochs, "differs": differs}
+        return {**place, "epoch": self.epoch, "epochs": self.epochs, "differs": differs, "job": self.job_id}
 
 
-def standings(runs: Sequence[Run], dataset: str) -> Iterator[Standing]:
-    """Yield where each run stands, in their order.
+def of_jobs(runs: Sequence[Run]) -> dict[str, cluster.RunState]:
+    """Return how runs stand that were given to jobs and are not done, by id.
+
+    Raises:
+        InputError: if there are some and Slurm's queue cannot be asked.
+    """
+    return {one.run.id: one for one in cluster.stand([run for run in runs if store.state(run) != "done"]) if one.job}
+
+
+def standings(
+    runs: Sequence[Run], dataset: str, jobs: Mapping[str, cluster.RunState] | None = None
+) -> Iterator[Standing]:
+    """Yield where each run stands, in their order; ``jobs`` are those of ``of_jobs``.
 
     Raises:
         InputError: for a run whose record or history is not what it should be.
@@ -61,7 +76,11 @@ def standings(runs: Sequence[Run], dataset: str) -> Iterator[Standing]:
         differs = tuple(_differing(run, now[run.id])) if run.id in now else ()
         history = store.history(run)
         epoch = 0 if history.empty else int(history["epoch"].iloc[-1])
-        yield Standing(run, "stale" if differs else _state(run, epoch), epoch, bundle.epochs(run, dataset), differs)
+        one = (jobs or {}).get(run.id)
+        held = one if one and one.state in cluster.HELD else None
+        state = "stale" if differs else held.state if held else _state(run, epoch)
+        job = (one.of_job, held.job.id if held and held.job else None) if one else ("", None)
+        yield Standing(run, state, epoch, bundle.epochs(run, dataset), differs, *job)
 
 
 def _listed(dataset: str) -> bool:

@@ -294,7 +294,7 @@ def test_plan_lists_ids_states_and_folders(project, command):
     code, out, err = command("plan", "tiny", "--json")
     assert (code, err) == (0, "")
     states = ("done", "failed", "pending")
-    rest = {"epoch": 0, "epochs": TINY["set"]["max_epochs"], "differs": []}
+    rest = {"epoch": 0, "epochs": TINY["set"]["max_epochs"], "differs": [], "job": None}
     assert json.loads(out) == [
         {"id": run, "state": state, "folder": str(project / "runs" / "tiny" / run), **rest}
         for run, state in zip(IDS, states, strict=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.project import REPOSITORY
 
@@ -50,7 +51,7 @@ def run(installed, tmp_path):
     def run(*words, code=0, cwd=tmp_path):
         environment = {**os.environ, "PYTHONPATH": str(installed)}
         command = [sys.executable, "-m", "benchmark", *map(str, words)]
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
@@ -143,4 +144,5 @@ def test_a_report_is_made_from_a_folder_of_scores(run, tmp_path):
     assert f"Report: {tmp_path}/reports/brats_small/report.md" in run("report", "brats_small")
     for name in ("scores.csv", "comparisons.csv", "methods.csv", "power.csv", "ranking.csv"):
         here, there = (folder / "reports/brats_small" / name for folder in (tmp_path, REPOSITORY))
-        assert here.read_bytes() == there.read_bytes()
+        # Another processor adds in another order.
+        pd.testing.assert_frame_equal(pd.read_csv(here), pd.read_csv(there), rtol=1e-9, atol=1e-12)

@@ -56,7 +56,7 @@ def write_study(name, **changes):
 def shell(*arguments, **options):
     """Run ``benchmark`` as a process of its own in the working directory; returns the finished process."""
     return subprocess.run(
-        [sys.executable, "-m", "benchmark", *arguments], capture_output=True, text=True, timeout=300, **options
+        [sys.executable, "-m", "benchmark", *arguments], capture_output=True, text=True, timeout=900, **options
     )
 
 

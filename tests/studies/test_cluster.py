@@ -7,7 +7,7 @@ import pytest
 from helpers.project import declared, write_study
 
 from benchmark.base.records import InputError, Run
-from benchmark.studies import cluster, store
+from benchmark.studies import cluster, store, study
 
 ASKED = {"time": 60, "gpus": 1, "cpus": 4, "sbatch": {"account": "a"}, "models": {"nnunet": {"time": 600, "gpus": 2}}}
 GATED = {"bundle": "unet", "variant": "gated", "stages": ["resnet50_classifier", "unet"]}
@@ -128,10 +128,24 @@ def test_a_run_stands_as_its_job_does_and_without_one_as_its_files_say(runs, squ
     found = [(one.state, one.why) for one in cluster.stand(runs[:5])]
     expected = [("running", "n1"), ("queued", "Priority"), ("failed", ""), ("queued", "held"), ("pending", "")]
     assert found == expected
-    Path("7_2.out").write_text("slurmstepd: error: *** JOB 7 CANCELLED DUE TO NODE FAILURE ***\n\n")
+    said = ("ON n1 CANCELLED DUE TO PREEMPTION", "ON n2 CANCELLED DUE TO NODE FAILURE")
+    starts = [f"submitit INFO - Starting with JobEnvironment\nslurmstepd: error: *** JOB 9 {one} ***\n" for one in said]
+    Path("7_2.out").write_text("".join([*starts, "srun: error: Timed out waiting for job step to complete\n\n"]))
     (lost,) = cluster.outcomes(cluster.stand(runs[2:3]), lambda run: ["benchmark", "run", run.id])
     assert (lost.state, lost.log, lost.command) == ("failed", "7_2.out", f"benchmark run {runs[2].id}")
-    assert lost.error.startswith("job 7_2 ended without a result; last line: slurmstepd: error: *** JOB 7 CANCELLED")
+    assert lost.error == f"job 7_2 ended without a result; Slurm says: {said[1]}"
+    Path("7_2.out").write_text(f"{starts[0]}Starting with JobEnvironment\nAborted\n")
+    (lost,) = cluster.outcomes(cluster.stand(runs[2:3]), lambda run: [])
+    assert lost.error == "job 7_2 ended without a result; last line: Aborted"
+    own = f"Starting with JobEnvironment\nInputError: Run {runs[2].id}: ended without a result\nsrun: error: Exited\n"
+    Path("7_2.out").write_text(own)
+    (store.folder(runs[2]) / "run.log").write_text("Error: Expected something else.\n")
+    (lost,) = cluster.outcomes(cluster.stand(runs[2:3]), lambda run: [])
+    assert lost.error == "ended without a result; last line: Error: Expected something else."
+    assert lost.log == str(store.folder(runs[2]) / "run.log")
+    Path("7_2.out").write_text(f"{own}slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0.\n")
+    (lost,) = cluster.outcomes(cluster.stand(runs[2:3]), lambda run: [])
+    assert lost.error.endswith("Slurm says: Detected 1 oom-kill event(s) in StepId=7.0.") and lost.log == "7_2.out"
     with pytest.raises(InputError, match=rf"^Run {runs[1].id} is queued as job 7_1: expected no job to hold it"):
         cluster.check_free(runs[1:])
     # An array whose last job has ended is forgotten; a controller that does not answer is not.
@@ -142,20 +156,57 @@ def test_a_run_stands_as_its_job_does_and_without_one_as_its_files_say(runs, squ
         cluster.stand(runs)
 
 
-def test_a_run_has_ended_when_the_queue_lacks_it_twice(runs, squeue, monkeypatch):
-    run, seen = runs[0], []
+@pytest.mark.parametrize(("file", "looks"), [("scores.csv", 17), ("error.txt", 17), (None, 19)])
+def test_a_file_may_be_seen_long_after_its_job_has_left_the_queue(runs, squeue, monkeypatch, file, looks):
+    run, now, told = runs[0], [0.0], []
     hold(run, "7")
     squeue("7|RUNNING|n1")
 
-    def later(_):
-        # The job leaves the queue, and its file is seen only after the next look.
-        seen.append([one.state for one in cluster.stand([run])])
-        squeue("") if len(seen) == 1 else (store.folder(run) / "scores.csv").write_text("")
+    def later(seconds):
+        now[0] += seconds
+        squeue("")
+        if file and now[0] >= 85:
+            (store.folder(run) / file).write_text("no memory left")
 
     monkeypatch.setattr(cluster.time, "sleep", later)
-    told = []
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
     (outcome,) = cluster.wait([run], lambda run: [], lambda run, state: told.append(state))
-    assert (seen, told, outcome.state) == ([["running"], ["failed"]], ["running", "done"], "done")
+    ended = "done" if file == "scores.csv" else "failed"
+    assert (told, outcome.state, now[0]) == (["running", ended], ended, 5.0 * looks)
+
+
+def test_a_job_that_is_requeued_is_not_given_up_however_often_it_leaves_the_queue(runs, squeue, monkeypatch):
+    now, looks = [0.0], ["", "7|PENDING|(BeginTime)"] * 20
+    hold(runs[0], "7")
+    squeue("7|RUNNING|n1")
+
+    def later(_):
+        now[0] += 80
+        squeue(looks.pop() if looks else "")
+        if not looks:
+            (store.folder(runs[0]) / "scores.csv").write_text("")
+
+    monkeypatch.setattr(cluster.time, "sleep", later)
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
+    (outcome,) = cluster.wait(runs[:1], lambda run: [], lambda *_: None)
+    assert outcome.state == "done" and not looks
+
+
+def test_a_plan_says_which_job_holds_a_run(project, command, squeue):
+    held, waiting, lost = runs = study.load("tiny").runs()
+    for run, job in zip(runs, ("7_0", "7_1", "7_2"), strict=True):
+        hold(run, job)
+    squeue("7_0|RUNNING|n1\n7_1|PENDING|(Priority)")
+    lines = command("plan", "tiny")[1].splitlines()
+    assert lines[0].startswith("running at epoch 0 of ") and lines[0].endswith(f" {held.id}: job 7_0, n1")
+    assert lines[1].startswith("queued ") and lines[1].endswith(f" {waiting.id}: job 7_1, Priority")
+    assert lines[2].startswith("pending ") and lines[2].endswith(f" {lost.id}: job 7_2 ended without a result")
+    assert lines[3].startswith("3 runs: 0 done, 1 running, 1 queued, 1 pending; ")
+    rows = json.loads(command("plan", "tiny", "--json")[1])
+    assert [(row["state"], row["job"]) for row in rows] == [("running", "7_0"), ("queued", "7_1"), ("pending", None)]
+    squeue("slurm_load_jobs error: Unable to contact slurm controller", 1)
+    code, out, error = command("plan", "tiny")
+    assert code == 0 and out.count("pending") == 4 and error.startswith("squeue does not answer: ")
 
 
 def test_a_job_leaves_a_run_to_another_that_was_given_it(runs, monkeypatch):
@@ -214,5 +265,7 @@ def test_the_command_does_runs_as_jobs_and_collects_what_they_left(project, comm
     assert f"FAILED {failing.id}: " in error and f"log: {store.folder(failing) / 'run.log'}" in error
     assert Path(cluster.read_job(store.folder(unet)).log).exists()
     code, out, error = command("run-all", "jobs", "--collect", *wrong)
-    assert code == 1 and out.startswith(f"failed   {failing.id}\n") and "Report: " in out
+    assert code == 1 and "Report: " in out
+    job = cluster.read_job(store.folder(failing)).id
+    assert out.startswith(f"failed   {failing.id}: job {job} ended without a result\n2 runs: 1 done, 1 failed\n")
     assert f"FAILED {failing.id}: " in error
