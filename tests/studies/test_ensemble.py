@@ -332,6 +332,80 @@ def test_an_ensemble_follows_its_members(joined, tmp_path, monkeypatch, command)
     assert code == 2 and f"joins {runs['unet'].id}: expected that run to be done" in error
 
 
+def test_an_ensemble_follows_the_bytes_that_it_joins(joined, tmp_path, monkeypatch, command):
+    """A member that was trained anew in its place, with the same settings and other bytes, makes it stale."""
+    monkeypatch.chdir(shutil.copytree(joined, tmp_path / "project"))
+    runs = {run.model: run for run in study.load("tiny").runs()}
+    place, before = store.folder(runs["unet"]), store.read_record(store.folder(runs["unet"]))
+    weights = place / "models" / "model.pt"
+    values = torch.load(weights, weights_only=True)
+    *_, last = (name for name, of_name in values.items() if of_name.shape == (3,))
+    torch.save({**values, last: values[last] + 50}, weights)
+    for made in ("predictions", FOLDER):
+        shutil.rmtree(place / made)
+    (place / "scores.csv").unlink()
+    content = json.loads((place / "run.json").read_text())
+    (place / "run.json").write_text(json.dumps({**content, "trained": {}}))
+    running.run(runs["unet"], "phantom")
+    after = store.read_record(place)
+    assert after.fingerprint == before.fingerprint and after.predictions_sha256 != before.predictions_sha256
+    for model, kind in (("both", FOLDER), ("vote", "predictions"), ("vote/staple", "predictions")):
+        with pytest.raises(InputError, match=f"differs in .*members#{runs['unet'].id}/{kind} "):
+            running.run(runs[model], "phantom")
+    code, out, _ = command("plan", "tiny")
+    assert code == 0 and "6 runs: 3 done, 3 stale" in out
+    assert command("run-all", "tiny")[0] == 2
+    assert command("report", "tiny")[0] == 0
+    assert "3 runs were made before a change in members" in pages_text(Path("reports/tiny"))
+    # A record from before checksums says of none what it was.
+    for model in ("both", "vote", "vote/staple"):
+        record = store.folder(runs[model]) / "run.json"
+        content = json.loads(record.read_text())
+        content["identity"].pop("members")
+        record.write_text(json.dumps(content))
+        running.run(runs[model], "phantom")
+
+
+def spoil(path, kept):
+    """Make a file another one: cut it short, put another in its place, or remove it."""
+    if kept is None:
+        path.unlink()
+    else:
+        path.write_bytes(kept(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda path: path.read_bytes()[:-100], "found [0-9a-f]{12}…"),
+        (lambda path: (store.folder(Run("tiny", "la_resunet", "default", 0, 1)) / FOLDER / path.name).read_bytes(),
+         "found [0-9a-f]{12}…"),
+        (None, "found no such file"),
+    ],
+    ids=["short", "replaced", "lost"],
+)  # fmt: skip
+def test_probabilities_that_were_changed_are_refused_where_they_are_read(
+    joined, tmp_path, monkeypatch, command, change, found
+):
+    monkeypatch.chdir(shutil.copytree(joined, tmp_path / "project"))
+    runs = {run.model: run for run in study.load("tiny").runs()}
+    path = next((store.folder(runs["unet"]) / FOLDER).iterdir()).resolve()
+    spoil(path, change)
+    sentence = rf"{path} is not what its run wrote: expected sha256 [0-9a-f]{{12}}…, {found}; remove its folders "
+    code, _, err = command("report", "tiny")
+    assert code == 2 and re.search(sentence, err)
+    shutil.rmtree(store.folder(runs["both"]))
+    with pytest.raises(InputError, match=sentence):
+        running.run(runs["both"], "phantom")
+    (store.folder(runs["unet"]) / "scores.csv").unlink()
+    with pytest.raises(InputError, match=sentence):
+        running.run(runs["unet"], "phantom")
+    # Where all are gone, what was counted of them stands.
+    shutil.rmtree(path.parent)
+    running.run(runs["unet"], "phantom")
+    assert store.read_record(store.folder(runs["unet"])).probabilities == {}
+
+
 def test_the_networks_of_an_ensemble_by_the_mean_predict_together(joined, monkeypatch):
     monkeypatch.chdir(joined)
     assert [one.name.split("/")[-3] for one in trained.of_study("tiny", "both", None)] == MEMBERS[:2]
