@@ -58,8 +58,9 @@ def test_a_3d_run_has_no_trace_of_2d(project):
     assert configs["inference"]["inferer"]["_target_"] == "benchmark.training.windows.VolumeInferer"
     assert configs["train"]["batch_size"] == 2 and "spatial_dims == 3" not in json.dumps(configs)
     assert configs["train"]["network_def"]["_target_"] == "benchmark.networks.block_max.BlockMaxUNet"
-    shapes = [t["spatial_shape"] for side in configs["metadata"]["network_data_format"].values() for t in side.values()]
-    assert shapes == [["16*n"] * 3] * 2
+    tensors = [tensor for side in configs["metadata"]["network_data_format"].values() for tensor in side.values()]
+    assert [one["spatial_shape"] for one in tensors] == [["16*n"] * 3] * 2
+    assert all(one["is_patch_data"] for one in tensors)
 
 
 def test_nnunets_own_recipe_is_of_its_dimensions_and_its_presets_are_of_3d_only(project):
@@ -102,3 +103,33 @@ def test_choices_are_made_of_values_references_and_expressions():
     assert bundle.chosen(content, 2) == {"a": [1, "x"], "b": ["$@two + 1"], "c": {}, "e": None, "f": "$1 if @x else 2"}
     assert bundle.chosen(content, 3) == {"a": 3, "b": ["@one"], "c": {"d": "new"}, "e": None, "f": "$1 if @x else 2"}
     assert bundle.chosen(content, "$1 + 1") == content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$max(@a if @spatial_dims == 3 else @b, 2)",
+        "$(@a if @spatial_dims == 3 else @b)",
+        "$1 if @x else 2 if @spatial_dims == 3 else 3",
+        "$'1 if @spatial_dims == 3 else 2'",
+        "$[1 if @spatial_dims == 3 else 2][0]",
+        "$lambda: 1 if @spatial_dims == 3 else 2",
+        "$1 + 2 if @spatial_dims == 3 else 3, 4",
+        "$1 if @spatial_dims == 3 else",
+        "1 if @spatial_dims == 3 else 2",
+    ],
+)
+def test_a_choice_within_something_larger_is_left_to_monai(text):
+    assert bundle.chosen({"a": text}, 2) == bundle.chosen({"a": text}, 3) == {"a": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "deep", "flat"),
+    [
+        ("$(4 if @x else 1) if @spatial_dims == 3 else 64 if @x else 8", "$(4 if @x else 1)", "$64 if @x else 8"),
+        ("$@a#0 if @spatial_dims == 3 else @b::c * 2", "@a#0", "$@b::c * 2"),
+        ("$'a if b' if @spatial_dims == 3 else 'c else d'", "a if b", "c else d"),
+    ],
+)
+def test_a_choice_is_cut_where_python_cuts_it(text, deep, flat):
+    assert (bundle.chosen(text, 3), bundle.chosen(text, 2)) == (deep, flat)
