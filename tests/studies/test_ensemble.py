@@ -443,6 +443,37 @@ def test_an_ensemble_that_cannot_be_is_refused(project, changes, sentence):
         study.load("tiny")
 
 
+MEAN_OF_SEEDS = {"seeds": [1, 2], "compare": {"metrics": ["dice"], "pairs": [["unet/ensemble", "la_resunet"]]}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "changes", "mean"),
+    [
+        ({"models": [*TINY["models"], JOINED[0]]}, {"keep_probabilities": False}, "both"),
+        ({"models": [*TINY["models"], JOINED[0]]}, {"unet:keep_probabilities": False}, "both"),
+        (MEAN_OF_SEEDS, {"keep_probabilities": False}, "unet/ensemble"),
+        ({**MEAN_OF_SEEDS, "set": {"keep_probabilities": False}}, {}, "unet/ensemble"),
+    ],
+)
+def test_a_mean_of_probabilities_that_no_run_would_keep_is_refused_before_training(
+    project, command, declared, changes, mean
+):
+    write_study("tiny", **declared)
+    sets = [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    for name in ("plan", "run-all"):
+        code, out, err = command(name, "tiny", *sets)
+        assert code == 2 and not out
+        assert f"Study tiny: {mean} is a mean of probabilities: expected unet to keep them, found keep_prob" in err
+    assert not (project / "runs/tiny").exists()
+
+
+def test_probabilities_that_nothing_is_made_of_may_be_left_out(project):
+    write_study("tiny", models=[*TINY["models"], JOINED[0]])
+    assert study.load("tiny").runs({"la_resunet:keep_probabilities": False})
+    write_study("tiny", models=[*TINY["models"], JOINED[1]])
+    assert study.load("tiny").runs({"keep_probabilities": False})
+
+
 def test_how_to_join_needs_what_to_join(project):
     write_study("tiny", models=[{"bundle": "unet", "by": "staple"}])
     with pytest.raises(
