@@ -3,6 +3,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -49,17 +50,23 @@ def declare(name):
     return {**model, **more.get(variant, {})}
 
 
-def paper_of(name, **entries):
-    """A paper with scores of RUNS, all made so that nothing but what the paper leaves open forbids a verdict."""
+@cache
+def scored(name):
+    """Scores of RUNS, those that are compared, and the comparisons; the same for every test."""
     segmenters, classifiers = RUNS[name]
     parts = [counted(segmenters, regions=("WT", "TC") if name == "mandekar2025" else ("tumour",), patients=8)]
     if classifiers:
         parts.append(counted(classifiers, regions=("slice",), size=600, patients=8))
     scores = pd.concat(parts, ignore_index=True)
     own = scores[~scores["metric"].isin(COUNTS) & (scores["region"] != "slice")]
-    comparisons = compare(own, COMPARE, BETTER)
+    return scores, own, compare(own, COMPARE, BETTER)
+
+
+def paper_of(name, **entries):
+    """A paper with scores of RUNS, all made so that nothing but what the paper leaves open forbids a verdict."""
+    scores, own, comparisons = (one.copy() for one in scored(name))
     published = load(REPORTS / name / FILE)
-    made = {model: alike(published, model) for model in [*segmenters, *classifiers]}
+    made = {model: alike(published, model) for models in RUNS[name] for model in models}
     return Paper(published, scores, comparisons, **{"made": made, **entries}), own
 
 
