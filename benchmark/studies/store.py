@@ -293,7 +293,7 @@ def members(run: Run, below: str | Path = "") -> dict[str, str]:
     ``below`` is the folder of another test in a run's folder. What a run has not made, or made before its record said
     it, has no entry.
     """
-    found = {}
+    found: dict[str, str] = {}
     for stage, place in zip(run.stages, stage_folders(run), strict=True):
         if (place / below / "run.json").exists():
             recorded = read_record(place / below)
@@ -329,7 +329,8 @@ def differing(recorded: RunRecord, what: Mapping[str, Any]) -> list[tuple[str, A
     # Most is equal, and thousands of cases are compared faster than rewritten.
     keys = [key for key in dict.fromkeys([*before, *what]) if before.get(key) != what.get(key)]
     keys = [key for key in keys if key not in ("precision", "members") or (key in before and key in what)]
-    old, new = ({key: side.get(key) for key in keys} for side in (before, what))
+    old: dict[str, Any] = {key: before.get(key) for key in keys}
+    new: dict[str, Any] = {key: what.get(key) for key in keys}
     if "members" in keys:
         both = sorted(old["members"].keys() & new["members"].keys())
         old["members"], new["members"] = ({name: side["members"][name] for name in both} for side in (old, new))
