@@ -22,6 +22,7 @@ from benchmark.data.prepare import prepare
 from benchmark.data.probabilities import CUT, FOLDER, MOST, read_probabilities, write_probabilities
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.results.publish import publish
+from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.scoring.metrics import score_case
 from benchmark.stats.compare import compare
@@ -355,8 +356,7 @@ def test_an_ensemble_follows_the_bytes_that_it_joins(joined, tmp_path, monkeypat
     code, out, _ = command("plan", "tiny")
     assert code == 0 and "6 runs: 3 done, 3 stale" in out
     assert command("run-all", "tiny")[0] == 2
-    assert command("report", "tiny")[0] == 0
-    assert "3 runs were made before a change in members" in pages_text(Path("reports/tiny"))
+    assert any("3 runs were made before a change in members" in said for said in Results(study.load("tiny")).warnings)
     # A record from before checksums says of none what it was.
     for model in ("both", "vote", "vote/staple"):
         record = store.folder(runs[model]) / "run.json"
