@@ -151,7 +151,7 @@ def plan(
         for row in rows:
             print(f"{row.in_words:{width}} {row.run.id}" + f": {row.why}" * bool(row.why))
         print(f"{_counted([row.state for row in rows])}; folders below {store.folder(runs[0]).parents[2]}")
-    _warn_of_canvas(runs, declared)
+    _warn(runs, declared)
     for sentence in plans.refusals(declared, rows, publish.check_pairs, changes):
         print(f"run-all would refuse: {sentence}", file=sys.stderr)
 
@@ -264,7 +264,7 @@ def _do(
         cluster.check_free(runs)
     _check_and_prepare(declared, runs)
     execute.check(runs, declared.data, here=not asked or asked.cluster == "local")
-    _warn_of_canvas(runs, declared)
+    _warn(runs, declared, here=not asked)
     with Watch(runs, declared.data, console()) as watch:
         if asked:
             return cluster.do(runs, asked, partial(execute.command, changes=changes, allow_code=allow_code), watch)
@@ -316,10 +316,12 @@ def _name_failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return failed
 
 
-def _warn_of_canvas(runs: Sequence[Run], declared: Study) -> None:
-    from benchmark.studies import canvas
+def _warn(runs: Sequence[Run], declared: Study, here: bool = True) -> None:
+    """Say what makes runs slower or poorer than need be; not ``here`` are runs on machines that say it themselves."""
+    from benchmark.studies import canvas, precision
 
-    for sentence in canvas.misfits(runs, declared.data):
+    slow = precision.slow(runs, declared.data) if here else []
+    for sentence in [*canvas.misfits(runs, declared.data), *slow]:
         print(f"warning: {sentence}", file=sys.stderr)
 
 
@@ -346,7 +348,7 @@ def run(
     allow_code: AllowCode = False,
 ) -> None:
     """Do one run: train, predict, score."""
-    from benchmark.studies import execute, study
+    from benchmark.studies import execute, precision, study
 
     execute.end_with_parent()
     project.require()
@@ -361,6 +363,8 @@ def run(
     from benchmark.studies.run import run as do
 
     _show_code(runs[run_id].recipe)
+    for sentence in precision.slow([runs[run_id]], declared.data):
+        print(f"warning: {sentence}", file=sys.stderr)
     do(runs[run_id], declared.data, declared.scores)
 
 

@@ -14,8 +14,7 @@ from benchmark.papers.values import Ours, Paper, Place, declared_tests, is_accur
 from benchmark.report.document import Block, Bullets, Cell, Heading, Table
 from benchmark.report.tables import NONE, SHUT, TEST_NAMES, correction, number, title
 from benchmark.scoring.metrics import METRICS
-from benchmark.stats.compare import NOT_TESTED
-from benchmark.stats.families import behind_shut_gate
+from benchmark.stats.compare import NOT_TESTED, gate_shut
 from benchmark.stats.seeds import TWO_LEVEL
 
 TITLE = "The paper's claims, and what is shown here"
@@ -94,7 +93,6 @@ def _better(paper: Paper, claim: Better, other: str, verdicts: Verdicts) -> tupl
     if tests.empty:
         why = "the pair was not declared" if {model, other} <= set(paper.models) else NOT_RUN
         return [head, f"{UNJUDGED}: {why}", NONE], UNJUDGED
-    tests = tests.assign(shut=behind_shut_gate(paper.comparisons)[tests.index])
     by_region = {row["region"]: _answer(row, model) for row in tests.to_dict("records")}
     by_region |= {region: UNTESTED for region in named if region not in by_region}
     answer = f"{_in_words(by_region)} {verdicts.forbidden([model, other])}".strip()
@@ -105,7 +103,7 @@ def _better(paper: Paper, claim: Better, other: str, verdicts: Verdicts) -> tupl
 def _answer(row: Mapping[Any, Any], model: str) -> str:
     if row["verdict"] == NOT_TESTED:
         return UNTESTED
-    if row["shut"]:
+    if gate_shut(row):
         return SHUT
     if not row["significant"]:
         return NOT_SHOWN

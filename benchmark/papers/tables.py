@@ -32,7 +32,7 @@ from benchmark.report.document import Block, Bullets, Cell, Heading, Key, Table,
 from benchmark.report.tables import NONE, SHUT, correction, gap_cells, p_value, short
 from benchmark.scoring.counts import SLICE
 from benchmark.scoring.metrics import METRICS
-from benchmark.stats.families import behind_shut_gate
+from benchmark.stats.compare import gate_shut
 from benchmark.stats.seeds import TWO_LEVEL
 from benchmark.studies.study import Study, apart, split_of
 
@@ -372,8 +372,6 @@ def _track_row(paper: Paper, place: Place, pair: tuple[str, str]) -> list[str | 
         return [*head, NONE, NONE, NONE, NOT_RUN]
     value, interval, shown = gap_cells(gap, "native", scale, digits)
     tests = declared_tests(paper.comparisons, *pair, column)
-    if len(tests):
-        tests = tests.assign(shut=behind_shut_gate(paper.comparisons)[tests.index])
     p, said = _tested_pair(tests, pair[1]) if len(tests) else ("not declared", f"{shown} (interval only)")
     texts = {"difference": value, "ci": interval, "p_holm": p, "verdict": said}
     return [*head, *cells_of(replace(keys[1], against=pair[0]), texts)]
@@ -385,7 +383,7 @@ def _tested_pair(tests: pd.DataFrame, native: str) -> tuple[str, str]:
     for row in rows:
         change = row["difference"] if row["model_a"] == native else -row["difference"]
         shown = f"native {'higher' if change > 0 else 'lower'}" if row["significant"] else "no difference shown"
-        words.setdefault(SHUT if row["shut"] else shown, []).append(row["region"])
+        words.setdefault(SHUT if gate_shut(row) else shown, []).append(row["region"])
     if len(rows) == 1:
         return p_value(rows[0]["p_holm"]), next(iter(words))
     p = ", ".join(f"{row['region']} {p_value(row['p_holm'])}" for row in rows)

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmark.data.manifest import LesionRule
 from benchmark.report.document import Cell, Key, Table, cells_of, table_to_markdown
 from benchmark.scoring.metrics import Metric
-from benchmark.stats.compare import GATE_SHUT, NOT_SHOWN, NOT_TESTED
+from benchmark.stats.compare import NOT_SHOWN, NOT_TESTED, gate_shut
 from benchmark.stats.estimates import Measured
 from benchmark.stats.families import GATED, NETWORKS, PRIMARY
 from benchmark.stats.patients import summarise, with_models
@@ -310,7 +310,7 @@ SHUT = "not tested (gate shut)"
 
 def verdict(row: Mapping[Any, Any]) -> str:
     """Write a comparison's verdict with the name of the better model."""
-    if row["verdict"] == NOT_SHOWN and GATE_SHUT in str(row.get("note", "")):
+    if row["verdict"] == NOT_SHOWN and gate_shut(row):
         return SHUT
     model = {"a ": row["model_a"], "b ": row["model_b"]}.get(str(row["verdict"])[:2])
     return f"{model} {row['verdict'][2:]}" if model else str(row["verdict"])

@@ -296,6 +296,11 @@ def _with_gate(table: pd.DataFrame, alpha: float) -> pd.Series:
     return table["note"].where(table["family"] != GATED, _joined(table["note"]) + gate)
 
 
+def gate_shut(row: Mapping[Any, Any]) -> bool:
+    """Say whether a row of ``judge`` was never tested for a difference, as its gate stayed shut; its note has it."""
+    return GATE_SHUT in str(row.get("note", ""))
+
+
 def unseen(patients: float) -> str:
     """Say what equivalence on so many patients leaves open: a share of others that none of them shows, with 95%."""
     share = 1 - 0.05 ** (1 / patients)

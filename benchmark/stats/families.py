@@ -59,12 +59,6 @@ def families(table: pd.DataFrame, declared: Mapping[str, Any]) -> np.ndarray:
     return np.where(chosen, PRIMARY, GATED).astype(object)
 
 
-def behind_shut_gate(table: pd.DataFrame) -> pd.Series:
-    """Return which rows of a table of comparisons were never tested: gated ones, where the gate stayed shut."""
-    primary = table["family"] == PRIMARY
-    return (table["family"] == GATED) & (not table.loc[primary, "significant"].astype(bool).all())
-
-
 def family_sizes(table: pd.DataFrame) -> dict[str, int]:
     """Map each metric of a table of comparisons to the number that are corrected with it: primary ones if it has any.
 

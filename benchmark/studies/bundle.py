@@ -42,8 +42,8 @@ FIXED_IDS = (
 Set otherwise, scores would be filed under another split, fold or seed.
 """
 
-CHOICE = re.compile(r"\$(.+?) if @spatial_dims == 3 else (.+)", re.DOTALL)
-"""A value by the number of dimensions, as the shared configs write it for MONAI's own command."""
+CHOICE = " if @spatial_dims == 3 else "
+"""What stands between a value for 3D and one for 2D, as the shared configs write both for MONAI's own command."""
 
 Computed = Annotated[str, Field(pattern=r"^[$@%]")]
 Share = Annotated[float, Field(ge=0, le=1)] | Computed
@@ -258,7 +258,7 @@ def frozen(run: Run, dataset: str) -> dict[str, dict[str, Any]]:
         override(configs, key, value)
     configs = {kind: chosen(config, dimensions) for kind, config in configs.items()}
     if dimensions == 3:
-        _add_axis(configs["metadata"])
+        _describe_patches(configs["metadata"])
     declared.check(f"Run {run.id}", configs["train"], _Values)
     if run.stages:
         # For people and fingerprints only: the configs are those of the last run that is joined.
@@ -278,21 +278,44 @@ def chosen(content: Any, dimensions: Any) -> Any:
         return {key: new for key, (old, new) in made.items() if new is not None or old is None}
     if isinstance(content, list):
         return [chosen(value, dimensions) for value in content]
-    match = CHOICE.fullmatch(content) if isinstance(content, str) and dimensions in (2, 3) else None
-    if match is None:
+    choice = _choice(content) if isinstance(content, str) and dimensions in (2, 3) else None
+    if choice is None:
         return content
-    text = match[1 if dimensions == 3 else 2]
+    text = choice[dimensions == 2]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text if re.fullmatch(trust.REFERENCE, text) else f"${text}"
 
 
-def _add_axis(metadata: dict[str, Any]) -> None:
-    """Say that images have a third axis, as the second."""
+def _choice(text: str) -> tuple[str, str] | None:
+    """Return the expressions for 3D and for 2D of a text that is a choice between them as a whole; None of any other.
+
+    MONAI makes the choice where it is a part of something larger.
+    """
+    deep, between, flat = text.removeprefix("$").partition(CHOICE)
+    if not (text.startswith("$") and between):
+        return None
+    try:
+        whole, *parts = map(_parsed, (f"{deep}{between}{flat}", deep, flat))
+    except (ValueError, SyntaxError, RecursionError):
+        return None
+    cut = isinstance(whole, ast.IfExp) and [*map(ast.dump, (whole.body, whole.orelse))] == [*map(ast.dump, parts)]
+    return (deep, flat) if cut else None
+
+
+def _parsed(expression: str) -> ast.expr:
+    """Parse an expression in which each reference is taken for a name of its own."""
+    names = trust.REFERENCE.sub(lambda found: re.sub(r"\W", "_", found[0]), expression)
+    return ast.parse(names.strip(), mode="eval").body
+
+
+def _describe_patches(metadata: dict[str, Any]) -> None:
+    """Say that what a network takes and gives has a third axis, as the second, and is a part of a volume."""
     for tensors in metadata["network_data_format"].values():
         for tensor in tensors.values():
             tensor["spatial_shape"] = [*tensor["spatial_shape"], tensor["spatial_shape"][-1]][:3]
+            tensor["is_patch_data"] = True
 
 
 def epochs(run: Run, dataset: str) -> int:

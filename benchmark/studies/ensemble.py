@@ -63,7 +63,12 @@ def gather(done: Sequence[Run], cases: CaseList) -> Kept:
 
     An ensemble is made once and stays in ``runs/<study>/<bundle>/<variant>/ensemble``; that takes about as long as
     scoring one run of each fold.
+
+    Raises:
+        InputError: if probabilities are not those that a run kept.
     """
+    for run in done:
+        store.check_probabilities(store.folder(run))
     made, models = [], dict.fromkeys(run.model for run in done)
     for model in models:
         runs = [run for run in done if run.model == model]

@@ -48,6 +48,8 @@ def identity(run: Run, test: OtherTest, own: Mapping[str, Any]) -> dict[str, Any
     """Return everything that the numbers of another test follow from; ``own`` is the run's identity."""
     reader = _reader(test, own["config"]["inference"])
     found = {**own, "tested": reader, "weights": store.read_record(store.folder(run)).trained.get("model.pt", ("",))[0]}
+    if run.stages:
+        found["members"] = store.members(run, store.other_folder(run, test).relative_to(store.folder(run)))
     if test.data:
         other = DataSet(test.data)
         found |= {**store.of_set(other), "fold": {"test": list(other.cases.patients)}}

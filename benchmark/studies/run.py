@@ -149,13 +149,14 @@ def _predict_and_score(
         return None
 
     if not all(path.exists() for path in predictions.values()):
-        _note(folder, predictions_sha256="")
+        _note(folder, predictions_sha256="", probabilities={})
         _timed(folder, "predict", predict)
     lost = [str(path) for path in predictions.values() if not path.exists()]
     if lost:
         raise InputError(f"{lost[0]} does not exist after inference: expected a prediction of every test case.")
     store.check_predictions(folder)
-    _note(folder, predictions_sha256=store.predictions_sha256(folder))
+    store.check_probabilities(folder)
+    _note(folder, predictions_sha256=store.predictions_sha256(folder), probabilities=store.probabilities(folder))
     rows: list[dict[str, Any]] = []
     lesions: list[dict[str, Any]] = []
 
@@ -184,6 +185,7 @@ def _join(run: Run, folder: Path, stages: Sequence[Path], cases: Sequence[Prepar
         if not (place / "scores.csv").exists():
             raise InputError(f"{place / 'scores.csv'} does not exist: expected the test of a run that is joined.")
         store.check_predictions(place)
+        store.check_probabilities(place)
     for case in cases:
         name = case.case.case_id
         if run.by:

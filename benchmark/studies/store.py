@@ -27,6 +27,7 @@ from benchmark.base.records import Case, InputError, OtherTest, Run
 from benchmark.data.folds import SIDES, Fold, load_folds
 from benchmark.data.manifest import cases_path, load_cases
 from benchmark.data.prepare import DataSet, case_key
+from benchmark.data.probabilities import FOLDER
 from benchmark.data.volumes import sha256_file
 from benchmark.scoring import detection, score_table
 from benchmark.scoring.counts import SLICE
@@ -94,6 +95,7 @@ class Identity(TypedDict, total=False):
     versions: Required[dict[str, str]]
     code: Required[Any]
     stages: dict[str, str | None]
+    members: dict[str, str]
     tested: dict[str, Any]
     weights: str
     by: str
@@ -116,8 +118,9 @@ class RunRecord(Record):
 
     ``machine`` is what decides bits besides the identity, ``patients`` who was on each side in training and testing,
     None where a dataset does not say it. ``trained`` has the checksum, size and time of change of the weights and the
-    history, by name; ``predictions_sha256`` and ``scores_sha256`` are checksums of all predictions and of
-    ``scores.csv``. Old records have none of these, nor the size of the ``network`` and the identity's ``precision``.
+    history, by name, and ``probabilities`` those of each file of them; ``predictions_sha256`` and ``scores_sha256`` are
+    checksums of all predictions and of ``scores.csv``. Old records have none of these, nor the size of the ``network``
+    and the identity's ``precision``.
     ``started_from`` is the checksum of the file of weights that training began from, empty for a random start.
     """
 
@@ -137,6 +140,7 @@ class RunRecord(Record):
     patients: dict[str, tuple[str, ...] | None] = Field(default_factory=dict)
     trained: dict[str, tuple[str, int, int]] = Field(default_factory=dict)
     predictions_sha256: str = ""
+    probabilities: dict[str, tuple[str, int, int]] = Field(default_factory=dict)
     trained_on: Space | None = None
     scores_sha256: str = ""
     network: Network | None = None
@@ -224,8 +228,8 @@ def identities(runs: Iterable[Run], dataset: str) -> Iterator[tuple[Run, dict[st
     """Yield runs with everything that their numbers follow from: configs, patients, data, library versions, our code.
 
     For a run that joins others these are those of the last, and ``stages`` holds the others' fingerprints, None for one
-    that has not begun; ``by`` says how an ensemble's are joined, and ``threshold`` of two stages is the probability
-    from which on a slice is let through.
+    that has not begun, and ``members`` what ``members`` returns; ``by`` says how an ensemble's are joined, and
+    ``threshold`` of two stages is the probability from which on a slice is let through.
 
     Raises:
         InputError: for a run that cannot be: unknown ids, values, bundle, data set or fold.
@@ -267,6 +271,7 @@ def _identity(run: Run, configs: Mapping[str, dict[str, Any]], shared: Mapping[s
     known: dict[str, Any] = {"stages": {}} if run.stages else {}
     if run.stages:
         known |= {"by": run.by} if run.by else {"threshold": detection.THRESHOLD}
+        known["members"] = members(run)
     for stage, place in zip(run.stages, stage_folders(run), strict=True):
         known["stages"][stage] = read_record(place).fingerprint if (place / "run.json").exists() else None
     computed = {kind: bundle.deciding(configs[kind]) for kind in bundle.CONFIGS}
@@ -280,6 +285,22 @@ def _identity(run: Run, configs: Mapping[str, dict[str, Any]], shared: Mapping[s
         "fold": shared["fold"][run.fold],
         "code": code.hashes(computed),
     }
+
+
+def members(run: Run, below: str | Path = "") -> dict[str, str]:
+    """Return checksums of what a run joins, by its runs and folders: label maps, and for a mean probabilities too.
+
+    ``below`` is the folder of another test in a run's folder. What a run has not made, or made before its record said
+    it, has no entry.
+    """
+    found: dict[str, str] = {}
+    for stage, place in zip(run.stages, stage_folders(run), strict=True):
+        if (place / below / "run.json").exists():
+            recorded = read_record(place / below)
+            kept = [digest for digest, *_ in recorded.probabilities.values()] if run.by == "mean" else []
+            together = hashlib.sha256("".join(kept).encode()).hexdigest() if kept else ""
+            found |= {f"{stage}/predictions": recorded.predictions_sha256, f"{stage}/{FOLDER}": together}
+    return {name: digest for name, digest in found.items() if digest}
 
 
 def check_fold(fold: int, folds: int, dataset: str) -> None:
@@ -302,13 +323,17 @@ def differing(recorded: RunRecord, what: Mapping[str, Any]) -> list[tuple[str, A
     """What differs between the identity that a run was recorded with and another: key, old value and new value.
 
     The precision is no difference where one of them does not say it: it follows from a machine, and only a run that
-    computes there asks for it.
+    computes there asks for it. Members are compared where both have a checksum: old records have none.
     """
     before = {**recorded.identity, "code": code.at_the_moves(recorded.identity["code"], what["code"])}
     # Most is equal, and thousands of cases are compared faster than rewritten.
     keys = [key for key in dict.fromkeys([*before, *what]) if before.get(key) != what.get(key)]
-    keys = [key for key in keys if key != "precision" or (key in before and key in what)]
-    old, new = ({key: side.get(key) for key in keys} for side in (before, what))
+    keys = [key for key in keys if key not in ("precision", "members") or (key in before and key in what)]
+    old: dict[str, Any] = {key: before.get(key) for key in keys}
+    new: dict[str, Any] = {key: what.get(key) for key in keys}
+    if "members" in keys:
+        both = sorted(old["members"].keys() & new["members"].keys())
+        old["members"], new["members"] = ({name: side["members"][name] for name in both} for side in (old, new))
     return _differing(code.without_modules(old), code.without_modules(new))
 
 
@@ -433,8 +458,16 @@ def scores(run: Run, place: Path | None = None) -> pd.DataFrame:
 
 def trained(place: Path) -> dict[str, tuple[str, int, int]]:
     """What tells the weights and the history in a run's folder from others, as a run's record has it."""
-    paths = [place / "models" / name for name in ("model.pt", "history.csv")]
-    return {path.name: (sha256_file(path), *stamp(path)[:2]) for path in paths}
+    return {name: _described(place / "models" / name) for name in ("model.pt", "history.csv")}
+
+
+def probabilities(place: Path) -> dict[str, tuple[str, int, int]]:
+    """What tells the probabilities in a run's folder from others, as a run's record has it."""
+    return {path.name: _described(path) for path in sorted((place / FOLDER).glob("[!.]*"))}
+
+
+def _described(path: Path) -> tuple[str, int, int]:
+    return (sha256_file(path), *stamp(path)[:2])
 
 
 def check_trained(place: Path) -> None:
@@ -443,12 +476,30 @@ def check_trained(place: Path) -> None:
     Raises:
         InputError: naming the file.
     """
-    for name, (digest, *written) in read_record(place).trained.items():
+    for name, described in read_record(place).trained.items():
         path = place / "models" / name
-        if name == "model.pt" and not path.exists():
-            continue
-        if [*stamp(path)[:2]] != written and (found := sha256_file(path)) != digest:
-            raise _changed(path, f"sha256 {digest[:12]}…", f"{found[:12]}…", "move its folder away and train anew")
+        if name != "model.pt" or path.exists():
+            _check_file(path, described, "move its folder away and train anew")
+
+
+def check_probabilities(place: Path) -> None:
+    """Refuse probabilities that are not those that a run made; the folder of all may be gone.
+
+    Raises:
+        InputError: naming the first file.
+    """
+    again = f"remove its folders predictions and {FOLDER} and its scores.csv, and run the study again to predict anew"
+    for name, described in read_record(place).probabilities.items() if (place / FOLDER).is_dir() else ():
+        _check_file(place / FOLDER / name, described, again)
+
+
+def _check_file(path: Path, described: tuple[str, int, int], again: str) -> None:
+    """Refuse a file of another checksum; one of the same size and time of change is taken for the same."""
+    digest, *written = described
+    if not path.exists():
+        raise _changed(path, f"sha256 {digest[:12]}…", "no such file", again)
+    if [*stamp(path)[:2]] != written and (found := sha256_file(path)) != digest:
+        raise _changed(path, f"sha256 {digest[:12]}…", f"{found[:12]}…", again)
 
 
 def predictions_sha256(place: Path) -> str:

@@ -273,9 +273,11 @@ class Study(Record):
         ``changes`` are more ids to set in all of them, or as ``BUNDLE:ID`` in those of one bundle, which wins.
 
         Raises:
-            InputError: if no model is of a bundle in ``changes``, or these set the split, which a study declares.
+            InputError: if no model is of a bundle in ``changes``, these set the split, which a study declares, or runs
+                whose probabilities the study joins would not keep them.
         """
         by_bundle = _by_bundle(changes or {}, self.bundles)
+        _check_kept(self, by_bundle)
         others = self.other_tests
         found = []
         for model in self.models:
@@ -374,6 +376,30 @@ def trial_name(model: Model, value: float) -> str:
 def split_of(study: Study, model: Model) -> str:
     """The split that a model of a study is trained and tested on; of one that joins others, that of the last."""
     return study.recipe(model).split or study.split
+
+
+def _check_kept(study: Study, by_bundle: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse runs that keep no probabilities where a model, or an ensemble over seeds in a pair, is a mean of these."""
+    from benchmark.studies.ensemble import variant_of
+
+    means = {model.name: study.stages(model) for model in study.models if _by_mean(model)}
+    pairs = study.compare.get("pairs", "all")
+    compared = () if pairs == "all" else tuple(name for pair in pairs for name in pair)
+    of_seeds = {model_name(model.bundle, variant_of(model.variant)): [model] for model in study.models}
+    means |= {name: models for name, models in of_seeds.items() if name in compared and not models[0].joins}
+    for name, members in means.items():
+        for member in members:
+            if not _keeps(study, member, by_bundle[member.bundle]):
+                raise InputError(
+                    f"Study {study.name}: {name} is a mean of probabilities: expected {member.name} to keep them, "
+                    f"found {bundle.KEEP} false."
+                )
+
+
+def _keeps(study: Study, model: Model, changes: Mapping[str, Any]) -> bool:
+    """Whether runs of a model that is trained keep their probabilities, with ``changes`` of ids of its bundle."""
+    composed = bundle.compose(model.bundle)["inference"]
+    return bool({**composed, **study._settings(model), **changes}.get(bundle.KEEP, False))
 
 
 def _by_mean(model: Model) -> bool:
@@ -583,8 +609,7 @@ def _check_members(where: str, study: Study, model: Model, members: Sequence[Mod
             raise InputError(f"{where}: expected models that segment, found {member.name} for {composed['task']}.")
         if lacking := set(model.folds or study.folds) - set(member.folds or study.folds):
             raise InputError(f"{where}: expected models of its folds, found {member.name} without {min(lacking)}.")
-        kept = {**composed, **study._settings(study.recipe(member))}.get(bundle.KEEP, False)
-        if model.by == "mean" and (member.joins or not kept):
+        if model.by == "mean" and (member.joins or not _keeps(study, member, {})):
             raise InputError(
                 f"{where}: expected models that keep probabilities, for their mean, found {member.name} without; join "
                 "label maps, by majority or staple."

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import drawn
 import numpy as np
 import pandas as pd
 
@@ -40,27 +41,15 @@ def write_study(folder: Path, runs: int, metrics: int) -> int:
             for seed in range(1, seeds + 1):
                 dice = np.clip(difficulty + 0.002 * model + random.normal(0, 0.02, difficulty.shape), 0, 1).ravel()
                 patients = np.repeat([f"P{fold}{case:03d}" for case in range(CASES)], len(REGIONS))
-                table = pd.DataFrame({"bundle": "unet", "variant": f"v{model}", "fold": fold, "seed": seed,
-                                      "patient_id": patients, "case_id": patients, "region": REGIONS * CASES,
-                                      "note": ""})  # fmt: skip
-                for name in COUNTS:
-                    table[name] = random.integers(0, 100_000, len(table))
-                for name in names:
-                    unit = METRICS[name].unit
-                    value = 50 * (1 - dice) if unit else dice
-                    table[score_table.column(name, METRICS[name].version)] = value
-                tables.append(table)
+                run = {"bundle": "unet", "variant": f"v{model}", "fold": fold, "seed": seed}
+                tables.append(drawn.scores(random, run, patients, REGIONS * CASES, dice, names))
     everything = pd.concat(tables, ignore_index=True)
     score_table.write(place / "scores.csv", everything)
-    ids = everything[["variant", "fold", "seed"]].drop_duplicates().itertuples(index=False)
-    run_ids = [f"unet/{variant}/fold{fold}-seed{seed}" for variant, fold, seed in ids]
+    run_ids = drawn.run_ids(everything)
     history = pd.DataFrame({"epoch": range(1, 51), "train_loss": 0.3, "val_loss": 0.3, "val_dice": 0.8,
                             "learning_rate": 1e-4, "seconds": 10.0})  # fmt: skip
     pd.concat([history.assign(run=run) for run in run_ids]).to_csv(place / "histories.csv", index=False)
-    record = {"fingerprint": "0", "commit": "0", "platform": "", "overrides": {}, "started": "", "stages": {}}
-    provenance = {"gathered": "", "cases_sha256": "", "folds_sha256": {}, "versions": [], "code": [],
-                  "runs": dict.fromkeys(run_ids, record)}  # fmt: skip
-    (place / "provenance.json").write_text(json.dumps(provenance))
+    (place / "provenance.json").write_text(json.dumps(drawn.provenance(run_ids)))
     study = {"title": "Large", "data": "phantom", "folds": [*range(FOLDS)], "seeds": [*range(1, seeds + 1)],
              "models": [{"bundle": "unet", "variant": f"v{model}"} for model in range(MODELS)],
              "compare": {"metrics": ["dice", "hd95"], "alpha": 0.05}}  # fmt: skip

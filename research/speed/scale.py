@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import drawn
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -92,21 +93,12 @@ def write_study(place: Path) -> int:
             for seed in SEEDS:
                 dice = np.clip(difficulty + random.normal(0, 0.02, len(patients)), 0, 1)
                 variant = model.get("variant", model.get("track", "default").replace("identical", "default"))
-                table = pd.DataFrame({"bundle": model["bundle"], "variant": variant, "fold": fold, "seed": seed,
-                                      "patient_id": patients, "case_id": patients,
-                                      "region": ["WT", "TC", "ET"] * len(parts.test), "note": ""})  # fmt: skip
-                for name in COUNTS:
-                    table[name] = random.integers(1, 100_000, len(table))
-                for name, metric in METRICS.items():
-                    table[score_table.column(name, metric.version)] = 50 * (1 - dice) if metric.unit else dice
-                tables.append(table)
+                run = {"bundle": model["bundle"], "variant": variant, "fold": fold, "seed": seed}
+                regions = ["WT", "TC", "ET"] * len(parts.test)
+                tables.append(drawn.scores(random, run, patients, regions, dice))
     everything = pd.concat(tables, ignore_index=True)
     score_table.write(place / "scores.csv", everything)
-    runs = everything[["bundle", "variant", "fold", "seed"]].drop_duplicates().itertuples(index=False)
-    record = {"fingerprint": "0", "commit": "0", "platform": "", "overrides": {}, "started": "", "stages": {}}
-    told = {"gathered": "", "cases_sha256": "", "folds_sha256": {}, "versions": [], "code": [],
-            "runs": {f"{b}/{v}/fold{f}-seed{s}": record for b, v, f, s in runs}}  # fmt: skip
-    (place / "provenance.json").write_text(json.dumps(told))
+    (place / "provenance.json").write_text(json.dumps(drawn.provenance(drawn.run_ids(everything))))
     return len(everything) * (len(METRICS) + len(COUNTS))
 
 

@@ -16,6 +16,7 @@ from benchmark.data.raw import brain, registration
 from benchmark.data.raw.geometry import Grid, Volume, bring, check_grid, upright
 from benchmark.data.raw.preview import OUTLINE, draw, write_page
 from benchmark.data.raw.record import Found, Input, Steps, find_record, undo
+from benchmark.data.resample import resample
 from benchmark.data.volumes import sha256_file
 
 TURN = affine([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]], (3, -2, 1))
@@ -73,6 +74,18 @@ def test_larger_voxels_are_means():
     np.testing.assert_allclose(found, values.reshape(4, 2, 4, 2, 4, 2).mean(axis=(1, 3, 5)), atol=1e-6)
 
 
+def test_voxels_that_are_a_little_larger_are_means_too():
+    """Stripes of one voxel are grey on voxels of 1.4, not stripes of several."""
+    values = np.broadcast_to((np.arange(70) % 2)[:, None, None], (70, 4, 4)).astype(float)
+    grid = Grid((50, 4, 4), affine(np.diag([1.4, 1, 1]), (0.2, 0, 0)))
+    found, _ = bring(Volume(values, np.eye(4)), grid, np.eye(4))
+    assert found[5:-5].std() < 0.2
+    expected = resample(values, (1.4, 1, 1), grid.shape)
+    np.testing.assert_allclose(found[5:-5], expected[5:-5], atol=0.15)
+    same, _ = bring(Volume(values, np.eye(4)), Grid((70, 4, 4), np.diag([1.009, 1, 1, 1])), np.eye(4), order=1)
+    assert same[:5].std() > 0.4
+
+
 def test_sheared_and_thin_scans_are_refused():
     check_grid(Path("a.nii"), Grid((9, 9, 9), AFFINES["oblique, permuted"]))
     with pytest.raises(InputError, match=r"a\.nii: expected a header with axes at right angles.*found two at 84\.3"):
@@ -91,11 +104,38 @@ def test_implausible_registrations_are_refused():
         (found(AFFINES["PSR"]), middle, "expected a rotation of at most 45 degrees"),
         (found(same), np.array([0, 81.0, 0]), "the middles within 80 mm, found 0 degrees and 81 mm"),
         (found(same, 0.01), middle, r"fall by 15% where the scan is shifted by 10 mm, found 1\.0% of 0\.400"),
-        (found(same, information=-np.inf), middle, "expected it to show at least 50% of the brain"),
         (found(same, np.nan), middle, "expected mutual information to fall"),
     ]:
         with pytest.raises(InputError, match=sentence):
             registration._check(one, middle, other)
+
+
+class Searched:
+    """A search with given values of the metric: at each start, and at the place where it ends."""
+
+    def __init__(self, starts, end):
+        self.starts, self.end, self.matrix = starts, end, affine(np.eye(3), (7, 0, 0))
+
+    def value(self, matrix):
+        return self.end if np.array_equal(matrix, self.matrix) else self.starts
+
+    def run(self, *_):
+        return self.matrix
+
+
+@pytest.mark.parametrize(
+    ("starts", "end", "sentence"),
+    [
+        (np.inf, 0, "found less wherever a search could start, 54 places by its header and by its middle"),
+        (-0.5, np.inf, "at least 50% of the brain and what is around it, found less where the search ended"),
+        (-0.5, 0.0, "expected mutual information above 0, found 0: where the search ended, it shows nothing"),
+        (-0.5, np.nan, "expected mutual information above 0, found nan"),
+    ],
+)
+def test_a_registration_that_found_nothing_says_what_was_wrong(starts, end, sentence):
+    scan = Volume(np.arange(1000.0).reshape(10, 10, 10), np.eye(4))
+    with pytest.raises(InputError, match=sentence):
+        registration._register(Searched(starts, end), scan, scan, scan.voxels > 300)
 
 
 def tool(body):
@@ -119,7 +159,7 @@ def test_a_tool_finds_the_brain():
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("no-such-tool {input} {output}", "expected a tool that starts, found no-such-tool: No such file"),
+        ("no-such-tool {input} {output}", "expected a tool that starts, found no-such-tool: no such program"),
         (tool('sys.exit("no licence")'), "to end well, found exit code 1: no licence"),
         (tool("pass"), "expected .*python.* to write a mask to {output}, found that it wrote none"),
         (tool(SAVE.format("np.uint8(scan.get_fdata()[1:] > 0)", "scan.affine")), "what .* wrote: expected .* grid"),
@@ -170,15 +210,17 @@ def test_probabilities_come_back_within_a_voxel(size):
     assert returned.shape == shape
 
 
-def write_scans(folder, shape=(9, 9, 9), matrix=None, ends=ENDS):
-    (folder / "A").mkdir(parents=True)
+def write_scans(folder, shape=(9, 9, 9), matrix=None, ends=ENDS, case="A"):
+    (folder / case).mkdir(parents=True)
     rng = np.random.default_rng(1)
     for end in ends:
         image = nibabel.Nifti1Image(rng.random(shape, np.float32), np.eye(4) if matrix is None else matrix)
-        nibabel.save(image, folder / f"A/A_{end}.nii.gz")
+        nibabel.save(image, folder / f"{case}/{case}_{end}.nii.gz")
     mask = np.zeros(shape, np.uint8)
     mask[3:6, 3:6, 3:6] = 1
-    nibabel.save(nibabel.Nifti1Image(mask, np.eye(4) if matrix is None else matrix), folder / "A/A_mask.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(mask, np.eye(4) if matrix is None else matrix), folder / f"{case}/{case}_mask.nii.gz"
+    )
     return folder
 
 
@@ -198,13 +240,21 @@ def test_a_refused_case_is_named_and_leaves_nothing(tmp_path, command):
         ((), "expected --mask NAME or --mask COMMAND too"),
         (("--mask", "bet"), "case A lacks bet: expected a file of each one that is needed, bet as _bet or -bet"),
         (("--mask", "mask", "--manifest", "lgg"), "lgg: expected T1c, to which others are registered"),
+        (
+            ("--mask", "synthstrp {input} {output}"),
+            "--mask: expected a tool that starts, found synthstrp: no such prog",
+        ),
+        (
+            ("--mask", "sh 'x {input} {output}"),
+            '--mask: expected a command, found "sh \'x {input} {output}": No closing',
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_at_once(tmp_path, monkeypatch, command, arguments, sentence):
     monkeypatch.chdir(tmp_path)
     folder = write_scans(tmp_path / "raw")
-    code, _, err = command("data", "prepare", "--raw", folder, tmp_path / "out", *arguments)
-    assert code == 2 and sentence in err
+    code, out, err = command("data", "prepare", "--raw", folder, tmp_path / "out", *arguments)
+    assert code == 2 and sentence in err and not out and "A is refused" not in err
     code, _, err = command("data", "prepare", "phantom", "--mask", "mask")
     assert code == 2 and "expected --raw FOLDER" in err
 
@@ -223,6 +273,38 @@ def test_a_record_is_of_the_scans_beside_it(tmp_path):
     (folder / "A/A_raw.json").write_text(json.dumps(changed))
     with pytest.raises(InputError, match=r"A_raw\.json: expected the record of the scans .* found A_t2\.nii\.gz"):
         find_record(folder, case)
+
+
+@pytest.mark.parametrize("out", [".", "prepared", "A/deep"])
+def test_prepared_scans_are_not_written_among_the_raw_ones(tmp_path, command, out):
+    folder = write_scans(tmp_path / "raw")
+    before = sorted(folder.rglob("*"))
+    code, _, err = command("data", "prepare", "--raw", folder, folder / out, "--mask", "mask")
+    assert code == 2 and f"{folder / out}: expected a folder for prepared scans outside {folder}" in err
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_the_page_of_previews_keeps_earlier_cases(tmp_path, monkeypatch):
+    """A second hospital folder adds its cases; a record that cannot be read is named before any work."""
+    grid, made = Grid((9, 9, 9), np.eye(4)), []
+
+    def write(job, *_):
+        made.append(job.case.case_id)
+        job.target.mkdir(parents=True)
+        steps = steps_of(np.eye(4), grid, grid).model_copy(update={"case_id": job.case.case_id})
+        (job.target / f"{job.case.case_id}_raw.json").write_text(json.dumps(steps.model_dump()))
+
+    monkeypatch.setattr(raw, "_write", write)
+    out = tmp_path / "out"
+    for name in ("B", "A"):
+        folder = write_scans(tmp_path / name, case=name)
+        assert raw.prepare(folder, out, raw.Wanted("mask"))[0] == [name]
+    page = (out / "previews.html").read_text()
+    assert 0 < page.index("<h2>A</h2>") < page.index("<h2>B</h2>")
+    (out / "B/B_raw.json").write_text("{")
+    with pytest.raises(InputError, match=r"B_raw\.json is not JSON: expected a record"):
+        raw.prepare(write_scans(tmp_path / "C", case="C"), out, raw.Wanted("mask"))
+    assert made == ["B", "A"]
 
 
 def test_another_folder_is_never_overwritten(tmp_path):

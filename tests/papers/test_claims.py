@@ -85,7 +85,7 @@ def test_a_gated_claim_is_not_called_not_shown_where_it_was_never_tested():
     assert "1 not shown" in said and "1 not tested (gate shut)." in said and "Gate shut: some primary" in said
     assert "over the 2 primary comparisons, and over the 4 others only if all primary ones" in said
     # An open gate: the same row is tested.
-    opened = paper.comparisons.assign(significant=tests["family"] == "primary")
+    opened = paper.comparisons.assign(significant=tests["family"] == "primary", note="")
     assert claims_of(replace(paper, comparisons=opened))[1][UNET][0] == "not shown"
 
 

@@ -3,6 +3,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from benchmark.report.splits import SplitPair, split_blocks, split_pairs, split_
 from benchmark.results.page import write
 from benchmark.results.results import Results
 from benchmark.scoring.metrics import COUNTS, METRICS
-from benchmark.stats.compare import compare
+from benchmark.stats.compare import GATE_SHUT, compare
 from benchmark.stats.patients import with_models
 from benchmark.studies.study import apart
 from benchmark.studies.study import load as load_study
@@ -49,17 +50,23 @@ def declare(name):
     return {**model, **more.get(variant, {})}
 
 
-def paper_of(name, **entries):
-    """A paper with scores of RUNS, all made so that nothing but what the paper leaves open forbids a verdict."""
+@cache
+def scored(name):
+    """Scores of RUNS, those that are compared, and the comparisons; the same for every test."""
     segmenters, classifiers = RUNS[name]
     parts = [counted(segmenters, regions=("WT", "TC") if name == "mandekar2025" else ("tumour",), patients=8)]
     if classifiers:
         parts.append(counted(classifiers, regions=("slice",), size=600, patients=8))
     scores = pd.concat(parts, ignore_index=True)
     own = scores[~scores["metric"].isin(COUNTS) & (scores["region"] != "slice")]
-    comparisons = compare(own, COMPARE, BETTER)
+    return scores, own, compare(own, COMPARE, BETTER)
+
+
+def paper_of(name, **entries):
+    """A paper with scores of RUNS, all made so that nothing but what the paper leaves open forbids a verdict."""
+    scores, own, comparisons = (one.copy() for one in scored(name))
     published = load(REPORTS / name / FILE)
-    made = {model: alike(published, model) for model in [*segmenters, *classifiers]}
+    made = {model: alike(published, model) for models in RUNS[name] for model in models}
     return Paper(published, scores, comparisons, **{"made": made, **entries}), own
 
 
@@ -401,7 +408,8 @@ def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_inter
     parts += [rows("unet/native", {p: v + 0.1 for p, v in values.items()}, region=region) for region in ("WT", "TC")]
     tests = pd.DataFrame(
         {"metric": "dice", "region": ["WT", "TC"], "model_a": "unet/native", "model_b": "unet", "n_patients": 9,
-         "difference": 0.1, "p_holm": [0.281, 0.004], "significant": [False, True], "family": "primary"}
+         "difference": 0.1, "p_holm": [0.281, 0.004], "significant": [False, True], "family": "primary",
+         "note": ""}
     )  # fmt: skip
     paper = replace(paper_of("mandekar2025")[0], scores=table(*parts), comparisons=tests)
     row = lines(tracks(paper, study)[0])[0]
@@ -414,7 +422,7 @@ def test_a_declared_test_decides_between_the_tracks_and_not_an_uncorrected_inter
     (shown,) = tracks(replace(paper, comparisons=turned), study)
     assert lines(shown)[0][-1] == "native higher in all regions"
     assert "after Holm's correction over all 2 declared comparisons." in shown.notes[1]
-    gated = tests.assign(family=["primary", "gated"], significant=False)
+    gated = tests.assign(family=["primary", "gated"], significant=False, note=["", f"{GATE_SHUT}: 1 of 1"])
     (shown,) = tracks(replace(paper, comparisons=gated), study)
     assert lines(shown)[0][-1] == "no difference shown in WT; not tested (gate shut) in TC"
     assert "over the 1 primary comparisons, and over the 1 others only if" in shown.notes[1]

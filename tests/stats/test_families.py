@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from benchmark.base.records import InputError
-from benchmark.stats.compare import CLAIMS_SHUT, NOT_SHOWN, compare, compare_methods
+from benchmark.stats.compare import CLAIMS_SHUT, NOT_SHOWN, compare, compare_methods, gate_shut
 from benchmark.stats.families import GATED, PRIMARY, families, holm, holm_claims
 from benchmark.stats.paired import OneSided, holm_one_sided
 
@@ -89,6 +89,7 @@ def test_gated_rows_are_never_blank():
     gated = found[found["family"] == GATED]
     assert (gated["p_holm"] == 1).all() and not gated["significant"].any()
     assert gated["note"].str.contains("gate shut: 1 of 1 primary comparisons show no difference").all()
+    assert [gate_shut(row) for row in found.to_dict("records")] == (found["family"] == GATED).tolist()
     assert not gated["verdict"].str.contains("better").any()
     assert gated["p"].min() < 0.001
     methods = compare_methods(realistic(), declared, BETTER)
@@ -103,6 +104,7 @@ def test_an_open_gate_lets_secondary_findings_through():
     gated = found[found["family"] == GATED]
     assert gated["significant"].any()
     assert not gated["note"].str.contains("gate").any()
+    assert not any(gate_shut(row) for row in found.to_dict("records"))
     smallest = found.loc[found["family"] == PRIMARY, "p_holm"].max()
     assert (gated["p_holm"] >= smallest).all()
     # Claims of equivalence have a gate of their own, which differences in the primary family keep shut.

@@ -22,6 +22,7 @@ from benchmark.data.prepare import prepare
 from benchmark.data.probabilities import CUT, FOLDER, MOST, read_probabilities, write_probabilities
 from benchmark.data.volumes import read_volume, write_label_map
 from benchmark.results.publish import publish
+from benchmark.results.results import Results
 from benchmark.scoring import score_table
 from benchmark.scoring.metrics import score_case
 from benchmark.stats.compare import compare
@@ -332,6 +333,79 @@ def test_an_ensemble_follows_its_members(joined, tmp_path, monkeypatch, command)
     assert code == 2 and f"joins {runs['unet'].id}: expected that run to be done" in error
 
 
+def test_an_ensemble_follows_the_bytes_that_it_joins(joined, tmp_path, monkeypatch, command):
+    """A member that was trained anew in its place, with the same settings and other bytes, makes it stale."""
+    monkeypatch.chdir(shutil.copytree(joined, tmp_path / "project"))
+    runs = {run.model: run for run in study.load("tiny").runs()}
+    place, before = store.folder(runs["unet"]), store.read_record(store.folder(runs["unet"]))
+    weights = place / "models" / "model.pt"
+    values = torch.load(weights, weights_only=True)
+    *_, last = (name for name, of_name in values.items() if of_name.shape == (3,))
+    torch.save({**values, last: values[last] + 50}, weights)
+    for made in ("predictions", FOLDER):
+        shutil.rmtree(place / made)
+    (place / "scores.csv").unlink()
+    content = json.loads((place / "run.json").read_text())
+    (place / "run.json").write_text(json.dumps({**content, "trained": {}}))
+    running.run(runs["unet"], "phantom")
+    after = store.read_record(place)
+    assert after.fingerprint == before.fingerprint and after.predictions_sha256 != before.predictions_sha256
+    for model, kind in (("both", FOLDER), ("vote", "predictions"), ("vote/staple", "predictions")):
+        with pytest.raises(InputError, match=f"differs in .*members#{runs['unet'].id}/{kind} "):
+            running.run(runs[model], "phantom")
+    code, out, _ = command("plan", "tiny")
+    assert code == 0 and "6 runs: 3 done, 3 stale" in out
+    assert command("run-all", "tiny")[0] == 2
+    assert any("3 runs were made before a change in members" in said for said in Results(study.load("tiny")).warnings)
+    # A record from before checksums says of none what it was.
+    for model in ("both", "vote", "vote/staple"):
+        record = store.folder(runs[model]) / "run.json"
+        content = json.loads(record.read_text())
+        content["identity"].pop("members")
+        record.write_text(json.dumps(content))
+        running.run(runs[model], "phantom")
+
+
+def spoil(path, kept):
+    """Make a file another one: cut it short, put another in its place, or remove it."""
+    if kept is None:
+        path.unlink()
+    else:
+        path.write_bytes(kept(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda path: path.read_bytes()[:-100], "found [0-9a-f]{12}…"),
+        (lambda path: (store.folder(Run("tiny", "la_resunet", "default", 0, 1)) / FOLDER / path.name).read_bytes(),
+         "found [0-9a-f]{12}…"),
+        (None, "found no such file"),
+    ],
+    ids=["short", "replaced", "lost"],
+)  # fmt: skip
+def test_probabilities_that_were_changed_are_refused_where_they_are_read(
+    joined, tmp_path, monkeypatch, command, change, found
+):
+    monkeypatch.chdir(shutil.copytree(joined, tmp_path / "project"))
+    runs = {run.model: run for run in study.load("tiny").runs()}
+    path = next((store.folder(runs["unet"]) / FOLDER).iterdir()).resolve()
+    spoil(path, change)
+    sentence = rf"{path} is not what its run wrote: expected sha256 [0-9a-f]{{12}}…, {found}; remove its folders "
+    code, _, err = command("report", "tiny")
+    assert code == 2 and re.search(sentence, err)
+    shutil.rmtree(store.folder(runs["both"]))
+    with pytest.raises(InputError, match=sentence):
+        running.run(runs["both"], "phantom")
+    (store.folder(runs["unet"]) / "scores.csv").unlink()
+    with pytest.raises(InputError, match=sentence):
+        running.run(runs["unet"], "phantom")
+    # Where all are gone, what was counted of them stands.
+    shutil.rmtree(path.parent)
+    running.run(runs["unet"], "phantom")
+    assert store.read_record(store.folder(runs["unet"])).probabilities == {}
+
+
 def test_the_networks_of_an_ensemble_by_the_mean_predict_together(joined, monkeypatch):
     monkeypatch.chdir(joined)
     assert [one.name.split("/")[-3] for one in trained.of_study("tiny", "both", None)] == MEMBERS[:2]
@@ -367,6 +441,37 @@ def test_an_ensemble_that_cannot_be_is_refused(project, changes, sentence):
     write_study("tiny", models=[made, *others], folds=[0, 1])
     with pytest.raises(InputError, match=sentence):
         study.load("tiny")
+
+
+MEAN_OF_SEEDS = {"seeds": [1, 2], "compare": {"metrics": ["dice"], "pairs": [["unet/ensemble", "la_resunet"]]}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "changes", "mean"),
+    [
+        ({"models": [*TINY["models"], JOINED[0]]}, {"keep_probabilities": False}, "both"),
+        ({"models": [*TINY["models"], JOINED[0]]}, {"unet:keep_probabilities": False}, "both"),
+        (MEAN_OF_SEEDS, {"keep_probabilities": False}, "unet/ensemble"),
+        ({**MEAN_OF_SEEDS, "set": {"keep_probabilities": False}}, {}, "unet/ensemble"),
+    ],
+)
+def test_a_mean_of_probabilities_that_no_run_would_keep_is_refused_before_training(
+    project, command, declared, changes, mean
+):
+    write_study("tiny", **declared)
+    sets = [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    for name in ("plan", "run-all"):
+        code, out, err = command(name, "tiny", *sets)
+        assert code == 2 and not out
+        assert f"Study tiny: {mean} is a mean of probabilities: expected unet to keep them, found keep_prob" in err
+    assert not (project / "runs/tiny").exists()
+
+
+def test_probabilities_that_nothing_is_made_of_may_be_left_out(project):
+    write_study("tiny", models=[*TINY["models"], JOINED[0]])
+    assert study.load("tiny").runs({"la_resunet:keep_probabilities": False})
+    write_study("tiny", models=[*TINY["models"], JOINED[1]])
+    assert study.load("tiny").runs({"keep_probabilities": False})
 
 
 def test_how_to_join_needs_what_to_join(project):

@@ -61,7 +61,7 @@ class Wanted:
             "size_mm": self.size,
             "bias": {"method": "N4", "kept": self.keep_bias, **bias.SETTINGS},
             "registration": registration.SETTINGS,
-            "interpolation": "cubic B-spline, mean over parts where voxels become larger",
+            "interpolation": "cubic B-spline, mean over parts no wider than a raw voxel",
             "mask": self.mask,
             "template": template,
         }
@@ -73,19 +73,27 @@ def prepare(
 ) -> tuple[list[str], dict[str, str]]:  # fmt: skip
     """Prepare each case in a folder of raw scans as ``out/<case>/``; return what is there then, and why others are not.
 
-    ``out/previews.html`` shows these before and after. Files are found as ``new_scans.find_scans`` does, the four
-    sequences of BraTS or a manifest's. A case that was prepared from the same files in the same way stays. Cases take
-    processes of their own where ``jobs`` is above 1.
+    ``out/previews.html`` shows all that ``out`` holds then before and after. Files are found as
+    ``new_scans.find_scans`` does, the four sequences of BraTS or a manifest's. A case that was prepared from the same
+    files in the same way stays. Cases take processes of their own where ``jobs`` is above 1.
 
     Raises:
-        InputError: if no case is found, one lacks a sequence or its mask, or what is wanted cannot be done to any.
+        InputError: if no case is found, one lacks a sequence or its mask, what is wanted cannot be done to any, or
+            ``out`` lies in the folder or holds a record that cannot be read.
     """
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{out}: expected a folder for prepared scans outside {folder}, in which they would be found as raw ones."
+        )
     modalities = list(manifest.modalities) if manifest else list(KNOWN)
     if REFERENCE not in modalities:
         raise InputError(f"{manifest.name if manifest else ''}: expected {REFERENCE}, to which others are registered.")
     if wanted.template:
         check_grid(wanted.template, _template(wanted.template).grid)
     masks = [] if brain.is_command(wanted.mask) else [wanted.mask]
+    if not masks:
+        brain.words_of(wanted.mask)
+    _records(out)
     cases, _ = find_scans(folder, [*modalities, *masks], _with_masks(manifest, masks))
     todo = [
         _Job(folder, out / case.case_id, case, tuple(modalities), _ends(modalities, manifest), wanted) for case in cases
@@ -99,8 +107,14 @@ def prepare(
         if progress:
             progress(done, len(cases), case.case_id)
     if prepared:
-        write_page(out, [read(out / name / (name + ENDING), Steps, "a record") for name in prepared])
+        write_page(out, _records(out))
     return prepared, refused
+
+
+def _records(out: Path) -> list[Steps]:
+    """Read the records of all prepared cases in a folder, in the order of their ids."""
+    paths = sorted(out.glob(f"*/*{ENDING}"))
+    return [read(path, Steps, "a record") for path in paths if path.name == path.parent.name + ENDING]
 
 
 @dataclass(frozen=True)

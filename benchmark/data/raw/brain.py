@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,6 +52,21 @@ def read_mask(folder: Path, image: str, grid: Grid) -> np.ndarray:
     return np.asarray(voxels != 0)
 
 
+def words_of(command: str) -> list[str]:
+    """Split a tool's command line into words.
+
+    Raises:
+        InputError: if it is none, or its first word is no program on this machine.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise InputError(f"--mask: expected a command, found {command!r}: {error}.") from error
+    if shutil.which(words[0]) is None:
+        raise InputError(f"--mask: expected a tool that starts, found {words[0]}: no such program on this machine.")
+    return words
+
+
 def run_tool(command: str, scan: Volume) -> np.ndarray:
     """Let a tool find the brain in a scan; ``{input}`` and ``{output}`` in its command become paths of .nii.gz files.
 
@@ -60,10 +76,7 @@ def run_tool(command: str, scan: Volume) -> np.ndarray:
     with TemporaryDirectory() as place:
         paths = {"{input}": str(Path(place, "scan.nii.gz")), "{output}": str(Path(place, "mask.nii.gz"))}
         nibabel.Nifti1Image(scan.voxels.astype(np.float32), scan.affine).to_filename(paths["{input}"])
-        try:
-            words = shlex.split(command)
-        except ValueError as error:
-            raise InputError(f"--mask: expected a command, found {command!r}: {error}.") from error
+        words = words_of(command)
         for name, path in paths.items():
             words = [word.replace(name, path) for word in words]
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmark.base.records import InputError
-from benchmark.data.resample import new_affine, new_shape, steps
+from benchmark.data.resample import TOLERANCE, new_affine, new_shape, steps
 
 SHEAR = 0.1
 """Largest angle in degrees by which two axes of a file may miss a right one: what headers' rounding gives."""
@@ -79,14 +80,15 @@ def bring(volume: Volume, grid: Grid, transform: np.ndarray, order: int = 3) -> 
     """Return a volume's values on a grid, float32, by splines of an ``order``, and where the grid lies within it.
 
     ``transform`` is the 4x4 matrix that maps a point of the grid, mm, to the point of the volume that is shown there.
-    Where a new voxel is wider than the volume's own, the value is the mean over parts of it that are not.
+    Where a new voxel is wider than the volume's own, by more than ``TOLERANCE``, the value is the mean over parts of it
+    that are not: what is finer than the new voxels would otherwise show up as something coarser.
     Values stay between the volume's least and largest; those outside it are 0.
     """
     matrix = np.linalg.inv(volume.affine) @ transform @ grid.affine
     linear, offset = matrix[:3, :3], matrix[:3, 3]
     values = np.asarray(volume.voxels, np.float32)
     spline = ndimage.spline_filter(values, order, np.float32) if order > 1 else values
-    counts = [max(1, round(width)) for width in np.linalg.norm(linear, axis=0)]
+    counts = [max(1, math.ceil(width - TOLERANCE)) for width in np.linalg.norm(linear, axis=0)]
     total = np.zeros(grid.shape, np.float32)
     for part in itertools.product(*((np.arange(count) + 0.5) / count - 0.5 for count in counts)):
         start = offset + linear @ part

@@ -48,7 +48,8 @@ LEAST_FALL = 0.15
 LEAST_SHOWN = 0.5
 """Smallest share of the brain that a scan may show: a metric of little that both show is high by chance."""
 
-TOO_LITTLE = f"expected it to show at least {LEAST_SHOWN:.0%} of the brain and what is around it, found less"
+TOO_LITTLE = f"expected it to show at least {LEAST_SHOWN:.0%} of the brain and what is around it, found less "
+"""How it is said that a scan shows too little; where, follows."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,15 @@ def _register(search: _Search, fixed: Volume, moving: Volume, mask: np.ndarray) 
     starts = _starts(middle, other)
     values = {name: value for name, start in starts.items() if (value := search.value(start)) < np.inf}
     if not values:
-        raise InputError(TOO_LITTLE)
+        raise InputError(
+            f"{TOO_LITTLE}wherever a search could start, {len(starts)} places by its header and by its middle"
+        )
     tried = dict.fromkeys(("headers", "middles", min(values, key=lambda name: values[name])))
     coarse = {name: search.run(starts[name], middle, (0,)) for name in tried if name in values}
     best = min(coarse, key=lambda name: search.value(coarse[name]))
     matrix = search.run(coarse[best], middle, tuple(range(1, len(SETTINGS["levels_mm"]))))
-    information = -search.value(matrix)
+    information = 0.0 - search.value(matrix)
+    _check_information(information)
     # Out of sight there is no information.
     shifted = [max(0.0, -search.value(_shift(matrix, axis, way * TRIED))) for axis in range(3) for way in (-1, 1)]
     found = Registration(matrix, information, float(1 - max(shifted) / information), best)
@@ -116,9 +120,18 @@ def _starts(middle: np.ndarray, other: np.ndarray) -> dict[str, np.ndarray]:
     return starts
 
 
+def _check_information(information: float) -> None:
+    """Refuse where a search ended out of sight, or where two scans have nothing in common."""
+    if information == -np.inf:
+        raise InputError(f"{TOO_LITTLE}where the search ended")
+    if not information > 0:
+        raise InputError(
+            f"expected mutual information above 0, found {information:g}: where the search ended, it shows nothing "
+            "that the other shows"
+        )
+
+
 def _check(found: Registration, middle: np.ndarray, other: np.ndarray) -> None:
-    if not 0 < found.information < np.inf:
-        raise InputError(TOO_LITTLE)
     angle = turned(found.matrix)
     shift = float(np.linalg.norm(found.matrix[:3, :3] @ middle + found.matrix[:3, 3] - other))
     if angle > LARGEST_TURN or shift > LARGEST_SHIFT:
