@@ -267,8 +267,7 @@ def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
     values, palette = patient_means(table, ("region", "model")), looks(models)
     # Many boxes in one row are too wide for a page.
     rows = [regions] if len(models) * len(regions) <= MOST_BOXES else [[region] for region in regions]
-    named = 0.7 + 0.075 * max(map(len, models))
-    across = max(3.6, 1.4 + 0.42 * len(models) * len(rows[0]), named)
+    across = max(3.6, 1.4 + 0.42 * len(models) * len(rows[0]), _keys_width(models, 1))
     figure, axes = new_figure(across, 0.9 + 2.5 * len(rows), len(rows), 1)
     random = np.random.default_rng(0)
     for axis, own in zip(axes[:, 0], rows, strict=True):
@@ -282,10 +281,15 @@ def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
         _value_axis(axis, values.to_numpy(), metric)
     count, seeds = table["patient_id"].nunique(), ", averaged over seeds" * (table["seed"].nunique() > 1)
     axes[0, 0].set_title(f"{count} patients; a point is a patient{seeds}", loc="left", color="#555555")
-    columns = min(len(models), int(across / named))
+    columns = next((some for some in range(len(models), 1, -1) if _keys_width(models, some) <= across), 1)
     one = {tuple: HandlerTuple(ndivide=1)}
     figure.legend(handles, models, loc="outside lower center", ncols=columns, handler_map=one, handleheight=1.2)
     return save(figure, path)
+
+
+def _keys_width(names: Sequence[str], columns: int) -> float:
+    """Inches, rather too many, of a legend that has ``names`` one below the other in so many columns."""
+    return sum(0.55 + 0.068 * max(map(len, own)) for own in np.array_split(names, columns))
 
 
 def _boxes(axis: Any, groups: Sequence[np.ndarray], share: float, step: float, own: Look, random: Any) -> Any:

@@ -44,7 +44,7 @@ def test_twelve_models_have_a_row_of_boxes_for_each_region_and_a_pattern_each(tm
 @pytest.mark.parametrize(
     "names",
     [
-        ["baseline_attention", "waveloss_no_attention", "b", "c"],
+        ["baseline_attention", "baseline_no_attention", "waveloss_attention", "waveloss_no_attention"],
         [20 * "long " + "name", "a", "b"],
         [name for name, _ in MANY],
     ],
