@@ -180,7 +180,7 @@ def new_study(
     parts = ((declared.models, "model"), (declared.folds, "fold"), (declared.seeds, "seed"), (declared.runs(), "run"))
     print(f"Wrote {path}: {', '.join(number_of(len(some), what) for some, what in parts)} on {data}.")
     print(
-        "Before you run it, and before any score is seen, declare in it (all entries: docs/study.md):\n"
+        "Before you run it, and any score is seen, declare in it (all entries: docs/study.md in the repository):\n"
         "- compare/pairs: the pairs that answer your question; fewer pairs leave more power\n"
         "- compare/margin: the largest difference that does not matter; without it nothing can be called equivalent\n"
         "- set and deviations: what you change of the protocol, and why\n"

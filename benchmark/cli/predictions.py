@@ -117,7 +117,7 @@ def compare(
     if as_json:
         print(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
         return
-    _show_summary(found.summary)
+    _show_summary(found.summary, _listed(metrics))
     for said in found.odd:
         print(f"Note: {said}")
     if len(found.comparisons):

@@ -41,6 +41,7 @@ PER_ROW = 5
 """Pictures of a case side by side."""
 MOST_BOXES = 24
 """Boxes of a figure from which on each region has a row of its own."""
+NO_BREAK = "\N{NO-BREAK SPACE}"
 LARGEST = 300_000
 MOST_PIXELS = 3_000_000
 STYLE: dict[Any, Any] = {
@@ -266,7 +267,7 @@ def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
     values, palette = patient_means(table, ("region", "model")), looks(models)
     # Many boxes in one row are too wide for a page.
     rows = [regions] if len(models) * len(regions) <= MOST_BOXES else [[region] for region in regions]
-    across = max(3.6, 1.4 + 0.42 * len(models) * len(rows[0]))
+    across = max(3.6, 1.4 + 0.42 * len(models) * len(rows[0]), _keys_width(models, 1))
     figure, axes = new_figure(across, 0.9 + 2.5 * len(rows), len(rows), 1)
     random = np.random.default_rng(0)
     for axis, own in zip(axes[:, 0], rows, strict=True):
@@ -280,10 +281,15 @@ def boxplots(path: Path, scores: pd.DataFrame, metric: Metric) -> Path:
         _value_axis(axis, values.to_numpy(), metric)
     count, seeds = table["patient_id"].nunique(), ", averaged over seeds" * (table["seed"].nunique() > 1)
     axes[0, 0].set_title(f"{count} patients; a point is a patient{seeds}", loc="left", color="#555555")
-    columns = min(len(models), max(2, len(rows[0]) + 1, int(across / 2)))
+    columns = next((some for some in range(len(models), 1, -1) if _keys_width(models, some) <= across), 1)
     one = {tuple: HandlerTuple(ndivide=1)}
     figure.legend(handles, models, loc="outside lower center", ncols=columns, handler_map=one, handleheight=1.2)
     return save(figure, path)
+
+
+def _keys_width(names: Sequence[str], columns: int) -> float:
+    """Inches, rather too many, of a legend that has ``names`` one below the other in so many columns."""
+    return sum(0.55 + 0.068 * max(map(len, own)) for own in np.array_split(names, columns))
 
 
 def _boxes(axis: Any, groups: Sequence[np.ndarray], share: float, step: float, own: Look, random: Any) -> Any:
@@ -438,7 +444,8 @@ def _label_pairs(axes: np.ndarray, regions: Sequence[str], pairs: Sequence[tuple
 
 def _sides(metric: Metric) -> str:
     worse, better = ("B better", "A better") if metric.better == "higher" else ("A better", "B better")
-    return f"← {worse}   {better} →"
+    # Several plain spaces are one in a drawing within a page.
+    return f"← {worse}{3 * NO_BREAK}{better} →"
 
 
 @styled

@@ -171,10 +171,14 @@ def cohen_dz_interval(differences: np.ndarray) -> tuple[float, float]:
     ends = stats.nct.cdf(t, count - 1, [t - reach, t + reach])
     if not (ends[0] > 1 - _TAIL and ends[1] < _TAIL):
         return np.nan, np.nan
-    low, high = (
-        optimize.brentq(lambda shift, share=share: stats.nct.cdf(t, count - 1, shift) - share, t - reach, t + reach)
-        for share in (1 - _TAIL, _TAIL)
-    )
+    try:
+        low, high = (
+            optimize.brentq(lambda shift, share=share: stats.nct.cdf(t, count - 1, shift) - share, t - reach, t + reach)
+            for share in (1 - _TAIL, _TAIL)
+        )
+    except ValueError:
+        # Of two or three patients who differ alike, the distribution has values at both ends and none between.
+        return np.nan, np.nan
     return low / np.sqrt(count), high / np.sqrt(count)
 
 

@@ -141,7 +141,7 @@ def of_study(name: str, bundle_: str | None, variant: str | None) -> list[Traine
     if len(models) != 1:
         raise InputError(
             f"{name}: expected --bundle and --variant of one of its models, {', '.join(every)}; found "
-            f"{', '.join(models) or 'none'}."
+            f"{', '.join(models) or '/'.join(filter(None, (bundle_, variant)))}."
         )
     if chosen[0].stages and chosen[0].by != "mean":
         raise InputError(

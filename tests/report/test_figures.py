@@ -41,6 +41,25 @@ def test_twelve_models_have_a_row_of_boxes_for_each_region_and_a_pattern_each(tm
     assert text.count(">Dice<") == 3 and text.count("<pattern") == 10
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["baseline_attention", "baseline_no_attention", "waveloss_attention", "waveloss_no_attention"],
+        [20 * "long " + "name", "a", "b"],
+        [name for name, _ in MANY],
+    ],
+)
+def test_the_names_of_a_figure_of_boxes_lie_within_it(tmp_path, monkeypatch, names):
+    drawn, save = [], figures.save
+    monkeypatch.setattr(figures, "save", lambda figure, path: (drawn.append(figure), save(figure, path))[1])
+    scores = realistic(models=MANY[: len(names)], patients=3)
+    models = dict(zip(pd.unique(scores["bundle"]), names, strict=True))
+    figures.boxplots(tmp_path / "boxes.png", scores.assign(model=scores["bundle"].map(models)), METRICS["dice"])
+    (legend,) = drawn[0].legends
+    box, whole = legend.get_window_extent(), drawn[0].bbox
+    assert whole.x0 <= box.x0 and box.x1 <= whole.x1
+
+
 def test_a_forest_has_margin_verdict_and_corrected_p_and_says_what_is_not_corrected(tmp_path, tests):
     with also(["svg"]):
         path = figures.differences(tmp_path / "forest.png", called(tests, {"unet": "U-Net"}), METRICS["dice"])
@@ -48,6 +67,7 @@ def test_a_forest_has_margin_verdict_and_corrected_p_and_says_what_is_not_correc
     for said in ("95% interval of each row by itself, not corrected", "margin of equivalence, ±0.020", "p (Holm)",
                  "la_resunet better", "U-Net \N{MINUS SIGN} la_resunet", "shown after correction"):  # fmt: skip
         assert f">{said}" in text or f"{said}<" in text, said
+    assert "← B better\N{NO-BREAK SPACE}" in text, "a page shows several plain spaces as one"
     assert ">unet" not in text and "ends at the possible range" not in text
 
 

@@ -140,7 +140,7 @@ def test_a_comparison_is_made_again_and_nothing_else_is_overwritten(outside, com
     arguments = ["compare", "--manifest", MANIFEST, "--metrics", "dice", "--out", "out", "one=out/external/one.csv"]
     shutil.copy("out/external/one.csv", "one.csv")
     code, out, _ = command(*arguments[:-1], "one=one.csv")
-    assert code == 0 and "comparisons" not in out and "Report: " in out
+    assert code == 0 and "comparisons" not in out and "Report: " in out and "HD95" not in out
     assert [path.name for path in Path("out/external").iterdir()] == ["one.csv"]
     assert not Path("out/figures/differences_dice.png").exists() and not Path("out/ranking.csv").exists()
     Path("out/figures").mkdir(exist_ok=True)

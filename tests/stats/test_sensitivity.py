@@ -137,6 +137,20 @@ def test_the_interval_of_d_z_leaves_a_fortieth_on_either_side():
         assert np.isnan(cohen_dz_interval(nothing)).all()
 
 
+def test_two_patients_who_differ_alike_have_no_interval_of_d_z_where_the_distribution_has_no_value(monkeypatch):
+    found, search = [], optimize.brentq
+
+    def searched(*arguments):
+        found.append(arguments)
+        return search(*arguments)
+
+    monkeypatch.setattr(optimize, "brentq", searched)
+    for effect in np.geomspace(9, 13, 12):
+        low, high = cohen_dz_interval(effect + np.array([-0.5, 0.5]) * np.sqrt(2))
+        assert np.isnan([low, high]).all() or low < effect < high
+    assert found, "the ends of the search had values"
+
+
 def test_the_interval_of_the_effect_is_counted_pair_by_pair_on_four_patients():
     # Mean signs of the sums with the three others: 3 has + + +, -1 has + + -, 2 has + + 0, -2 has + - 0.
     differences = np.array([3.0, -1.0, 2.0, -2.0, 0.0])

@@ -165,6 +165,8 @@ def test_an_ensemble_is_the_mean_of_the_probabilities_of_all_seeds(tested, tmp_p
         )
     with pytest.raises(InputError, match="expected --bundle and --variant of one of its models, unet, resunet_tversky"):
         trained.find("tiny", joined=True)
+    code, _, error = command("predict", "tiny", scans, tmp_path / "none", "--ensemble", "--bundle", "unett")
+    assert code == 2 and error.endswith("of its models, unet, resunet_tversky, la_resunet; found unett.\n")
 
 
 def test_a_bundle_that_monai_trained_is_found_by_its_name(tested, tmp_path, monkeypatch):
