@@ -28,8 +28,11 @@ UNTRAINED = {"unetpp": {f"network.final_conv_0_{node}.weight" for node in (1, 2,
 
 CONFIGS = sorted(REPOSITORY.glob("bundles/*/configs/model.json"))
 ABLATION = json.loads(Path(REPOSITORY, "reports/mandekar2025/study.json").read_text(encoding="utf-8"))["models"]
+WIDER = {"mednext": {"channels": [8, 16, 32, 64, 128]}}
+"""With 4 channels, last in memory, torch 2.13's backward pass ends the process on a processor without AVX-512."""
+
 RECIPES = [
-    *((path.parents[1].name, "protocol", {}) for path in CONFIGS),
+    *((path.parents[1].name, "protocol", WIDER.get(path.parents[1].name, {})) for path in CONFIGS),
     *((path.parents[1].name, "native", {}) for path in CONFIGS if path.with_name("native.json").exists()),
     *((model["bundle"], model["variant"], model["set"]) for model in ABLATION if "set" in model),
 ]
