@@ -32,6 +32,9 @@ from benchmark.studies.trained import Trained
 MOST = 4.0
 """Largest factor between a case's voxel size and a network's along an axis."""
 
+NAMED = 5
+"""Cases up to which a warning names them."""
+
 SCANS = "scans"
 """Folder of resampled images, in the one that is worked in."""
 
@@ -241,21 +244,31 @@ def _there(total: int, left: int) -> list[str]:
 
 
 def _warnings(trained: Sequence[Trained], measured: Sequence[Measured]) -> list[str]:
+    """What to doubt, each only once, with the cases that it is said of."""
     said = [f"on whom {one.name} was trained is not on record: is it new to these cases?" for one in trained
             if not one.patients]  # fmt: skip
+    doubts: dict[str, list[str]] = {}
     for one in measured:
-        if count := sum(network.knows(one.case) for network in trained):
-            verb = "was" if count == 1 else "were"
-            who = f"{count} of the {len(trained)} networks {verb}" if len(trained) > 1 else "the network was"
-            said.append(f"{one.case.case_id}: {who} trained on this patient; the result says nothing of new ones.")
-        if one.copies:
-            said.append(f"{one.case.case_id}: {' and '.join(one.copies)} hold the same voxels; is a sequence missing?")
-        if one.full:
-            said.append(
-                f"{one.case.case_id}: no voxel of {', '.join(one.full)} is exactly 0, so that skull and air count as "
-                "brain: expected scans that hold the brain only."
-            )
+        for doubt in _doubts(trained, one):
+            doubts.setdefault(doubt, []).append(one.case.case_id)
+    for doubt, cases in doubts.items():
+        named = ", ".join(cases[:NAMED]) + f" and {len(cases) - NAMED} more" * (len(cases) > NAMED)
+        said.append(f"{named}: {doubt}")
     return [f"warning: {text}" for text in said]
+
+
+def _doubts(trained: Sequence[Trained], one: Measured) -> Iterator[str]:
+    if count := sum(network.knows(one.case) for network in trained):
+        verb = "was" if count == 1 else "were"
+        who = f"{count} of the {len(trained)} networks {verb}" if len(trained) > 1 else "the network was"
+        yield f"{who} trained on this patient: the result says nothing of new ones."
+    if one.copies:
+        yield f"{' and '.join(one.copies)} hold the same voxels; is a sequence missing?"
+    if one.full:
+        yield (
+            f"no voxel of {', '.join(one.full)} is exactly 0, so that skull and air count as brain: expected scans "
+            "that hold the brain only."
+        )
 
 
 def _predicted(one: Trained, case: PreparedCase, scan: Scan, place: Path) -> np.ndarray:

@@ -255,8 +255,8 @@ def test_cases_of_the_training_set_are_warned_of_by_id_and_by_content(tested, tm
     shutil.copy(data_folder("phantom") / known.label, scans / f"somebody_seg{ending}")
     said = predict.look([run], scans, tmp_path / "made").said
     assert [text for text in said if text.startswith("warning")] == [
-        f"warning: {name}: the network was trained on this patient; the result says nothing of new ones."
-        for name in (known.case_id, "somebody")
+        f"warning: {known.case_id}, somebody: the network was trained on this patient: the result says nothing of new "
+        "ones."
     ]
     assert f"Not used, as their names are of no sequence: somebody_seg{ending} (1 in all)." in said
     assert not any(run.knows(case) for case in tested.values())
