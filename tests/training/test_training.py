@@ -440,7 +440,10 @@ def test_a_stage_that_is_whole_is_not_done_again(unet):
     assert {path: path.stat().st_mtime_ns for path in folder.glob("models/*")} == before
     after = json.loads((folder / "run.json").read_text())
     assert after["stages"]["train"] == record["stages"]["train"]
-    assert {**after, "stages": None} == {**record, "stages": None}
+    # Predictions are made anew together: of the same bytes, at another time.
+    for one in (after, record):
+        one["probabilities"] = {name: kept[:2] for name, kept in one["probabilities"].items()}
+    assert {**after, "stages": None} == {**record, "stages": None} and record["probabilities"]
 
 
 def test_an_error_is_written_and_goes_away_when_the_run_succeeds(unet):
