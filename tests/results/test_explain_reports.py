@@ -212,5 +212,6 @@ def test_a_cost_and_the_same_pair_by_other_methods_are_explained_to_the_digit(mo
     pair = explain(study.load("brats_small"), "unet", "ET", against="la_resunet").paired
     rows = pd.read_csv(REPOSITORY / "reports/brats_small/sensitivity.csv")
     row = rows.set_index(["metric", "region", "model_a", "model_b"]).loc["dice", "ET", "unet", "la_resunet"]
-    assert pair.sensitivity["mixed_p"] == pytest.approx(row["mixed_p"], rel=1e-9)
+    # An optimiser ends within a tolerance, elsewhere on another processor; a report prints three digits.
+    assert pair.sensitivity["mixed_p"] == pytest.approx(row["mixed_p"], rel=1e-6)
     assert pair.sensitivity["p_b_better"] == row["p_b_better"]

@@ -20,10 +20,12 @@ def test_a_small_profile_is_read_from_what_its_runs_recorded():
     segmenter, classifier = found["resunet_focal_tversky/assumed"], found["resnet50_classifier"]
     assert (segmenter.data, segmenter.cases, segmenter.published) == ("lgg_small", 30, 110)
     assert (segmenter.size, segmenter.split, segmenter.track) == ((128, 128), "slice", "native")
-    assert segmenter.changed == ("channels", "epoch_images", "max_epochs") and segmenter.missing == 0
-    assert (segmenter.learning, segmenter.trainings) == (1, 1) and "learning rate 0.05" in segmenter.assumed
-    assert (classifier.split, classifier.weights, classifier.learning) == ("patient", "", 3)
+    assert segmenter.changed == ("channels", "lr_scheduler", "max_epochs", "schedule_by") and segmenter.missing == 0
+    assert (segmenter.learning, segmenter.trainings) == (0, 1) and "learning rate 0.05" in segmenter.assumed
+    assert (classifier.split, classifier.weights, classifier.learning, classifier.trainings) == ("patient", "", 0, 3)
     assert found["resunet_focal_tversky/two_stage"].trainings == 6
+    short = made(Results(study.load("quickstart")))["unet"]
+    assert (short.learning, short.trainings) == (2, 2)
 
 
 def full(name, **given):

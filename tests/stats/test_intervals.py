@@ -51,7 +51,8 @@ def test_blocks_bound_memory_and_change_nothing(monkeypatch):
     found = mean_interval(rows)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert np.array_equal(found, expected)
+    # Sums of a block are of another order on some processors.
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
     # 40 rows of 9999 means at once would take 3.2 MB, all resamples of 50 patients 4 MB, kept as 1 MB of counts.
     assert peak < 3_100_000
 

@@ -296,7 +296,7 @@ def test_what_is_no_network_that_segments_is_refused(finished, command):
         (["unet"], "model.pt does not exist: expected what a training leaves"),
         ([RUN, "--bundle", "unet"], "expected --ensemble and a study's name"),
         ([RUN, "--set", "channels=1"], "a run that keeps its own values"),
-        (["tiny", "--ensemble", "--bundle", "nnunet"], "found none"),
+        (["tiny", "--ensemble", "--bundle", "nnunet"], "found nnunet."),
         ([RUN, "--epocs", "9"], "No such option: --epocs"),
     ]:
         code, _, err = command("predict", arguments[0], "data_manifests", "made", *arguments[1:])
