@@ -229,7 +229,7 @@ def tune(
     _check_places(jobs, gpus, cluster_file)
     project.require()
     declared = study.load(name)
-    runs = [run for model in declared.models for run in declared.trials(model)]
+    runs = tuning.trials(declared)
     if not runs:
         raise InputError(f"Study {name} tunes nothing: expected `tune` and models of the track tuned in study.json.")
     if not tuning.is_done(declared):
@@ -293,8 +293,7 @@ def _check_and_prepare(declared: Study, runs: Sequence[Run]) -> None:
     execute.check_stages(runs)
     for bundle_ in dict.fromkeys(run.recipe for run in runs):
         _show_code(bundle_)
-    if not all(run.trial for run in runs):
-        publish.check_pairs(declared)
+    publish.check_pairs(declared)
     _prepare(declared)
 
 
@@ -349,13 +348,15 @@ def run(
 ) -> None:
     """Do one run: train, predict, score."""
     from benchmark.studies import execute, precision, study
+    from benchmark.studies import tune as tuning
 
     execute.end_with_parent()
     project.require()
     declared, changes = study.load(name), _changes(set_)
     if not allow_code:
         study.check_code(declared, changes)
-    runs = {run.id: run for model in declared.models for run in declared.trials(model)}
+    # Before they are done, what they choose is not known, and no other run is.
+    runs = {run.id: run for run in tuning.trials(declared)}
     if run_id not in runs:
         runs = {run.id: run for run in declared.runs(changes)}
     if run_id not in runs:

@@ -19,7 +19,7 @@ from benchmark.base.records import model_name, number_of
 from benchmark.report import tables
 from benchmark.report.tables import title
 from benchmark.scoring.metrics import Metric
-from benchmark.stats.estimates import WATCHED
+from benchmark.stats.estimates import WATCHED, watched
 from benchmark.stats.patients import outcomes, patient_means, patient_table, with_models
 from benchmark.stats.ranking import CriticalDifference, nemenyi
 from benchmark.stats.seeds import model_runs, pair_runs
@@ -221,7 +221,8 @@ def training_curves(
     figure, axes = new_figure(1.2 + 2.1 * columns, 3.8 * rows, 2 * rows, columns, sharex=True)
     for index, model in enumerate(shown):
         upper, lower = axes[2 * (index // columns), index % columns], axes[2 * (index // columns) + 1, index % columns]
-        score, own, colour = _watched(by_model[model]), by_model[model], palette[model].colour
+        own, colour = by_model[model], palette[model].colour
+        score = watched(*own) or next(iter(WATCHED))
         plot_runs(upper, own, "train_loss", colour, "-", "training")
         plot_runs(upper, own, "val_loss", colour, "--", "validation")
         plot_runs(lower, own, score, colour, "-", "")
@@ -233,7 +234,7 @@ def training_curves(
         lower.xaxis.get_major_locator().set_params(integer=True)
         upper.set_ylabel("Loss" if index % columns == 0 else "")
         if index % columns == 0 or score != before:
-            lower.set_ylabel(f"Validation {score.removeprefix('val_').replace('dice', 'Dice')}")
+            lower.set_ylabel(f"Validation {WATCHED[score]}")
         before = score
         upper.legend(loc="upper right", handlelength=2.4)
     for axis in axes.flat:
@@ -247,13 +248,6 @@ def _by_model(histories: Mapping[str, pd.DataFrame], models: Sequence[str]) -> d
     for run, history in histories.items():
         found.setdefault(model_name(*run.split("/")[:2]), []).append(history)
     return found
-
-
-def _watched(tables: Sequence[pd.DataFrame]) -> str:
-    """Column of histories that weights were chosen by."""
-    return next(
-        (name for name in WATCHED if any(name in one and one[name].notna().any() for one in tables)), WATCHED[0]
-    )
 
 
 @styled

@@ -10,11 +10,11 @@ from benchmark.base.records import number_of
 from benchmark.report.document import Block, Cell, Heading, Key, Table
 from benchmark.report.tables import number, title
 from benchmark.scoring.metrics import Metric
+from benchmark.stats.estimates import WATCHED
 from benchmark.studies import tune
 from benchmark.studies.study import Model, Study
 
 TITLE = "Tuned beside identical"
-SCORES = {"val_dice": "Dice", "val_accuracy": "accuracy"}
 
 
 def tuned_blocks(study: Study, summary: pd.DataFrame, metric: Metric, tested: Collection[str]) -> list[Block]:
@@ -23,10 +23,9 @@ def tuned_blocks(study: Study, summary: pd.DataFrame, metric: Metric, tested: Co
     ``summary`` comes from ``stats.summarise``; ``tested`` are the validation patients of the trials who are test
     patients of other runs.
     """
-    tuned = [model for model in study.models if model.track == "tuned"]
-    if study.tune is None or not tuned:
+    if study.tune is None:
         return []
-    return [Heading(TITLE), _trials(study, tuned, tested), *_tracks(study, tuned, summary, metric)]
+    return [Heading(TITLE), _trials(study, study.tuned, tested), *_tracks(study, study.tuned, summary, metric)]
 
 
 def _trials(study: Study, tuned: Sequence[Model], tested: Collection[str]) -> Table:
@@ -35,7 +34,7 @@ def _trials(study: Study, tuned: Sequence[Model], tested: Collection[str]) -> Ta
     for model in tuned:
         trials = tune.read(study, model)
         best = tune.chosen(trials)
-        scores[SCORES.get(trials[0].score, trials[0].score)] = None
+        scores[WATCHED.get(trials[0].score, trials[0].score)] = None
         rows.append([model.name, *(Cell(f"{one.best:.3f}", bold=place == best) for place, one in enumerate(trials))])
         if sum(one.best == trials[best].best for one in trials) > 1:
             equal.append(model.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from benchmark.data.manifest import cases_path
 from benchmark.data.volumes import sha256_file
 from benchmark.results.results import GATHERED
 from benchmark.scoring import lesion_table
+from benchmark.scoring.score_table import model_names
 from benchmark.studies import ensemble, provenance, store
 from benchmark.studies.study import Study
 
@@ -46,7 +46,7 @@ def check(study: Study, done: Sequence[Run], lost: Collection[str]) -> None:
             )
     there = _read(study.folder / "scores.csv")
     kept = there[_runs_of(there).isin(list(lost))]
-    tested = set(zip(_models_of(kept), kept["case_id"], strict=True))
+    tested = set(zip(model_names(kept), kept["case_id"], strict=True))
     for run in done:
         for case in store.scores(run)["case_id"]:
             if (run.model, case) in tested:
@@ -63,10 +63,10 @@ def join(study: Study, lost: Collection[str], whole: Path) -> None:
     scores = [path.name for path in study.folder.glob("scores.*.csv")]
     for name in (*GATHERED, *scores):
         old, new = study.folder / name, whole / name
-        if name == "provenance.json" or not old.exists():
+        if name == "provenance.json" or not old.exists() or not old.stat().st_size:
             continue
         table = _read(old)
-        mine = _runs_of(table).isin(list(lost)) if _by_run(name) else _models_of(table).isin(models)
+        mine = _runs_of(table).isin(list(lost)) if _by_run(name) else model_names(table).isin(models)
         parts = [table[mine], *([_read(new)] if new.exists() and new.stat().st_size else [])]
         joined = pd.concat(parts, ignore_index=True).fillna("")
         if name == "reliability.csv":
@@ -82,7 +82,7 @@ def _check_files(study: Study) -> None:
     for name in GATHERED:
         path = study.folder / name
         wanted = made.get(path.relative_to(project.reports()).as_posix())
-        if wanted and (not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted):
+        if wanted and (not path.exists() or sha256_file(path) != wanted):
             raise InputError(
                 f"{path} is not the table that the report was made from: expected it unchanged, to add runs to it; "
                 f"`benchmark report {study.argument}` makes the report of it as it is, without runs."
@@ -95,8 +95,6 @@ def _by_run(name: str) -> bool:
 
 def _read(path: Path) -> pd.DataFrame:
     # As text, so that no digit changes.
-    if not path.stat().st_size:
-        return pd.DataFrame()
     return read_table(path, "a table of a study", dtype=str, keep_default_na=False)
 
 
@@ -104,15 +102,7 @@ def _runs_of(table: pd.DataFrame) -> pd.Series:
     """Id of each row's run."""
     if "run" in table:
         return table["run"]
-    if table.empty:
-        return pd.Series(dtype=str)
     return table["bundle"] + "/" + table["variant"] + "/fold" + table["fold"] + "-seed" + table["seed"]
-
-
-def _models_of(table: pd.DataFrame) -> pd.Series:
-    """Name of each row's model."""
-    names = [model_name(*pair) for pair in zip(table.get("bundle", ()), table.get("variant", ()), strict=True)]
-    return pd.Series(names, index=table.index, dtype=str)
 
 
 def _in_order(study: Study, table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -123,7 +113,7 @@ def _in_order(study: Study, table: pd.DataFrame, name: str) -> pd.DataFrame:
         own = _runs_of(table)
     else:
         places = {each: place for place, run in enumerate(runs) for each in (run.model, ensemble.name_of(run))}
-        own = _models_of(table)
+        own = model_names(table)
     return table.iloc[own.map(places).argsort(kind="stable")]
 
 

@@ -45,7 +45,7 @@ from benchmark.stats.patients import incomplete_runs, shared_patients, summarise
 from benchmark.stats.ranking import patient_ranks, rank_models
 from benchmark.stats.sensitivity import sensitivity
 from benchmark.stats.subgroups import COUNTED
-from benchmark.studies import bundle, ensemble, provenance, store
+from benchmark.studies import bundle, ensemble, provenance, store, tune
 from benchmark.studies import other_tests as others
 from benchmark.studies.study import Study, apart, split_of
 
@@ -130,7 +130,7 @@ class Results:
         """Names of all models that are compared; other tools' and ensembles that a declared pair names come last."""
         pairs = self.study.compare.get("pairs", "all")
         named = [] if pairs == "all" else [name for pair in pairs for name in pair]
-        possible = [ensemble.name_of(run) for run in self.runs if run.model in self.segmenters]
+        possible = [ensemble.name_of(model) for model in self.study.models if model.name in self.segmenters]
         return [*self.segmenters, *self.external, *(name for name in dict.fromkeys(possible) if name in named)]
 
     @cached_property
@@ -665,6 +665,8 @@ class Results:
         paths = [*declarations(place / "study.json"), *(place / name for name in gathered), *_external_files(place)]
         if paper := printed.find(place):
             paths.append(paper)
+        if self.study.tune:
+            paths.append(tune.path_of(self.study))
         there = {path: self.tables / path.name if path.name in gathered else path for path in paths}
         there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {

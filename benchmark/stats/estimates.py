@@ -20,8 +20,8 @@ from benchmark.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, mea
 from benchmark.stats.patients import with_models
 
 Measure = Callable[[np.ndarray], np.ndarray]
-WATCHED = ("val_dice", "val_accuracy")
-"""What a training keeps its weights by: a segmenter's column of a history, else a classifier's."""
+WATCHED = {"val_dice": "Dice", "val_accuracy": "accuracy"}
+"""What a training keeps its weights by: a segmenter's column of a history, else a classifier's, and its name."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,11 @@ def shared_counts(rows: pd.DataFrame, first: str, second: str, regions: Sequence
     return np.stack([one, other], axis=1)
 
 
+def watched(*histories: pd.DataFrame) -> str:
+    """Column of WATCHED that histories of one model have values in; "" where they have none."""
+    return next((name for name in WATCHED if any(name in one and one[name].notna().any() for one in histories)), "")
+
+
 def kept_epoch(histories: Mapping[str, pd.DataFrame], model: str, name: str) -> Measured | None:
     """A column of a model's histories at the epoch whose weights were kept, mean over runs; None without any.
 
@@ -160,7 +165,7 @@ def kept_epoch(histories: Mapping[str, pd.DataFrame], model: str, name: str) -> 
     """
     found = []
     for run, history in histories.items():
-        watched = next((key for key in WATCHED if key in history and history[key].notna().any()), None)
-        if model_name(*run.split("/")[:2]) == model and watched and name in history:
-            found.append(float(history[name].to_numpy()[int(np.nanargmax(history[watched].to_numpy()))]))
+        score = watched(history)
+        if model_name(*run.split("/")[:2]) == model and score and name in history:
+            found.append(float(history[name].to_numpy()[int(np.nanargmax(history[score].to_numpy()))]))
     return Measured(float(np.mean(found))) if found and not np.isnan(found).any() else None

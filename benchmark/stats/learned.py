@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmark.stats.estimates import WATCHED
+from benchmark.stats.estimates import watched
 
 TOLERANCE = 0.01
 """Change of the validation score between two fifths of the epochs up to which a training is on its plateau."""
@@ -58,17 +58,17 @@ def plateau(history: pd.DataFrame, max_epochs: int) -> Plateau:
 
 def _change(history: pd.DataFrame) -> tuple[float, str]:
     """Change of the mean validation score from the last fifth but one to the last, NaN where unknown, and in words."""
-    watched = next((name for name in WATCHED if name in history and history[name].notna().any()), None)
-    if watched is None:
+    score = watched(history)
+    if not score:
         return np.nan, "no validation score was recorded"
     count = len(history)
     fifth = count // 5
     # Epochs between two validations have no score.
-    last, before = (history[watched].iloc[count - end : count - end + fifth].mean() for end in (fifth, 2 * fifth))
+    last, before = (history[score].iloc[count - end : count - end + fifth].mean() for end in (fifth, 2 * fifth))
     if np.isnan(last) or np.isnan(before):
-        return np.nan, f"no {watched} in one of the last two fifths of {count} epochs"
+        return np.nan, f"no {score} in one of the last two fifths of {count} epochs"
     change = float(last - before)
-    return change, f"{watched} changed by {change:+.3f} from the fifth of the epochs before to the last"
+    return change, f"{score} changed by {change:+.3f} from the fifth of the epochs before to the last"
 
 
 def beats_majority(counts: np.ndarray) -> bool:

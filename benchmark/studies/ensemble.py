@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from benchmark.data.volumes import read_volume
 from benchmark.scoring import calibration, score_table
 from benchmark.scoring.metrics import score_case
 from benchmark.studies import store
+
+if TYPE_CHECKING:
+    from benchmark.studies.study import Model
 
 NAME = "ensemble"
 STAPLE_ITERATIONS = 100
@@ -53,9 +56,9 @@ def variant_of(variant: str) -> str:
     return NAME if variant == "default" else f"{variant}-{NAME}"
 
 
-def name_of(run: Run) -> str:
-    """Name in every table of the ensemble of a run's model."""
-    return model_name(run.bundle, variant_of(run.variant))
+def name_of(model: Model | Run) -> str:
+    """Name in every table of the ensemble over the seeds of a model, or of a run's model."""
+    return model_name(model.bundle, variant_of(model.variant))
 
 
 def gather(done: Sequence[Run], cases: CaseList) -> Kept:

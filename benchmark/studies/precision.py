@@ -16,8 +16,10 @@ def slow(runs: Sequence[Run], dataset: str) -> list[str]:
     found = []
     for run in {run.model: run for run in runs if not run.stages}.values():
         config = bundle.frozen(run, dataset)["train"]
-        on_gpu = "cuda" in str(config["device"]) and execute.visible_gpus()
-        if config["amp"] is True and "bfloat16" in str(config["amp_dtype"]) and not on_gpu:
+        if config["amp"] is not True or "bfloat16" not in str(config["amp_dtype"]):
+            continue
+        # The driver is asked last, and only where it matters.
+        if not ("cuda" in str(config["device"]) and execute.visible_gpus()):
             found.append(run.model)
     if not found or _has_bf16():
         return []

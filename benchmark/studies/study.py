@@ -283,21 +283,24 @@ class Study(Record):
         for model in self.models:
             stages, own = self.stages(model), self.recipe(model)
             by, tests = model.by if model.ensemble else "", () if _by_mean(model) else others
+            settings = self._settings(own)
             for fold, seed in itertools.product(model.folds or self.folds, self.seeds):
                 joined = tuple(Run(self.name, stage.bundle, stage.variant, fold, seed).id for stage in stages)
-                split = self.split_of_seed(split_of(self, model), seed)
-                moved = {} if split == "patient" else {"split": split}
-                changed = {**moved, **self._settings(own), **by_bundle[own.bundle]}
+                changed = {**self._partition(model, seed), **settings, **by_bundle[own.bundle]}
                 found.append(Run(self.name, model.bundle, model.variant, fold, seed, changed, joined, tests, by))
         return found
+
+    @property
+    def tuned(self) -> list[Model]:
+        """Its models of the track ``tuned``."""
+        return [model for model in self.models if model.track == "tuned"]
 
     def trials(self, model: Model) -> list[Run]:
         """The trainings that choose the value of ``tune`` for a model, one per value; none of another track."""
         if self.tune is None or model.track != "tuned":
             return []
         id_, fold, seed = self.tune.id, self.tune.fold, self.tune.seed
-        split = self.split_of_seed(split_of(self, model), seed)
-        shared = {**({} if split == "patient" else {"split": split}), **self.set, **model.set}
+        shared = {**self._partition(model, seed), **self._declared(model)}
         return [
             Run(self.name, model.bundle, trial_name(model, value), fold, seed, {**shared, id_: value}, trial=True)
             for value in self.tune.values
@@ -342,9 +345,16 @@ class Study(Record):
         """The partition of a split that a seed is trained on, as the id ``split`` names it."""
         return partition(split, seed if self.partitions == "per_seed" else 1)
 
+    def _partition(self, model: Model, seed: int) -> dict[str, str]:
+        """The id ``split`` of a model's runs with a seed; none where it is by patient in the set's own folds."""
+        split = self.split_of_seed(split_of(self, model), seed)
+        return {} if split == "patient" else {"split": split}
+
     def _settings(self, model: Model) -> dict[str, Any]:
-        if model.track == "tuned":
-            return {**self.set, **model.set, **tune.settings(self, model)}
+        return {**self._declared(model), **(tune.settings(self, model) if model.track == "tuned" else {})}
+
+    def _declared(self, model: Model) -> dict[str, Any]:
+        """What a model is set to besides what is chosen for it."""
         native = model.track == "native"
         own = {**bundle.compose(model.bundle).get("native", {}), **self.set_native} if native else {}
         dimensions = {**self.set, **own, **model.set}.get("spatial_dims", 2)
@@ -353,15 +363,14 @@ class Study(Record):
 
 def _check_tune(study: Study) -> None:
     """Raise ValueError where `tune` cannot be done: without tuned models, in another fold, of what these set."""
-    tuned = [model for model in study.models if model.track == "tuned"]
-    if bool(study.tune) != bool(tuned):
+    if bool(study.tune) != bool(study.tuned):
         raise ValueError("expected `tune` and models of the track tuned, both or neither")
     if study.tune is None:
         return
     if study.tune.fold not in study.folds or study.tune.seed not in study.seeds:
         raise ValueError("expected the fold and the seed of `tune` to be of the study's")
     names = {(model.bundle.casefold(), model.variant.casefold()) for model in study.models}
-    for model in tuned:
+    for model in study.tuned:
         if study.tune.id in model.set:
             raise ValueError(f"expected {study.tune.id} of {model.name} to be tuned, found it set")
         if names & {(model.bundle.casefold(), trial_name(model, value)) for value in study.tune.values}:
@@ -380,12 +389,12 @@ def split_of(study: Study, model: Model) -> str:
 
 def _check_kept(study: Study, by_bundle: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse runs that keep no probabilities where a model, or an ensemble over seeds in a pair, is a mean of these."""
-    from benchmark.studies.ensemble import variant_of
+    from benchmark.studies.ensemble import name_of
 
     means = {model.name: study.stages(model) for model in study.models if _by_mean(model)}
     pairs = study.compare.get("pairs", "all")
     compared = () if pairs == "all" else tuple(name for pair in pairs for name in pair)
-    of_seeds = {model_name(model.bundle, variant_of(model.variant)): [model] for model in study.models}
+    of_seeds = {name_of(model): [model] for model in study.models}
     means |= {name: models for name, models in of_seeds.items() if name in compared and not models[0].joins}
     for name, members in means.items():
         for member in members:
@@ -399,7 +408,7 @@ def _check_kept(study: Study, by_bundle: Mapping[str, Mapping[str, Any]]) -> Non
 def _keeps(study: Study, model: Model, changes: Mapping[str, Any]) -> bool:
     """Whether runs of a model that is trained keep their probabilities, with ``changes`` of ids of its bundle."""
     composed = bundle.compose(model.bundle)["inference"]
-    return bool({**composed, **study._settings(model), **changes}.get(bundle.KEEP, False))
+    return bool({**composed, **study._declared(model), **changes}.get(bundle.KEEP, False))
 
 
 def _by_mean(model: Model) -> bool:

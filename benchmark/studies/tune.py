@@ -17,7 +17,7 @@ from benchmark.base import declared
 from benchmark.base.declared import Record
 from benchmark.base.files import write_json
 from benchmark.base.records import InputError, Run
-from benchmark.stats.estimates import WATCHED
+from benchmark.stats.estimates import watched
 from benchmark.studies import store
 
 if TYPE_CHECKING:
@@ -55,14 +55,19 @@ def path_of(study: Study) -> Path:
     return study.folder / "tuned.json"
 
 
+def trials(study: Study) -> list[Run]:
+    """The trainings that choose the values of all tuned models."""
+    return [run for model in study.tuned for run in study.trials(model)]
+
+
 def write(study: Study) -> Path:
     """Record the trials of a study, all of which are done, in ``tuned.json``.
 
     Raises:
         InputError: for a trial that is not done, or whose weights or history are not those that it left.
     """
-    trials = tuple(_recorded(run) for model in study.models for run in study.trials(model))
-    write_json(path_of(study), Tuned(trials=trials).model_dump(mode="json"))
+    done = tuple(_recorded(run) for run in trials(study))
+    write_json(path_of(study), Tuned(trials=done).model_dump(mode="json"))
     return path_of(study)
 
 
@@ -71,7 +76,7 @@ def _recorded(run: Run) -> Trial:
         raise InputError(f"Trial {run.id}: expected a training that ended, found it {store.state(run)}.")
     store.check_trained(store.folder(run))
     history, record = store.history(run), store.read_record(store.folder(run))
-    score = next(name for name in WATCHED if name in history)
+    score = watched(history)
     # Epochs between two validations have none.
     curve = tuple(round(float(value), 6) for value in history[score] if math.isfinite(value))
     return Trial(
@@ -119,9 +124,9 @@ def settings(study: Study, model: Model) -> dict[str, Any]:
     return {study.tune.id: study.tune.values[chosen(read(study, model))]}
 
 
-def chosen(trials: Sequence[Trial]) -> int:
+def chosen(done: Sequence[Trial]) -> int:
     """Place of the trial with the highest validation score, of equal ones the first."""
-    return max(range(len(trials)), key=lambda place: trials[place].best)
+    return max(range(len(done)), key=lambda place: done[place].best)
 
 
 def in_words(study: Study) -> list[str]:
@@ -132,9 +137,9 @@ def in_words(study: Study) -> list[str]:
     """
     assert study.tune is not None
     said = []
-    for model in (model for model in study.models if model.track == "tuned"):
-        trials = read(study, model)
-        scores = ", ".join(f"{value:g} {one.best:.3f}" for value, one in zip(study.tune.values, trials, strict=True))
-        value = study.tune.values[chosen(trials)]
-        said.append(f"{model.name}: {study.tune.id} {value:g}, of {scores} ({trials[0].score})")
+    for model in study.tuned:
+        done = read(study, model)
+        scores = ", ".join(f"{value:g} {one.best:.3f}" for value, one in zip(study.tune.values, done, strict=True))
+        value = study.tune.values[chosen(done)]
+        said.append(f"{model.name}: {study.tune.id} {value:g}, of {scores} ({done[0].score})")
     return said

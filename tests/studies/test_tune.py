@@ -8,7 +8,9 @@ from helpers.project import TINY, write_study
 
 from benchmark.base.records import InputError
 from benchmark.report.tuned import tuned_blocks
+from benchmark.results import publish
 from benchmark.results.opening import deviations
+from benchmark.results.results import Results
 from benchmark.scoring.metrics import METRICS
 from benchmark.studies import store, study, tune
 
@@ -133,3 +135,14 @@ def test_a_report_names_values_at_the_edge_ties_and_patients_who_are_tested_else
         assert tracks.rows[0][0] == "unet" and [cell.text for cell in tracks.rows[0][1:]] == ["0.500", "0.625"]
         assert trials.notes[1].startswith("2 validation patients of these trials are test patients of other folds")
         assert len(trials.notes) == 2 + bool(said) and said in trials.notes[-1]
+
+
+def test_a_study_that_joins_tuned_models_can_be_tuned_and_its_report_follows_from_the_trials(project):
+    joined = {"bundle": "both", "ensemble": ["unet/tuned", "la_resunet"]}
+    write_study("tiny", models=[TUNED, {"bundle": "la_resunet"}, joined], tune=TUNE)
+    declared = study.load("tiny")
+    assert len(tune.trials(declared)) == 2
+    # Pairs are looked at before anything is trained.
+    publish.check_pairs(declared)
+    write_trials([[0.5], [0.6]])
+    assert "tiny/tuned.json" in Results(declared).files()
