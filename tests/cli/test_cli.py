@@ -645,6 +645,14 @@ def test_an_external_model_joins_under_a_name_of_its_own_only(finished, command)
     assert command("report", "tiny")[0] == 0
     report = pages_text(Path("reports/tiny"))
     assert "other_tool: label maps of another tool" in report
+    again = path.with_name("another_training.csv")
+    rows.assign(seed=1).to_csv(again, index=False)
+    assert command("report", "tiny")[0] == 0, "each training in a table of its own"
+    assert "other_tool: label maps of another tool" in pages_text(Path("reports/tiny"))
+    rows.to_csv(again, index=False)
+    code, _, err = command("report", "tiny")
+    assert code == 2 and f"holds scores of 'other_tool' of fold {rows['fold'].iloc[0]} and seed 0, as" in err
+    again.unlink()
     rows.assign(bundle="unet").to_csv(path, index=False)
     history = Path("reports/tiny/histories.csv")
     history.write_text("as it was", encoding="utf-8")
