@@ -89,6 +89,31 @@ def finished(unbroken, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Write blank pictures, for tests of reports that look at none."""
+    from helpers.results import blank_pictures
+
+    blank_pictures(monkeypatch)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Do the runs of a command in this process, which has loaded torch and MONAI, and not each in one of its own.
+
+    For tests of what runs leave; those of tests/cli are of their processes. It takes one run at a time: ``--jobs 1``.
+    """
+    from benchmark import cli
+    from benchmark.studies import execute
+
+    def do(_, words, *__):
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
+            patch.setattr(sys, "argv", list(words))
+            cli.main()
+
+    monkeypatch.setattr(execute, "_run_process", do)
+
+
+@pytest.fixture
 def command(monkeypatch, capsys):
     """Run a command line in this process; returns exit code, standard output and standard error."""
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from benchmark.papers.figures import draw_all
 from benchmark.papers.published import FILE, load, parse
 from benchmark.papers.tables import native_of, overheads, paper_table, tracks, two_networks
 from benchmark.papers.values import Ours, Paper, difference, majority, ours, places, verdict
+from benchmark.report import figures
 from benchmark.report.document import Figure, Key, Text
 from benchmark.report.figures import Panel
 from benchmark.report.splits import SplitPair, split_blocks, split_pairs, split_table
@@ -541,10 +543,13 @@ def test_pooled_differences_are_on_the_same_patients():
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("papers")
-    for name in RUNS:
-        results = results_of(name, **({"not_comparable": "A tenth of the data"} if name == "deng2024" else {}))
-        write(results, folder / name, folder / "private")
+    folder, save = tmp_path_factory.mktemp("papers"), figures.save
+    with pytest.MonkeyPatch.context() as patch:
+        # A study's own figures are blank here; a paper's are drawn.
+        patch.setattr(figures, "save", lambda _, path: save(matplotlib.figure.Figure((1, 1)), path))
+        for name in RUNS:
+            results = results_of(name, **({"not_comparable": "A tenth of the data"} if name == "deng2024" else {}))
+            write(results, folder / name, folder / "private")
     return folder
 
 
@@ -635,7 +640,7 @@ def test_slices_counts_and_other_splits_are_kept_out_of_comparisons():
     assert len(rest) + len(kept) == len(scores[~scores["metric"].isin(COUNTS)])
 
 
-def test_a_study_with_a_published_file_reports_it(finished, command):
+def test_a_study_with_a_published_file_reports_it(finished, command, undrawn):
     # The tiny study has no recipe of its own for this model.
     text = (
         (REPORTS / "hossen2025" / FILE).read_text(encoding="utf-8").replace("resunet_tversky/native", "resunet_tversky")
