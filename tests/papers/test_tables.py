@@ -6,13 +6,12 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.papers import alike, lines
 from helpers.project import declared
-from helpers.results import MANIFEST, demo, pages_text
+from helpers.results import MANIFEST, blank_pictures, demo, pages_text
 from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark.papers.comparable import Made, conditions, forbidding
@@ -20,7 +19,6 @@ from benchmark.papers.figures import draw_all
 from benchmark.papers.published import FILE, load, parse
 from benchmark.papers.tables import native_of, overheads, paper_table, tracks, two_networks
 from benchmark.papers.values import Ours, Paper, difference, majority, ours, places, verdict
-from benchmark.report import figures
 from benchmark.report.document import Figure, Key, Text
 from benchmark.report.figures import Panel
 from benchmark.report.splits import SplitPair, split_blocks, split_pairs, split_table
@@ -543,10 +541,9 @@ def test_pooled_differences_are_on_the_same_patients():
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    folder, save = tmp_path_factory.mktemp("papers"), figures.save
+    folder = tmp_path_factory.mktemp("papers")
     with pytest.MonkeyPatch.context() as patch:
-        # A study's own figures are blank here; a paper's are drawn.
-        patch.setattr(figures, "save", lambda _, path: save(matplotlib.figure.Figure((1, 1)), path))
+        blank_pictures(patch, of_papers=False)
         for name in RUNS:
             results = results_of(name, **({"not_comparable": "A tenth of the data"} if name == "deng2024" else {}))
             write(results, folder / name, folder / "private")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from helpers.project import declared
-from helpers.results import MANIFEST, QUICK, STUDY, demo, pages_text, panel
+from helpers.results import MANIFEST, QUICK, STUDY, blank_pictures, demo, pages_text, panel
 from helpers.synthetic_scores import histories, realistic, rows, table
 from matplotlib.image import imread
 
@@ -193,7 +193,8 @@ def test_every_set_whose_pixels_have_no_known_size_says_so():
 
 
 @pytest.mark.parametrize("pictures", ["public", "private"])
-def test_the_sequences_of_a_subject_are_drawn_where_pictures_may_be(tmp_path, pictures):
+def test_the_sequences_of_a_subject_are_drawn_where_pictures_may_be(tmp_path, monkeypatch, pictures):
+    blank_pictures(monkeypatch, of_papers=False)
     published = load(project.reports() / "mandekar2025" / "published.json")
     one = panel()
     shown = [replace(one, sequences={name: one.image for name in ("T1", "T1c", "T2", "FLAIR")})]
@@ -245,7 +246,7 @@ def test_no_report_says_that_patients_stay_apart_where_nobody_knows_them():
         assert "No patient is on two sides of a fold" in text and "cannot be known" not in text
 
 
-def test_networks_that_were_still_learning_and_classifiers_that_learned_nothing_are_named(tmp_path):
+def test_networks_that_were_still_learning_and_classifiers_that_learned_nothing_are_named(tmp_path, undrawn):
     (said,) = (text for text in cautions(demo()) if text.startswith("Not trained to a plateau"))
     assert "unet (6 of 6 runs), resunet_tversky (2 of 6 runs), la_resunet (4 of 6 runs)" in said
     epochs = {name: {"max_epochs": 300} for name in ("unet", "resunet_tversky", "la_resunet")}
