@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from helpers.project import declared
-from helpers.results import MANIFEST, QUICK, STUDY, blank_pictures, demo, pages_text, panel
+from helpers.results import MANIFEST, QUICK, STUDY, demo, pages_text, panel
 from helpers.synthetic_scores import histories, realistic, rows, table
 from matplotlib.image import imread
 
@@ -194,7 +194,7 @@ def test_every_set_whose_pixels_have_no_known_size_says_so():
 
 @pytest.mark.parametrize("pictures", ["public", "private"])
 def test_the_sequences_of_a_subject_are_drawn_where_pictures_may_be(tmp_path, monkeypatch, pictures):
-    blank_pictures(monkeypatch, of_papers=False)
+    monkeypatch.setattr("benchmark.results.page._draw_numbers", lambda *_: [])
     published = load(project.reports() / "mandekar2025" / "published.json")
     one = panel()
     shown = [replace(one, sequences={name: one.image for name in ("T1", "T1c", "T2", "FLAIR")})]
