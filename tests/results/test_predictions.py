@@ -109,7 +109,7 @@ def test_scores_are_those_of_benchmark_score_to_the_last_byte(outside, command):
     assert Path("two.csv").read_bytes() == Path("out/external/two.csv").read_bytes()
 
 
-def test_a_folder_of_a_comparison_is_a_study_for_every_command_that_trains_nothing(copied, command):
+def test_a_folder_of_a_comparison_is_a_study_for_every_command_that_trains_nothing(copied, command, undrawn):
     before = Path("out/report.md").read_bytes()
     assert command("report", "out", "--figures", "svg")[0] == 0 and Path("out/report.md").read_bytes() == before
     drawing = Path("out/figures/boxplot_dice.svg")

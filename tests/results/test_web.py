@@ -104,7 +104,7 @@ def test_names_of_no_model_and_one_name_for_two_models_are_refused(names, said):
         assert demo({**STUDY, "names": names}).names
 
 
-def test_pictures_of_cases_are_shown_once_and_only_where_they_may_be(folder, page, tmp_path):
+def test_pictures_of_cases_are_shown_once_and_only_where_they_may_be(folder, page, tmp_path, undrawn):
     assert page.count('<figure id="case_') == 2 and "Pictures of 2 cases" in page
     assert page.index("Best of 18 cases, phantom_1") < page.index("Worst of 18 cases, phantom_1")
     assert described(folder / "figures" / "case_2.png").startswith("Worst of 18 cases, phantom_1: FLAIR")
@@ -121,7 +121,7 @@ def test_pictures_that_were_drawn_stay_where_no_run_is_left(folder, page):
     assert (folder / "report.html").read_text() == page
 
 
-def test_formats_are_written_beside_png_only_if_asked_for(folder, tmp_path):
+def test_formats_are_written_beside_png_only_if_asked_for(folder, tmp_path, undrawn):
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".png"}
     write(demo(QUICK, histories={}, panels=()), tmp_path, formats=["svg", "pdf"])
     by_name = {}
