@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.base import project
+from benchmark.base.declared import cut_comments
 from benchmark.base.files import read_json, read_table
 from benchmark.base.records import Case, InputError, Run, model_name, number_of
 from benchmark.data.characteristics import characteristics
@@ -661,6 +662,7 @@ class Results:
     def files(self, beside: Path | None = None) -> dict[str, str]:
         """Hashes of the files that the report is made from and of the tables beside it, by their path from reports/.
 
+        That of a ``study.json`` is of what it would be without comments.
         ``beside`` holds these tables while they are not yet in the study's folder. A local table of patients is not
         among them: from the hash of a few columns of a few patients what they hold could be guessed.
         """
@@ -676,7 +678,7 @@ class Results:
         there = {path: self.tables / path.name if path.name in gathered else path for path in paths}
         there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {
-            Path(os.path.relpath(path, project.reports())).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
+            Path(os.path.relpath(path, project.reports())).as_posix(): _hash(now)
             for path, now in there.items()
             if now.exists() and now.stat().st_size
         }
@@ -687,10 +689,17 @@ class Results:
         paths = {path.relative_to(self.tables): path for path in (*own, self._own_manifest, *self._external_files)}
         paths |= {Path(f"{name}.csv"): (beside or self.tables) / f"{name}.csv" for name in OUTPUTS}
         return {
-            (self.study.name / name).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            (self.study.name / name).as_posix(): _hash(path)
             for name, path in paths.items()
             if path.exists() and path.stat().st_size
         }
+
+
+def _hash(path: Path) -> str:
+    content = path.read_bytes()
+    if path.name == "study.json":
+        content = cut_comments(content.decode()).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _lacking(known: pd.DataFrame) -> list[str]:

@@ -82,6 +82,8 @@ def test_its_report_says_nothing_of_trainings_that_there_were_not(made):
     text = "".join((made[1].folder / page).read_text(encoding="utf-8") for page in ("report.md", "appendix.md"))
     for words in ("Runs:", "folds", "kept the probabilities", "Seeds are averaged", "trained here", "| reference |  |"):
         assert words not in text
+    # What is known of a case that took no part.
+    assert "never train on one edition" in text and "BraTS20_Training_355" not in text
     opening = (
         "Only predictions are known of these models",
         "Each model is one trained network",
