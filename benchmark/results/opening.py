@@ -73,7 +73,8 @@ def cautions(results: Results) -> list[str]:
         found += fold_cautions(results)
     else:
         found += _of_predictions(results)
-    return [*found, *dict.fromkeys([*results.cases.remarks, *results.warnings])]
+    known = results.manifest.warnings if results.trains else results.cases.remarks
+    return [*found, *dict.fromkeys([*known, *results.warnings])]
 
 
 def _false_lesions(results: Results) -> list[str]:
