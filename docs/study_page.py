@@ -12,9 +12,10 @@ PAGE, CLUSTER_PAGE = (Path(__file__).parent / name for name in ("study.md", "clu
 HEAD = """# Entries of study.json
 
 A study is a folder of `reports/` with a `study.json`, which says what is run and compared before it is run.
-`benchmark study new NAME --data SET --models BUNDLE,BUNDLE` writes a short one; `benchmark plan NAME` checks it and
-says what `run-all` would refuse. Entries in bold are required, and no others than these are taken. This page is written
-from the program's own declaration by `python docs/study_page.py`.
+`benchmark study new NAME --data SET --models BUNDLE,BUNDLE` writes a short one with comments; `benchmark plan NAME`
+checks it and says what `run-all` would refuse. Entries in bold are required, and no others than these are taken. In any
+object, an entry whose name begins with `//` and whose value is text is a comment, and no hash depends on it. This page
+is written from the program's own declaration by `python docs/study_page.py`.
 
 ```json
 {

@@ -63,6 +63,38 @@ def distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
     return values
 
 
+def without_comments(path: Path | str, content: Any) -> Any:
+    """Return JSON ``content`` without its comments: the entries of any object whose key begins with ``//``.
+
+    Raises:
+        InputError: for a comment that is no text; ``path`` names its file in the error.
+    """
+    if isinstance(content, list):
+        return [without_comments(path, one) for one in content]
+    if not isinstance(content, dict):
+        return content
+    for key, value in content.items():
+        if key.startswith(COMMENT) and not isinstance(value, str):
+            found = _short(value)
+            raise InputError(f"{path}: {key}: expected text, as keys that begin with // are comments, found {found}.")
+    return {key: without_comments(path, value) for key, value in content.items() if not key.startswith(COMMENT)}
+
+
+def cut_comments(text: str) -> str:
+    """Return the text of a JSON file as it would be if nobody had written comments into it.
+
+    What is left is for hashing: a file that has no comments is left as it is, so that a hash of its bytes stays good
+    when comments are added.
+    """
+    return COMMENTS.sub(lambda found: found["other"] or "", text)
+
+
+COMMENT = "//"
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_ONE = rf'"//(?:[^"\\]|\\.)*"\s*:\s*{_TEXT}'
+COMMENTS = re.compile(rf"{_ONE}\s*,\s*|(?:\s*,\s*{_ONE})+(?=\s*\}})|{_ONE}(?=\s*\}})|(?P<other>{_TEXT})")
+"""A comment with the comma that goes with it, or, so that nothing within it is taken for one, any other text."""
+
 Name = Annotated[str, Field(min_length=1)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 """A name that becomes a file or folder: it stays within its folder, and is the same everywhere."""
@@ -88,8 +120,7 @@ def _place(where: Sequence[int | str], content: Any) -> list[int | str]:
 def _sentence(problem: Any) -> str:
     """Say what was expected and found, in the words that all our errors have."""
     kind, about, last = problem["type"], problem.get("ctx", {}), problem["loc"][-1] if problem["loc"] else ""
-    found = json.dumps(problem["input"], ensure_ascii=False)
-    found = found if len(found) <= 60 else f"{found[:57]}..."
+    found = _short(problem["input"])
     if kind == "missing":
         return f"expected an entry {last!r}, found none"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -103,3 +134,8 @@ def _sentence(problem: Any) -> str:
     for words, better in {"match": "text to match", "greater": "a number greater", "less": "a number less"}.items():
         expected = expected.replace(f"expected {words}", f"expected {better}")
     return f"{expected}, found {found}"
+
+
+def _short(value: Any) -> str:
+    found = json.dumps(value, ensure_ascii=False)
+    return found if len(found) <= 60 else f"{found[:57]}..."

@@ -170,7 +170,7 @@ def new_study(
         str, typer.Option(metavar="BUNDLE,BUNDLE", help="Bundles to compare, with commas between.")
     ] = "unet,resunet",
 ) -> None:
-    """Write a study.json to be completed; `benchmark new` makes a bundle, which a study lists among its models."""
+    """Write a study.json with comments, to be completed; `benchmark new` makes a bundle to list among its models."""
     from benchmark.studies import new_study as studies_
     from benchmark.studies import study
 
@@ -179,13 +179,7 @@ def new_study(
     declared = study.load(name)
     parts = ((declared.models, "model"), (declared.folds, "fold"), (declared.seeds, "seed"), (declared.runs(), "run"))
     print(f"Wrote {path}: {', '.join(number_of(len(some), what) for some, what in parts)} on {data}.")
-    print(
-        "Before you run it, and any score is seen, declare in it (all entries: docs/study.md in the repository):\n"
-        "- compare/pairs: the pairs that answer your question; fewer pairs leave more power\n"
-        "- compare/margin: the largest difference that does not matter; without it nothing can be called equivalent\n"
-        "- set and deviations: what you change of the protocol, and why\n"
-        f"Then: benchmark plan {name}, and benchmark run-all {name}"
-    )
+    print(f"Next: complete it; a comment says what each entry means. Then: benchmark plan {name}")
 
 
 @app.command()

@@ -184,6 +184,16 @@ class CaseList:
         return tuple(sorted({case.patient_id for case in self.cases}))
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """The manifest's warnings that hold for these cases: one that names cases with a label name of their own holds
+        only where one of them is here."""
+        there = {case.case_id for case in self.cases}
+        named = {
+            said: {one for one in self.manifest.layout.label_names if one in said} for said in self.manifest.warnings
+        }
+        return tuple(said for said, about in named.items() if not about or about & there)
+
+    @property
     def labelled(self) -> bool:
         """Whether its cases have labels, which training and tests need; a set of which only some have is not made."""
         return any(case.label for case in self.cases)

@@ -286,13 +286,20 @@ def _keys_width(names: Sequence[str], columns: int) -> float:
     return sum(0.55 + 0.068 * max(map(len, own)) for own in np.array_split(names, columns))
 
 
+def _tint(colour: str) -> tuple[float, ...]:
+    """A light shade of a colour, opaque: SVG would draw the hatch as see-through as the face, in its very colour."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(1 - 0.19 * (1 - part) for part in to_rgb(colour))
+
+
 def _boxes(axis: Any, groups: Sequence[np.ndarray], share: float, step: float, own: Look, random: Any) -> Any:
     """Draw a model's box and points in each region, ``step`` wide at its ``share`` of it; return its legend's key."""
     from matplotlib.patches import Patch
 
     places = np.arange(len(groups)) - 0.4 + 0.8 * share
     line = {"color": own.colour}
-    box: dict[str, Any] = {"facecolor": own.colour + "30", "edgecolor": own.colour, "hatch": own.hatch}
+    box: dict[str, Any] = {"facecolor": _tint(own.colour), "edgecolor": own.colour, "hatch": own.hatch}
     axis.boxplot(
         groups, positions=places, widths=step * 0.78, showfliers=False, patch_artist=True, manage_ticks=False,
         boxprops=box, medianprops={**line, "linewidth": 2}, whiskerprops=line, capprops=line,

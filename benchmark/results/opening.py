@@ -73,7 +73,7 @@ def cautions(results: Results) -> list[str]:
         found += fold_cautions(results)
     else:
         found += _of_predictions(results)
-    return [*found, *dict.fromkeys([*results.manifest.warnings, *results.warnings])]
+    return [*found, *dict.fromkeys([*results.cases.remarks, *results.warnings])]
 
 
 def _false_lesions(results: Results) -> list[str]:

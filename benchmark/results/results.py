@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.base import project
+from benchmark.base.declared import cut_comments
 from benchmark.base.files import read_json, read_table
 from benchmark.base.records import Case, InputError, Run, model_name, number_of
 from benchmark.data.characteristics import characteristics
@@ -68,8 +69,8 @@ PATIENTS, COMPARED = "patients.csv", "compared.json"
 
 
 class External(NamedTuple):
-    """Scores that no run of the study made, of another tool or an ensemble: their file, the model's rows as they are
-    there, and one row per score."""
+    """Scores that no run of the study made, of another tool or an ensemble: their file, or the folder of several; the
+    model's rows as they are there, and one row per score."""
 
     path: Path
     raw: pd.DataFrame
@@ -219,25 +220,31 @@ class Results:
         return score_table.tidy(self.merged)
 
     @cached_property
+    def _external_files(self) -> dict[Path, pd.DataFrame]:
+        """Tables of other tools' scores in the study's folder, by their files."""
+        folder = (self.study.folder if self.trains else self.tables) / "external"
+        paths = sorted(path for path in folder.glob("*") if path.suffix.lower() == ".csv")
+        return {path: score_table.read(path) for path in paths}
+
+    @cached_property
     def external(self) -> dict[str, External]:
         """Tables of ``reports/<study>/external/``, made by ``benchmark score``, by the model's name.
 
         Raises:
-            InputError: if a model there is named like one of the study's, or is in two files; seeds would be mixed. If
+            InputError: if a model there is named like one of the study's, or one training of it is in two files; if
                 there is none and nothing is trained.
         """
-        tables: dict[str, External] = {}
-        place = self.study.folder if self.trains else self.tables
-        if not self.trains and not _external_files(place):
+        if not self.trains and not self._external_files:
             raise InputError(
-                f"{place / 'external'}: expected a table of scores, as the study trains nothing, found none."
+                f"{self.tables / 'external'}: expected a table of scores, as the study trains nothing, found none."
             )
-        for path in _external_files(place):
-            raw = score_table.read(path)
+        parts: dict[str, dict[Path, pd.DataFrame]] = {}
+        for path, raw in self._external_files.items():
             for name, rows in raw.groupby(score_table.model_names(raw)):
-                if name in (*self.models, *tables):
+                if name in self.models:
                     raise InputError(f"{path} holds scores of {name!r}: expected a name that no other model here has.")
-                tables[str(name)] = External(path, rows, score_table.tidy(rows))
+                parts.setdefault(str(name), {})[path] = rows
+        tables = {name: _whole(name, own) for name, own in parts.items()}
         if self.trains:
             return tables
         given = [name for name in self.origin.get("models", ()) if name in tables]
@@ -320,7 +327,7 @@ class Results:
     def _shared(self) -> tuple[pd.DataFrame, dict[str, str]]:
         # Of a split by slice a run may have tested a part of a case.
         own = {self.tables / "scores.csv": self.raw} if self.trains and not self._by_slice else {}
-        score_table.check_references(own | {one.path: one.raw for one in self.external.values()})
+        score_table.check_references(own | self._external_files)
         if not self.trains:
             lacking = set(self._lacking_metrics)
             return shared_patients(self.own[~self.own["metric"].isin(lacking)])
@@ -655,6 +662,7 @@ class Results:
     def files(self, beside: Path | None = None) -> dict[str, str]:
         """Hashes of the files that the report is made from and of the tables beside it, by their path from reports/.
 
+        That of a ``study.json`` is of what it would be without comments.
         ``beside`` holds these tables while they are not yet in the study's folder. A local table of patients is not
         among them: from the hash of a few columns of a few patients what they hold could be guessed.
         """
@@ -662,7 +670,7 @@ class Results:
             return self._files_of_tables(beside)
         place = self.study.folder
         gathered = [*GATHERED, *(f"scores.{test.name}.csv" for test in self.study.other_tests)]
-        paths = [*declarations(place / "study.json"), *(place / name for name in gathered), *_external_files(place)]
+        paths = [*declarations(place / "study.json"), *(place / name for name in gathered), *self._external_files]
         if paper := printed.find(place):
             paths.append(paper)
         if self.study.tune:
@@ -670,7 +678,7 @@ class Results:
         there = {path: self.tables / path.name if path.name in gathered else path for path in paths}
         there |= {place / f"{name}.csv": (beside or place) / f"{name}.csv" for name in OUTPUTS}
         return {
-            Path(os.path.relpath(path, project.reports())).as_posix(): hashlib.sha256(now.read_bytes()).hexdigest()
+            Path(os.path.relpath(path, project.reports())).as_posix(): _hash(now)
             for path, now in there.items()
             if now.exists() and now.stat().st_size
         }
@@ -678,15 +686,20 @@ class Results:
     def _files_of_tables(self, beside: Path | None) -> dict[str, str]:
         """As ``files``, where nothing is trained, by their paths from the folder above the study's."""
         own = [self.tables / name for name in ("study.json", PATIENTS, COMPARED)]
-        paths = {
-            path.relative_to(self.tables): path for path in (*own, self._own_manifest, *_external_files(self.tables))
-        }
+        paths = {path.relative_to(self.tables): path for path in (*own, self._own_manifest, *self._external_files)}
         paths |= {Path(f"{name}.csv"): (beside or self.tables) / f"{name}.csv" for name in OUTPUTS}
         return {
-            (self.study.name / name).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            (self.study.name / name).as_posix(): _hash(path)
             for name, path in paths.items()
             if path.exists() and path.stat().st_size
         }
+
+
+def _hash(path: Path) -> str:
+    content = path.read_bytes()
+    if path.name == "study.json":
+        content = cut_comments(content.decode()).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _lacking(known: pd.DataFrame) -> list[str]:
@@ -741,9 +754,20 @@ def _check_slices(results: Results, scores: pd.DataFrame, path: Path) -> None:
             )
 
 
-def _external_files(folder: Path) -> list[Path]:
-    """Tables of other tools' scores in a study's folder."""
-    return sorted(path for path in (folder / "external").glob("*") if path.suffix.lower() == ".csv")
+def _whole(name: str, parts: Mapping[Path, pd.DataFrame]) -> External:
+    """Join the tables of another tool's trainings, each of which is in one of them."""
+    found: dict[tuple[int, int], Path] = {}
+    for path, rows in parts.items():
+        for fold, seed in rows[["fold", "seed"]].drop_duplicates().itertuples(index=False, name=None):
+            if found.setdefault((fold, seed), path) != path:
+                raise InputError(
+                    f"{path} holds scores of {name!r} of fold {fold} and seed {seed}, as {found[fold, seed]} does: "
+                    "expected each training in one table."
+                )
+    raw, path = pd.concat(list(parts.values())), next(iter(parts))
+    place = path if len(parts) == 1 else path.parent
+    score_table.check_people(raw, place)
+    return External(place, raw, score_table.tidy(raw))
 
 
 def _six_digits(value: Any) -> Any:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from benchmark.base import project
-from benchmark.base.files import is_free, replacing_files, write_text
+from benchmark.base.files import is_free, replacing_files, write_json, write_text
 from benchmark.base.records import InputError
-
-STUDY: dict[str, Any] = {
-    "version": 1,
-    "title": "Say in one line what is compared",
-    "data": "phantom",
-    "folds": [0],
-    "seeds": [1],
-    "models": [{"bundle": "unet"}],
-    "compare": {"metrics": ["dice", "hd95"]},
-}
-"""The least that a study declares: one model on the built-in phantom, compared with nothing."""
+from benchmark.studies.new_study import entries
 
 IGNORED = ("/runs/", *(f"/bundles/*/{folder}/" for folder in ("models", "predictions", "probabilities")))
 
@@ -45,6 +33,7 @@ def init(folder: Path, study: str = "first") -> list[Path]:
         for path in manifests.glob("*.json"):
             if "." not in path.stem:
                 shutil.copy(path, whole / "data_manifests")
-        write_text(whole / "reports" / study / "study.json", json.dumps(STUDY, indent=4) + "\n")
+        least = entries("Say in one line what is compared", "phantom", [0], [1], ["unet"])
+        write_json(whole / "reports" / study / "study.json", least)
         write_text(whole / ".gitignore", "\n".join(IGNORED) + "\n")
     return [folder / name for name in ("bundles", "data_manifests", f"reports/{study}/study.json")]

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, model_valid
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import project
-from benchmark.base.declared import FileName, Name, Names, Numbers, Record, distinct, read
+from benchmark.base.declared import FileName, Name, Names, Numbers, Record, distinct, read, without_comments
 from benchmark.base.declared import check as checked
 from benchmark.base.files import complete_files
 from benchmark.base.records import InputError, OtherTest, Run, model_name
@@ -659,7 +659,7 @@ def _unlike(own: Manifest, other: Manifest) -> list[tuple[str, str, str]]:
 
 def _content(path: Path, name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a study's file, and for what it lacks the one that it extends; ``extending`` are those that led here."""
-    content = read(path, dict[str, Any], "a study")
+    content: dict[str, Any] = without_comments(path, read(path, dict[str, Any], "a study"))
     if "extends" not in content:
         return content
     parent = content.pop("extends")

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from benchmark.base.declared import Name, Names, Numbers, Record, read
+from benchmark.base.declared import Name, Names, Numbers, Record, cut_comments, read, without_comments
+from benchmark.base.files import parse_json
 from benchmark.base.records import InputError
 
 
@@ -67,3 +68,34 @@ def test_a_file_with_other_content_is_named(tmp_path):
         read(tmp_path / "whole.json", Whole, "a whole")
     with pytest.raises(InputError, match=r"none\.json does not exist: expected a whole\.$"):
         read(tmp_path / "none.json", Whole, "a whole")
+
+
+PLAIN = """{
+    "set": {"loss": "// dice"},
+    "models": [{"bundle": "unet"}, "a \\"// b\\": \\"c\\", "],
+    "empty": {}
+}"""
+COMMENTED = """{
+    "// set": "an escaped \\" , and a } and \\\\",
+    "set": {"loss": "// dice", "// last": "of an object", "//": "more than one"},
+    "//models" : "two",
+    "models": [{"//": "", "bundle": "unet"}, "a \\"// b\\": \\"c\\", "],
+    "empty": {"//": "nothing else"},
+    "// end": "the last"
+}"""
+
+
+def test_comments_are_dropped_from_every_object_and_change_no_hash():
+    plain = parse_json(PLAIN)
+    assert without_comments("study.json", parse_json(COMMENTED)) == plain
+    # Texts that merely look like comments stay.
+    assert without_comments("study.json", plain) == plain and plain["models"][1] == 'a "// b": "c", '
+    assert cut_comments(PLAIN) == PLAIN and cut_comments(COMMENTED) == PLAIN
+
+
+@pytest.mark.parametrize("value", [1, None, ["a"], {"// more": "a"}])
+def test_a_comment_that_is_no_text_is_refused(value):
+    with pytest.raises(InputError) as found:
+        without_comments("study.json", {"models": [{"// why": value}]})
+    said = f"study.json: // why: expected text, as keys that begin with // are comments, found {json.dumps(value)}."
+    assert str(found.value) == said

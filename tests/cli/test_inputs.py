@@ -22,6 +22,7 @@ from benchmark.stats.patients import incomplete_runs, shared_patients
 from benchmark.stats.power import sample_size
 from benchmark.studies import study
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 PROVENANCE = {"gathered": "today", "cases_sha256": "1", "folds_sha256": {}, "versions": [], "code": [], "runs": {}}
 COMPARE = {"metrics": ["dice"], "test": "wilcoxon"}
 MODELS = {"unet": 0.6, "la_resunet": 0.7}

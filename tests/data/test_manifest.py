@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark.base.records import Case, InputError
-from benchmark.data.manifest import check_names, data_folder, known, load_cases, load_manifest
+from benchmark.data.manifest import CaseList, check_names, data_folder, known, load_cases, load_manifest
 from benchmark.data.scan import scan, verify
 from benchmark.data.volumes import read_image
 
@@ -72,6 +72,16 @@ def test_published_manifests_are_valid(name, monkeypatch):
         written = [value for value, inside in zip(manifest.regions_class_order, member, strict=True) if inside]
         assert written[-1] == label
     assert manifest.pictures == ("public" if name in ("msd_brain", "phantom") else "private")
+
+
+def test_a_remark_about_a_case_holds_where_that_case_is(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    manifest = load_manifest("brats2020")
+    whole = manifest.warnings
+    assert "BraTS20_Training_355" in whole[1] and len(whole) == 2
+    cases = [Case(f"BraTS20_Training_{number}", f"BraTS20_Training_{number}", {}) for number in ("354", "355")]
+    assert CaseList("mine", manifest, tuple(cases)).remarks == whole
+    assert CaseList("mine", manifest, tuple(cases[:1])).remarks == whole[:1]
 
 
 def test_enhancing_tumour_per_edition(monkeypatch):

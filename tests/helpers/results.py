@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from benchmark.data.folds import Sides
-from benchmark.report import Panel
+from benchmark.papers import figures as papers
+from benchmark.report import Panel, figures, other_tests, probabilities
 from benchmark.report.document import APPENDIX, REPORT
 from benchmark.report.figures import View
 from benchmark.results.results import BETTER, Results
@@ -32,6 +34,13 @@ MANIFEST = {
 def pages_text(folder):
     """The text of a report and its appendix."""
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in (REPORT, APPENDIX))
+
+
+def blank_pictures(patch, of_papers=True):
+    """Let figures be written as blank ones, but for a paper's if asked: drawing them is half of what a report costs."""
+    save = figures.save
+    for module in (figures, other_tests, probabilities, *([papers] if of_papers else [])):
+        patch.setattr(module, "save", lambda _, path, **about: save(Figure((1, 1)), path, **about))
 
 
 def panel(model="unet", rank="best", case="phantom_1"):

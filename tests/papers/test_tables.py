@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from helpers.papers import alike, lines
 from helpers.project import declared
-from helpers.results import MANIFEST, demo, pages_text
+from helpers.results import MANIFEST, blank_pictures, demo, pages_text
 from helpers.synthetic_scores import counted, histories, rows, table
 
 from benchmark.papers.comparable import Made, conditions, forbidding
@@ -542,9 +542,11 @@ def test_pooled_differences_are_on_the_same_patients():
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("papers")
-    for name in RUNS:
-        results = results_of(name, **({"not_comparable": "A tenth of the data"} if name == "deng2024" else {}))
-        write(results, folder / name, folder / "private")
+    with pytest.MonkeyPatch.context() as patch:
+        blank_pictures(patch, of_papers=False)
+        for name in RUNS:
+            results = results_of(name, **({"not_comparable": "A tenth of the data"} if name == "deng2024" else {}))
+            write(results, folder / name, folder / "private")
     return folder
 
 
@@ -635,7 +637,7 @@ def test_slices_counts_and_other_splits_are_kept_out_of_comparisons():
     assert len(rest) + len(kept) == len(scores[~scores["metric"].isin(COUNTS)])
 
 
-def test_a_study_with_a_published_file_reports_it(finished, command):
+def test_a_study_with_a_published_file_reports_it(finished, command, undrawn):
     # The tiny study has no recipe of its own for this model.
     text = (
         (REPORTS / "hossen2025" / FILE).read_text(encoding="utf-8").replace("resunet_tversky/native", "resunet_tversky")

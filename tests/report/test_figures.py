@@ -1,6 +1,7 @@
 """Figures as a paper needs them: models told apart, margins, possible ranges, and files that do not change."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,10 @@ def test_twelve_models_have_a_row_of_boxes_for_each_region_and_a_pattern_each(tm
         )
     text = path.with_suffix(".svg").read_text()
     assert [text.count(f">{region}<") for region in ("WT", "TC", "ET")] == [1, 1, 1]
+    # A pattern's lines are seen on its ground: of another colour, and no more see-through.
+    patterns = re.findall(r'<pattern.*?<rect [^>]*fill="([^"]*)"/>.*?stroke: ([^;"]*).*?</pattern>', text, re.DOTALL)
+    assert len(patterns) >= 10 and not [one for one in patterns if one[0] == one[1]]
+    assert not re.search(r"fill: url\(#[^)]*\); (?:fill-)?opacity", text)
     assert text.count(">Dice<") == 3 and text.count("<pattern") == 10
 
 

@@ -13,6 +13,7 @@ from benchmark.results import added
 from benchmark.results.results import GATHERED, OUTPUTS
 from benchmark.studies import study
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 UNET = "unet/default/fold0-seed1"
 
 

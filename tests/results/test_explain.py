@@ -181,6 +181,14 @@ def test_a_report_of_other_files_is_named_once(demo):
     ]
 
 
+def test_a_report_of_a_study_that_only_got_comments_is_not_of_another(demo):
+    path = demo.folder / "study.json"
+    path.write_text('{"// why": "for fun", ' + path.read_text(encoding="utf-8")[1:], encoding="utf-8")
+    assert explain(demo, "unet", "WT").warnings == []
+    path.write_text(path.read_text(encoding="utf-8").replace('"title": "', '"title": "no '), encoding="utf-8")
+    assert explain(demo, "unet", "WT").warnings == [STALE.format("demo/study.json")]
+
+
 def test_without_a_report_a_number_is_followed_all_the_same(demo):
     for name in ("cells.csv", "report.json"):
         (demo.folder / name).unlink()

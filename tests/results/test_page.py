@@ -44,13 +44,13 @@ def test_a_phantom_is_called_one_in_the_first_lines_and_in_every_caption(folder)
     assert "PHANTOM" in (folder / "report.tex").read_text()
 
 
-def test_report_of_patients_does_not_say_phantom(tmp_path):
+def test_report_of_patients_does_not_say_phantom(tmp_path, undrawn):
     real = demo(QUICK, {**MANIFEST, "source": "brats"}, panels=(), histories={})
     assert "PHANTOM" not in pages_text(write(real, tmp_path).parent)
 
 
 @pytest.mark.parametrize(("models", "patients"), [(1, 6), (2, 1)])
-def test_a_report_of_one_model_or_one_patient_is_whole(tmp_path, models, patients):
+def test_a_report_of_one_model_or_one_patient_is_whole(tmp_path, undrawn, models, patients):
     study = {**QUICK, "models": STUDY["models"][:models]}
     names = [(model["bundle"], 0.0) for model in study["models"]]
     scores = realistic(models=names, patients=patients)
@@ -59,7 +59,7 @@ def test_a_report_of_one_model_or_one_patient_is_whole(tmp_path, models, patient
     assert ("## Declared comparisons" in text) == (models > 1)
 
 
-def test_a_gated_metric_is_said_to_be_so(tmp_path):
+def test_a_gated_metric_is_said_to_be_so(tmp_path, undrawn):
     study = {**STUDY, "compare": {**STUDY["compare"], "primary": {"regions": ["WT"]}}}
     text = write(demo(study, histories={}, panels=()), tmp_path).read_text()
     assert "HD95: 0 of 9 declared comparisons show a difference. 9 of them are gated, and the gate is shut" in text
@@ -74,7 +74,7 @@ def test_scores_on_request_are_not_compared_and_cost_no_patient():
     assert found.rows("unet")["metric"].eq("mean_bf").sum() == len(asked)
 
 
-def test_tables_read_back_from_csv_give_the_same_report(tmp_path):
+def test_tables_read_back_from_csv_give_the_same_report(tmp_path, undrawn):
     few = demo(QUICK, histories={}, panels=())
     for name in ("scores", "comparisons"):
         getattr(few, name).to_csv(tmp_path / f"{name}.csv", index=False)
@@ -177,7 +177,7 @@ def test_a_native_model_is_not_said_to_follow_what_is_set_for_the_others():
     )
 
 
-def test_distances_of_pictures_are_in_pixels(tmp_path):
+def test_distances_of_pictures_are_in_pixels(tmp_path, undrawn):
     pictures = {**MANIFEST, "source": "lgg", "unit": "pixels"}
     text = pages_text(write(demo(manifest=pictures, panels=(), histories={}), tmp_path).parent)
     assert "HD95 (pixels)" in text and "0 pixels" in text
@@ -193,7 +193,8 @@ def test_every_set_whose_pixels_have_no_known_size_says_so():
 
 
 @pytest.mark.parametrize("pictures", ["public", "private"])
-def test_the_sequences_of_a_subject_are_drawn_where_pictures_may_be(tmp_path, pictures):
+def test_the_sequences_of_a_subject_are_drawn_where_pictures_may_be(tmp_path, monkeypatch, pictures):
+    monkeypatch.setattr("benchmark.results.page._draw_numbers", lambda *_: [])
     published = load(project.reports() / "mandekar2025" / "published.json")
     one = panel()
     shown = [replace(one, sequences={name: one.image for name in ("T1", "T1c", "T2", "FLAIR")})]
@@ -245,7 +246,7 @@ def test_no_report_says_that_patients_stay_apart_where_nobody_knows_them():
         assert "No patient is on two sides of a fold" in text and "cannot be known" not in text
 
 
-def test_networks_that_were_still_learning_and_classifiers_that_learned_nothing_are_named(tmp_path):
+def test_networks_that_were_still_learning_and_classifiers_that_learned_nothing_are_named(tmp_path, undrawn):
     (said,) = (text for text in cautions(demo()) if text.startswith("Not trained to a plateau"))
     assert "unet (6 of 6 runs), resunet_tversky (2 of 6 runs), la_resunet (4 of 6 runs)" in said
     epochs = {name: {"max_epochs": 300} for name in ("unet", "resunet_tversky", "la_resunet")}
@@ -307,14 +308,14 @@ def test_the_report_of_three_models_is_short_and_its_appendix_has_the_rest(folde
 
 
 @pytest.mark.parametrize(("folds", "drawn"), [(3, True), (1, False)])
-def test_the_difference_by_training_set_is_drawn_with_one_seed_too(tmp_path, folds, drawn):
+def test_the_difference_by_training_set_is_drawn_with_one_seed_too(tmp_path, undrawn, folds, drawn):
     one = demo(QUICK, scores=realistic(seeds=(1,), folds=folds), histories={}, panels=())
     assert one.methods is None
     write(one, tmp_path)
     assert (tmp_path / "figures/training_sets_dice.png").exists() == drawn
 
 
-def test_private_pictures_stay_out_of_the_report(tmp_path):
+def test_private_pictures_stay_out_of_the_report(tmp_path, undrawn):
     real = demo(QUICK, {**MANIFEST, "pictures": "private"}, histories={})
     text = pages_text(write(real, tmp_path / "report", private_figures=tmp_path / "private").parent)
     assert "panels" not in text

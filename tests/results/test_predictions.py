@@ -82,6 +82,8 @@ def test_its_report_says_nothing_of_trainings_that_there_were_not(made):
     text = "".join((made[1].folder / page).read_text(encoding="utf-8") for page in ("report.md", "appendix.md"))
     for words in ("Runs:", "folds", "kept the probabilities", "Seeds are averaged", "trained here", "| reference |  |"):
         assert words not in text
+    # What is known of a case that took no part.
+    assert "never train on one edition" in text and "BraTS20_Training_355" not in text
     opening = (
         "Only predictions are known of these models",
         "Each model is one trained network",
@@ -109,7 +111,7 @@ def test_scores_are_those_of_benchmark_score_to_the_last_byte(outside, command):
     assert Path("two.csv").read_bytes() == Path("out/external/two.csv").read_bytes()
 
 
-def test_a_folder_of_a_comparison_is_a_study_for_every_command_that_trains_nothing(copied, command):
+def test_a_folder_of_a_comparison_is_a_study_for_every_command_that_trains_nothing(copied, command, undrawn):
     before = Path("out/report.md").read_bytes()
     assert command("report", "out", "--figures", "svg")[0] == 0 and Path("out/report.md").read_bytes() == before
     drawing = Path("out/figures/boxplot_dice.svg")

@@ -1,14 +1,13 @@
 """The page for a browser: its numbers are the report's, it needs nothing else, and it works in Chromium."""
 
 import html
-import json
 import re
-import shutil
-import subprocess
+import time
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from helpers.browser import BROWSER, browser
 from helpers.results import MANIFEST, QUICK, STUDY, demo, view
 
 from benchmark.base import project
@@ -18,7 +17,6 @@ from benchmark.results import web
 from benchmark.results.page import write
 from benchmark.studies import study as studies
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NAMES = {"unet": "U-Net", "la_resunet": "LA-ResUNet"}
 
 
@@ -104,7 +102,7 @@ def test_names_of_no_model_and_one_name_for_two_models_are_refused(names, said):
         assert demo({**STUDY, "names": names}).names
 
 
-def test_pictures_of_cases_are_shown_once_and_only_where_they_may_be(folder, page, tmp_path):
+def test_pictures_of_cases_are_shown_once_and_only_where_they_may_be(folder, page, tmp_path, undrawn):
     assert page.count('<figure id="case_') == 2 and "Pictures of 2 cases" in page
     assert page.index("Best of 18 cases, phantom_1") < page.index("Worst of 18 cases, phantom_1")
     assert described(folder / "figures" / "case_2.png").startswith("Worst of 18 cases, phantom_1: FLAIR")
@@ -121,7 +119,7 @@ def test_pictures_that_were_drawn_stay_where_no_run_is_left(folder, page):
     assert (folder / "report.html").read_text() == page
 
 
-def test_formats_are_written_beside_png_only_if_asked_for(folder, tmp_path):
+def test_formats_are_written_beside_png_only_if_asked_for(folder, tmp_path, undrawn):
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".png"}
     write(demo(QUICK, histories={}, panels=()), tmp_path, formats=["svg", "pdf"])
     by_name = {}
@@ -148,55 +146,95 @@ def test_the_page_over_all_studies_lists_each_with_its_verdict(tmp_path, monkeyp
     assert "three: no report yet" in text and "two/small/study.json is not JSON" in html.unescape(text)
 
 
-TRY = """
-<pre id="result"></pre><iframe id="page" src="report.html" width="WIDTH" height="900"></iframe>
-<script>
-const found = {};
-document.getElementById("page").addEventListener("load", event => {
-  const page = event.target.contentDocument, root = page.documentElement;
-  found.overflow = root.scrollWidth - root.clientWidth;
-  found.width = root.clientWidth;
-  const cases = page.getElementById("s-cases").closest("section").querySelector("table");
-  const header = cases.tHead.rows[0].cells[1], button = header.querySelector("button");
-  const column = () => Array.from(cases.tBodies[0].rows, row => Number(row.cells[1].textContent));
-  button.focus();
-  found.focused = page.activeElement === button;
-  button.click();
-  found.up = [column(), header.getAttribute("aria-sort")];
-  button.click();
-  found.down = [column(), header.getAttribute("aria-sort")];
-  const pairs = page.getElementById("s-declared-comparisons").closest("section").querySelector("table");
-  pairs.tHead.rows[0].cells[6].querySelector("button").click();
-  found.p = Array.from(pairs.tBodies[0].rows, row => row.cells[6].textContent);
-  const fold = page.getElementById("s-provenance").closest("details");
-  found.closed = fold.open;
-  fold.querySelector("summary").click();
-  found.opened = fold.open;
-  page.querySelector('a[href^="#answer-"]').click();
-  setTimeout(() => {
-    found.answer = page.querySelector(".verdict") && page.getElementById("answer-1").closest("details").open;
-    document.getElementById("result").textContent = JSON.stringify(found);
-  }, 200);
-});
-</script>
-"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+FOCUSED = "document.activeElement"
+SECTION = "document.getElementById('s-{}').closest('section, details')"
+COLUMN = "Array.from({}.querySelector('table').tBodies[0].rows, row => row.cells[{}].textContent)"
+
+
+def tab_to(page, wanted):
+    """Press Tab until the focus is where an expression says; return how often."""
+    for count in range(1, 400):
+        page.press("Tab")
+        if page.ask(f"{FOCUSED} === {wanted}"):
+            return count
+    raise AssertionError(f"no way by Tab to {wanted}")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("profile")) as page:
+        yield page
 
 
 @pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
 @pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_sorts_folds_and_fits_in_a_browser(folder, tmp_path, width):
-    shutil.copy(folder / "report.html", tmp_path / "report.html")
-    (tmp_path / "try.html").write_text(TRY.replace("WIDTH", str(width)))
-    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
-               f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=5000",
-               "--window-size=1300,1000", "--dump-dom", (tmp_path / "try.html").as_uri()]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert not [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    found = json.loads(html.unescape(re.search('<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)[1]))
-    assert 0 < found["width"] <= width and found["overflow"] == 0
-    (up, first), (down, second) = found["up"], found["down"]
-    assert up == sorted(up) and down == sorted(up, reverse=True) and up[0] < up[-1]
-    assert (first, second) == ("ascending", "descending") and found["focused"]
-    values = [float(text.replace("<", "")) for text in found["p"]]
-    assert values == sorted(values) and found["p"][0] == "<0.001"
-    assert not found["closed"] and found["opened"] and found["answer"]
+def test_the_page_is_used_by_keyboard_alone_and_fits(folder, chromium, width):
+    page = chromium
+    page.said.clear()
+    page.open((folder / "report.html").as_uri(), width, mobile=width < 600)
+    assert page.ask("innerWidth") == width and page.ask(OVERFLOW) == 0
+    page.press("Tab")
+    page.press("Enter")
+    assert page.ask("location.hash") == "#main"
+
+    cases, sorting = SECTION.format("cases"), "{}.querySelectorAll('table thead tr:last-child th')[{}]"
+    header = sorting.format(cases, 1)
+    tab_to(page, f"{header}.querySelector('button')")
+    assert page.ask(f"getComputedStyle({FOCUSED}).outlineStyle") == "solid"
+    before = page.ask(COLUMN.format(cases, 0))
+    for key, order, backwards in (("Enter", "ascending", False), (" ", "descending", True)):
+        page.press(key)
+        values = [float(text) for text in page.ask(COLUMN.format(cases, 1))]
+        assert values == sorted(values, reverse=backwards) and values[0] != values[-1]
+        assert page.ask(f"{header}.getAttribute('aria-sort')") == order
+        # A sign beside the colour, and the same cases.
+        sign = page.ask(f"getComputedStyle({FOCUSED}, '::after').content")
+        assert sign.strip('" ') == {"ascending": "\u25b2", "descending": "\u25bc"}[order]
+        assert sorted(page.ask(COLUMN.format(cases, 0))) == sorted(before)
+
+    pairs = SECTION.format("declared-comparisons")
+    page.ask(f"{sorting.format(pairs, 6)}.querySelector('button').focus()")
+    page.press("Enter")
+    values = page.ask(COLUMN.format(pairs, 6))
+    assert [float(text.replace("<", "")) for text in values] == sorted(float(text.replace("<", "")) for text in values)
+    assert values[0] == "<0.001"
+
+    fold = SECTION.format("provenance")
+    page.ask(f"{fold}.previousElementSibling.querySelector('summary, a, button').focus()")
+    tab_to(page, f"{fold}.querySelector('summary')")
+    for key, open_ in (("Enter", True), (" ", False), (" ", True)):
+        page.press(key)
+        assert page.ask(f"{fold}.open") is open_
+    assert page.ask(OVERFLOW) == 0 and not page.said
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
+def test_a_number_leads_by_keyboard_to_its_answer_and_a_shared_link_opens_it(folder, chromium):
+    page, address = chromium, (folder / "report.html").as_uri()
+    page.said.clear()
+    page.open(address, 390, mobile=True)
+    page.ask("document.querySelector('a[href^=\"#answer-\"]').focus()")
+    wanted = page.ask(f"{FOCUSED}.getAttribute('href')")
+    answer = f"document.getElementById('{wanted[1:]}')"
+    assert not page.ask(f"{answer}.closest('details').open")
+    page.press("Enter")
+    shown = f"{answer}.closest('details').open && {answer}.getBoundingClientRect().top < innerHeight"
+    assert page.ask("location.hash") == wanted
+    settled(page, shown)
+    page.open("about:blank", 390)
+    page.open(address + wanted, 390, mobile=True)
+    settled(page, shown)
+    # What each link within the page names is there, in a fold or not.
+    links = """Array.from(document.querySelectorAll('a[href^="#"]'), link => link.hash.slice(1))"""
+    assert page.ask(f"{links}.filter(id => !document.getElementById(id))") == []
+    page.ask("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert page.ask(OVERFLOW) == 0 and not page.said
+
+
+def settled(page, wanted):
+    for _ in range(100):
+        if page.ask(wanted):
+            return
+        time.sleep(0.05)
+    raise AssertionError(wanted)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers.project import TINY, write_study
-from helpers.results import pages_text
+from helpers.results import blank_pictures, pages_text
 from monai.metrics import compute_dice
 
 from benchmark.base.records import InputError, Run
@@ -118,7 +118,7 @@ def two(project):
     return runs
 
 
-def test_seeds_become_one_system(two, project, command):
+def test_seeds_become_one_system(two, project, command, monkeypatch):
     cases = load_cases("phantom")
     found = ensemble.gather(two, cases)
     assert set(found.scores["variant"]) == {"ensemble"} and set(found.scores["bundle"]) == {"unet"}
@@ -149,14 +149,15 @@ def test_seeds_become_one_system(two, project, command):
         shutil.copytree(store.folder(before), store.folder(after))
     joined = ensemble.gather(moved, cases).scores
     assert set(zip(joined["fold"], joined["seed"], strict=True)) == {(0, 0)}
-    _reported(two, project, command)
+    _reported(two, project, command, monkeypatch)
 
 
-def _reported(two, project, command):
+def _reported(two, project, command, monkeypatch):
     assert command("report", "two")[0] == 0
     text = pages_text(project / "reports/two")
     assert "| unet, ensemble |" in text and "## Probabilities" in text and "Ensemble: the mean of its seeds" in text
     assert (project / "reports/two/figures/reliability.png").stat().st_size > 5000
+    blank_pictures(monkeypatch)
     assert set(score_table.read(project / "reports/two/scores.csv")["variant"]) == {"default"}
     # A number of an ensemble is followed to its rows as any other.
     code, out, err = command("explain", "two", "--bundle", "unet", "--variant", "ensemble", "--region", "WT", "--json")
@@ -267,6 +268,7 @@ def joined(template, tmp_path_factory):
         declared = study.load("tiny")
         for run in declared.runs():
             running.run(run, "phantom")
+        blank_pictures(patch)
         publish(declared)
     return folder
 

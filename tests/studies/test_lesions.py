@@ -58,7 +58,7 @@ def test_scoring_again_writes_the_table_again_and_the_same_scores(runs, command)
     assert {name: (folder / name).read_bytes() for name in kept} == kept
 
 
-def test_a_run_without_predictions_is_left_out(runs, finished, command):
+def test_a_run_without_predictions_is_left_out(runs, finished, command, undrawn):
     (store.folder(runs[0]) / "lesions.csv").unlink()
     for one in (store.folder(runs[0]) / "predictions").iterdir():
         one.unlink()

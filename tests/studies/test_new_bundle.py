@@ -12,7 +12,7 @@ from benchmark.studies import bundle
 SEGRESNET = "monai.networks.nets.SegResNet"
 
 
-def test_a_network_of_monai_becomes_a_row_of_the_comparison(finished, command):
+def test_a_network_of_monai_becomes_a_row_of_the_comparison(finished, command, here, undrawn):
     """One command, one line in a study, `run-all`; the models that were there are not run again."""
     code, out, err = command("new", "own_net", "--network", SEGRESNET)
     assert (code, err) == (0, "")

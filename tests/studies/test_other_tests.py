@@ -22,7 +22,7 @@ def declare(test_on, **changed):
     write_study("tiny", test_on=test_on, **changed)
 
 
-def test_a_finished_study_is_tested_on_another_set_and_on_corrupted_images(finished, command):
+def test_a_finished_study_is_tested_on_another_set_and_on_corrupted_images(finished, command, here, undrawn):
     def there(name):
         return score_table.read(finished / FOLDER / "external" / name / "scores.csv")
 
@@ -31,7 +31,7 @@ def test_a_finished_study_is_tested_on_another_set_and_on_corrupted_images(finis
     declare({"sets": ["twin"], "sweep": {"missing": ["T1c"], "noise": [1e-4]}})
     _, out, _ = command("plan", "tiny", *ONLY)
     assert out.startswith(f"pending: test_on {RUN}")
-    assert command("run-all", "tiny", *ONLY)[0] == 0
+    assert command("run-all", "tiny", *ONLY, "--jobs", "1")[0] == 0
     assert command("plan", "tiny", *ONLY)[1].startswith("done ")
     # The twin has the same scans: its scores of the patients of the run's test side are the run's own.
     own, twin = score_table.read(finished / FOLDER / "scores.csv"), there("twin")

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 IDS = ["unet/default/fold0-seed1", "resunet_tversky/default/fold0-seed1"]
 
 

@@ -114,6 +114,27 @@ def test_what_is_mistyped_is_refused_in_one_sentence(project, change, message):
     assert "study.json" in str(found.value) and "\n" not in str(found.value)
 
 
+def test_comments_change_nothing_of_a_study_nor_of_one_that_extends_it(project):
+    plain = write_study("tiny", set={"max_epochs": 2}, names={"unet": "U-Net"})
+    before = study.load("tiny")
+    content = json.loads(plain.read_text())
+    content["set"]["// max_epochs"] = "few"
+    content["names"]["//"] = "none of a model"
+    content["models"][0]["// why"] = "the plainest"
+    plain.write_text(json.dumps({"// what": "a trial", **content}))
+    assert study.load("tiny") == before and study.load("tiny").runs() == before.runs()
+    path = project / "reports/tiny/small/study.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"// extends": "fewer epochs", "extends": "tiny", "title": "Small"}))
+    assert study.load("tiny/small").set == {"max_epochs": 2}
+    content["set"]["// max_epochs"] = 3
+    plain.write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"tiny/study\.json: // max_epochs: expected text, as keys that begin with // are"
+    ):
+        study.load("tiny/small")
+
+
 def test_a_study_is_named_by_its_folder(project):
     (project / "reports/tiny/study.json").write_text(json.dumps({**TINY, "name": "other"}))
     with pytest.raises(InputError, match=r"study\.json: name: expected no such entry, as the folder names the study; "):

@@ -30,7 +30,7 @@ def write_trials(validation, **changes):
     tune.path_of(declared).write_text(json.dumps({"version": 1, "trials": trials}))
 
 
-def test_tune_trains_each_value_tests_nobody_and_run_all_takes_the_best(project, command):
+def test_tune_trains_each_value_tests_nobody_and_run_all_takes_the_best(project, command, here, undrawn):
     write_study("tiny", models=[*TINY["models"][:1], TUNED], tune=TUNE)
     code, _, said = command("run-all", "tiny")
     assert code == 2 and "tuned.json does not exist: expected the learning_rate of unet/tuned" in said

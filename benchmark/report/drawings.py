@@ -1,0 +1,177 @@
+"""Make matplotlib's SVG a small part of a page: what it repeats is said once, and nothing that is drawn is left out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+NUMBER = re.compile(r"\d+\.\d+(?:e-?\d+)?")
+FONTS = "DejaVu Sans,Verdana,sans-serif"
+FEWEST_MARKS = 3
+"""Marks of one kind from which on they are corners of a path, a dozen bytes each instead of forty."""
+
+
+def inline_svg(text: str, name: str, label: str) -> str:
+    """Make matplotlib's SVG a part of a page: ids begin with ``name``, repeated styles are classes, numbers are short.
+
+    ``label`` is what a screen reader says.
+    """
+    from markupsafe import escape
+
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL)
+    used = sorted(set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', text)))
+    short = {old: f"{name}i{number}" for number, old in enumerate(used)}
+    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{short[found[1]]}"' if found[1] in short else "", text)
+    text = re.sub(r'xlink:href="#([^"]+)', lambda found: f'href="#{short[found[1]]}', text)
+    text = re.sub(r"url\(#([^)]+)", lambda found: f"url(#{short[found[1]]}", text)
+    text = re.sub(r' transform="rotate\(-0 [^"]*"|<defs>\s*</defs>', "", text)
+    text = re.sub(r' transform="translate\(([\d.]+) ([\d.]+)\)"(?=>)', r' x="\1" y="\2"', text)
+    text = text.replace("#000000", "#000").replace("#ffffff", "#fff")
+    # Of coordinates only: what is between tags is printed.
+    text = re.sub("<[^>]*>", lambda tag: NUMBER.sub(_rounded, tag[0]), text)
+    text = _ungrouped(re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", text)))
+    rules, text = _with_classes(text, name)
+    text = _clipped(text, rules, name)
+    more, text = _with_markers(text, name)
+    text = _merged(text, rules)
+    text = re.sub(r' d="([^"]*)"', lambda found: f' d="{short_path(found[1])}"', text)
+    # HTML asks for no quotes around one word.
+    text = re.sub(r"<\w[^>]*>", lambda tag: re.sub(r'="([\w.#-]+)"(/(?=>))?', _bare, tag[0]), text)
+    head, _, body = text.partition(">")
+    size = "".join(re.findall(r' viewBox="[^"]*"| width=[^ ]*', head))
+    said = "".join(f".{one}{{{style}}}" for one, style in rules.items()) + more
+    said = re.sub("([:;]) ", r"\1", re.sub("; font-family: [^;}]*", "", said))
+    said += f".{name} *{{stroke-linejoin:round;stroke-linecap:butt}}.{name} text{{font-family:{FONTS}}}"
+    return f'<svg class="{name}" role="img" aria-label="{escape(label)}"{size}><style>{said}</style>{body}'.strip()
+
+
+def short_path(data: str) -> str:
+    """Write a path of absolute M, L, C, Q and z, rounded to a tenth (small ones to a hundredth), by relative steps."""
+    tokens = re.findall(r"[A-Za-z]|-?[\d.]+(?:e-?\d+)?", data)
+    if set(data) & set("HhVvSsTtAalmcq"):
+        return data
+    scale = 10 if any(abs(float(one)) >= 10 for one in tokens if not one.isalpha()) else 100
+    said, last, here, start, place = list[str](), "", (0, 0), (0, 0), 0
+    while place < len(tokens):
+        if tokens[place].isalpha():
+            kind, place = tokens[place].upper(), place + 1
+        if kind == "Z":
+            said.append("z")
+            here, last = start, "z"
+            continue
+        count = {"M": 2, "L": 2, "Q": 4, "C": 6}[kind]
+        ends = [round(float(one) * scale) for one in tokens[place : place + count]]
+        place += count
+        steps = [value - here[index % 2] for index, value in enumerate(ends)]
+        here = (ends[-2], ends[-1])
+        command, numbers = kind.lower(), steps
+        if kind == "M":
+            command, numbers, start, kind = "M", ends, here, "L"
+        elif kind == "L" and 0 in steps:
+            command, numbers = ("h", steps[:1]) if steps[1] == 0 else ("v", steps[1:])
+        said.append(_joined(command if command != last else "", [_decimal(one, scale) for one in numbers]))
+        last = command
+    return "".join(said)
+
+
+def _joined(command: str, numbers: list[str]) -> str:
+    """A path's command with its numbers; none where it is that of the numbers before, which a space may part."""
+    text = command
+    for number in numbers:
+        text += number if number.startswith("-") or text == command != "" else f" {number}"
+    return text
+
+
+def _decimal(value: int, scale: int) -> str:
+    text = f"{value / scale:.{len(str(scale)) - 1}f}".rstrip("0").rstrip(".")
+    return re.sub(r"^(-?)0\.", r"\1.", text) or "0"
+
+
+def _rounded(found: re.Match[str]) -> str:
+    value = float(found[0])
+    return f"{value:.{1 if value >= 10 else 2}f}".rstrip("0").rstrip(".")
+
+
+def _bare(found: re.Match[str]) -> str:
+    return f"={found[1]}{' /' if found[2] else ''}"
+
+
+def _ungrouped(text: str) -> str:
+    """Leave out groups that say nothing of what they hold."""
+    kept, said = list[bool](), list[str]()
+    for part in re.split(r"(<g\b[^>]*>|</g>)", text):
+        if part == "</g>":
+            said.append(part * kept.pop())
+        elif part.startswith("<g") and not part.endswith("/>"):
+            kept.append(part != "<g>")
+            said.append(part * kept[-1])
+        elif not part.startswith("<g"):
+            said.append(part)
+    return "".join(said)
+
+
+def _with_classes(text: str, name: str) -> tuple[dict[str, str], str]:
+    """Give styles that are there more than once to classes; return the style of each class and the SVG with them."""
+    counts = Counter(re.findall(r' style="([^"]*)"', text))
+    repeated = sorted(style for style, count in counts.items() if count > 1)
+    classes = {style: f"{name}c{number}" for number, style in enumerate(repeated)}
+
+    def classed(found: re.Match[str]) -> str:
+        return f' class="{classes[found[1]]}"' if found[1] in classes else found[0]
+
+    return {one: style for style, one in classes.items()}, re.sub(r' style="([^"]*)"', classed, text)
+
+
+def _clipped(text: str, rules: dict[str, str], name: str) -> str:
+    """Say by a class where a drawing is cut off; add the style of each such class to ``rules``."""
+    for number, frame in enumerate(sorted(set(re.findall(r' clip-path="([^"]*)"', text)))):
+        one, attribute = f"{name}k{number}", re.escape(f' clip-path="{frame}"')
+        rules[one] = f"clip-path: {frame}"
+        text = re.sub(f'{attribute} class="([^"]*)"', rf' class="\1 {one}"', text)
+        text = re.sub(f"{attribute}(?= style=|>|/>)", f' class="{one}"', text)
+    # A mark that is alone in its group; and what a mark has itself it need not be told.
+    text = re.sub(r'<g class="([^"]*)">(<use [^>]*? class="[^"]*)"/></g>', r'\2 \1"/>', text)
+    looks = dict(re.findall(r'<path id="([^"]*)"[^>]*? class="([^"]*)"/>', text))
+
+    def told(found: re.Match[str]) -> str:
+        return found[0].replace(f' class="{found[2]}"', "") if looks.get(found[1]) == found[2] else found[0]
+
+    return re.sub(r'<use href="#([^"]*)"[^>]*? class="([^"]*)"/>', told, text)
+
+
+def _with_markers(text: str, name: str) -> tuple[str, str]:
+    """Draw marks of one kind as the markers of a path without a line; return the rules for these and the SVG."""
+    kinds: dict[tuple[str, str], str] = {}
+
+    def as_path(found: re.Match[str]) -> str:
+        places = re.findall(r' x="([^"]*)" y="([^"]*)"', found[2])
+        if len(places) < FEWEST_MARKS:
+            return found[0]
+        kind = kinds.setdefault((found[3], found[4]), f"{name}m{len(kinds)}")
+        corners = " L ".join(f"{x} {y}" for x, y in places)
+        return f'<path d="M {corners}" class="{kind} {found[1]}"/>'
+
+    mark = '<use href="{}" x="[^"]*" y="[^"]*" class="{}"/>'
+    first, others = mark.format('(#[^"]*)', '([^"]*)'), mark.format(r"\3", r"\4")
+    text = re.sub(f'<g class="([^"]*)">({first}(?:{others})*)</g>', as_path, text)
+    drawn = "".join(
+        f'<marker id="{kind}" markerUnits="userSpaceOnUse" overflow="visible">'
+        f'<use href="{shape}" class="{look}"/></marker>'
+        for (shape, look), kind in kinds.items()
+    )
+    rules = "".join(f".{kind}{{fill:none;marker:url(#{kind})}}" for kind in kinds.values())
+    return rules, text.replace("</svg>", f"<defs>{drawn}</defs></svg>" if drawn else "</svg>")
+
+
+def _merged(text: str, rules: dict[str, str]) -> str:
+    """Draw lines of one look that follow each other as one path."""
+
+    def as_one(found: re.Match[str]) -> str:
+        parts = re.findall(r' d="([^"]*)"', found[0])
+        return f'<path d="{" ".join(parts)}"{found[1]}/>'
+
+    for one in (name for name, style in rules.items() if "fill: none" in style and "opacity" not in style):
+        look = f'( class="{one}(?: [^"]*)?")'
+        text = re.sub(rf'<path d="[^"]*"{look}/>(?:<path d="[^"]*"\1/>)+', as_one, text)
+    return text
