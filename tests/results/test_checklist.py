@@ -97,7 +97,7 @@ def test_answers_are_what_the_files_of_a_study_hold(monkeypatch):
     for region in ("WT", "TC", "ET"):
         assert f"{region} {means[region].min():.3g} ({means[region].idxmin()})" in found["39"].recorded
         empty = int(((scores["region"] == region) & (scores["tp"] + scores["fp"] == 0)).sum())
-        assert f"{region} {empty} of 162" in found["FP5.2"].recorded
+        assert f"{region} {empty} of 216" in found["FP5.2"].recorded
     cases = json.loads((REPOSITORY / "data_manifests/brats_small.cases.json").read_text(encoding="utf-8"))["cases"]
     enhancing = pd.Series([case["voxels"]["4"] for case in cases])
     assert f"ET {enhancing.median():.0f} ({enhancing.min()} to {enhancing.max()})" in found["FP3.1"].recorded
@@ -138,8 +138,8 @@ def test_an_answer_goes_with_its_record(copy, file, lost):
     ("file", "number", "said"),
     [
         ("costs.csv", "22", "1.21 to 2.76 million parameters"),
-        ("histories.csv", "25", "early stopping (26), no plateau (1)"),
-        ("provenance.json", "25", "early stopping (26), no plateau (1)"),
+        ("histories.csv", "25", "early stopping (26), flat curve (4)"),
+        ("provenance.json", "25", "early stopping (26), flat curve (4)"),
     ],
 )
 def test_a_part_of_an_answer_goes_with_its_record(copy, file, number, said):
@@ -250,7 +250,7 @@ def test_patients_are_described_from_ids_and_the_table_of_patients(copy):
 def test_what_the_worst_patients_have_in_common_is_not_left_to_write(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     line = lines("brats_small")["39"]
-    assert "They have nothing in common, of the 10 groups" in line.recorded and line.write == "why they failed"
+    assert "They have nothing in common, of the 11 groups" in line.recorded and line.write == "why they failed"
     assert line.places[1].heading == "Where models fail"
 
 
