@@ -6,7 +6,7 @@ the set scanned (``benchmark data scan``):
     python research/nnunet_itself.py brats_small WORK 0 --configuration 3d_fullres --patch 48 48 32 --widths 16 160 \
         --batch 2 --epochs 5 --iterations 100 --out WORK/fold0
     benchmark score --manifest brats_small --reference LABELS --prediction WORK/fold0 --name nnunet_v2 \
-        --fold 0 --seed 1 --out reports/nnunet_check_3d/external/fold0.csv
+        --only-predicted --fold 0 --seed 1 --out reports/nnunet_check_3d/external/fold0.csv
 
 The first call writes nnU-Net's raw data set, plan and preprocessed cases into WORK; later ones use these. Without
 ``--patch``, ``--widths`` and ``--batch`` all is as nnU-Net plans it; 2d is the default. A patch is given along x, y and

@@ -75,7 +75,7 @@ def without_comments(path: Path | str, content: Any) -> Any:
         return content
     for key, value in content.items():
         if key.startswith(COMMENT) and not isinstance(value, str):
-            found = _short(value)
+            found = short(value)
             raise InputError(f"{path}: {key}: expected text, as keys that begin with // are comments, found {found}.")
     return {key: without_comments(path, value) for key, value in content.items() if not key.startswith(COMMENT)}
 
@@ -120,7 +120,7 @@ def _place(where: Sequence[int | str], content: Any) -> list[int | str]:
 def _sentence(problem: Any) -> str:
     """Say what was expected and found, in the words that all our errors have."""
     kind, about, last = problem["type"], problem.get("ctx", {}), problem["loc"][-1] if problem["loc"] else ""
-    found = _short(problem["input"])
+    found = short(problem["input"])
     if kind == "missing":
         return f"expected an entry {last!r}, found none"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -136,6 +136,7 @@ def _sentence(problem: Any) -> str:
     return f"{expected}, found {found}"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Write a value as JSON in no more than 60 letters."""
     found = json.dumps(value, ensure_ascii=False)
     return found if len(found) <= 60 else f"{found[:57]}..."

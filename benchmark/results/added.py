@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.base import project
+from benchmark.base.declared import short
 from benchmark.base.files import read_json, read_table, write_json, write_text
 from benchmark.base.records import InputError, Run, model_name
 from benchmark.data.folds import folds_path
@@ -41,8 +42,8 @@ def check(study: Study, done: Sequence[Run], lost: Collection[str]) -> None:
         then, now = found.runs[id_].overrides, declared[id_].overrides
         for key in [key for key in {**then, **now} if then.get(key) != now.get(key)]:
             raise InputError(
-                f"{path}: run {id_}: expected {key} {store.short(now.get(key))} as the study has it, found "
-                f"{store.short(then.get(key))}: it cannot stand beside the runs that are here."
+                f"{path}: run {id_}: expected {key} {short(now.get(key))} as the study has it, found "
+                f"{short(then.get(key))}: it cannot stand beside the runs that are here."
             )
     there = _read(study.folder / "scores.csv")
     kept = there[_runs_of(there).isin(list(lost))]

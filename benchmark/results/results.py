@@ -23,6 +23,7 @@ from benchmark.data.characteristics import characteristics
 from benchmark.data.folds import Fold, Sides, folds_path, load_folds, read_folds, read_sides
 from benchmark.data.manifest import CaseList, Manifest, find_manifest, load_cases, manifest_of
 from benchmark.data.prepare import DataSet
+from benchmark.data.volumes import sha256_file
 from benchmark.papers import published as printed
 from benchmark.papers.values import Paper
 from benchmark.report import evidence
@@ -696,10 +697,9 @@ class Results:
 
 
 def _hash(path: Path) -> str:
-    content = path.read_bytes()
-    if path.name == "study.json":
-        content = cut_comments(content.decode()).encode()
-    return hashlib.sha256(content).hexdigest()
+    if path.name != "study.json":
+        return sha256_file(path)
+    return hashlib.sha256(cut_comments(path.read_bytes().decode()).encode()).hexdigest()
 
 
 def _lacking(known: pd.DataFrame) -> list[str]:
@@ -764,7 +764,8 @@ def _whole(name: str, parts: Mapping[Path, pd.DataFrame]) -> External:
                     f"{path} holds scores of {name!r} of fold {fold} and seed {seed}, as {found[fold, seed]} does: "
                     "expected each training in one table."
                 )
-    raw, path = pd.concat(list(parts.values())), next(iter(parts))
+    # Each file counts its rows from 0.
+    raw, path = pd.concat(list(parts.values()), ignore_index=True), next(iter(parts))
     place = path if len(parts) == 1 else path.parent
     score_table.check_people(raw, place)
     return External(place, raw, score_table.tidy(raw))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.base.declared import short
 from benchmark.base.records import InputError, Run, number_of
 from benchmark.data.folds import load_folds, of_partition, partitions_to_make
 from benchmark.data.manifest import folder_here, load_cases, manifest_of
@@ -42,7 +43,7 @@ class Standing:
     @property
     def why(self) -> str:
         """What makes a run stale, and its job; empty where there is neither."""
-        keys = [f"{key} ({store.short(old)} -> {store.short(new)})" for key, old, new in self.differs[:SHOWN]]
+        keys = [f"{key} ({short(old)} -> {short(new)})" for key, old, new in self.differs[:SHOWN]]
         keys += [f"and {len(self.differs) - SHOWN} more"] * (len(self.differs) > SHOWN)
         return "; ".join(filter(None, (", ".join(keys), self.job)))
 

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # that of typing from Python 3.12 on only
 
 from benchmark.base import declared, project
-from benchmark.base.declared import FileName, Record
+from benchmark.base.declared import FileName, Record, short
 from benchmark.base.files import read_table, stamp, write_json
 from benchmark.base.records import Case, InputError, OtherTest, Run
 from benchmark.data.folds import SIDES, Fold, load_folds
@@ -558,9 +558,3 @@ def _differing(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
         keys = dict.fromkeys([*old, *new])
         return [row for k in keys for row in _differing(old.get(k), new.get(k), f"{key}#{k}" if key else k)]
     return [(key, old, new)]
-
-
-def short(value: Any) -> str:
-    """Write a value in no more than 60 letters."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

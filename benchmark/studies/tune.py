@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from benchmark.base import declared
-from benchmark.base.declared import Record
+from benchmark.base.declared import Record, short
 from benchmark.base.files import write_json
 from benchmark.base.records import InputError, Run
 from benchmark.stats.estimates import watched
@@ -108,8 +108,8 @@ def read(study: Study, model: Model) -> list[Trial]:
         now, then = run.overrides, there[run.id].set
         for key in [key for key in {**now, **then} if now.get(key) != then.get(key)]:
             raise InputError(
-                f"{path}: trial {run.id}: expected {key} {store.short(now.get(key))} as the study has it, found "
-                f"{store.short(then.get(key))}; move the file away and run {again}."
+                f"{path}: trial {run.id}: expected {key} {short(now.get(key))} as the study has it, found "
+                f"{short(then.get(key))}; move the file away and run {again}."
             )
     return [there[run.id] for run in expected]
 

@@ -191,6 +191,17 @@ def test_a_tool_of_few_patients_is_said_to_limit_the_study_and_one_of_other_refe
         Results(study.load("made")).scores  # noqa: B018
 
 
+def test_every_model_of_a_table_is_held_against_the_references(made):
+    add_tool(made, CASES)
+    path = made / "external" / "tool.csv"
+    score_table.write(made / "scores.csv", score_table.read(made / "scores.csv").assign(tp=100.0, fn=0.0))
+    tool = score_table.read(path).assign(tp=100.0, fn=0.0)
+    # The first of the two by name has other references.
+    score_table.write(path, pd.concat([tool.assign(bundle="another", tp=120.0), tool], ignore_index=True))
+    with pytest.raises(InputError, match=r"tool\.csv: expected scores against the references of .*found 120"):
+        Results(study.load("made")).scores  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
