@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmark.base.files import read_json
 from benchmark.base.records import Run
+from benchmark.stats.estimates import watched
 from benchmark.studies import bundle, store
 
 TAIL = 20_000
@@ -88,10 +89,9 @@ class Watch:
         epoch = f"{count}/{epochs}" if epochs else ""
         if running and count < epochs and (share := self._within(run, history)) is not None:
             epoch += f" +{share:.0%}"
-        numbers = ["", "", ""]
-        if count:
-            last, chosen_by = history.iloc[-1], "val_dice" if "val_dice" in history else "val_accuracy"
-            numbers = [f"{last[key]:.3f}" for key in ("train_loss", "val_loss", chosen_by)]
+        # Epochs between two validations have no numbers of it.
+        seen = [history.get(name, pd.Series()).dropna() for name in ("train_loss", "val_loss", watched(history))]
+        numbers = [f"{values.iloc[-1]:.3f}" if len(values) else "" for values in seen]
         left = self._left(run, history) if running else None
         return (epoch, *numbers, "" if left is None else _clock(left))
 

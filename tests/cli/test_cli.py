@@ -598,6 +598,22 @@ def test_a_terminal_shows_epoch_losses_dice_and_time_left(project):
     assert "tiny on phantom: 0 of 3 runs done, about 9:54 left" in screen.getvalue()
 
 
+def test_the_score_that_is_shown_is_the_last_of_what_weights_are_kept_by(project):
+    from rich.console import Console
+
+    from benchmark.studies.watch import Watch
+
+    (run, *_), screen = study.load("tiny").runs({"max_epochs": 10}), io.StringIO()
+    (store.folder(run) / "models").mkdir(parents=True)
+    # A table that has both columns, and an epoch without a validation.
+    columns = {"epoch": [1, 2], "train_loss": [0.5, 0.4], "val_loss": [0.6, None], "val_dice": [None, None],
+               "val_accuracy": [0.9, None], "seconds": 30.0}  # fmt: skip
+    pd.DataFrame(columns).to_csv(store.folder(run) / "models" / "history.csv", index=False)
+    with Watch([run], "phantom", Console(file=screen, width=140)) as watch:
+        watch.console.print(watch.__rich__())
+    assert screen.getvalue().replace("│", " ").split(IDS[0])[1].split()[1:5] == ["2/10", "0.400", "0.600", "0.900"]
+
+
 def test_the_time_left_follows_from_the_runs_that_are_done(project):
     from rich.console import Console
 
