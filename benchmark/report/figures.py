@@ -47,6 +47,7 @@ MOST_PIXELS = 3_000_000
 STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
+    "xtick.bottom": False, "ytick.left": False,
     "axes.axisbelow": True, "text.parse_math": False, "legend.frameon": False, "figure.constrained_layout.use": True,
     "svg.hashsalt": "benchmark", "svg.fonttype": "none", "pdf.fonttype": 42, "hatch.linewidth": 0.5,
 }  # fmt: skip
@@ -61,7 +62,10 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **s
 
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, **settings)
+    axes = figure.subplots(rows, columns, squeeze=False, **settings)
+    for axis in axes.flat:
+        axis.patch.set_visible(False)  # white on white
+    return figure, axes
 
 
 @contextmanager
@@ -152,8 +156,8 @@ def plot_runs(axis: Any, tables: list[pd.DataFrame], column: str, colour: str, s
     tables = [table for table in tables if column in table and table[column].notna().any()]
     if not tables:
         return
-    for table in tables:
-        axis.plot(table["epoch"], table[column], style, color=colour, alpha=0.35, linewidth=0.7)
+    for table in tables if len(tables) > 1 else ():
+        axis.plot(table["epoch"], table[column], style, color=_tint(colour, 0.35), linewidth=0.7)
     whole = pd.concat([table.set_index("epoch")[column] for table in tables], axis=1).dropna()
     axis.plot(whole.index, whole.mean(axis=1), style, color=colour, linewidth=1.8, label=label)
 
@@ -223,23 +227,32 @@ def training_curves(
         upper, lower = axes[2 * (index // columns), index % columns], axes[2 * (index // columns) + 1, index % columns]
         own, colour = by_model[model], palette[model].colour
         score = watched(*own) or next(iter(WATCHED))
-        plot_runs(upper, own, "train_loss", colour, "-", "training")
-        plot_runs(upper, own, "val_loss", colour, "--", "validation")
+        plot_runs(upper, own, "train_loss", colour, "-", "")
+        plot_runs(upper, own, "val_loss", colour, "--", "")
         plot_runs(lower, own, score, colour, "-", "")
-        # A long name fits above its column in two lines only.
-        name = (names or {}).get(model, model).replace("/", "\n/", 1)
-        upper.set_title(f"{name} ({number_of(len(own), 'run')})")
+        upper.set_title(_above(model, len(own), names or {}))
         lower.set(ylim=(0, 1), xlabel="Epoch")
         lower.tick_params(labelbottom=True)
         lower.xaxis.get_major_locator().set_params(integer=True)
+        upper.locator_params(axis="y", nbins=4)
         upper.set_ylabel("Loss" if index % columns == 0 else "")
         if index % columns == 0 or score != before:
             lower.set_ylabel(f"Validation {WATCHED[score]}")
+        else:
+            lower.tick_params(labelleft=False)
         before = score
-        upper.legend(loc="upper right", handlelength=2.4)
     for axis in axes.flat:
         axis.set_visible(bool(axis.lines))
+    for style, label in (("-", "training"), ("--", "validation")):
+        axes[0, 0].plot([], [], style, color="#333333", linewidth=1.8, label=label)
+    figure.legend(loc="outside lower center", ncols=2, handlelength=2.4)
     return save(figure, path)
+
+
+def _above(model: str, runs: int, names: Mapping[str, str]) -> str:
+    # A long name fits above its column in two lines only.
+    name = names.get(model, model).replace("/", "\n/", 1)
+    return f"{name} ({number_of(runs, 'run')})"
 
 
 def _by_model(histories: Mapping[str, pd.DataFrame], models: Sequence[str]) -> dict[str, list[pd.DataFrame]]:
@@ -286,11 +299,11 @@ def _keys_width(names: Sequence[str], columns: int) -> float:
     return sum(0.55 + 0.068 * max(map(len, own)) for own in np.array_split(names, columns))
 
 
-def _tint(colour: str) -> tuple[float, ...]:
+def _tint(colour: str, share: float = 0.19) -> tuple[float, ...]:
     """A light shade of a colour, opaque: SVG would draw the hatch as see-through as the face, in its very colour."""
     from matplotlib.colors import to_rgb
 
-    return tuple(1 - 0.19 * (1 - part) for part in to_rgb(colour))
+    return tuple(1 - share * (1 - part) for part in to_rgb(colour))
 
 
 def _boxes(axis: Any, groups: Sequence[np.ndarray], share: float, step: float, own: Look, random: Any) -> Any:
@@ -308,7 +321,8 @@ def _boxes(axis: Any, groups: Sequence[np.ndarray], share: float, step: float, o
     point |= {"linestyle": "", "markeredgecolor": "white"}
     for place, group in zip(places, groups, strict=True):
         jitter = random.uniform(-0.22, 0.22, len(group)) * step
-        axis.plot(place + jitter, group, **point, alpha=0.85, rasterized=len(group) > MOST_POINTS)
+        # From one to the next above it is the shortest path, in a drawing too.
+        axis.plot(place + jitter, np.sort(group), **point, rasterized=len(group) > MOST_POINTS)
     return Patch(**box), axis.plot([], [], **{**point, "markersize": 5})[0]
 
 
@@ -355,17 +369,30 @@ def differences(path: Path, comparisons: pd.DataFrame, metric: Metric) -> Path:
         tick.set_fontweight("bold" if isinstance(line, str) else "normal")
     axis.set_ylim(len(lines) - 0.5, -1.5)
     axis.grid(visible=False, axis="y")
-    axis.tick_params(axis="y", length=0)
     axis.locator_params(axis="x", nbins=5)
     axis.set_xlabel(_sides(metric), fontsize=8)
-    for face, shown in ((MODEL_COLOURS[0], "difference shown after correction"), ("white", "no difference shown")):
-        axis.plot([], [], "o-", color=MODEL_COLOURS[0], markerfacecolor=face, markersize=5, label=shown)
+    _marks(axis, lines)
     if any(beyond):
         axis.plot([], [], ">", color=MODEL_COLOURS[0], markersize=4, label="interval ends at the possible range")
     heading = f"{title(metric, arrow=False)}: A \N{MINUS SIGN} B, mean over patients"
     figure.suptitle(f"{heading}; 95% interval of each row by itself, not corrected", fontsize=9)
     figure.legend(loc="outside lower center", ncols=2)
     return save(figure, path)
+
+
+def _marks(axis: Any, lines: Sequence[Any]) -> None:
+    """Mark the differences of all rows, filled where one is shown, and say which is which in the legend."""
+    kinds = ((True, MODEL_COLOURS[0], "difference shown after correction"), (False, "white", "no difference shown"))
+    for significant, face, shown in kinds:
+        mark: dict[str, Any] = {"color": MODEL_COLOURS[0], "markerfacecolor": face, "markersize": 5}
+        own = [
+            (row["difference"], place)
+            for place, row in enumerate(lines)
+            if not isinstance(row, str) and bool(row["significant"]) == significant
+        ]
+        # All marks of a look are one plot, which a drawing holds as one path.
+        axis.plot([x for x, _ in own], [y for _, y in own], "o", **mark, zorder=3)
+        axis.plot([], [], "o-", **mark, label=shown)
 
 
 def _interval(axis: Any, place: int, row: Mapping[Any, Any], metric: Metric) -> bool:
@@ -378,8 +405,6 @@ def _interval(axis: Any, place: int, row: Mapping[Any, Any], metric: Metric) -> 
     for end, marker, over in ((low, "<", row["ci_low"] < -most), (high, ">", row["ci_high"] > most)):
         if over:
             axis.plot(end, place, marker, color=colour, markersize=4, clip_on=False)
-    face = colour if row["significant"] else "white"
-    axis.plot(row["difference"], place, "o", color=colour, markerfacecolor=face, markersize=5, zorder=3)
     return bool(row["ci_low"] < -most or row["ci_high"] > most)
 
 
@@ -387,16 +412,22 @@ def _beside(axis: Any, lines: Sequence[Any], metric: Metric) -> None:
     """Write difference, corrected p and verdict of each row beside a forest plot."""
     axis.set_xlim(0, 1)
     axis.axis("off")
-    places = (0.0, 0.47, 0.63)
-    for x, text in zip(places, ("A \N{MINUS SIGN} B (95% interval)", "p (Holm)", "Verdict"), strict=True):
-        axis.text(x, -1, text, va="center", fontsize=8, fontweight="bold")
-    for place, row in enumerate(lines):
-        if isinstance(row, str):
-            continue
-        ends = tables.interval(row["ci_low"], row["ci_high"], metric)
-        texts = (f"{tables.number(row['difference'], metric, True)} ({ends})", tables.p_value(row["p_holm"]))
-        for x, text in zip(places, (*texts, tables.verdict(row)), strict=True):
-            axis.text(x, place, text, va="center", fontsize=8)
+    rows = [(place, row) for place, row in enumerate(lines) if not isinstance(row, str)]
+    columns = (
+        (0.0, "A \N{MINUS SIGN} B (95% interval)", lambda row: _with_interval(row, metric)),
+        (0.47, "p (Holm)", lambda row: tables.p_value(row["p_holm"])),
+        (0.63, "Verdict", tables.verdict),
+    )
+    # Column by column: words above each other share their place in a drawing.
+    for x, heading, said in columns:
+        axis.text(x, -1, heading, va="center", fontsize=8, fontweight="bold")
+        for place, row in rows:
+            axis.text(x, place, said(row), va="center", fontsize=8)
+
+
+def _with_interval(row: Mapping[Any, Any], metric: Metric) -> str:
+    ends = tables.interval(row["ci_low"], row["ci_high"], metric)
+    return f"{tables.number(row['difference'], metric, True)} ({ends})"
 
 
 @styled
@@ -411,6 +442,7 @@ def training_sets(path: Path, scores: pd.DataFrame, pairs: Sequence[tuple[str, s
     for axis, rows in zip(axes[0], regions.values(), strict=True):
         runs = model_runs(rows, pd.Index(pd.unique(rows["patient_id"])))
         axis.axvline(0, color="#333333", linewidth=0.9)
+        marks, means = dict[str, list[tuple[float, float]]](), dict[int, float]()
         for place, (a, b) in enumerate(pairs):
             if not {a, b} <= set(runs):
                 continue
@@ -419,10 +451,13 @@ def training_sets(path: Path, scores: pd.DataFrame, pairs: Sequence[tuple[str, s
             found = (runs[a] - runs[b]).mean().dropna().sort_index(level=["fold", "seed"])
             for row, (run, value) in enumerate(zip(found.index, found, strict=True)):
                 group = f"fold {run[0]}" if shared else f"seed {run[1]}"
-                own_look = seen.setdefault(group, look(len(seen)))
-                height = place + 0.5 * ((row + 0.5) / len(found) - 0.5)
-                axis.plot(value, height, own_look.marker, color=own_look.colour, markersize=3.6, markeredgewidth=0)
-            mean = float(np.nanmean(own.differences()))
+                marks.setdefault(group, []).append((value, place + 0.5 * ((row + 0.5) / len(found) - 0.5)))
+            means[place] = float(np.nanmean(own.differences()))
+        for group, points in marks.items():
+            own_look = seen.setdefault(group, look(len(seen)))
+            axis.plot(*zip(*points, strict=True), own_look.marker, color=own_look.colour, markersize=3.6,
+                      markeredgewidth=0)  # fmt: skip
+        for place, mean in means.items():
             axis.plot([mean, mean], [place - 0.34, place + 0.34], color="#333333", linewidth=1.6)
     _label_pairs(axes[0], list(regions), pairs, metric)
     for group, own_look in seen.items():

@@ -94,6 +94,8 @@ def to_html(page: Page, largest: int = LARGEST) -> str:
         }
         for one in page.sections
     ]
+    for number, block in enumerate(block for one in shown for block in one["blocks"]):
+        block["caption_id"] = f"c{number}"
     template = _templates().get_template("report.html")
     columns = {place for one in shown for block in one["blocks"] for place in block.get("texts", ())}
     given = {
@@ -102,7 +104,7 @@ def to_html(page: Page, largest: int = LARGEST) -> str:
     }  # fmt: skip
     left = largest - len(template.render(**given).encode())
     figures = [block for one in shown for block in one["blocks"] if block.get("path")]
-    drawn = [_svg(page.folder / one["path"], f"f{number}", one["caption"]) for number, one in enumerate(figures)]
+    drawn = [_svg(page.folder / one["path"], f"f{number}", one["caption_id"]) for number, one in enumerate(figures)]
     # The smaller first, so that as many as can be are there.
     for number in sorted(range(len(figures)), key=lambda number: len(drawn[number])):
         figure, text = figures[number], drawn[number]
@@ -183,7 +185,7 @@ def _is_text(texts: Sequence[str]) -> bool:
 
 
 def _svg(path: Path, name: str, caption: str) -> str:
-    """A figure's SVG as a part of the page; "" where there is none."""
+    """A figure's SVG as a part of the page, ``caption`` its caption's id; "" where there is none."""
     from markupsafe import Markup
 
     drawn = path.with_suffix(".svg")

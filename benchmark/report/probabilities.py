@@ -145,7 +145,8 @@ def reliability(path: Path, curves: pd.DataFrame, ensembles: Mapping[str, str]) 
     """
     models = [model for model in pd.unique(curves["model"]) if model not in ensembles]
     regions, palette = list(pd.unique(curves["region"])), looks(models)
-    figure, axes = new_figure(0.8 + 1.9 * len(regions), 0.5 + 1.75 * len(models), len(models), len(regions))
+    figure, axes = new_figure(0.8 + 1.9 * len(regions), 0.5 + 1.75 * len(models), len(models), len(regions),
+                              sharex=True, sharey=True)  # fmt: skip
     for row, model in zip(axes, models, strict=True):
         joined, colour = [name for name, of in ensembles.items() if of == model], palette[model].colour
         for axis, region in zip(row, regions, strict=True):
@@ -157,9 +158,8 @@ def reliability(path: Path, curves: pd.DataFrame, ensembles: Mapping[str, str]) 
                 axis.plot(own["probability"], own["share"], style, color=colour, markersize=3, label=label)
             axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
             axis.set_title(f"{model}, {region}")
-        row[0].set_ylabel("Share in the region")
-    for axis in axes[-1]:
-        axis.set_xlabel("Probability")
+    figure.supxlabel("Probability", fontsize=9)
+    figure.supylabel("Share of voxels in the region", fontsize=9)
     if ensembles:
         axes[0, 0].legend(loc="upper left", fontsize=6)
     return save(figure, path)

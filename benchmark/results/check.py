@@ -21,7 +21,9 @@ in about 5% of checks at most, of 8 to 250 patients (research/calibration).
 Where nothing is worse, the first rule fails a whole check by chance in one of forty at most, or in 2^-n on n patients
 under one seed if that is more; a margin above what chance moves a mean by makes it rare.
 
-What cannot be compared fails too: a score that the baseline has and the scores lack, or the other way round.
+What cannot be compared fails too: a score that the baseline has and the scores lack, or the other way round. Only where
+a model has none of the baseline's seeds it was trained anew on purpose: that is told, and the patients that both have
+are compared, over patients alone, with the luck of other trainings in the difference.
 """
 
 from __future__ import annotations
@@ -65,9 +67,9 @@ Place = tuple[str, str, str]
 class Change:
     """One thing that changed against the baseline; ``message`` names the model and holds the numbers.
 
-    ``kind`` is regression, missing, not comparable, new, not shown or since the first. ``numbers`` of a regression and
-    of what is not shown: baseline, new, difference (new - baseline), ci_low, ci_high, margin, n_patients; below
-    ``FEWEST`` patients the interval is NaN.
+    ``kind`` is regression, missing, not comparable, new, other seeds, not shown or since the first. ``numbers`` of a
+    regression and of what is not shown: baseline, new, difference (new - baseline), ci_low, ci_high, margin,
+    n_patients; below ``FEWEST`` patients the interval is NaN.
     """
 
     kind: str
@@ -100,6 +102,8 @@ def compare_with_baseline(
     absent, fresh = ([model for model in models[side] if model not in models[1 - side]] for side in (0, 1))
     findings = [Change("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
     findings += [Change("new", f"{model}: not in the baseline", model) for model in fresh]
+    anew = {change.model: change for change in _other_seeds(old, new)}
+    findings += anew.values()
     losses: list[_Loss] = []
     for metric, margin in _margins(rule, old, better).items():
         sides = [table[(table["metric"] == metric) & ~table["model"].isin([*absent, *fresh])] for table in (old, new)]
@@ -111,8 +115,10 @@ def compare_with_baseline(
         for model, region in pd.concat(sides)[["model", "region"]].drop_duplicates().itertuples(index=False):
             place = (str(model), str(region), metric)
             before, now = (table[(table["model"] == model) & (table["region"] == region)] for table in sides)
-            findings += _unmatched(before, now, place)
-            if set(before["patient_id"]) & set(now["patient_id"]):
+            both = bool(set(before["patient_id"]) & set(now["patient_id"]))
+            if not (both and model in anew):
+                findings += _unmatched(before, now, place)
+            if both:
                 losses.append(_loss(now, before, place, margin, better[metric]))
     corrected = multipletests([loss.p for loss in losses], method="holm")[1] if losses else []
     for loss, p in zip(losses, corrected, strict=True):
@@ -175,6 +181,21 @@ class _Loss(NamedTuple):
 
 # A case under another patient is another sample: both ids must agree.
 _CELL = ["patient_id", "case_id", "fold", "seed"]
+
+
+def _other_seeds(old: pd.DataFrame, new: pd.DataFrame) -> Iterator[Change]:
+    """Information on each model that both tables have, but under no common seed."""
+    for model in sorted(set(old["model"]) & set(new["model"])):
+        before, now = (table[table["model"] == model] for table in (old, new))
+        seeds = [some([f"{seed}" for seed in sorted(table["seed"].unique())]) for table in (now, before)]
+        known = before["patient_id"].unique()
+        both = len(set(known) & set(now["patient_id"]))
+        if both and not set(before["seed"]) & set(now["seed"]):
+            message = (
+                f"{model}: trained under other seeds ({seeds[0]} now, {seeds[1]} in the baseline): compared over "
+                f"{both} of the baseline's {len(known)} patients; the luck of other trainings is in every difference"
+            )
+            yield Change("other seeds", message, model)
 
 
 def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: Place) -> Iterator[Change]:

@@ -71,6 +71,15 @@ def hashes(configs: Any) -> dict[str, str]:
     return {name: "+".join(sorted(several)) for name, several in sorted(found.items())}
 
 
+def modules(configs: Any) -> dict[str, str]:
+    """Return the module, without the package's name, that defines each name of ``hashes`` that is here today."""
+    package, found = Path(benchmark.__file__).parent, dict[str, set[str]]()
+    for path in set(OURS.findall(json.dumps(configs))):
+        if place := _resolve(package, path[1:]):
+            found.setdefault(path.rpartition(".")[2], set()).add(place[0][0])
+    return {name: "+".join(sorted(several)) for name, several in found.items()}
+
+
 def at_the_moves(recorded: Any, names: Any) -> Any:
     """Return what a run's record says of code in the terms of ``hashes``, where it is that of ``BEFORE_THE_MOVES``."""
     return {name: MOVED.get(name) for name in names} if recorded == BEFORE_THE_MOVES else recorded

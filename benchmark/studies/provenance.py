@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -123,12 +124,18 @@ def _kept(record: RunRecord) -> dict[str, Any]:
 
 
 def _codes(identities: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Hashes by name; those of runs from before the moves as they are now, or of all their code under "all"."""
+    """Hashes by name; those of runs from before the moves as they are now, or of all their code under "all".
+
+    A name has its module where it means another definition in another run: a loader of slices, and one of patches.
+    """
+    modules = [code.modules(identity["config"]) for identity in identities]
+    places = {place for own in modules for place in own.items()}
+    several = {name for name, count in Counter(name for name, _ in places).items() if count > 1}
     found: dict[str, set[str]] = {}
-    for identity in identities:
+    for identity, own in zip(identities, modules, strict=True):
         ours = code.at_the_moves(identity["code"], code.hashes(identity["config"]))
         for name, one in (ours if isinstance(ours, dict) else {"all": ours}).items():
-            found.setdefault(name, set()).add(str(one))
+            found.setdefault(f"{own[name]}.{name}" if name in several and name in own else name, set()).add(str(one))
     return {name: sorted(several) for name, several in sorted(found.items())}
 
 

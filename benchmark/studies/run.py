@@ -30,12 +30,18 @@ from benchmark.scoring.counts import of_slices
 from benchmark.scoring.metrics import EVERY, METRICS, score_regions
 from benchmark.studies import bundle, cost, ensemble, other_tests, store
 from benchmark.studies.execute import AT_ONCE
+from benchmark.studies.steps import Stage, Steps
 
 # How long a new process waits for one that is being killed to let go of a run's folder.
 PATIENCE_S = 10
 
 DATASETS = {"train": {"train": "train#dataset", "validation": "validate#dataset"}, "inference": {"test": "dataset"}}
 """Ids of the datasets in a config, by side of the fold."""
+
+ENGINES: Mapping[str, Mapping[str, Stage]] = {
+    "train": {"train#trainer": "train", "validate#evaluator": "validate"}, "inference": {"evaluator": "predict"},
+}  # fmt: skip
+"""Ids of the engines in a config, and what each does."""
 
 
 def run(run: Run, dataset: str, scores: Sequence[str] = ()) -> None:
@@ -205,7 +211,8 @@ def _workflow(folder: Path, kind: str, run_id: str, overrides: Mapping[str, Any]
     """
     from monai.bundle.workflows import ConfigWorkflow
 
-    path = (folder.parents[1] if overrides else folder) / "configs" / f"{kind}.json"
+    own = folder.parents[1] if overrides else folder
+    path, steps = own / "configs" / f"{kind}.json", Steps(own)
     workflow = ConfigWorkflow(config_file=str(path), workflow_type=None, run_id=run_id, **(overrides or {}))
     workflow.initialize()
     sides = {side: _cases(workflow, id_) for side, id_ in DATASETS[kind].items()}
@@ -213,7 +220,13 @@ def _workflow(folder: Path, kind: str, run_id: str, overrides: Mapping[str, Any]
     _note(folder, patients={**store.read_record(folder).patients, **patients})
     if trained := sides.get("train"):
         _note(folder, trained_on=space(trained))
-    workflow.run()
+    # Those that the run itself is about to make, in the same order.
+    for id_, stage in ENGINES[kind].items():
+        steps.follow(workflow.parser.get_parsed_content(id_), stage)
+    try:
+        workflow.run()
+    finally:
+        steps.end()
     workflow.finalize()
     if kind == "train":
         _note_network(folder, workflow.parser)

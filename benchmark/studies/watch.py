@@ -14,18 +14,23 @@ from rich.table import Table
 
 from benchmark.base.files import read_json
 from benchmark.base.records import Run
-from benchmark.studies import bundle, store
+from benchmark.stats.estimates import watched
+from benchmark.studies import bundle, steps, store
+from benchmark.studies.steps import Step
 
 TAIL = 20_000
 """Bytes at the end of a log in which its phase is looked for; a phase that says more is a training."""
+
+WITHOUT = " + validation"
+"""What a time left does not hold while no validation has begun."""
 
 
 class Watch:
     """Shows runs while they run; on anything but a terminal, a line for each change of state.
 
     Use it as a context, and as ``on_change`` of ``execute.execute``. Times left follow from the runs that are done and
-    from the epochs that have ended. No training writes anything within an epoch: how far the next one is, is told from
-    the time since the last and from the mean of an epoch.
+    from the epochs that have ended. Before any has, from the steps of the first one: until its validation begins that
+    is a time without validation, and said to be.
     """
 
     def __init__(self, runs: Sequence[Run], dataset: str, console: Console) -> None:
@@ -79,50 +84,57 @@ class Watch:
         return sum(state == "done" for state in self.states.values())
 
     def _state(self, run: Run) -> str:
-        state = self.states[run.id]
-        return f"{state}: {_phase(run)}" if state == "running" else state
+        state, step = self.states[run.id], self._step(run)
+        if state != "running":
+            return state
+        return f"{state}: {step.stage} {step.done}/{step.total}" if step else f"{state}: {_phase(run)}"
+
+    def _step(self, run: Run) -> Step | None:
+        return steps.read(store.folder(run), self.began[run.id]) if run.id in self.began else None
 
     def _progress(self, run: Run) -> tuple[str, ...]:
-        history, epochs, running = store.history(run), self.epochs[run.id], self.states[run.id] == "running"
+        history, epochs = store.history(run), self.epochs[run.id]
         count = len(history) and int(history["epoch"].iloc[-1])
-        epoch = f"{count}/{epochs}" if epochs else ""
-        if running and count < epochs and (share := self._within(run, history)) is not None:
-            epoch += f" +{share:.0%}"
-        numbers = ["", "", ""]
-        if count:
-            last, chosen_by = history.iloc[-1], "val_dice" if "val_dice" in history else "val_accuracy"
-            numbers = [f"{last[key]:.3f}" for key in ("train_loss", "val_loss", chosen_by)]
-        left = self._left(run, history) if running else None
-        return (epoch, *numbers, "" if left is None else _clock(left))
+        # Epochs between two validations have no numbers of it.
+        seen = [history.get(name, pd.Series()).dropna() for name in ("train_loss", "val_loss", watched(history))]
+        numbers = [f"{values.iloc[-1]:.3f}" if len(values) else "" for values in seen]
+        left, why = self._left(run, history) if self.states[run.id] == "running" else (None, "")
+        clock = "" if left is None else f"{_clock(left)}{why}"
+        return (f"{count}/{epochs}" if epochs else "", *numbers, clock)
 
-    def _within(self, run: Run, history: pd.DataFrame) -> float | None:
-        """Share of the epoch that is going on, from the time since the last one ended; None where nothing tells it."""
-        path, began = store.folder(run) / "models" / "history.csv", self.began.get(run.id)
-        if history.empty or began is None:
-            return None
-        since = max(began, path.stat().st_mtime)
-        return float(min(max(time.time() - since, 0) / max(history["seconds"].mean(), 1e-9), 0.99))
-
-    def _left(self, run: Run, history: pd.DataFrame) -> float | None:
-        """Seconds that a run still takes: of its epochs, and of what runs of its model took after them; None where
-        nothing tells it."""
+    def _left(self, run: Run, history: pd.DataFrame) -> tuple[float | None, str]:
+        """Seconds that a run still takes, and what they leave out: of its epochs, and of what runs of its model took
+        after them; None where nothing tells it."""
         known = [took for id_, took in self.took.items() if id_.split("/")[:2] == run.id.split("/")[:2]]
-        after = sum(rest for _, rest in known) / max(len(known), 1)
-        if history.empty:
-            known = known or list(self.took.values())
-            return sum(map(sum, known)) / len(known) if known else None
-        epochs = self.epochs[run.id] - history["epoch"].iloc[-1] - (self._within(run, history) or 0.0)
-        return float(max(epochs, 0) * history["seconds"].mean() + after)
+        after, epochs, step = sum(rest for _, rest in known) / max(len(known), 1), self.epochs[run.id], self._step(run)
+        if len(history):
+            return self._of_epochs(run, history) + after, ""
+        if known := known or list(self.took.values()):
+            return sum(map(sum, known)) / len(known), ""
+        if step is None or not step.done or step.stage == "predict":
+            return None, ""
+        return max(epochs * step.epoch - step.before - step.seconds, 0.0), WITHOUT * (step.stage == "train")
+
+    def _of_epochs(self, run: Run, history: pd.DataFrame) -> float:
+        """Seconds of the epochs that a run has left, by those that have ended and by the time since the last one."""
+        path, mean = store.folder(run) / "models" / "history.csv", float(history["seconds"].mean())
+        since = max(self.began.get(run.id, time.time()), path.stat().st_mtime)
+        # As much of the next one as there can be while it has not ended.
+        within = min(max(time.time() - since, 0.0), 0.99 * mean)
+        left = self.epochs[run.id] - int(history["epoch"].iloc[-1])
+        return left * mean - within if left > 0 else 0.0
 
     def _left_in_words(self) -> str:
         """The time left in all, taking that as many runs go on beside each other as do now; empty if it is unknown."""
         rest = [run for run in self.runs if self.states[run.id] not in ("done", "failed")]
-        known = [left for run in rest if (left := self._left(run, store.history(run))) is not None]
+        found = [self._left(run, store.history(run)) for run in rest]
+        known = [left for left, _ in found if left is not None]
         if not known:
             return ""
+        why = max(why for _, why in found)
         at_once = max(sum(state == "running" for state in self.states.values()), 1)
         # A run of which nothing is known is taken to be as long as the others.
-        return f", about {_clock(sum(known) / len(known) * len(rest) / min(at_once, len(rest)))} left"
+        return f", about {_clock(sum(known) / len(known) * len(rest) / min(at_once, len(rest)))}{why} left"
 
 
 def _phase(run: Run) -> str:

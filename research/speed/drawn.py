@@ -20,11 +20,15 @@ def scores(
 ) -> pd.DataFrame:
     """Return the table of scores of a run, a row for each patient and region: ``dice``, and other metrics after it.
 
-    ``run`` has its bundle, variant, fold and seed. Counts are random.
+    ``run`` has its bundle, variant, fold and seed. Counts are random, but for the size of a region of a patient, which
+    is one and the same in every run.
     """
     table = pd.DataFrame({**run, "patient_id": patients, "case_id": patients, "region": regions, "note": ""})
     for name in COUNTS:
         table[name] = random.integers(1, 100_000, len(table))
+    size = pd.util.hash_pandas_object(table["case_id"] + table["region"], index=False).to_numpy() % 100_000 + 1000
+    table["tp"] = random.integers(1, size.astype(np.int64))
+    table["fn"] = size.astype(np.int64) - table["tp"]
     for name in metrics:
         table[score_table.column(name, METRICS[name].version)] = 50 * (1 - dice) if METRICS[name].unit else dice
     return table

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -172,21 +173,20 @@ def project_of(folder: Path, scans: Path, cases: int) -> Path:
     return there
 
 
-def measure(folder: Path, cases: int) -> dict[str, Took]:
+def measure(folder: Path, cases: int) -> Iterator[tuple[str, Took]]:
     """Run each command once on a set of so many cases."""
     there = project_of(folder, folder / "scans", cases)
     os.chdir(folder / f"project{cases}")
-    found = {"data scan": run("data", "scan", SET, str(there))}
+    yield "data scan", run("data", "scan", SET, str(there))
     scores = write_study(Path("reports") / STUDY)
-    found["data verify"] = run("data", "verify", SET)
-    found["data audit"] = run("data", "audit", SET)
-    found["data prepare"] = run("data", "prepare", SET)
-    found["plan, 180 runs"] = run("plan", STUDY)
+    yield "data verify", run("data", "verify", SET)
+    yield "data audit", run("data", "audit", SET)
+    yield "data prepare", run("data", "prepare", SET)
+    yield "plan, 180 runs", run("plan", STUDY)
     print(f"{cases} cases: {scores / 1e6:.2f} million scores and counts. {reading()}", flush=True)
-    found["report, 180 runs"] = run("report", STUDY)
+    yield "report, 180 runs", run("report", STUDY)
     shutil.rmtree("runs")
     os.chdir(ROOT)
-    return found
 
 
 def main() -> None:
@@ -200,12 +200,13 @@ def main() -> None:
         before: dict[str, tuple[int, Took]] = {}
         rows = []
         for cases in given.cases:
-            for name, took in measure(folder, cases).items():
+            for name, took in measure(folder, cases):
                 growth = ""
                 if name in before:
                     fewer, then = before[name]
                     growth = f"{math.log(took.processor / then.processor) / math.log(cases / fewer):.2f}"
                 rows.append([name, cases, f"{took.clock:.1f}", f"{took.processor:.1f}", f"{took.memory:.2f}", growth])
+                print(*rows[-1], sep=", ", flush=True)
                 before[name] = (cases, took)
     print(pd.DataFrame(rows, columns=COLUMNS).to_string(index=False))
 

@@ -593,9 +593,60 @@ def test_a_terminal_shows_epoch_losses_dice_and_time_left(project):
         console.print(watch.__rich__())
     lines = [line.replace("│", " ").split() for line in screen.getvalue().splitlines()]
     # Seven epochs of 30 s are left, less 12 s; the other two runs, of which nothing is known, are taken to be as long.
-    assert [IDS[0], "running:", "train", "3/10", "+40%", "0.470", "0.600", "0.750", "3:18"] in lines
+    assert [IDS[0], "running:", "train", "3/10", "0.470", "0.600", "0.750", "3:18"] in lines
     assert [IDS[1], "pending", "0/10"] in lines
     assert "tiny on phantom: 0 of 3 runs done, about 9:54 left" in screen.getvalue()
+
+
+def test_the_first_epoch_shows_its_steps_and_what_follows_from_them(project):
+    from rich.console import Console
+
+    from benchmark.studies.watch import Watch
+
+    (run, *_), screen = study.load("tiny").runs({"max_epochs": 10}), io.StringIO()
+    store.folder(run).mkdir(parents=True)
+
+    def shown(watch, **step):
+        (store.folder(run) / "step.json").write_text(json.dumps(step))
+        screen.seek(0)
+        screen.truncate()
+        watch.console.print(watch.__rich__())
+        title, *lines = screen.getvalue().splitlines()
+        row = next(line for line in lines if IDS[0] in line).replace("│", " ").split()
+        return title.rstrip(), " ".join(row[1:])
+
+    with Watch([run], "phantom", Console(file=screen, width=140)) as watch:
+        assert shown(watch, stage="train", done=3, total=12, seconds=6.0) == (
+            "tiny on phantom: 0 of 1 runs done", "pending 0/10",
+        ), "left by a process that was killed before"  # fmt: skip
+        watch(run, "running")
+        watch.began[run.id] -= 1
+        assert shown(watch, stage="train", done=0, total=12, seconds=0.0)[1] == "running: train 0/12 0/10"
+        # Ten epochs of 24 s, less 6 s; of their validation nothing is known yet.
+        assert shown(watch, stage="train", done=3, total=12, seconds=6.0) == (
+            "tiny on phantom: 0 of 1 runs done, about 3:54 + validation left",
+            "running: train 3/12 0/10 3:54 + validation",
+        )
+        # Ten epochs of 24 s and 20 s, less 29 s.
+        assert shown(watch, stage="validate", done=1, total=4, seconds=5.0, before=24.0) == (
+            "tiny on phantom: 0 of 1 runs done, about 6:51 left", "running: validate 1/4 0/10 6:51",
+        )  # fmt: skip
+
+
+def test_the_score_that_is_shown_is_the_last_of_what_weights_are_kept_by(project):
+    from rich.console import Console
+
+    from benchmark.studies.watch import Watch
+
+    (run, *_), screen = study.load("tiny").runs({"max_epochs": 10}), io.StringIO()
+    (store.folder(run) / "models").mkdir(parents=True)
+    # A table that has both columns, and an epoch without a validation.
+    columns = {"epoch": [1, 2], "train_loss": [0.5, 0.4], "val_loss": [0.6, None], "val_dice": [None, None],
+               "val_accuracy": [0.9, None], "seconds": 30.0}  # fmt: skip
+    pd.DataFrame(columns).to_csv(store.folder(run) / "models" / "history.csv", index=False)
+    with Watch([run], "phantom", Console(file=screen, width=140)) as watch:
+        watch.console.print(watch.__rich__())
+    assert screen.getvalue().replace("│", " ").split(IDS[0])[1].split()[1:5] == ["2/10", "0.400", "0.600", "0.900"]
 
 
 def test_the_time_left_follows_from_the_runs_that_are_done(project):

@@ -4,10 +4,12 @@ import re
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmark.report.drawings import inline_svg, short_path
-from benchmark.report.figures import STYLE, new_figure
+from benchmark.report.drawings import TILE, inline_svg, short_path
+from benchmark.report.figures import HATCHES, STYLE, also, new_figure, training_curves
+from benchmark.report.probabilities import reliability
 
 
 def corners(data):
@@ -66,12 +68,18 @@ def test_ids_and_styles_of_two_drawings_do_not_meet():
         '<g id="line2d_1"><g clip-path="url(#p)"><use xlink:href="#m" x="12.345" y="1" style="fill: red"/>\n'
         '<use xlink:href="#m" x="1" y="2" style="fill: red"/></g></g><clipPath id="p"></clipPath></svg>'
     )
-    one, other = (inline_svg(svg, name, "A & B") for name in ("f0", "f1"))
+    one, other = (inline_svg(svg, name, "c7") for name in ("f0", "f1"))
     assert re.sub("f0", "f1", one) == other
     assert re.findall(" id=([^ >]*)", one) == ["f0i0", "f0i1"] and "metadata" not in one
-    marks = "<g class=f0k0><use href=#f0i0 x=12.3 y=1 class=f0c0 /><use href=#f0i0 x=1 y=2 class=f0c0 /></g>"
-    assert marks in one and 'aria-label="A &amp; B"' in one
-    assert ".f0c0{fill:red}" in one and ".f0k0{clip-path:url(#f0i1)}" in one
+    assert "<g class=b><use class=a href=#f0i0 x=12.3 y=1 /><use class=a href=#f0i0 x=1 y=2 /></g>" in one
+    # The names of looks are those of other drawings too, and the rules for them are not.
+    assert ".f0 .a{fill:red}.f0 .b{clip-path:url(#f0i1)}" in one and 'aria-labelledby="c7"' in one
+
+
+def drawn(figure, path):
+    """A figure's SVG, and that SVG as a part of a page."""
+    figure.savefig(path)
+    return path.read_text(), inline_svg(path.read_text(), "f0", "c0")
 
 
 def test_every_mark_line_and_word_of_a_figure_is_still_there(tmp_path):
@@ -83,21 +91,117 @@ def test_every_mark_line_and_word_of_a_figure_is_still_there(tmp_path):
             jitter = np.linspace(place + 0.9, place + 1.1, 20)
             axes[0, 0].plot(jitter, group, marker, markersize=3, label=f"x < {place}")
         axes[0, 0].legend()
-        figure.savefig(tmp_path / "a.svg")
-    text = (tmp_path / "a.svg").read_text()
-    small = inline_svg(text, "f0", "Boxes")
+        text, small = drawn(figure, tmp_path / "a.svg")
     assert len(small) < len(text) / 4
     words = re.findall(r"<text[^>]*>([^<]*)", text)
     assert re.findall(r"<text[^>]*>([^<]*)", small) == words and "x &lt; 1" in words
-    marks = re.findall(r'<path d="([^"]*)" class="(f0m\d)', small)
+    marks = re.findall(r'<path class=(\w+) d="([^"]*)"', small)
+    marks = [(one, data) for one, data in marks if f".f0 .{one}{{fill:none;marker:url(" in small]
     wanted = [re.findall(r'<use [^>]*x="([^"]*)" y="([^"]*)"', group) for group in text.split("<g ") if "<use" in group]
     many = [np.array(group, float) for group in wanted if len(group) == 20]
-    assert len(marks) == len(many) == 2 and len({kind for _, kind in marks}) == 2
-    for (path, kind), places in zip(marks, many, strict=True):
+    assert len(marks) == len(many) == 2 and len({kind for kind, _ in marks}) == 2
+    for (kind, path), places in zip(marks, many, strict=True):
         assert abs(np.array(corners(path)) - places).max() <= 0.1
-        assert f".{kind}{{fill:none;marker:url(#{kind})}}" in small and f"<marker id={kind} " in small
+        marker = re.search(rf"\.f0 \.{kind}{{fill:none;marker:url\(#(\w+)\)}}", small)[1]
+        assert f"<marker id={marker} " in small
     used = set(re.findall(r"(?:url\(|href=)#([\w]+)", small))
     assert used <= set(re.findall(r" id=(\w+)", small))
     said = re.findall(r' class=(?:"([^"]+)"|([^ >]+))', small)
     classes = {one for several in said for one in "".join(several).split()} - {"f0"}
-    assert classes == set(re.findall(r"\.(f0[ckm]\d+)\{", small))
+    assert classes == set(re.findall(r"\.f0 \.(\w+)\{", small))
+
+
+def test_a_line_is_cut_off_by_its_frame_only_where_it_leaves_it(tmp_path):
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(4, 2, 1, 2)
+        for axis, top in zip(axes[0], (0.9, 1.02), strict=True):
+            axis.plot([0.1, 0.5, 0.9], [0.1, top, 0.2], "o-")
+            axis.set(xlim=(0, 1), ylim=(0, 1))
+        _, small = drawn(figure, tmp_path / "a.svg")
+    assert small.count("<clipPath") == 1 == small.count("{clip-path:")
+    (one,) = re.findall(r"\.f0 \.(\w+)\{clip-path:", small)
+    cut = [data for kind, data in re.findall(r'class="([^"]*)" d="([^"]*)"', small) if one in kind.split()]
+    assert cut and all(len(corners(data)) == 3 for data in cut)
+    # Line and marks of the other are one path.
+    both = [kind for kind, _ in re.findall(r'<path class="([^"]*)" d="([^"]*)"', small) if one not in kind.split()]
+    assert len(both) == 1 and len(both[0].split()) == 2
+
+
+def test_words_beside_or_above_each_other_share_their_place(tmp_path):
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(4, 3)
+        axes[0, 0].set(xticks=[0, 1, 2], yticks=[0, 1, 2, 3])
+        text, small = drawn(figure, tmp_path / "a.svg")
+    places = re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)', text)
+    found = []
+    for across, down, words in re.findall(r'<g class=\w+ transform="translate\(([\d.]+) ([\d.]+)\)">(.*?)</g>', small):
+        for side, at, word in re.findall(r"<text ([xy])=([\d.]+)>([^<]*)", words):
+            x, y = (float(across) + float(at), down) if side == "x" else (across, float(down) + float(at))
+            found.append((float(x), float(y), word))
+    assert [word for *_, word in found] == [word for *_, word in places] == ["0", "1", "2", "0", "1", "2", "3"]
+    assert abs(np.array(found)[:, :2].astype(float) - np.array(places)[:, :2].astype(float)).max() <= 0.06
+
+
+def test_circles_are_circles_and_other_curves_are_not(tmp_path):
+    from matplotlib.patches import Ellipse
+
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(3, 3)
+        axes[0, 0].plot([1, 2, 3], [1, 2, 3], "o", markersize=7, markeredgewidth=0)
+        axes[0, 0].add_patch(Ellipse((2, 2), 1, 0.5))
+        text, small = drawn(figure, tmp_path / "a.svg")
+    assert re.findall(r"<circle [^>]*r=([\d.]+)", small) == ["3.5"]
+    assert len(re.findall(r' d="[^"]*c[^"]*"', small)) == 1 == text.count("C ") // 8 - 1
+
+
+def crossing(lines, size):
+    """Directions and offsets of the lines through the inside of a square."""
+    found = set()
+    for x, y, end_x, end_y in lines:
+        across, down = (
+            (end_y - y) / max(abs(end_y - y), abs(end_x - x)),
+            (x - end_x) / max(abs(end_y - y), abs(end_x - x)),
+        )
+        sides = [across * (a - x) + down * (b - y) for a in (0, size) for b in (0, size)]
+        if min(sides) < -1e-9 and max(sides) > 1e-9:
+            if (across, down) < (0, 0):
+                across, down = -across, -down
+            found.add((round(across, 6), round(down, 6), round(across * x + down * y, 6)))
+    return found
+
+
+@pytest.mark.parametrize("hatch", [hatch for hatch in HATCHES if hatch])
+def test_a_hatch_is_the_same_in_tiles(tmp_path, hatch):
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(3, 3)
+        axes[0, 0].bar([1], [1], hatch=hatch, facecolor="white", edgecolor="black")
+        text, small = drawn(figure, tmp_path / "a.svg")
+    (whole,), (tile,) = (re.findall(r'<pattern.*?<path[^>]* d="([^"]*)"', one, re.DOTALL) for one in (text, small))
+    assert f"width={TILE} height={TILE}" in small and len(tile) < len(whole) / 3
+    full, part = (np.array(corners(data), float).reshape(-1, 4) for data in (whole, tile))
+    steps = np.arange(0, 72, TILE)
+    tiled = [np.add(line, (x, y, x, y)) for line in part for x in steps for y in steps]
+    # Those along the edge of a square are drawn by the next one.
+    assert crossing(tiled, 72) == crossing(full, 72)
+
+
+def test_curves_of_many_models_are_a_small_part_of_a_page(tmp_path):
+    random, models = np.random.default_rng(0), [f"model_{index}/default" for index in range(13)]
+    epochs = np.arange(1, 13)
+    histories = {
+        f"{model}/fold{fold}-seed1": pd.DataFrame(
+            {"epoch": epochs, **{name: random.uniform(0, 1, 12) for name in ("train_loss", "val_loss", "val_dice")}}
+        )
+        for model in models
+        for fold in range(3)
+    }
+    bins = np.linspace(0.02, 0.98, 20)
+    curves = [
+        pd.DataFrame({"model": model, "region": region, "bin": range(20), "n": 1000, "probability": bins,
+                      "share": random.uniform(0, 1, 20)})
+        for model in models for region in ("WT", "TC", "ET")
+    ]  # fmt: skip
+    with also(["svg"]):
+        paths = [training_curves(tmp_path / "a.png", histories), reliability(tmp_path / "b.png", pd.concat(curves), {})]
+    sizes = [len(inline_svg(path.with_suffix(".svg").read_text(), "f0", "c0")) for path in paths]
+    assert sizes[0] < 40_000 and sizes[1] < 30_000, sizes

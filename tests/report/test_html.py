@@ -44,7 +44,7 @@ def test_a_blank_row_head_is_that_of_the_row_above_so_that_rows_can_be_sorted(tm
 def test_a_number_leads_to_its_explanation_or_to_the_command(tmp_path):
     answer = Answer("answer-1", "Dice", ["Because."], "benchmark explain it")
     linked = to_html(page(tmp_path, [TABLE, answer], {KEY: answer.id}))
-    assert '<a href="#answer-1"><b>0.9</b>†</a>' in linked and '<div id="answer-1"><p>Because.</p>' in linked
+    assert '<a href="#answer-1"><b>0.9</b>†</a>' in linked and '<div id="answer-1"><p>Because.' in linked
     assert "explain m" not in linked
     assert "<code>explain m</code>" in to_html(page(tmp_path))
 
@@ -65,7 +65,8 @@ def test_a_figure_is_a_drawing_else_a_picture_and_a_link_where_the_page_would_be
     shape = '<g id="g"><path d="M 1.23456 2"/><text>+0.002 <tspan>p 0.12345</tspan></text></g>'
     (tmp_path / "a.svg").write_text(f'<svg width="9pt" viewBox="0 0 9 9">{shape}</svg>')
     text = to_html(shown)
-    assert 'aria-label="A figure." width=9pt' in text and 'd="M1.23 2"' in text and "<img" not in text
+    named = re.search('aria-labelledby="([^"]*)" width=9pt', text)[1]
+    assert f'<figcaption id="{named}">A figure.<' in text and 'd="M1.23 2"' in text and "<img" not in text
     assert "+0.002 <tspan>p 0.12345<" in text
 
 

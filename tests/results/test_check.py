@@ -152,9 +152,24 @@ def test_two_seeds_of_one_fold_are_too_few_to_tell_luck_and_patients_decide():
 
 def test_other_seeds_are_compared_over_patients():
     before, after = wt(BEFORE, seed=1), wt(WORSE, seed=2)
-    lost, unknown, found = compare_with_baseline(after, before, RULE, BETTER)
-    assert (lost.kind, unknown.kind) == ("missing", "not comparable")
+    found, told = compare_with_baseline(after, before, RULE, BETTER)
     assert found.kind == "regression" and found.numbers["difference"] == pytest.approx(np.mean(WORSE) - np.mean(BEFORE))
+    assert (told.kind, told.failed) == ("other seeds", False)
+    assert told.message.startswith(
+        "unet: trained under other seeds (2 now, 1 in the baseline): compared over 8 of the baseline's 8 patients; "
+    )
+    (told,) = compare_with_baseline(wt(BEFORE, seed=2), before, RULE, BETTER)
+    assert told.kind == "other seeds"
+
+
+def test_other_seeds_excuse_neither_a_lost_region_nor_a_seed_of_several_nor_other_patients():
+    before = table(rows("unet", {"P0": 0.9, "P1": 0.8}), rows("unet", {"P0": 0.9}, region="ET"))
+    told, lost = compare_with_baseline(wt([0.9, 0.8], seed=2), before, RULE, BETTER)[::-1]
+    assert (lost.kind, lost.region, told.kind) == ("missing", "ET", "other seeds")
+    found = compare_with_baseline(wt(BEFORE, seed=2), seeds(BEFORE), RULE, BETTER)
+    assert [one.kind for one in found] == ["missing"]
+    found = compare_with_baseline(table(rows("unet", {"P9": 0.9}, seed=2)), wt(BEFORE), RULE, BETTER)
+    assert [one.kind for one in found] == ["missing", "not comparable"]
 
 
 def test_a_sure_drop_within_the_margin_passes_and_an_improvement_too():

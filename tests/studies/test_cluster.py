@@ -259,7 +259,8 @@ def test_jobs_of_this_machine_do_what_is_left_one_after_another(runs):
 def test_the_command_does_runs_as_jobs_and_collects_what_they_left(project, command):
     write_study("jobs", models=[{"bundle": "unet"}, {"bundle": "la_resunet"}])
     unet, failing = (Run("jobs", name, "default", 0, 1) for name in ("unet", "la_resunet"))
-    wrong = ("--set", "la_resunet:channels=[4,8]", "unet:max_epochs=1")
+    # A weight that no check here knows and MONAI refuses, when the job has begun.
+    wrong = ("--set", "la_resunet:loss#lambda_dice=-1.0", "unet:max_epochs=1")
     code, out, error = command("run-all", "jobs", "--cluster", write(cluster="local", time=9), *wrong)
     assert code == 1 and "Report: " in out and store.state(unet) == "done", error
     assert f"FAILED {failing.id}: " in error and f"log: {store.folder(failing) / 'run.log'}" in error
