@@ -172,8 +172,7 @@ def _clipped(text: str, rules: dict[str, str], name: str) -> str:
         rules[one] = f"clip-path: {frame}"
         text = re.sub(f'{attribute} class="([^"]*)"', rf' class="\1 {one}"', text)
         text = re.sub(f"{attribute}(?= style=|>|/>)", f' class="{one}"', text)
-    # A mark that is alone in its group; and what a mark has itself it need not be told.
-    text = re.sub(r'<g class="([^"]*)">(<use [^>]*? class="[^"]*)"/></g>', r'\2 \1"/>', text)
+    # What a mark has itself it need not be told. Its group keeps the frame: a <use> would move that by its own x and y.
     looks = dict(re.findall(r'<(?:path|circle) id="([^"]*)"[^>]*? class="([^"]*)"/>', text))
 
     def told(found: re.Match[str]) -> str:

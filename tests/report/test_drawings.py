@@ -205,3 +205,15 @@ def test_curves_of_many_models_are_a_small_part_of_a_page(tmp_path):
         paths = [training_curves(tmp_path / "a.png", histories), reliability(tmp_path / "b.png", pd.concat(curves), {})]
     sizes = [len(inline_svg(path.with_suffix(".svg").read_text(), "f0", "c0")) for path in paths]
     assert sizes[0] < 40_000 and sizes[1] < 30_000, sizes
+
+
+def test_the_frame_of_a_mark_is_not_moved_with_it(tmp_path):
+    """SVG moves what cuts off a <use> by its x and y: a mark far from the corner was cut off whole."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(3, 2)
+        axes[0, 0].plot([0.5], [0.5], "o", label="its look is that of the legend's")
+        axes[0, 0].legend()
+        _, small = drawn(figure, tmp_path / "a.svg")
+    (frame,) = re.findall(r"\.f0 \.(\w+)\{clip-path", small)
+    assert re.search(rf"<g class={frame}><use [^>]*href=", small)
+    assert not re.search(rf'<use[^>]* class="?[\w ]*\b{frame}\b', small)
