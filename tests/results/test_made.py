@@ -24,8 +24,8 @@ def test_a_small_profile_is_read_from_what_its_runs_recorded():
     assert (segmenter.learning, segmenter.trainings) == (0, 1) and "learning rate 0.05" in segmenter.assumed
     assert (classifier.split, classifier.weights, classifier.learning, classifier.trainings) == ("patient", "", 0, 3)
     assert found["resunet_focal_tversky/two_stage"].trainings == 6
-    short = made(Results(study.load("quickstart")))["unet"]
-    assert (short.learning, short.trainings) == (2, 2)
+    short = made(Results(study.load("brats_small")))["unet"]
+    assert (short.learning, short.trainings) == (1, 9)
 
 
 def full(name, **given):
