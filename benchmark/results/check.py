@@ -102,8 +102,9 @@ def compare_with_baseline(
     absent, fresh = ([model for model in models[side] if model not in models[1 - side]] for side in (0, 1))
     findings = [Change("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
     findings += [Change("new", f"{model}: not in the baseline", model) for model in fresh]
-    anew = {change.model: change for change in _other_seeds(old, new)}
-    findings += anew.values()
+    told = list(_other_seeds(old, new))
+    findings += [change for change, _ in told]
+    anew = {change.model: patients for change, patients in told}
     losses: list[_Loss] = []
     for metric, margin in _margins(rule, old, better).items():
         sides = [table[(table["metric"] == metric) & ~table["model"].isin([*absent, *fresh])] for table in (old, new)]
@@ -116,8 +117,7 @@ def compare_with_baseline(
             place = (str(model), str(region), metric)
             before, now = (table[(table["model"] == model) & (table["region"] == region)] for table in sides)
             both = bool(set(before["patient_id"]) & set(now["patient_id"]))
-            if not (both and model in anew):
-                findings += _unmatched(before, now, place)
+            findings += _unmatched(before, now, place, anew.get(model) if both else None)
             if both:
                 losses.append(_loss(now, before, place, margin, better[metric]))
     corrected = multipletests([loss.p for loss in losses], method="holm")[1] if losses else []
@@ -183,29 +183,36 @@ class _Loss(NamedTuple):
 _CELL = ["patient_id", "case_id", "fold", "seed"]
 
 
-def _other_seeds(old: pd.DataFrame, new: pd.DataFrame) -> Iterator[Change]:
-    """Information on each model that both tables have, but under no common seed."""
+def _other_seeds(old: pd.DataFrame, new: pd.DataFrame) -> Iterator[tuple[Change, set[str]]]:
+    """Information on each model that both tables have, but under no common seed, and the patients that both have."""
     for model in sorted(set(old["model"]) & set(new["model"])):
         before, now = (table[table["model"] == model] for table in (old, new))
         seeds = [some([f"{seed}" for seed in sorted(table["seed"].unique())]) for table in (now, before)]
-        known = before["patient_id"].unique()
-        both = len(set(known) & set(now["patient_id"]))
+        known = set(before["patient_id"])
+        both = known & set(now["patient_id"])
+        count = f"{len(both)} of the baseline's {len(known)} patients"
         if both and not set(before["seed"]) & set(now["seed"]):
             message = (
                 f"{model}: trained under other seeds ({seeds[0]} now, {seeds[1]} in the baseline): compared over "
-                f"{both} of the baseline's {len(known)} patients; the luck of other trainings is in every difference"
+                f"{count}; the luck of other trainings is in every difference"
             )
-            yield Change("other seeds", message, model)
+            yield Change("other seeds", message, model), both
 
 
-def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: Place) -> Iterator[Change]:
-    """Findings on scores that only the baseline has, and that only the scores have, of one model, region and metric."""
+def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: Place, anew: set[str] | None) -> Iterator[Change]:
+    """Findings on scores that only the baseline has, and that only the scores have, of one model, region and metric.
+
+    Of a model that was trained ``anew``, on its cases of these patients, whatever their folds and seeds.
+    """
     model, region, metric = place
+    cell = _CELL if anew is None else _CELL[:2]
+    if anew is not None:
+        before, now = (table[table["patient_id"].isin(anew)] for table in (before, now))
     for kind, whole, other, where, whose in (
         ("missing", before, now, "now", "the baseline"),
         ("not comparable", now, before, "in the baseline", "the present ones"),
     ):
-        lost = whole[~pd.MultiIndex.from_frame(whole[_CELL]).isin(pd.MultiIndex.from_frame(other[_CELL]))]
+        lost = whole[~pd.MultiIndex.from_frame(whole[cell]).isin(pd.MultiIndex.from_frame(other[cell]))]
         if len(lost):
             runs = [f"fold {fold}, seed {seed}" for fold, seed in lost[["fold", "seed"]].drop_duplicates().to_numpy()]
             message = f"{model}: no {region} {metric} {where} for {len(lost)} of {len(whole)} scores of {whose} "

@@ -68,7 +68,8 @@ class Steps:
         now = time.monotonic()
         last = now - self.began
         self.began, self.first = now, engine.state.iteration
-        self.before = last if stage == "validate" else 0.0
+        # A validation may come before the first epoch.
+        self.before = last if stage == "validate" and math.isfinite(last) else 0.0
         # What follows something short is likely to be short, and would be written too often.
         if last >= EVERY_S:
             self._write(engine, stage, now)
@@ -81,6 +82,8 @@ class Steps:
     def _write(self, engine: Any, stage: Stage, now: float) -> None:
         self.written = now
         done, total = engine.state.iteration - self.first, engine.state.epoch_length
+        if total is None:  # a loader without a length, in its first epoch
+            return
         step = Step(stage=stage, done=done, total=total, seconds=now - self.began, before=self.before)
         with contextlib.suppress(InputError):
             write_json(self.path, step.model_dump())

@@ -166,6 +166,11 @@ def test_other_seeds_excuse_neither_a_lost_region_nor_a_seed_of_several_nor_othe
     before = table(rows("unet", {"P0": 0.9, "P1": 0.8}), rows("unet", {"P0": 0.9}, region="ET"))
     told, lost = compare_with_baseline(wt([0.9, 0.8], seed=2), before, RULE, BETTER)[::-1]
     assert (lost.kind, lost.region, told.kind) == ("missing", "ET", "other seeds")
+    before = table(rows("unet", {"P0": 0.9, "P1": 0.8}), rows("unet", {"P0": 0.9, "P1": 0.8}, region="ET"))
+    now = table(rows("unet", {"P0": 0.9, "P1": 0.8}, seed=2), rows("unet", {"P0": 0.9}, region="ET", seed=2))
+    told, lost = compare_with_baseline(now, before, RULE, BETTER)[::-1]
+    assert (lost.kind, lost.region, told.kind) == ("missing", "ET", "other seeds")
+    assert lost.message.endswith("no ET dice now for 1 of 2 scores of the baseline (fold 0, seed 1; patients P1)")
     found = compare_with_baseline(wt(BEFORE, seed=2), seeds(BEFORE), RULE, BETTER)
     assert [one.kind for one in found] == ["missing"]
     found = compare_with_baseline(table(rows("unet", {"P9": 0.9}, seed=2)), wt(BEFORE), RULE, BETTER)

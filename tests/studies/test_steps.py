@@ -78,6 +78,15 @@ def test_a_run_goes_on_where_its_step_cannot_be_written(tmp_path, clock):
     followed.end()
 
 
+def test_a_validation_before_the_first_epoch_and_a_loader_without_a_length_end_no_run(tmp_path, clock, written):
+    trainer, evaluator, followed = engine_of(clock, 5.0), engine_of(clock, 5.0), Steps(tmp_path)
+    followed.follow(trainer, "train")
+    followed.follow(evaluator, "validate")
+    trainer.add_event_handler(Events.STARTED, lambda _: evaluator.run(range(2)))
+    assert trainer.run(iter(range(3)), max_epochs=1).iteration == 3
+    assert {(one["stage"], one["total"], one["before"]) for one in written} == {("validate", 2, 0.0)}
+
+
 def test_what_a_killed_run_left_is_not_where_the_next_one_is(tmp_path):
     assert steps.read(tmp_path, 0.0) is None
     (tmp_path / steps.NAME).write_text('{"stage": "train", "done": 3, "total": 7, "seconds": 3.0}')
