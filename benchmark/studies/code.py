@@ -65,19 +65,25 @@ def hashes(configs: Any) -> dict[str, str]:
     Names are without modules. Comments, docstrings, annotations, imports and the messages of errors do not count.
     Modules are taken to define things only, to do nothing when they are imported, and to be no values themselves.
     """
-    package, found = Path(benchmark.__file__).parent, dict[str, set[str]]()
-    for path in set(OURS.findall(json.dumps(configs))):
-        found.setdefault(path.rpartition(".")[2], set()).add(_hash(package, path[1:]))
-    return {name: "+".join(sorted(several)) for name, several in sorted(found.items())}
+    package = Path(benchmark.__file__).parent
+    return {name: "+".join(sorted({_hash(package, path) for path in paths})) for name, paths in _named(configs)}
 
 
 def modules(configs: Any) -> dict[str, str]:
     """Return the module, without the package's name, that defines each name of ``hashes`` that is here today."""
-    package, found = Path(benchmark.__file__).parent, dict[str, set[str]]()
-    for path in set(OURS.findall(json.dumps(configs))):
-        if place := _resolve(package, path[1:]):
-            found.setdefault(path.rpartition(".")[2], set()).add(place[0][0])
-    return {name: "+".join(sorted(several)) for name, several in found.items()}
+    package, found = Path(benchmark.__file__).parent, dict[str, str]()
+    for name, paths in _named(configs):
+        places = {place[0][0] for path in paths if (place := _resolve(package, path))}
+        found |= {name: "+".join(sorted(places))} if places else {}
+    return found
+
+
+def _named(configs: Any) -> list[tuple[str, set[str]]]:
+    """Each name of ours in a config, in order, with the paths within the package that it stands for there."""
+    found: dict[str, set[str]] = {}
+    for path in OURS.findall(json.dumps(configs)):
+        found.setdefault(path.rpartition(".")[2], set()).add(path[1:])
+    return sorted(found.items())
 
 
 def at_the_moves(recorded: Any, names: Any) -> Any:

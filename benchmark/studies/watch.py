@@ -106,14 +106,15 @@ class Watch:
         """Seconds that a run still takes, and what they leave out: of its epochs, and of what runs of its model took
         after them; None where nothing tells it."""
         known = [took for id_, took in self.took.items() if id_.split("/")[:2] == run.id.split("/")[:2]]
-        after, epochs, step = sum(rest for _, rest in known) / max(len(known), 1), self.epochs[run.id], self._step(run)
         if len(history):
-            return self._of_epochs(run, history) + after, ""
+            return self._of_epochs(run, history) + sum(rest for _, rest in known) / max(len(known), 1), ""
         if known := known or list(self.took.values()):
             return sum(map(sum, known)) / len(known), ""
+        step = self._step(run)
         if step is None or not step.done or step.stage == "predict":
             return None, ""
-        return max(epochs * step.epoch - step.before - step.seconds, 0.0), WITHOUT * (step.stage == "train")
+        left = self.epochs[run.id] * step.epoch - step.before - step.seconds
+        return max(left, 0.0), WITHOUT * (step.stage == "train")
 
     def _of_epochs(self, run: Run, history: pd.DataFrame) -> float:
         """Seconds of the epochs that a run has left, by those that have ended and by the time since the last one."""
