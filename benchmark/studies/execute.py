@@ -30,6 +30,10 @@ LEASH = "BENCHMARK_LEASH"
 AT_ONCE = "BENCHMARK_AT_ONCE"
 """Environment variable that tells a run's process how many runs may share its device, to be recorded."""
 
+KEPT = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
+"""What tells glibc to keep memory that was freed: it would hand each large tensor back and have it zeroed again, which
+takes up to a quarter of a training's time on a processor (research/README.md). Other systems' libraries ignore it."""
+
 FREE_SHARE = 0.9
 """Share of a GPU's free memory that runs may fill together."""
 
@@ -288,7 +292,7 @@ def _run_process(
 def _environment(gpu: str, sharing: int) -> dict[str, str]:
     # One thread per process in numpy and BLAS as well: runs side by side must not fight for processors.
     environment = {
-        **os.environ, LEASH: "1", AT_ONCE: str(sharing), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"
+        **KEPT, **os.environ, LEASH: "1", AT_ONCE: str(sharing), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"
     }  # fmt: skip
     return {**environment, "CUDA_VISIBLE_DEVICES": gpu} if gpu else environment
 

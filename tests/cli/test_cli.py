@@ -448,6 +448,8 @@ WORKER = """
 import os, pathlib, signal, sys, time
 folder = pathlib.Path("runs", sys.argv[2], sys.argv[3])
 kind = sys.argv[3].split("/")[1]
+memory = [value for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_")]
+print("memory", *memory, flush=True)
 print("gpu", os.environ.get("CUDA_VISIBLE_DEVICES", ""), os.environ["OMP_NUM_THREADS"], sys.argv[4:], flush=True)
 if kind == "sleep":
     time.sleep(60)
@@ -542,6 +544,15 @@ def test_an_interrupt_ends_what_runs_and_starts_no_more(worker, project):
     assert process.returncode != 0 and not alive(child)
     assert "fine running" not in rest and "fine done" not in rest
     assert not any((store.folder(run) / "run.log").exists() for run in runs[1:])
+
+
+def test_a_run_keeps_the_memory_it_freed_unless_the_environment_says_otherwise(worker, monkeypatch):
+    one, other = worker("fine", "fine")
+    execute.execute([one], {}, 1, [], lambda run, state: None)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "0")
+    execute.execute([other], {}, 1, [], lambda run, state: None)
+    said = [(store.folder(run) / "run.log").read_text().split("\n")[0] for run in (one, other)]
+    assert said == ["memory 1073741824 17179869184", "memory 1073741824 0"]
 
 
 def test_gpus_are_those_of_the_environment(monkeypatch):
