@@ -322,7 +322,7 @@ def speed(recipe: str, manifest: str, names: Sequence[str] = tuple(SPEEDS)) -> I
         parser = config(
             recipe, manifest, max_epochs=last, batch_size=batch, epoch_images=iterations * batch, **small, **ids
         )
-        parser["train"]["handlers"] = parser["train"]["handlers"][:1]
+        parser["train"]["trainer"]["train_handlers"] = parser["train"]["handlers"][:1]
         trainer = parser.get_parsed_content("train#trainer")
         waits: list[int] = []
         epochs: list[float] = []

@@ -46,11 +46,13 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     for name in parser.parse_args().studies:
         declared = study.load(name)
-        counted = networks(declared, provenance.read(declared))
+        counted = networks(declared, provenance.read(declared.folder))
         path = declared.folder / "provenance.json"
         content = read_json(path, "where the scores come from")
         if counted:
             write_json(path, {**content, "networks": {**content.get("networks", {}), **counted}})
+        else:
+            print(f"{name}: nothing to count: no run on record without its own count.")
         for model, sizes in counted.items():
             print(f"{name}: {model}: {sizes}")
 

@@ -49,7 +49,8 @@ DESIGNS = "compared designs"
 STRESSED = (18, 250)
 """Patients in the designs that go beyond what the two seeds say."""
 SEED = 20264
-SMALL = Path("reports/brats_small/scores.csv"), Path("reports/mandekar2025/small/scores.csv")
+SMALL = Path("research/calibration/brats_small.csv"), Path("research/calibration/mandekar2025_small.csv")
+"""Scores of brats_small and mandekar2025/small as of 2026-11-27 (commit 0370bad): folds alike in both seeds."""
 NETWORKS = Path("research/calibration/scores.csv")
 
 
@@ -142,6 +143,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="the others stay as they are")
     chosen = parser.parse_args()
     trials = chosen.trials
+    if trials < 10:
+        parser.error(f"argument --trials: expected at least 10, as some parts take a tenth of them, found {trials}")
     small, networks, real = pool(*SMALL), pool(NETWORKS), two_seeds(SMALL[0])
     random = np.random.default_rng([SEED, 1])
     calls: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {

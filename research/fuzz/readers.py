@@ -71,7 +71,7 @@ def declared_files() -> dict[str, Target]:
            for name in ("brats2018", "lgg", "msd_brain", "phantom", "tumor2146")},
         "data_manifests/phantom.cases.json": (cases, lambda path: load_cases("phantom")),
         "data_manifests/phantom.folds.json": (
-            committed("phantom.folds.json"), lambda path: (read_folds("phantom"), read_splits("phantom"))
+            committed("phantom.folds.json"), lambda path: (read_folds("phantom"), read_splits(load_cases("phantom")))
         ),
         "runs/data/locations.json": ({"phantom": "nowhere"}, lambda path: known()),
         "coco.json": (COCO, lambda path: (outlines.read_coco_file(path), outlines.read_label_map(path, 1, None))),

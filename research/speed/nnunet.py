@@ -33,7 +33,7 @@ def config(data: str, size: list[int], batch: int, iterations: int, rounds: int,
     parser.read_config([f"bundles/nnunet/configs/{name}.json" for name in ("train", "native")])
     epochs = {"max_epochs": rounds + 1, "epoch_images": batch * iterations}
     parser.update({"manifest": data, "spatial_size": size, "batch_size": batch, "amp": bf16, **epochs})
-    parser["train"]["handlers"] = parser["train"]["handlers"][:1]
+    parser["train"]["trainer"]["train_handlers"] = parser["train"]["handlers"][:1]
     return parser
 
 

@@ -48,7 +48,7 @@ def config(bundle: str, size: list[int], images: int, batch: int, amp: bool) -> 
     parser.update(
         {"spatial_size": size, "epoch_images": images, "max_epochs": ROUNDS + 1, "batch_size": batch, "amp": amp}
     )
-    parser["train"]["handlers"] = parser["train"]["handlers"][:1]
+    parser["train"]["trainer"]["train_handlers"] = parser["train"]["handlers"][:1]
     return parser
 
 
