@@ -102,9 +102,8 @@ def compare_with_baseline(
     absent, fresh = ([model for model in models[side] if model not in models[1 - side]] for side in (0, 1))
     findings = [Change("missing", f"{model}: in the baseline, but has no scores now", model) for model in absent]
     findings += [Change("new", f"{model}: not in the baseline", model) for model in fresh]
-    told = list(_other_seeds(old, new))
-    findings += [change for change, _ in told]
-    anew = {change.model: patients for change, patients in told}
+    told, anew = _other_seeds(old, new)
+    findings += told
     losses: list[_Loss] = []
     for metric, margin in _margins(rule, old, better).items():
         sides = [table[(table["metric"] == metric) & ~table["model"].isin([*absent, *fresh])] for table in (old, new)]
@@ -157,7 +156,8 @@ class _Loss(NamedTuple):
     """How much worse a model is in a region by a metric, with the 95% interval and the p of no loss.
 
     ``patients`` holds each patient's loss and ``every`` that under each seed, where seeds are those of the baseline;
-    ``failed`` says how many fell altogether, where they are too many.
+    ``failed`` says how many fell altogether under one seed, where they are too many: from what they had under that
+    seed, or from their mean over the baseline's seeds where these are others.
     """
 
     place: Place
@@ -183,20 +183,22 @@ class _Loss(NamedTuple):
 _CELL = ["patient_id", "case_id", "fold", "seed"]
 
 
-def _other_seeds(old: pd.DataFrame, new: pd.DataFrame) -> Iterator[tuple[Change, set[str]]]:
-    """Information on each model that both tables have, but under no common seed, and the patients that both have."""
+def _other_seeds(old: pd.DataFrame, new: pd.DataFrame) -> tuple[list[Change], dict[str, set[str]]]:
+    """Information on the models that both tables have, but under no common seed; and of each the patients of both."""
+    said, patients = dict[str, list[str]](), dict[str, set[str]]()
     for model in sorted(set(old["model"]) & set(new["model"])):
         before, now = (table[table["model"] == model] for table in (old, new))
         seeds = [some([f"{seed}" for seed in sorted(table["seed"].unique())]) for table in (now, before)]
         known = set(before["patient_id"])
         both = known & set(now["patient_id"])
-        count = f"{len(both)} of the baseline's {len(known)} patients"
         if both and not set(before["seed"]) & set(now["seed"]):
+            patients[model] = both
             message = (
-                f"{model}: trained under other seeds ({seeds[0]} now, {seeds[1]} in the baseline): compared over "
-                f"{count}; the luck of other trainings is in every difference"
+                f"trained under other seeds ({seeds[0]} now, {seeds[1]} in the baseline): compared over {len(both)} of "
+                f"the baseline's {len(known)} patients; the luck of other trainings is in every difference"
             )
-            yield Change("other seeds", message, model), both
+            said.setdefault(message, []).append(model)
+    return [Change("other seeds", f"{', '.join(models)}: {message}") for message, models in said.items()], patients
 
 
 def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: Place, anew: set[str] | None) -> Iterator[Change]:
@@ -221,22 +223,29 @@ def _unmatched(before: pd.DataFrame, now: pd.DataFrame, place: Place, anew: set[
 
 
 def _loss(now: pd.DataFrame, before: pd.DataFrame, place: Place, margin: float, better: str) -> _Loss:
-    """Pair the scores that both have, or where they share no run, the patients that both have."""
+    """Pair the scores that both have, or where they share no run, those of the patients that both have."""
     columns = [*_CELL, "value", "note"]
     both = before[["model", *columns]].merge(now[columns], on=_CELL, suffixes=("_old", "_new"))
-    if len(both):
+    if shared := bool(len(both)):
         tables = [both.assign(value=both[f"value_{side}"]) for side in ("old", "new")]
     else:
         same = set(before["patient_id"]) & set(now["patient_id"])
         tables = [table[table["patient_id"].isin(same)] for table in (before, now)]
+        both = tables[1].merge(_usual(tables[0]), on=_CELL[:2], suffixes=("_new", "_old"))
     old, new = (patient_means(table).droplevel("model") for table in tables)
     sign = -1 if better == "higher" else 1
     patients = sign * paired_differences(new.reindex(old.index).to_numpy(), old.to_numpy())
     both = both.assign(value=sign * paired_differences(both["value_new"], both["value_old"]))
-    changes = model_runs(both, old.index)[place[0]].to_numpy() if len(both) else None
+    changes = model_runs(both, old.index)[place[0]].to_numpy() if shared else None
     every = patients if changes is None else changes[~np.isnan(changes)]
-    failed = "" if changes is None else _failed(both, place[2])
+    failed = _failed(both, place[2])
     return _Loss(place, better, margin, old.mean(), new.mean(), patients, every, failed, *_interval(patients, changes))
+
+
+def _usual(before: pd.DataFrame) -> pd.DataFrame:
+    """Each case's mean over its trainings, with a note on an empty prediction if any was empty."""
+    empty = before["note"].where(before["note"].isin(EMPTY), "")
+    return before.assign(note=empty).groupby(_CELL[:2], as_index=False).agg({"value": "mean", "note": "max"})
 
 
 def _failed(both: pd.DataFrame, metric: str) -> str:

@@ -162,6 +162,35 @@ def test_other_seeds_are_compared_over_patients():
     assert told.kind == "other seeds"
 
 
+def test_models_under_the_same_other_seeds_are_told_in_one_sentence():
+    before, after = (table(*(rows(name, {"P0": 0.9}, seed=seed) for name in ("unet", "mine"))) for seed in (1, 2))
+    (told,) = compare_with_baseline(after, before, RULE, BETTER)
+    assert told.message.startswith("mine, unet: trained under other seeds (2 now, 1 in the baseline)")
+
+
+def test_patients_that_fail_altogether_under_one_other_seed_fail_the_check():
+    names = [f"P{index}" for index in range(10)]
+    before = table(*(rows("unet", dict.fromkeys(names, value), seed=seed) for seed, value in ((1, 0.8), (2, 0.9))))
+    now = {seed: dict.fromkeys(names, 0.95) for seed in (3, 4, 5)}
+    for count, verdict in ((3, False), (4, True)):
+        now[4].update(dict.fromkeys(names[:count], 0.05))
+        found = compare_with_baseline(
+            table(*(rows("unet", now[seed], seed=seed) for seed in now)), before, RULE, BETTER
+        )
+        assert any(one.failed for one in found) is verdict
+    assert ": it failed in 4 of 10 patients under seed 4, " in found[0].message
+    hd95 = [
+        table(*(rows("unet", dict.fromkeys(names, 5.0), seed=seed, metric="hd95") for seed in two))
+        for two in ((1, 2), (3, 4))
+    ]
+    hd95[1].loc[(hd95[1]["seed"] == 4) & hd95[1]["patient_id"].isin(names[:4]), "note"] = "prediction empty"
+    assert compare_with_baseline(hd95[1], hd95[0], {"metrics": ["hd95"], "margin": 1.0}, BETTER)[0].failed
+    # Where one of the baseline's trainings had it empty too, that is the baseline's own luck.
+    hd95[0].loc[hd95[0]["seed"] == 1, "note"] = "prediction empty"
+    (told,) = compare_with_baseline(hd95[1], hd95[0], {"metrics": ["hd95"], "margin": 1.0}, BETTER)
+    assert told.kind == "other seeds"
+
+
 def test_other_seeds_excuse_neither_a_lost_region_nor_a_seed_of_several_nor_other_patients():
     before = table(rows("unet", {"P0": 0.9, "P1": 0.8}), rows("unet", {"P0": 0.9}, region="ET"))
     told, lost = compare_with_baseline(wt([0.9, 0.8], seed=2), before, RULE, BETTER)[::-1]
