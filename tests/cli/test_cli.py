@@ -448,8 +448,6 @@ WORKER = """
 import os, pathlib, signal, sys, time
 folder = pathlib.Path("runs", sys.argv[2], sys.argv[3])
 kind = sys.argv[3].split("/")[1]
-memory = [value for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_")]
-print("memory", *memory, flush=True)
 print("gpu", os.environ.get("CUDA_VISIBLE_DEVICES", ""), os.environ["OMP_NUM_THREADS"], sys.argv[4:], flush=True)
 if kind == "sleep":
     time.sleep(60)
@@ -461,6 +459,7 @@ if kind == "refused":
 if kind == "silent":
     raise SystemExit(3)
 time.sleep(0.05)
+print("memory", *[value for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_")])
 (folder / "scores.csv").write_text("")
 """
 
@@ -551,7 +550,7 @@ def test_a_run_keeps_the_memory_it_freed_unless_the_environment_says_otherwise(w
     execute.execute([one], {}, 1, [], lambda run, state: None)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "0")
     execute.execute([other], {}, 1, [], lambda run, state: None)
-    said = [(store.folder(run) / "run.log").read_text().split("\n")[0] for run in (one, other)]
+    said = [(store.folder(run) / "run.log").read_text().split("\n")[1] for run in (one, other)]
     assert said == ["memory 1073741824 17179869184", "memory 1073741824 0"]
 
 
