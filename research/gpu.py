@@ -16,7 +16,8 @@ Parts:
     tests:FILE[,...]     tests, beside ``bits``
     jobs:BUNDLE          several trainings at once against the sum of their times
 
-``cost``, ``twice``, ``bits`` and ``tests`` alone stand for all recipes and the tests of training. Parts that are timed
+``cost``, ``twice``, ``bits`` and ``tests`` alone stand for all recipes and the tests of training. A recipe is a bundle,
+``BUNDLE:native`` or ``BUNDLE:3d``, which trains on patches of 64 voxels a side. Parts that are timed
 load their libraries at the same time and then take turns.
 """
 
@@ -49,6 +50,10 @@ RECIPES = (
     "unet", "attention_unet", "la_resunet", "resunet", "resunet_tversky", "resunet_focal_tversky", "unet_dice_focal",
     "unetpp", "swin_unetr", "nnunet", "resnet50_classifier", "nnunet:native", "swin_unetr:native",
 )  # fmt: skip
+IN_3D = (
+    "unet:3d", "attention_unet:3d", "la_resunet:3d", "resunet:3d", "resunet_tversky:3d", "unetpp:3d", "swin_unetr:3d",
+    "nnunet:3d", "segresnet:3d", "mednext:3d",
+)  # fmt: skip
 LEFT_OUT = ("resnet50_classifier", "nnunet:native", "swin_unetr:native")
 """Recipes that the bare loop, which makes masks of noise, does not know."""
 TESTS = (
@@ -71,14 +76,22 @@ def synchronise() -> None:
 
 
 def config(recipe: str, manifest: str, **ids: Any) -> Any:
-    """Read a bundle's training config, with its native recipe for ``BUNDLE:native``."""
+    """Read a bundle's training config, with its native recipe for ``BUNDLE:native``, in 3D for ``BUNDLE:3d``."""
     from monai.bundle import ConfigParser
 
-    bundle, _, native = recipe.partition(":")
+    bundle, _, kind = recipe.partition(":")
     parser = ConfigParser()
-    parser.read_config([f"bundles/{bundle}/configs/{name}.json" for name in ("train", *([native] if native else []))])
-    parser.update({"manifest": manifest, "ckpt_dir": tempfile.mkdtemp(), **ids})
+    parser.read_config(
+        [f"bundles/{bundle}/configs/{name}.json" for name in ("train", *["native"] * (kind == "native"))]
+    )
+    own = {"spatial_dims": 3} if kind == "3d" else {}
+    parser.update({"manifest": manifest, "ckpt_dir": tempfile.mkdtemp(), **own, **ids})
     return parser
+
+
+def batch_of(recipe: str, size: Sequence[int] = SIZE) -> tuple[int, list[int]]:
+    """Images of a batch and their size, ``size`` in 2D."""
+    return (2, [64 if GPU else 32] * 3) if recipe.endswith(":3d") else (8, list(size))
 
 
 def digest(network: torch.nn.Module) -> str:
@@ -172,17 +185,19 @@ def kernels(step: Callable[[], None]) -> tuple[int, float, list[tuple[str, int, 
     )
 
 
-def network_part(bundle: str, manifest: str, ids: Mapping[str, Any]) -> Any:
-    """Make network, loss, optimiser and a batch of noise of a bundle, without any data set."""
+def network_part(recipe: str, manifest: str, ids: Mapping[str, Any]) -> Any:
+    """Make network, loss, optimiser and a batch of noise of a recipe, without any data set."""
     torch.manual_seed(1)
-    native = bundle == "nnunet"
-    size, batch = ([80, 96], 49 if GPU else 8) if native else (SIZE, 8)
+    native = recipe.startswith("nnunet")
+    batch, size = (49 if GPU else 8, [80, 96]) if recipe == "nnunet" else batch_of(recipe)
     fixed = {"in_channels": 4, "out_channels": 3, "spatial_size": size}
-    parser = config(bundle, manifest, **fixed, **ids)
+    parser = config(recipe, manifest, **fixed, **ids)
     network, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
     kind = torch.optim.SGD if native else torch.optim.Adam
     options = {"lr": 0.01, "momentum": 0.99, "nesterov": True} if native else {"lr": 1e-4}
-    image = torch.randn(batch, 4, *size, device=DEVICE).contiguous(memory_format=torch.channels_last)
+    volumes = torch.channels_last_3d if GPU else torch.contiguous_format
+    last = torch.channels_last if len(size) == 2 else volumes
+    image = torch.randn(batch, 4, *size, device=DEVICE).contiguous(memory_format=last)
     label = (torch.rand(batch, 3, *size, device=DEVICE) > 0.9).float()
     return network, loss, lambda **more: kind(network.parameters(), **options, **more), image, label
 
@@ -251,13 +266,13 @@ def variant(
         network.train()
         made = optimizer(fused=fused if GPU else None)
         runs = torch.compile(network) if compile else network
-        step = Bare(runs, loss, made, (image, label), amp and GPU, graph, 12.0 if bundle == "nnunet" else 0.0)
+        step = Bare(runs, loss, made, (image, label), amp and GPU, graph, 12.0 if bundle.startswith("nnunet") else 0.0)
         for _ in range(6):
             step()
         digests.append(digest(network))
     seconds, sent = timed(step, 0.8)
     if trainings == 1:
-        return {"images_per_s": round(len(image) / seconds)}
+        return {"images_per_s": round(len(image) / seconds, 1)}
     count, busy, top = kernels(step)
     return {
         "images_per_s": round(len(image) / seconds),
@@ -312,7 +327,7 @@ def speed(recipe: str, manifest: str, names: Sequence[str] = tuple(SPEEDS)) -> I
     for name in names if GPU else names[:1]:
         iterations = (15 if name == "float32" else 60) if GPU else 2
         ids = SPEEDS[name]
-        small = {} if recipe.endswith(":native") else {"spatial_size": SIZE}
+        small = {} if recipe.endswith(":native") else {"spatial_size": batch_of(recipe)[1]}
         parser = config(recipe, manifest, max_epochs=last, **small, **ids)
         if recipe.endswith(":native"):
             # nnU-Net's plan for all cases of brats_small, where ours only sees those of the fold.
@@ -391,15 +406,24 @@ def speed(recipe: str, manifest: str, names: Sequence[str] = tuple(SPEEDS)) -> I
 
 def train(recipe: str, manifest: str, **ids: Any) -> tuple[str, dict[str, float]]:
     """Train two short epochs and return the weights' hash and the validation's metrics."""
-    images = 96 if GPU else 16
-    own: dict[str, Any] = {"batch_size": 8}
+    batch, size = batch_of(recipe, [128, 128] if GPU else [64, 64])
+    images = batch * (12 if GPU else 2)
+    own: dict[str, Any] = {"batch_size": batch}
     if not recipe.endswith(":native"):
-        own["spatial_size"] = [128, 128] if GPU else [64, 64]
+        own["spatial_size"] = size
     parser = config(recipe, manifest, max_epochs=2, val_interval=1, epoch_images=images, **own, **ids)
+    if not GPU and recipe.endswith(":3d"):
+        parser.update(_small(parser))
     parser.get_parsed_content("initialize")
     parser.get_parsed_content("training")
     metrics = parser.get_parsed_content("validate#evaluator").state.metrics
     return digest(parser.get_parsed_content("network")), {k: round(float(v), 4) for k, v in metrics.items()}
+
+
+def _small(parser: Any) -> dict[str, Any]:
+    """Ids for a processor: few channels, and one case to validate on."""
+    one = {"validate#dataset#cases": "$@data.part(@fold, 'validation')[:1]"}
+    return one | ({"channels": [4, 8, 16, 32, 64]} if "channels" in parser.config else {})
 
 
 def twice(recipes: str, manifest: str) -> Iterator[dict[str, Any]]:
@@ -436,8 +460,7 @@ def once(recipe: str, manifest: str) -> Iterator[dict[str, Any]]:
     """
     parser = config(recipe, manifest, max_epochs=4, epoch_images=480 if GPU else 16, spatial_size=SIZE)
     if not GPU:
-        small = {"max_epochs": 1, "validate#dataset#cases": "$@data.part(@fold, 'validation')[:1]"}
-        parser.update(small | ({"channels": [4, 8, 16, 32, 64]} if "channels" in parser.config else {}))
+        parser.update({"max_epochs": 1, **_small(parser)})
     parser.get_parsed_content("initialize")
     trainer = parser.get_parsed_content("train#trainer")
     started = time.perf_counter()
@@ -563,7 +586,9 @@ def main() -> None:
     if parts == ["all"]:
         parts = ["speed:unet", "quick:la_resunet", "quick:nnunet:native", "cost", "jobs:unet", "bits", "tests"]
     whole = {kind: [f"{kind}:{','.join(RECIPES[start::6])}" for start in range(6)] for kind in ("twice", "bits")}
-    whole["cost"] = [f"cost:{','.join(name for name in RECIPES if name not in LEFT_OUT)}"]
+    for kind in whole:
+        whole[kind].append(f"{kind}:{','.join(IN_3D)}")
+    whole["cost"] = [f"cost:{','.join(name for name in RECIPES if name not in LEFT_OUT)}", f"cost:{','.join(IN_3D)}"]
     whole["tests"] = [f"tests:{files}" for files in TESTS]
     parts = [one for part in parts for one in whole.get(part, [part])]
     what = torch.cuda.get_device_name() if GPU else f"processor, {torch.get_num_threads()} threads; no GPU measured"
