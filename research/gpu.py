@@ -16,9 +16,9 @@ Parts:
     tests:FILE[,...]     tests, beside ``bits``
     jobs:BUNDLE          several trainings at once against the sum of their times
 
-``cost``, ``twice``, ``bits`` and ``tests`` alone stand for all recipes and the tests of training. A recipe is a bundle,
-``BUNDLE:native`` or ``BUNDLE:3d``, which trains on patches of 64 voxels a side. Parts that are timed
-load their libraries at the same time and then take turns.
+``cost``, ``twice``, ``bits`` and ``tests`` alone stand for all recipes in 2D and the tests of training, ``3d`` for cost and
+twice of those in 3D, which ``all`` leaves out. A recipe is a bundle, ``BUNDLE:native`` or ``BUNDLE:3d``, which trains on
+patches of 64 voxels a side. Parts that are timed load their libraries at the same time and then take turns.
 """
 
 from __future__ import annotations
@@ -586,9 +586,8 @@ def main() -> None:
     if parts == ["all"]:
         parts = ["speed:unet", "quick:la_resunet", "quick:nnunet:native", "cost", "jobs:unet", "bits", "tests"]
     whole = {kind: [f"{kind}:{','.join(RECIPES[start::6])}" for start in range(6)] for kind in ("twice", "bits")}
-    for kind in whole:
-        whole[kind].append(f"{kind}:{','.join(IN_3D)}")
-    whole["cost"] = [f"cost:{','.join(name for name in RECIPES if name not in LEFT_OUT)}", f"cost:{','.join(IN_3D)}"]
+    whole["cost"] = [f"cost:{','.join(name for name in RECIPES if name not in LEFT_OUT)}"]
+    whole["3d"] = [f"{kind}:{','.join(IN_3D)}" for kind in ("cost", "twice")]
     whole["tests"] = [f"tests:{files}" for files in TESTS]
     parts = [one for part in parts for one in whole.get(part, [part])]
     what = torch.cuda.get_device_name() if GPU else f"processor, {torch.get_num_threads()} threads; no GPU measured"
