@@ -16,9 +16,9 @@ Parts:
     tests:FILE[,...]     tests, beside ``bits``
     jobs:BUNDLE          several trainings at once against the sum of their times
 
-``cost``, ``twice``, ``bits`` and ``tests`` alone stand for all recipes in 2D and the tests of training, ``3d`` for cost and
-twice of those in 3D, which ``all`` leaves out. A recipe is a bundle, ``BUNDLE:native`` or ``BUNDLE:3d``, which trains on
-patches of 64 voxels a side. Parts that are timed load their libraries at the same time and then take turns.
+``cost``, ``twice``, ``bits`` and ``tests`` alone stand for all recipes in 2D and the tests of training, ``3d`` for cost
+and twice of those in 3D, which ``all`` leaves out. A recipe is a bundle, ``BUNDLE:native`` or ``BUNDLE:3d``: trained
+on patches of 64 voxels a side. Parts that are timed load their libraries at the same time and then take turns.
 """
 
 from __future__ import annotations
